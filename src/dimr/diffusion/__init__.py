@@ -1,0 +1,7 @@
+"""Schedule, loss, guidance and sampler: one idea a file."""
+
+from dimr.diffusion.guidance import power_cosine_scale
+from dimr.diffusion.loss import multi_scale_loss
+from dimr.diffusion.sampler import sample
+
+__all__ = ["multi_scale_loss", "power_cosine_scale", "sample"]

@@ -1,0 +1,22 @@
+"""Errors that a user can mend: one line with the file or key, what is wrong, what is allowed."""
+
+
+class DimrError(Exception):
+    """Bad input. The command line prints the message as one line and leaves with ``exit_code``."""
+
+    exit_code = 2
+
+
+class TrainingFailed(DimrError):
+    """A failure that no retry can mend (a non-finite loss); recorded in ``failure.json``."""
+
+    exit_code = 3
+
+
+class StoppedEarly(DimrError):
+    """Training saved its state and left before the end: the same command goes on from there.
+
+    Exit code 75 is EX_TEMPFAIL of sysexits.h: "try again".
+    """
+
+    exit_code = 75

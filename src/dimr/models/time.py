@@ -1,0 +1,25 @@
+"""From diffusion time t in (0, 1] to each network's own condition. B batch; t is (B,) or ()."""
+
+import torch
+from torch import Tensor
+
+VP_BETA_MIN, VP_BETA_MAX = 0.1, 20.0  # the VP SDE of the 64x64 models (facts: diffusion.pixel_64)
+
+
+def vp_log_snr(t: Tensor) -> Tensor:
+    """Log signal-to-noise ratio of the VP SDE, beta rising linearly from 0.1 to 20.
+
+    With g(t), the integral of beta over (0, t), alpha_bar = exp(-g), and the ratio
+    alpha_bar / (1 - alpha_bar) is 1 / (exp(g) - 1). ``expm1`` keeps small t exact.
+    """
+    integral = 0.5 * (VP_BETA_MAX - VP_BETA_MIN) * t**2 + VP_BETA_MIN * t
+    return -torch.log(torch.expm1(integral))
+
+
+def latent_time_condition(t: Tensor) -> Tensor:
+    """Time condition of DiMR's latent models: 8 t - 4, in (-4, 4]. It grows with the noise."""
+    return 8.0 * t - 4.0
+
+
+TIME_CONDITIONS = {"latent": latent_time_condition, "pixel": vp_log_snr}
+"""DiMR's time condition (tau) by ``time_map``: ``latent`` or ``pixel``."""

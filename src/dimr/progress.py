@@ -1,0 +1,26 @@
+"""Progress bars for people: live on a terminal, a line now and then in a log."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(
+    iterable: Any = None,
+    *,
+    total: int | None = None,
+    description: str,
+    unit: str = "it",
+    initial: int = 0,
+) -> "tqdm[Any]":
+    """A tqdm bar on standard error; where that is no terminal it is refreshed every 10 seconds."""
+    return tqdm(
+        iterable,
+        total=total,
+        desc=description,
+        unit=unit,
+        initial=initial,
+        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+        dynamic_ncols=True,
+    )
