@@ -85,8 +85,9 @@ class Images(Section):
 
 
 class Autoencoder(Section):
-    """Training of the small autoencoder: steps, images a step, peak learning rate."""
+    """Training of the small autoencoder: widths, steps, images a step, peak learning rate."""
 
+    channels: tuple[Positive, ...]
     steps: Positive
     batch: Positive
     lr: PositiveFloat
@@ -100,9 +101,9 @@ class Latents(Section):
 
 
 class Classifier(Section):
-    """Training of the digit classifier: passes over the data, images a step, learning rate."""
+    """Training of the digit classifier: steps, images a step, peak learning rate."""
 
-    epochs: Positive
+    steps: Positive
     batch: Positive
     lr: PositiveFloat
     seed: int

@@ -1,6 +1,7 @@
 """Parameters and multiply-accumulates, counted on the meta device: no memory, no computation."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,13 +23,12 @@ class Complexity:
     macs: int
 
 
-def complexity(network: MultiResolutionNetwork) -> Complexity:
-    """Count a network by building its twin on the meta device."""
-    sizes = network.config
+def complexity(family: type[MultiResolutionNetwork], sizes: dict[str, Any]) -> Complexity:
+    """Count the network that ``family(**sizes)`` would build."""
     with torch.device("meta"):
-        twin = type(network)(**sizes)
+        network = family(**sizes)
         x = torch.empty(1, sizes["channels"], sizes["input_size"], sizes["input_size"])
         t, y = torch.empty(()), torch.empty(1, dtype=torch.long)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        twin(x, t, y)
-    return Complexity(sum(p.numel() for p in twin.parameters()), counter.get_total_flops() // 2)
+        network(x, t, y)
+    return Complexity(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)

@@ -1,0 +1,64 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make help` lists the others.
+# Needed: git, make and python3 (3.11 or newer, with venv). Everything else lands in .venv.
+
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export UV_LINK_MODE ?= hardlink
+UV := .venv/bin/uv
+TABLE := results/digits/table1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lock adopt clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/ready ## the environment in .venv, with the exact versions of requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	@echo "Setting up .venv (PyTorch is large: minutes on a slow line)"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(UV) pip install --python .venv/bin/python --requirement requirements.lock
+	$(UV) pip install --python .venv/bin/python --no-deps --editable .
+	@touch $@
+
+demo: setup ## train, sample and measure on digits: a table and a picture in about 10 minutes
+	@snakemake --quiet rules -- $(TABLE).csv
+	@echo && cat $(TABLE).md && echo
+	@echo "table:   $(TABLE).csv and $(TABLE).md"
+	@echo "picture: $(TABLE).png (samples of every row)"
+	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
+
+test: setup ## all tests
+	@pytest
+
+check: setup ## style, types, workflow format and lint, then all tests
+	ruff check src tests
+	ruff format --check src tests
+	mypy
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+	pytest
+
+format: setup ## apply the style
+	ruff check --fix --quiet src tests
+	ruff format src tests
+	snakefmt Snakefile workflow/rules
+
+adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys agree
+	@dimr adopt
+
+lock: setup ## new exact versions: requirements.lock, and environment.yml with the same pins
+	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--no-header --no-emit-index-url --quiet --output-file requirements.lock
+	$(MAKE) --no-print-directory environment.yml
+
+environment.yml: requirements.lock
+	@{ echo "# Made from requirements.lock by \`make lock\`; a test compares the two."; \
+	echo "name: dimr"; echo "channels: [conda-forge]"; echo "dependencies:"; \
+	echo "  - python=3.11"; echo "  - pip"; echo "  - pip:"; \
+	sed -nE 's/^([A-Za-z0-9].*)/      - \1/p' requirements.lock; } > $@
+
+clean: ## remove what the workflow made (not the environment)
+	rm -rf data/* runs/* results/* logs .snakemake

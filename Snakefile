@@ -1,0 +1,23 @@
+"""The DiMR paper as files: ask for one by name, `snakemake results/digits/table1.csv`."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+
+
+localrules:
+    images,
+    table,
+
+
+rule all:
+    input:
+        "results/digits/table1.csv",

@@ -1,0 +1,117 @@
+"""Steps that prepare a dataset: images, autoencoder, latents, classifier."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from dimr.cli.common import add_device, add_step, recorded_key, write_record
+from dimr.experiment import Autoencoder, Classifier, Images, Latents, load_section, section_key
+from dimr.files import atomic_directory
+
+ENCODE_BATCH = 250
+
+
+def add(steps: Any) -> None:
+    """Register the subcommands."""
+    add_step(steps, "images", images, "make the raw images and their split", "config", "out")
+    text = "train the small autoencoder"
+    add_device(add_step(steps, "autoencoder", autoencoder, text, "config", "images", "out"))
+    text = "encode the training images to shards of posterior moments"
+    add_device(add_step(steps, "encode", encode, text, "config", "images", "autoencoder", "out"))
+    text = "train the digit classifier whose features the metrics use"
+    add_device(add_step(steps, "classifier", classifier, text, "config", "images", "out"))
+
+
+def images(options: argparse.Namespace) -> None:
+    """``dimr images``."""
+    from dimr.data.digits import make_digits
+
+    config = load_section(Images, options.config)
+    with atomic_directory(options.out) as folder:
+        make_digits(folder, config.image_size, config.train_per_class, config.split_seed)
+        write_record(folder, section_key(config))
+
+
+def autoencoder(options: argparse.Namespace) -> None:
+    """``dimr autoencoder``."""
+    from dimr.data.autoencoder import train_autoencoder
+    from dimr.data.digits import load_images
+    from dimr.device import prepare_device
+
+    config = load_section(Autoencoder, options.config)
+    prepare_device("cpu", options.threads)
+    with atomic_directory(options.out) as folder:
+        train_autoencoder(
+            load_images(options.images, "train")[0],
+            load_images(options.images, "heldout")[0],
+            folder,
+            steps=config.steps,
+            batch=config.batch,
+            lr=config.lr,
+            channels=config.channels,
+            seed=config.seed,
+        )
+        write_record(folder, section_key(config, recorded_key(options.images)))
+
+
+def encode(options: argparse.Namespace) -> None:
+    """``dimr encode``."""
+    import numpy as np
+
+    from dimr.data.autoencoder import encode_moments, load_autoencoder
+    from dimr.data.digits import load_images
+    from dimr.data.shards import write_shards
+    from dimr.device import prepare_device
+    from dimr.files import read_json
+    from dimr.progress import progress_bar
+
+    config = load_section(Latents, options.config)
+    device = prepare_device(options.device, options.threads)
+    pixels, labels = load_images(options.images, "train")
+    names = read_json(options.images / "manifest.json")["class_names"]
+    vae = load_autoencoder(options.autoencoder, str(device))
+    key = section_key(config, recorded_key(options.autoencoder))
+
+    def moments() -> Iterator[Any]:
+        starts = range(0, len(pixels), ENCODE_BATCH)
+        for start in progress_bar(starts, description="encode", unit="batch"):
+            yield encode_moments(vae, np.array(pixels[start : start + ENCODE_BATCH]))
+
+    with atomic_directory(options.out) as folder:
+        write_shards(
+            folder,
+            moments(),
+            labels,
+            kind="posterior",
+            classes=len(names),
+            class_names=names,
+            scaling_factor=float(vae.config.scaling_factor),
+            key=key,
+            shard_size=config.shard_size,
+        )
+        write_record(folder, key, str(device))
+
+
+def classifier(options: argparse.Namespace) -> None:
+    """``dimr classifier``."""
+    from dimr.data.digits import load_images
+    from dimr.device import prepare_device
+    from dimr.evaluation.classifier import train_classifier
+
+    config = load_section(Classifier, options.config)
+    prepare_device("cpu", options.threads)
+    train_images, train_labels = load_images(options.images, "train")
+    heldout, heldout_labels = load_images(options.images, "heldout")
+    with atomic_directory(options.out) as folder:
+        train_classifier(
+            train_images,
+            train_labels,
+            folder,
+            heldout=heldout,
+            heldout_labels=heldout_labels,
+            steps=config.steps,
+            batch=config.batch,
+            lr=config.lr,
+            seed=config.seed,
+        )
+        write_record(folder, section_key(config, recorded_key(options.images)))

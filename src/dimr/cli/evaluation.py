@@ -1,0 +1,94 @@
+"""Steps from images to numbers and tables."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dimr.cli.common import RECORD, add_device, add_step, recorded_key
+from dimr.experiment import Evaluate, load_section, section_key
+from dimr.files import read_json, write_json
+
+
+def add(steps: Any) -> None:
+    """Register the subcommands."""
+    parser = add_step(
+        steps, "evaluate", evaluate, "compute the metrics of a folder of samples",
+        "config", "samples", "images", "classifier", "metrics", "provenance",
+    )  # fmt: skip
+    parser.add_argument("--model", type=Path, metavar="PATH", help="whose cost is recorded")
+    add_device(parser)
+    text = "build a table and the picture of its rows"
+    add_step(steps, "table", table, text, "table", "runs", "csv", "markdown", "picture")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """``dimr evaluate``: numbers in one file, where they come from in the other."""
+    from dimr.data.digits import load_images
+    from dimr.device import prepare_device
+    from dimr.evaluation.classifier import load_classifier
+    from dimr.evaluation.features import register_digits_extractor
+    from dimr.evaluation.fidelity import class_accuracy, fidelity
+    from dimr.evaluation.memorisation import memorisation
+    from dimr.reporting.provenance import collect
+    from dimr.sampling.folder import read_samples
+
+    config = load_section(Evaluate, options.config)
+    device = prepare_device(options.device, options.threads)
+    images, labels = read_samples(options.samples)
+    training = load_images(options.images, "train")[0]
+    reference = load_images(options.images, "heldout")[0]
+    extractor = register_digits_extractor(options.classifier)
+    values = fidelity(
+        images,
+        reference,
+        extractor=extractor,
+        isc_splits=config.isc_splits,
+        prc_neighborhood=config.prc_neighborhood,
+        cuda=device.type == "cuda",
+    )
+    metrics = {
+        "fid_digits": values.pop("fid"),
+        **values,
+        "class_accuracy": class_accuracy(load_classifier(options.classifier), images, labels),
+        **memorisation(images, training, reference),
+        "images": len(images),
+    }
+    keys = [recorded_key(p) for p in (options.samples, options.images, options.classifier)]
+    provenance = {
+        "key": section_key(config, *keys),
+        "inputs": dict(zip(["samples", "images", "classifier"], keys, strict=True)),
+        "evaluate": config.model_dump(mode="json"),
+        "extractor": extractor,
+        "images": len(images),
+        "reference": {"images": len(reference), "what": "held-out images, never trained on"},
+        "samples": read_json(options.samples / RECORD),
+        "cost": _cost(options.model) if options.model else {},
+        **collect(str(device)),
+    }
+    write_json(options.provenance, provenance)
+    write_json(options.metrics, metrics)
+
+
+def _cost(model: Path) -> dict[str, float]:
+    """Parameters (M), GMACs of one image and one pass, and seconds of training."""
+    from dimr.experiment import Network, validate
+    from dimr.models import FAMILIES, complexity
+
+    path = model / "config.json"
+    sizes = validate(Network, read_json(path), str(path)).model_dump()
+    counted = complexity(FAMILIES[sizes.pop("family")], sizes)
+    return {
+        "parameters_m": counted.parameters / 1e6,
+        "gmacs": counted.macs / 1e9,
+        "train_seconds": read_json(model / "training.json")["seconds"],
+    }
+
+
+def table(options: argparse.Namespace) -> None:
+    """``dimr table``."""
+    from dimr.reporting.figures import table_picture
+    from dimr.reporting.tables import load_table, write_table
+
+    definition = load_table(options.table)
+    table_picture(definition, options.runs, options.picture)
+    write_table(definition, options.runs, options.csv, options.markdown)

@@ -1,0 +1,157 @@
+"""Steps of a run that need the network: train, sample, and the baselines that stand beside it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dimr.cli.common import add_device, add_step, recorded_key, write_record
+from dimr.experiment import BaselinePhase, SamplePhase, TrainPhase, load_section, section_key
+
+PREVIEW_STEPS = 25  # network evaluations of a preview: it is to look at, not to measure
+PREVIEW_COLUMNS = 6
+
+
+def add(steps: Any) -> None:
+    """Register the subcommands."""
+    parser = add_step(
+        steps, "train", train, "train a network, or go on where it stopped",
+        "config", "data", "out", "log-csv", "state",
+    )  # fmt: skip
+    add_device(parser)
+    parser.add_argument("--stop-after", type=float, metavar="SECONDS",
+                        help="save and leave with exit code 75 after so long")  # fmt: skip
+    parser.add_argument("--checkpoint-every", type=int, metavar="STEPS",
+                        help="default: by time, at most 2%% of it")  # fmt: skip
+    parser.add_argument("--preview-every", type=float, metavar="SECONDS", default=600.0,
+                        help="sample grid now and then; 0: never (default: 600)")  # fmt: skip
+    parser.add_argument("--previews", type=Path, metavar="PATH", help="folder of the grids")
+    parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="decodes the previews")
+
+    parser = add_step(
+        steps, "sample", sample, "draw images from a trained network", "config", "model", "out"
+    )
+    add_device(parser)
+    parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="of a latent model")
+    parser.add_argument("--batch", type=int, default=250, help="images at a time (default: 250)")
+
+    parser = add_step(
+        steps, "baseline", baseline, "real images or reconstructions, in the form of samples",
+        "config", "images", "out",
+    )  # fmt: skip
+    parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="for reconstructions")
+    add_device(parser)
+
+
+def train(options: argparse.Namespace) -> None:
+    """``dimr train``: state is keyed by the configuration and the data."""
+    from dimr.data.reader import ShardReader
+    from dimr.device import prepare_device
+    from dimr.reporting.provenance import code_fingerprint, collect
+    from dimr.training.loop import Limits, Training
+    from dimr.training.loop import train as run_training
+
+    phase = load_section(TrainPhase, options.config)
+    device = prepare_device(options.device, options.threads)
+    key = section_key(phase, recorded_key(options.data))
+    wants_previews = bool(options.previews and options.autoencoder and options.preview_every)
+    training = Training(
+        phase,
+        ShardReader(options.data, phase.train.batch, phase.seed),
+        options.state / key,
+        device=device,
+        code=code_fingerprint("models", "diffusion", "training", "data/reader.py"),
+        session=collect(str(device)),
+        preview=_previewer(options, phase, device) if wants_previews else None,
+    )
+    limits = Limits(
+        stop_after=options.stop_after,
+        checkpoint_every=options.checkpoint_every,
+        preview_every=options.preview_every if wants_previews else None,
+    )
+    run_training(training, limits, options.out, options.log_csv, key)
+
+
+def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> Any:
+    """A function (step, network) that writes a small grid with guidance 0.5."""
+
+    def preview(step: int, network: Any) -> None:
+        import numpy as np
+
+        from dimr.data.autoencoder import decode, load_autoencoder
+        from dimr.files import atomic_file
+        from dimr.sampling.generate import generate, labels_in_order
+        from dimr.sampling.grid import class_grid
+
+        vae = load_autoencoder(options.autoencoder, str(device))
+        classes = phase.network.num_classes
+        drawing = SamplePhase.model_validate({
+            "seed": phase.seed, "count": PREVIEW_COLUMNS * classes, "steps": PREVIEW_STEPS,
+            "solver": "authors", "guidance": {"kind": "constant", "scale": 0.5},
+        })  # fmt: skip
+        batches = generate(
+            network, phase.network, drawing, lambda z: decode(vae, z), batch=250, device=device
+        )
+        images = np.concatenate(list(batches))
+        labels = labels_in_order(drawing.count, classes)
+        picture = class_grid(
+            images, labels, list(map(str, range(classes))), columns=PREVIEW_COLUMNS
+        )
+        with atomic_file(options.previews / f"step-{step:09d}.png") as path:
+            picture.save(path)
+
+    return preview
+
+
+def sample(options: argparse.Namespace) -> None:
+    """``dimr sample``."""
+    from dimr.data.autoencoder import decode, load_autoencoder
+    from dimr.device import prepare_device
+    from dimr.sampling.folder import write_samples
+    from dimr.sampling.generate import generate, labels_in_order, load_network, pixels
+
+    phase = load_section(SamplePhase, options.config)
+    device = prepare_device(options.device, options.threads)
+    network, sizes = load_network(options.model)
+    decoder: Any = pixels
+    if options.autoencoder:
+        vae = load_autoencoder(options.autoencoder, str(device))
+        decoder = lambda z: decode(vae, z)  # noqa: E731
+    batches = generate(
+        network.to(device), sizes, phase, decoder, batch=options.batch, device=device
+    )
+    key = section_key(phase, recorded_key(options.model))
+    labels = labels_in_order(phase.count, sizes.num_classes)
+    write_samples(options.out, batches, labels, _class_names(sizes.num_classes), key)
+    write_record(options.out, key, str(device), config=phase.model_dump(mode="json"))
+
+
+def baseline(options: argparse.Namespace) -> None:
+    """``dimr baseline``."""
+    import numpy as np
+
+    from dimr.data.autoencoder import load_autoencoder, reconstruct
+    from dimr.data.digits import load_images
+    from dimr.device import prepare_device
+    from dimr.errors import DimrError
+    from dimr.sampling.folder import write_samples
+
+    phase = load_section(BaselinePhase, options.config)
+    device = prepare_device(options.device, options.threads)
+    images, labels = load_images(options.images, "train")
+    if phase.count > len(images):
+        raise DimrError(
+            f"{options.config}: count {phase.count} is more than the {len(images)} training images"
+        )
+    chosen = np.array(images[: phase.count])
+    keys = [recorded_key(options.images)]
+    if phase.source == "reconstruction":
+        chosen = reconstruct(load_autoencoder(options.autoencoder, str(device)), chosen)
+        keys.append(recorded_key(options.autoencoder))
+    key = section_key(phase, *keys)
+    names = _class_names(int(labels.max()) + 1)
+    write_samples(options.out, [chosen], np.array(labels[: phase.count]), names, key)
+    write_record(options.out, key, str(device), config=phase.model_dump(mode="json"))
+
+
+def _class_names(classes: int) -> list[str]:
+    return [str(label) for label in range(classes)]

@@ -1,0 +1,1 @@
+"""Datasets, the autoencoder, and latents in memory-mapped shards."""

@@ -1,0 +1,126 @@
+"""scikit-learn's handwritten digits as a labelled image folder, the stand-in for ImageNet.
+
+The folder holds ``train.npy`` and ``heldout.npy`` (N, size, size, 3) uint8 in 0..255, their
+``*_labels.npy`` (N,) int64 in 0..9, and ``manifest.json``.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dimr.data.shards import map_array
+from dimr.errors import DimrError
+from dimr.files import atomic_directory, key_of, read_json, sha256, write_json
+from dimr.randomness import numpy_generator
+
+FORMAT = "dimr-images-1"
+SPLITS = ("train", "heldout")
+CLASSES = 10
+SOURCE_SIZE = 8
+
+
+def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0) -> dict[str, Any]:
+    """Write the digits as a folder ``out`` of (size, size, 3) images, and return its manifest.
+
+    ``size`` is in pixels, 8 or more; ``train_per_class`` images of each class are drawn by
+    ``seed`` for training, and the others are held out: at least one of each class.
+    ``DimrError`` for a size or number that is out of range.
+    """
+    if size < SOURCE_SIZE:
+        raise DimrError(f"size: {size} is not allowed; the digits are enlarged to 8 pixels or more")
+    source, labels = _load_source()
+    chosen = dict(zip(SPLITS, split_indices(labels, train_per_class, seed), strict=True))
+    images = enlarge(source, size)
+    manifest = {
+        "format": FORMAT,
+        "dataset": "digits",
+        "size": size,
+        "counts": {split: len(indices) for split, indices in chosen.items()},
+        "classes": CLASSES,
+        "class_names": [str(digit) for digit in range(CLASSES)],
+        "split": (
+            f"train: {train_per_class} images of each class, chosen with seed {seed}, interleaved "
+            f"(image i has label i % {CLASSES}); heldout: all others, in the dataset's order"
+        ),
+        "key": key_of("digits", size, train_per_class, seed),
+    }
+    with atomic_directory(out) as folder:
+        for split, indices in chosen.items():
+            np.save(folder / f"{split}.npy", images[indices])
+            np.save(folder / f"{split}_labels.npy", labels[indices])
+        files = sorted(folder.glob("*.npy"))
+        manifest["files"] = {path.name: {"sha256": sha256(path)} for path in files}
+        write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def split_indices(
+    labels: NDArray[np.int64], train_per_class: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices (T,) of the training images, class-interleaved, and (N - T,) of the others.
+
+    The others ascend; T = 10 * ``train_per_class``. ``DimrError`` if that leaves a class without
+    a held-out image.
+    """
+    allowed = int(np.bincount(labels, minlength=CLASSES).min()) - 1
+    if not 1 <= train_per_class <= allowed:
+        raise DimrError(f"train_per_class: {train_per_class} is not allowed; use 1 to {allowed}")
+    columns = []
+    for digit in range(CLASSES):
+        members = np.flatnonzero(labels == digit)
+        order = numpy_generator(seed, "digits split", digit).permutation(len(members))
+        columns.append(members[order[:train_per_class]])
+    train = np.stack(columns, axis=1).reshape(-1)
+    return train, np.setdiff1d(np.arange(len(labels)), train)
+
+
+def enlarge(source: NDArray[Any], size: int) -> NDArray[np.uint8]:
+    """Images (N, 8, 8) of values 0..16 to (N, size, size, 3) uint8 in 0..255, channels equal.
+
+    Bicubic in floating point, then clipped and rounded once.
+    """
+    scaled = np.asarray(source, dtype=np.float32) * np.float32(255 / 16)
+    bicubic = Image.Resampling.BICUBIC
+    large = np.stack([np.asarray(Image.fromarray(i).resize((size, size), bicubic)) for i in scaled])
+    grey = np.rint(np.clip(large, 0, 255)).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Memory-mapped images (N, size, size, 3) uint8 and labels (N,) int64 of one split.
+
+    ``split`` is "train" or "heldout". Shapes, dtypes and checksums are compared with the manifest;
+    ``DimrError`` names the file that differs.
+    """
+    if split not in SPLITS:
+        raise DimrError(f"{folder}: no split {split!r}; use one of {', '.join(SPLITS)}")
+    path = Path(folder) / "manifest.json"
+    manifest = read_json(path)
+    try:
+        if manifest["format"] != FORMAT:
+            raise DimrError(f"{path}: format is {manifest['format']!r}, not {FORMAT!r}")
+        count, size, files = manifest["counts"][split], manifest["size"], manifest["files"]
+        wanted = [
+            (f"{split}.npy", (count, size, size, 3), "uint8"),
+            (f"{split}_labels.npy", (count,), "int64"),
+        ]
+        sums = [files[name]["sha256"] for name, _, _ in wanted]
+    except (KeyError, TypeError) as error:
+        raise DimrError(f"{path}: not a manifest of images ({error!r})") from None
+    arrays = []
+    for (name, shape, dtype), checksum in zip(wanted, sums, strict=True):
+        arrays.append(map_array(Path(folder) / name, shape, dtype))
+        if sha256(Path(folder) / name) != checksum:
+            raise DimrError(f"{Path(folder) / name}: checksum differs from {path}")
+    return arrays[0], arrays[1]
+
+
+def _load_source() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """scikit-learn's digits: images (1797, 8, 8) of values 0..16 and labels (1797,)."""
+    from sklearn.datasets import load_digits  # slow to import
+
+    digits = load_digits()
+    return digits.images, digits.target.astype(np.int64)

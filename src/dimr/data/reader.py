@@ -1,0 +1,95 @@
+"""Training batches from a shard folder, as a pure function of (seed, step)."""
+
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dimr.data.shards import open_shards
+from dimr.errors import DimrError
+from dimr.randomness import numpy_generator, torch_generator
+
+
+class ShardReader:
+    """Endless shuffled batches of a shard folder; every sample is seen once an epoch.
+
+    The stream's position p = step * batch_size + j holds sample ``permutation(seed, epoch)[p %
+    count]`` of epoch p // count, so that batches may span epochs, none is short, and reading can
+    start at any step. Shards stay on disk and are read by memory map.
+
+    Attributes:
+        manifest: the folder's manifest (see ``dimr.data.shards``).
+        count: samples an epoch.
+        classes: number of classes; labels lie in 0..classes-1.
+        sample_shape: (C, h, w) of one sample of a batch.
+    """
+
+    def __init__(self, folder: Path, batch_size: int, seed: int) -> None:
+        if batch_size < 1:
+            raise DimrError(f"batch_size: {batch_size} is not allowed; use 1 or more")
+        opened = open_shards(folder)
+        self.manifest: dict[str, Any] = opened.manifest
+        self.count: int = opened.manifest["count"]
+        self.classes: int = opened.manifest["classes"]
+        self.batch_size, self.seed = batch_size, seed
+        self._shards, self._labels = opened.arrays, opened.labels
+        self._ends = np.cumsum([len(shard) for shard in opened.arrays])
+        # a batch spans two epochs at most (unless it is longer than one), so two are kept
+        self._permutation = lru_cache(maxsize=2)(partial(_permutation, seed, self.count))
+        first, second, third = opened.manifest["shape"]
+        self._posterior = opened.manifest["kind"] == "posterior"
+        self.sample_shape: tuple[int, int, int] = (
+            (first // 2, second, third) if self._posterior else (third, first, second)
+        )
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples (B, C, h, w) float32 and labels (B,) int64 of step 0, 1, 2, ...
+
+        Kind "posterior": scaling_factor * (mean + std * noise), with noise drawn anew for each
+        (seed, step). Kind "pixels": values in [-1, 1].
+        """
+        indices = self.indices(step)
+        raw = torch.from_numpy(self._gather(indices))
+        labels = torch.from_numpy(self._labels[indices])
+        if not self._posterior:
+            return (raw.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(), labels
+        mean, std = raw.float().chunk(2, dim=1)
+        noise = torch.randn(mean.shape, generator=torch_generator(self.seed, "posterior", step))
+        return noise.mul_(std).add_(mean).mul_(self.manifest["scaling_factor"]), labels
+
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """Which samples (B,) of the folder, counted over its shards, make up batch ``step``."""
+        if step < 0:
+            raise DimrError(f"step: {step} is not allowed; use 0 or more")
+        start = step * self.batch_size
+        return np.concatenate(list(self._pieces(start, start + self.batch_size)))
+
+    def _pieces(self, start: int, stop: int) -> Iterator[NDArray[np.int64]]:
+        """Positions start..stop-1 of the stream, one piece for each epoch that they touch."""
+        while start < stop:
+            epoch, first = divmod(start, self.count)
+            piece = self._permutation(epoch)[first : first + stop - start]
+            yield piece
+            start += len(piece)
+
+    def _gather(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """Raw samples (B, *stored shape): one read a shard, in file order, then put in place."""
+        order = np.argsort(indices)
+        ordered = indices[order]
+        cuts = np.searchsorted(ordered, self._ends)  # samples below each shard's end
+        out = np.empty((len(indices), *self._shards[0].shape[1:]), self._shards[0].dtype)
+        begin = 0
+        for shard, end, cut in zip(self._shards, self._ends, cuts, strict=True):
+            if cut > begin:
+                out[order[begin:cut]] = shard[ordered[begin:cut] - (end - len(shard))]
+            begin = cut
+        return out
+
+
+def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:
+    """The order (count,) in which one epoch visits the samples."""
+    return numpy_generator(seed, "epoch order", epoch).permutation(count)

@@ -1,0 +1,34 @@
+"""The device at hand, and float32 matrix products at its speed."""
+
+import logging
+
+import torch
+
+log = logging.getLogger(__name__)
+
+ACCEPTED_ERROR = 1e-5  # relative; bf16 rounding would give 2e-3, float32 gives 1e-7
+
+
+def prepare_device(name: str | None = None, threads: int | None = None) -> torch.device:
+    """Choose the device (CUDA if there is one) and the number of CPU threads.
+
+    On a CPU matrix products go through oneDNN, twice as fast as MKL on AMD processors, if their
+    error says that they are still float32 (a processor with AMX would round to bf16).
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cpu":
+        torch.set_float32_matmul_precision("medium")
+        if matmul_error() > ACCEPTED_ERROR:
+            torch.set_float32_matmul_precision("highest")
+            log.info("float32 matrix products stay with the default library: oneDNN rounds here")
+    return device
+
+
+def matmul_error() -> float:
+    """Relative error of a float32 matrix product at the current settings, against float64."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
+    exact = a.double() @ b.double()
+    return (((a @ b) - exact).norm() / exact.norm()).item()

@@ -1,0 +1,1 @@
+"""Feature extractors, fidelity metrics and memorisation."""

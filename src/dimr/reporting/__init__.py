@@ -1,0 +1,1 @@
+"""Tables, figures and where their numbers come from."""

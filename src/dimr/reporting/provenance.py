@@ -1,0 +1,54 @@
+"""Which code, versions and commands made a number."""
+
+import hashlib
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dimr.experiment import ROOT
+
+PACKAGES = ["torch", "numpy", "diffusers", "torch-fidelity", "scikit-learn", "snakemake", "dvc"]
+
+
+def code_fingerprint(*parts: str) -> str:
+    """16 hex digits of the sources under ``src/dimr`` (all, or only the named parts)."""
+    source = Path(__file__).resolve().parents[1]
+    files = [f for part in parts or (".",) for f in sorted((source / part).rglob("*.py"))]
+    files += [source / part for part in parts if part.endswith(".py")]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(source)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def collect(device: str = "cpu") -> dict[str, Any]:
+    """What made a result: git revision, fingerprint of the code, versions, device and command."""
+    changes = _git("status", "--porcelain", "--", "src", "experiments", "params.yaml", "workflow")
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "git_revision": _git("rev-parse", "HEAD"),
+        "git_dirty": None if changes is None else bool(changes),
+        "code": code_fingerprint(),
+        "versions": versions,
+        "device": device,
+        "machine": platform.machine(),
+        "command": " ".join(["dimr", *sys.argv[1:]]),
+    }

@@ -1,0 +1,128 @@
+"""Tables as files: rows are runs with their settings, cells are mean and deviation over seeds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from dimr.experiment import BASELINE_SETTING, Section, load_section
+from dimr.files import atomic_file, read_json, write_text
+
+if TYPE_CHECKING:  # the Snakefile reads definitions only: it need not wait for pandas
+    import pandas as pd
+
+
+class Row(Section):
+    """One model of a table: a run without its seed, and the settings that become lines."""
+
+    name: str
+    run: str  # dataset/model
+    settings: list[str] = Field(default=[BASELINE_SETTING])
+
+
+class Column(Section):
+    """A column: the key in the metrics or the cost of the model, its heading and format."""
+
+    key: str
+    title: str
+    format: str = "{:.3f}"
+
+
+class Table(Section):
+    """A table's definition (``experiments/tables``)."""
+
+    title: str
+    notes: list[str]
+    seeds: int = Field(ge=1)  # every trained row is averaged over seeds 0..seeds-1
+    columns: list[Column]
+    rows: list[Row]
+
+    def runs(self, row: Row) -> list[str]:
+        """Run names of a row: baselines depend on no seed."""
+        seeds = 1 if row.settings == [BASELINE_SETTING] else self.seeds
+        return [f"{row.run}/{seed}" for seed in range(seeds)]
+
+    def cells(self) -> list[tuple[str, str]]:
+        """Every (run, setting) that the table needs."""
+        return [
+            (run, setting)
+            for row in self.rows
+            for setting in row.settings
+            for run in self.runs(row)
+        ]
+
+
+def load_table(path: Path) -> Table:
+    """Read a table's definition; ``DimrError`` names the file and the key."""
+    return load_section(Table, path)
+
+
+def _values(runs: Path, run: str, setting: str) -> dict[str, Any]:
+    """Metrics and costs of one run at one setting."""
+    values = read_json(runs / run / "metrics" / f"{setting}.json")
+    record = read_json(runs / run / "provenance" / f"{setting}.json")
+    return {**record["cost"], **values}
+
+
+def collect_rows(table: Table, runs: Path) -> "pd.DataFrame":
+    """One line per row and setting: name, setting, seeds, then mean and ``_std`` of each column.
+
+    The standard deviation (n - 1) is empty where there is one seed.
+    """
+    import pandas as pd
+
+    lines = []
+    for row in table.rows:
+        for setting in row.settings:
+            names = table.runs(row)
+            frame = pd.DataFrame([_values(runs, run, setting) for run in names])
+            line: dict[str, Any] = {"model": row.name, "setting": setting, "seeds": len(names)}
+            for column in table.columns:
+                cell = frame[column.key] if column.key in frame else pd.Series(dtype=float)
+                line[column.key] = cell.mean() if len(cell) else None
+                if len(names) > 1:
+                    line[f"{column.key}_std"] = cell.std(ddof=1)
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _markdown_cell(line: Any, column: Column) -> str:
+    value, deviation = line[column.key], line.get(f"{column.key}_std")
+    if value is None or value != value:  # missing: None, or pandas' NaN
+        return ""
+    text = column.format.format(value)
+    if deviation is not None and deviation == deviation:
+        text += f" ± {column.format.format(deviation)}"
+    return text
+
+
+def to_markdown(table: Table, frame: "pd.DataFrame") -> str:
+    """The table for people, with its notes."""
+    heads = ["Model", "Setting", *(column.title for column in table.columns)]
+    body = [
+        [line["model"], line["setting"], *(_markdown_cell(line, c) for c in table.columns)]
+        for _, line in frame.iterrows()
+    ]
+    widths = [max(len(r[i]) for r in [heads, *body]) for i in range(len(heads))]
+    align = ["ljust", "ljust", *["rjust"] * len(table.columns)]
+
+    def line_of(cells: list[str]) -> str:
+        padded = (getattr(c, a)(w) for c, a, w in zip(cells, align, widths, strict=True))
+        return "| " + " | ".join(padded) + " |"
+
+    rule = [
+        "-" * (width - 1) + (":" if alignment == "rjust" else "-")
+        for width, alignment in zip(widths, align, strict=True)
+    ]
+    lines = [f"**{table.title}**", "", line_of(heads), "|-" + "-|-".join(rule) + "-|"]
+    return "\n".join([*lines, *map(line_of, body), "", *(f"- {n}" for n in table.notes)]) + "\n"
+
+
+def write_table(table: Table, runs: Path, csv: Path, markdown: Path) -> str:
+    """Write the table as CSV and Markdown; return the Markdown."""
+    frame = collect_rows(table, runs)
+    with atomic_file(csv) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.6g")
+    text = to_markdown(table, frame)
+    write_text(markdown, text)
+    return text

@@ -1,0 +1,1 @@
+"""Many images: their order, their noise, and how they are written."""

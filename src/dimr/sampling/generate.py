@@ -1,0 +1,99 @@
+"""Many images in a fixed order: image i has label i mod classes and noise from (seed, i).
+
+Neither depends on the batch size, so image i is the same however many are drawn at a time (up to
+the rounding of matrix products, which may move a pixel by one of its 256 levels).
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dimr.diffusion import sample
+from dimr.diffusion.guidance import wrap
+from dimr.errors import DimrError
+from dimr.experiment import Network, SamplePhase, validate
+from dimr.files import one_line, read_json
+from dimr.models import build
+from dimr.randomness import noise_by_index
+
+Decode = Callable[[Tensor], NDArray[np.uint8]]
+"""From solver output (B, C, h, w) to images (B, H, W, 3) uint8."""
+
+
+def labels_in_order(count: int, classes: int) -> NDArray[np.int64]:
+    """Labels (count,) of images 0, 1, ...: interleaved, so that any stretch is class-balanced."""
+    return np.arange(count, dtype=np.int64) % classes
+
+
+def load_network(folder: Path) -> tuple[nn.Module, Network]:
+    """The network of a run's ``model/`` folder, in evaluation mode, and its sizes.
+
+    Raises:
+        DimrError: a missing or damaged file, or weights of another network.
+    """
+    sizes = validate(Network, read_json(folder / "config.json"), str(folder / "config.json"))
+    path = folder / "diffusion_pytorch_model.safetensors"
+    with torch.device("meta"):
+        arguments: dict[str, Any] = sizes.model_dump(exclude={"family"})
+        network = build(sizes.family, **arguments)
+    try:
+        network.load_state_dict(load_file(path), assign=True)
+    except (OSError, SafetensorError) as error:
+        raise DimrError(f"{path}: not readable as safetensors ({one_line(error)})") from None
+    except RuntimeError as error:
+        reason = one_line(str(error).splitlines()[-1])
+        raise DimrError(f"{path}: weights of another network ({reason})") from None
+    return network.eval(), sizes
+
+
+def generate(
+    network: nn.Module,
+    sizes: Network,
+    phase: SamplePhase,
+    decode: Decode,
+    *,
+    batch: int,
+    device: torch.device,
+    indices: range | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Draw the images of a sampling phase, batch by batch.
+
+    Args:
+        network: called as ``network(x, t, y)``.
+        sizes: its sizes.
+        phase: seed, count, steps, solver and guidance.
+        decode: from solver output to images.
+        batch: images at a time; changes speed alone.
+        device: where the network is.
+        indices: which images; None: all of them.
+
+    Yields:
+        uint8 (b, H, W, 3), in order.
+    """
+    shape = (sizes.channels, sizes.input_size, sizes.input_size)
+    labels = labels_in_order(phase.count, sizes.num_classes)
+    indices = range(phase.count) if indices is None else indices
+    for start in range(0, len(indices), batch):
+        chunk = indices[start : start + batch]
+        noise = noise_by_index(phase.seed, "sample", chunk, shape).to(device)
+        denoise = wrap(
+            network,
+            torch.from_numpy(labels[chunk]).to(device),
+            sizes.num_classes,
+            **phase.guidance.model_dump(),
+        )
+        x = sample(denoise, noise, phase.steps, schedule=sizes.time_map, solver=phase.solver)
+        yield decode(x)
+
+
+def pixels(x: Tensor) -> NDArray[np.uint8]:
+    """Decode of pixel models: (B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8."""
+    scaled = ((x.float() + 1) * 127.5).clamp(0, 255).round()
+    return scaled.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()

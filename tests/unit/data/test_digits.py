@@ -1,0 +1,163 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from dimr.data import digits
+from dimr.data.digits import enlarge, load_images, make_digits, split_indices
+from dimr.errors import DimrError
+
+COUNT, TRAIN = 1797, 1000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits at their own 8x8, where enlarging changes nothing and each can be recognised."""
+    out = tmp_path_factory.mktemp("digits") / "d8"
+    make_digits(out, size=8, train_per_class=100, seed=0)
+    return out
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "copy"
+    out.mkdir()
+    for path in folder.iterdir():
+        (out / path.name).write_bytes(path.read_bytes())
+    return out
+
+
+def rows(images: np.ndarray) -> list[bytes]:
+    return [image[..., 0].tobytes() for image in images]
+
+
+def source_rows() -> list[bytes]:
+    levels = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
+    return [image.tobytes() for image in levels]
+
+
+def test_sizes_and_interleaving(folder: Path) -> None:
+    images, labels = load_images(folder, "train")
+    held, held_labels = load_images(folder, "heldout")
+    assert images.shape == (TRAIN, 8, 8, 3)
+    assert held.shape == (COUNT - TRAIN, 8, 8, 3)
+    assert images.dtype == np.uint8
+    assert labels.dtype == held_labels.dtype == np.int64
+    assert np.array_equal(labels, np.arange(TRAIN) % 10)
+    total = np.bincount(labels, minlength=10) + np.bincount(held_labels, minlength=10)
+    assert np.array_equal(total, np.bincount(load_digits().target))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["counts"] == {"train": TRAIN, "heldout": COUNT - TRAIN}
+    assert manifest["class_names"] == list("0123456789")
+
+
+def test_every_image_is_in_one_split_with_its_own_label(folder: Path) -> None:
+    images, labels = load_images(folder, "train")
+    held, held_labels = load_images(folder, "heldout")
+    found = zip(rows(images) + rows(held), [*labels, *held_labels], strict=True)
+    assert sorted(found) == sorted(zip(source_rows(), load_digits().target, strict=True))
+
+
+def test_heldout_keeps_the_order_of_the_dataset(folder: Path) -> None:
+    source = iter(source_rows())
+    assert all(row in source for row in rows(load_images(folder, "heldout")[0]))
+
+
+def test_channels_are_equal_and_maps_are_read_only(folder: Path) -> None:
+    images, _ = load_images(folder, "train")
+    assert (images == images[..., :1]).all()
+    assert not images.flags.writeable
+
+
+def test_split_is_disjoint_and_depends_on_the_seed() -> None:
+    labels = load_digits().target
+    train, held = split_indices(labels, 100, seed=0)
+    assert np.array_equal(np.sort(np.concatenate([train, held])), np.arange(COUNT))
+    assert np.array_equal(train, split_indices(labels, 100, seed=0)[0])
+    assert not np.array_equal(np.sort(train), np.sort(split_indices(labels, 100, seed=1)[0]))
+
+
+@pytest.mark.parametrize("train_per_class", [0, 174])
+def test_split_must_leave_something_of_each_class(train_per_class: int) -> None:
+    labels = load_digits().target  # the rarest digit, 8, has 174 images
+    with pytest.raises(DimrError, match=r"train_per_class: .* use 1 to 173"):
+        split_indices(labels, train_per_class, seed=0)
+    assert len(split_indices(labels, 173, seed=0)[1]) == COUNT - 1730
+
+
+def test_enlarging_keeps_constants_and_ramps() -> None:
+    flat = enlarge(np.stack([np.zeros((8, 8)), np.full((8, 8), 16)]), 32)
+    assert (flat[0] == 0).all()
+    assert (flat[1] == 255).all()
+    ramp = enlarge(np.tile(2.0 * np.arange(8), (1, 8, 1)), 32)
+    centres = (np.arange(32) + 0.5) / 4 - 0.5  # bicubic interpolation is exact on linear functions
+    inside = slice(8, 24)  # away from the border
+    expected = np.rint(2 * centres * 255 / 16)[inside]
+    assert np.abs(ramp[0, :, inside, 0].astype(int) - expected).max() <= 1
+
+
+def test_enlarging_clips_overshoot() -> None:
+    edge = np.zeros((1, 8, 8))
+    edge[:, :, 4:] = 16  # bicubic overshoots on both sides of an edge
+    row = enlarge(edge, 32)[0, 16, :, 0].astype(int)
+    assert row[:12].max() < 30
+    assert row[20:].min() > 225  # wrapped values would be far from the plateau
+
+
+def test_too_small_a_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DimrError, match="size: 4"):
+        make_digits(tmp_path / "d", size=4)
+
+
+def test_damage_names_the_file(copy: Path) -> None:
+    path = copy / "train.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DimrError, match=r"train\.npy: checksum"):
+        load_images(copy, "train")
+    path.write_bytes(data[:-100])
+    with pytest.raises(DimrError, match=r"train\.npy: truncated"):
+        load_images(copy, "train")
+    path.unlink()
+    with pytest.raises(DimrError, match=r"train\.npy: no such file"):
+        load_images(copy, "train")
+    assert len(load_images(copy, "heldout")[0]) == COUNT - TRAIN
+
+
+def test_wrong_shape_and_dtype_are_named(copy: Path) -> None:
+    np.save(copy / "heldout_labels.npy", np.zeros(COUNT - TRAIN, np.int32))
+    with pytest.raises(DimrError, match=r"heldout_labels\.npy: holds int32"):
+        load_images(copy, "heldout")
+    np.save(copy / "heldout_labels.npy", np.zeros(3, np.int64))
+    with pytest.raises(DimrError, match=r"heldout_labels\.npy: holds int64 \(3,\)"):
+        load_images(copy, "heldout")
+
+
+def test_bad_manifest_and_split_are_named(copy: Path) -> None:
+    with pytest.raises(DimrError, match="use one of train, heldout"):
+        load_images(copy, "test")
+    path = copy / "manifest.json"
+    path.write_text('{"format": "other"}')
+    with pytest.raises(DimrError, match=r"manifest\.json: format is 'other'"):
+        load_images(copy, "train")
+    path.write_text("[]")
+    with pytest.raises(DimrError, match=r"manifest\.json: not a manifest"):
+        load_images(copy, "train")
+    path.unlink()
+    with pytest.raises(DimrError, match=r"manifest\.json: no such file"):
+        load_images(copy, "train")
+
+
+def test_an_interrupted_write_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(digits, "write_json", fail)
+    with pytest.raises(KeyboardInterrupt):
+        make_digits(tmp_path / "d", size=8)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from dimr.errors import DimrError
+from dimr.evaluation import memorisation as module
+from dimr.evaluation.memorisation import memorisation, nearest_distances
+
+
+def noise(count, seed, size=6):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def brute_force(queries, training):
+    return np.array(
+        [min(np.sqrt(np.mean(((q / 255.0) - (t / 255.0)) ** 2)) for t in training) for q in queries]
+    )
+
+
+def test_distances_are_those_of_the_definition():
+    queries, training = noise(23, 0), noise(31, 1)
+    np.testing.assert_allclose(
+        nearest_distances(queries, training), brute_force(queries, training), rtol=1e-12
+    )
+
+
+def test_black_and_white_are_at_distance_one():
+    black, white = np.zeros((1, 4, 4, 3), np.uint8), np.full((1, 4, 4, 3), 255, np.uint8)
+    assert nearest_distances(white, black) == pytest.approx([1.0], abs=0)
+
+
+def test_one_changed_value_has_its_closed_form():
+    training = noise(5, 2)
+    training[3, 1, 2, 0] = 100
+    query = training[3:4].copy()
+    query[0, 1, 2, 0] = 151  # 51 / 255 = 0.2 in one of 108 values
+    assert nearest_distances(query, training)[0] == pytest.approx(0.2 / np.sqrt(108), rel=1e-14)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_chunks_do_not_change_a_bit(monkeypatch, rows):
+    queries, training = noise(20, 3), noise(17, 4)
+    whole = nearest_distances(queries, training)
+    monkeypatch.setattr(module, "CHUNK_BYTES", rows * 8 * 6 * 6 * 3)
+    assert np.array_equal(nearest_distances(queries, training), whole)
+
+
+def test_copies_are_at_zero_and_share_one():
+    training, heldout = noise(40, 5), noise(30, 6)
+    found = memorisation(training[10:25], training, heldout)
+    assert found["nearest_distance"] == 0.0
+    assert found["nearest_ratio"] == 0.0
+    assert found["near_copy_share"] == 1.0
+    assert found["heldout_nearest_distance"] == pytest.approx(
+        np.median(brute_force(heldout, training)), rel=1e-12
+    )
+
+
+def test_unseen_images_have_ratio_near_one():
+    training = noise(50, 7)
+    found = memorisation(noise(200, 8), training, noise(200, 9))
+    assert found["nearest_ratio"] == pytest.approx(1, abs=0.02)
+    assert found["near_copy_share"] < 0.05
+
+
+def test_planted_copies_are_counted():
+    training, new = noise(50, 10), noise(36, 11)
+    found = memorisation(np.concatenate([new, training[:12]]), training, new)
+    assert found["near_copy_share"] == pytest.approx(12 / 48 + 1 / 48)  # the 1st percentile's own
+    assert found["nearest_ratio"] < 1.0
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(DimrError, match="query images"):
+        nearest_distances(noise(2, 0, size=5), noise(2, 0))
+    with pytest.raises(DimrError, match="query images: images are float64"):
+        nearest_distances(noise(2, 0) / 255, noise(2, 0))
+    with pytest.raises(DimrError, match="held-out images"):
+        memorisation(noise(3, 1), noise(9, 2), noise(9, 2))

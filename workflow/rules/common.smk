@@ -1,0 +1,121 @@
+# Configuration: each phase of each run has one file, rewritten only if its content differs.
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SOURCE = Path(workflow.basedir) / "src"
+sys.path.insert(0, str(SOURCE))
+
+from dimr.errors import DimrError
+from dimr.experiment import BASELINES, load_run, write_data_config, write_run_config
+from dimr.reporting.tables import load_table
+
+# Rules run this folder's code (a queued experiment has its own) with this environment's programs.
+shell.prefix(
+    f'export PYTHONPATH="{SOURCE}" PATH="{Path(sys.executable).parent}:$PATH"; '
+)
+
+
+wildcard_constraints:
+    dataset=r"[\w-]+",
+    run=r"workspace|[\w-]+/[\w-]+/\d+",
+    setting=r"\w+",
+    table=r"table\d+",
+
+
+def one_line_errors(function):
+    """Bad input as a message of one line, not a traceback."""
+
+    def wrapped(*arguments):
+        try:
+            return function(*arguments)
+        except DimrError as error:
+            raise WorkflowError(str(error)) from None
+
+    return wrapped
+
+
+RESOLVED = {}
+
+
+@one_line_errors
+def resolve(name):
+    """The run, with its configuration files written where they differ (contract A)."""
+    if name not in RESOLVED:
+        RESOLVED[name] = run = load_run(name, Path(workflow.basedir))
+        if (
+            workflow.is_main_process
+        ):  # a job must not move the ground under its own feet
+            write_run_config(run, Path("runs") / name / "config")
+            write_data_config(
+                run.dataset,
+                Path("data") / run.dataset / "config",
+                Path(workflow.basedir),
+            )
+    return RESOLVED[name]
+
+
+def run_config(phase):
+    """Input function: the file of a run's phase; `{setting}` stands for the wildcard."""
+
+    def find(wildcards):
+        run, name = resolve(wildcards.run), phase.format(**wildcards)
+        if name not in run.phases():
+            raise WorkflowError(
+                f"{wildcards.run}: no setting {wildcards.setting!r} "
+                f"(allowed: {', '.join(run.settings)})"
+            )
+        return f"runs/{run.name}/config/{name}.yaml"
+
+    return find
+
+
+def data_config(step):
+    """Input function: the file of a dataset's step."""
+    return lambda wildcards: f"data/{wildcards.dataset}/config/{step}.yaml"
+
+
+def of_dataset(part):
+    """Input function: a folder of the dataset that a run is on."""
+    return lambda wildcards: f"data/{resolve(wildcards.run).dataset}/{part}"
+
+
+@one_line_errors
+def tables():
+    """The definitions of all tables by their path below experiments/tables."""
+    folder = Path(workflow.basedir) / "experiments/tables"
+    return {
+        str(path.relative_to(folder).with_suffix("")): load_table(path)
+        for path in sorted(folder.rglob("*.yaml"))
+    }
+
+
+TABLES = tables()
+
+
+def table_cells(pattern):
+    """Input function: a file or folder of each (run, setting) of a table."""
+    return lambda wildcards: [
+        pattern.format(run=run, setting=setting)
+        for run, setting in TABLES[f"{wildcards.dataset}/{wildcards.table}"].cells()
+    ]
+
+
+def cost_option(wildcards):
+    """The model whose parameters, GMACs and training time are recorded; baselines have none."""
+    return (
+        f"--model runs/{wildcards.run}/model" if resolve(wildcards.run).network else ""
+    )
+
+
+# Everything that a target may name is resolved now, so that a mistake is met before any job.
+resolve("workspace")
+for table in TABLES.values():
+    for run, setting in table.cells():
+        if setting not in resolve(run).settings:
+            raise WorkflowError(
+                f"experiments/tables: {run}: no setting {setting!r} "
+                f"(allowed: {', '.join(resolve(run).settings)})"
+            )

@@ -1,0 +1,24 @@
+# Metrics: numbers in one file, what made them in the other.
+
+
+rule evaluate:
+    input:
+        config=run_config("evaluate"),
+        samples="runs/{run}/samples/{setting}",
+        images=of_dataset("images"),
+        classifier=of_dataset("classifier"),
+    output:
+        metrics="runs/{run}/metrics/{setting}.json",
+        provenance="runs/{run}/provenance/{setting}.json",
+    log:
+        "logs/{run}/evaluate-{setting}.log",
+    benchmark:
+        "logs/{run}/evaluate-{setting}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        cost=cost_option,
+    shell:
+        "dimr --log {log} evaluate --config {input.config} --samples {input.samples} "
+        "--images {input.images} --classifier {input.classifier} {params.cost} "
+        "--metrics {output.metrics} --provenance {output.provenance} --threads {threads}"

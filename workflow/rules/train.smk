@@ -1,0 +1,26 @@
+# Training. The state lies outside the outputs, which are deleted when a job fails; the command saves
+# and leaves 5 minutes before the job's time is up, and the same command goes on (contract C).
+
+
+rule train:
+    input:
+        config=run_config("train"),
+        data=of_dataset("latents"),
+        autoencoder=of_dataset("autoencoder"),
+    output:
+        model=directory("runs/{run}/model"),
+        log_csv="runs/{run}/log.csv",
+    log:
+        "logs/{run}/train.log",
+    benchmark:
+        "logs/{run}/train.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        runtime=1440,  # minutes
+    shell:
+        "dimr --log {log} train --config {input.config} --data {input.data} --out {output.model} "
+        "--log-csv {output.log_csv} --state runs/{wildcards.run}/state --threads {threads} "
+        "--autoencoder {input.autoencoder} --previews runs/{wildcards.run}/previews "
+        "--stop-after $(( {resources.runtime} * 60 - 300 ))"
