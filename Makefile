@@ -8,7 +8,7 @@ UV := .venv/bin/uv
 TABLE := results/digits/table1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock adopt clean
+.PHONY: help setup demo test check format schemas lock adopt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,10 @@ format: setup ## apply the style
 	ruff check --fix --quiet src tests
 	ruff format src tests
 	snakefmt Snakefile workflow/rules
+
+schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
+	@python -c 'import json; from dimr.experiment import SCHEMAS, ROOT; \
+	[(ROOT / f"workflow/schemas/{n}.json").write_text(json.dumps(s(), indent=1) + "\n") for n, s in SCHEMAS.items()]'
 
 adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys agree
 	@dimr adopt

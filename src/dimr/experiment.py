@@ -469,3 +469,21 @@ def write_run_config(run: Run, folder: Path) -> None:
 def section_key(section: Section, *inputs: str) -> str:
     """Key of a step's result: its configuration and the keys of what it reads."""
     return key_of(section.model_dump(mode="json"), *inputs)
+
+
+def _schema_of_recipes() -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": Recipe.model_json_schema()}
+
+
+def _schema_of_variants() -> dict[str, Any]:
+    by_branches = {"type": "object", "additionalProperties": Variant.model_json_schema()}
+    by_size = {"type": "object", "additionalProperties": by_branches}
+    return {"type": "object", "additionalProperties": by_size}
+
+
+SCHEMAS = {
+    "params": Params.model_json_schema,
+    "recipes": _schema_of_recipes,
+    "variants": _schema_of_variants,
+}
+"""JSON schemas of the files that people edit, for their editors (workflow/schemas)."""

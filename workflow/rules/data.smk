@@ -28,7 +28,6 @@ rule autoencoder:
         "logs/data/{dataset}/autoencoder.tsv"
     conda:
         "../../environment.yml"
-    threads: 2
     shell:
         "dimr --log {log} autoencoder --config {input.config} --images {input.images} "
         "--out {output} --threads {threads}"

@@ -37,7 +37,8 @@ class DigitClassifier(nn.Module):
     see noise, blur and mixed digits better than a linear layer over all places does, which learns
     to ignore them. GroupNorm treats each image by itself; statistics of training batches would be
     one more thing that sets training images apart. The features are standardised by the training
-    images: real ones have a total variance of 64, and FID the same scale for every seed.
+    images, so that those have a total variance of 64 for every seed. FID still differs from seed to
+    seed (in noise, several times): compare values of one classifier only.
     """
 
     feature_mean: torch.Tensor

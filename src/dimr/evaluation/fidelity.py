@@ -16,7 +16,6 @@ and another for precision and recall. Nothing is read from or written to its cac
 
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,26 +143,27 @@ def fidelity(
 
     _check_counts(images, reference, isc_splits, prc_neighborhood)
     options = _extractor_options(extractor, weights, batch_size, cuda)
-    layers = {"isc": layer_isc, "fid": layer_fid, "prc": layer_prc}
     try:
         values = torch_fidelity.calculate_metrics(
             input1=_ImageDataset(images),  # the generated side: torch-fidelity's convention
             input2=_ImageDataset(reference),
-            **dict.fromkeys(layers, True),
-            **_layer_options(extractor, layers),
+            **_layer_options(extractor, isc=layer_isc, fid=layer_fid, prc=layer_prc),
             isc_splits=isc_splits,
             prc_neighborhood=prc_neighborhood,
             **options,
         )
     except np.linalg.LinAlgError as error:
         raise DimrError(f"{extractor}: its features give no FID ({one_line(error)})") from None
-    return {
+    found = {
         "fid": max(float(values["frechet_inception_distance"]), 0.0),  # rounding can leave -1e-9
         "inception_score": float(values["inception_score_mean"]),
         "inception_score_std": float(values["inception_score_std"]),
         "precision": float(values["precision"]),
         "recall": float(values["recall"]),
     }
+    if not np.isfinite(list(found.values())).all():
+        raise DimrError(f"{extractor}: its features give metrics that are not finite: {found}")
+    return found
 
 
 def fid_to_statistics(
@@ -184,7 +184,7 @@ def fid_to_statistics(
 
     check_images(images, "generated images")
     options = _extractor_options(extractor, weights, batch_size, cuda)
-    layer_options = _layer_options(extractor, {"fid": layer_fid})
+    layer_options = _layer_options(extractor, fid=layer_fid)
     layer = utils.resolve_feature_layer_for_metric("fid", **layer_options, **options)
     network = utils.create_feature_extractor(extractor, [layer], **options)
     dataset = _ImageDataset(images)
@@ -272,15 +272,16 @@ def _extractor_options(
     }
 
 
-def _layer_options(extractor: str, layers: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Layer by metric as torch-fidelity's arguments; refuses what the extractor does not have."""
+def _layer_options(extractor: str, **layers: str | None) -> dict[str, Any]:
+    """torch-fidelity's arguments for these metrics; refuses layers that the extractor lacks."""
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY as registry
 
     provided = registry[extractor].get_provided_features_list()
     for layer in layers.values():
         if layer is not None and layer not in provided:
             raise DimrError(f"{extractor}: no layer {layer}; allowed are {', '.join(provided)}")
-    return {f"feature_layer_{metric}": layer for metric, layer in layers.items()}
+    named = {f"feature_layer_{metric}": layer for metric, layer in layers.items()}
+    return {**dict.fromkeys(layers, True), **named}
 
 
 def _check_weights(extractor_class: Any, name: str, path: Path) -> None:
@@ -296,5 +297,4 @@ def _check_weights(extractor_class: Any, name: str, path: Path) -> None:
         layer = extractor_class.get_provided_features_list()[0]
         extractor_class(name, [layer], feature_extractor_weights_path=str(path))
     except Exception as error:  # the same, for names and shapes that do not fit
-        reason = one_line(error)[:200]
-        raise DimrError(f"{path}: not the weights of {name} ({reason})") from None
+        raise DimrError(f"{path}: not the weights of {name} ({one_line(error)[:200]})") from None

@@ -174,9 +174,7 @@ class Training:
             return
         total = self.phase.train.steps
         if saved["step"] == total and saved["code"] != self.code:
-            log.warning(
-                "the finished state in %s was made by other code: starting over", self.state
-            )
+            log.warning("%s: finished by other code; starting over", self.state)
             return
         try:
             self.trainee.ema.load_state_dict(saved["ema"])

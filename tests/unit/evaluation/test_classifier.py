@@ -43,7 +43,6 @@ def digits(tmp_path_factory):
         folder / "classifier",
         heldout=heldout,
         heldout_labels=heldout_labels,
-        steps=150,
     )
     torch.set_num_threads(threads)
     return {**splits, "folder": folder / "classifier"}
@@ -87,7 +86,9 @@ def test_training_images_are_not_special_to_it(digits):
         first = np.concatenate([member[:100] for member in members])
         rest = np.setdiff1d(np.arange(len(labels)), first)
         others.append(frechet(both[first], both[rest]))
-    assert frechet(both[:1000], both[1000:]) < 1.5 * np.mean(others)
+    assert frechet(both[:1000], both[1000:]) < 1.5 * np.mean(
+        others
+    )  # 1.2 over seeds; 1.7 without augmentation
 
 
 def test_fid_of_its_features_grows_with_damage(digits):
@@ -100,7 +101,7 @@ def test_fid_of_its_features_grows_with_damage(digits):
 
     found = [frechet(features(classifier, x), reference) for x in (images, noisy(25), noisy(60))]
     assert found[0] < 1.0
-    assert found[1] > 1.5 * found[0]
+    assert found[1] > 2 * found[0]
     assert found[2] > 2 * found[1]
 
 

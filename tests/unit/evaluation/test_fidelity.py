@@ -138,10 +138,21 @@ def test_batch_size_does_not_matter_and_nothing_is_said(generated, reference, ca
     assert capfd.readouterr() == ("", "")
 
 
-def test_nothing_is_cached(generated, reference, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    fidelity(generated, reference, extractor=NAME)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("cuda", [False, True])
+def test_torch_fidelity_is_told_everything(generated, reference, monkeypatch, cuda):
+    import torch_fidelity
+
+    seen = {}
+    names = ["frechet_inception_distance", "precision", "recall"]
+    names += ["inception_score_mean", "inception_score_std"]
+    monkeypatch.setattr(
+        torch_fidelity,
+        "calculate_metrics",
+        lambda **options: seen.update(options) or dict.fromkeys(names, 1.0),
+    )
+    fidelity(generated, reference, extractor=NAME, cuda=cuda)
+    assert seen["feature_extractor"] == NAME
+    assert (seen["cuda"], seen["cache"], seen["save_cpu_ram"]) == (cuda, False, True)
 
 
 def test_shift_of_all_pixels_has_its_closed_form(reference):

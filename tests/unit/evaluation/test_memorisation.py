@@ -69,6 +69,14 @@ def test_planted_copies_are_counted():
     assert found["nearest_ratio"] < 1.0
 
 
+@pytest.mark.parametrize(("level", "share"), [(99, 1.0), (100, 0.0), (101, 0.0)])
+def test_near_copies_are_strictly_nearer_than_unseen_images(level, share):
+    black = np.zeros((5, 4, 4, 3), np.uint8)
+    found = memorisation(black + np.uint8(level), black, black + np.uint8(100))
+    assert found["near_copy_share"] == share
+    assert found["nearest_ratio"] == pytest.approx(level / 100)
+
+
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(DimrError, match="query images"):
         nearest_distances(noise(2, 0, size=5), noise(2, 0))

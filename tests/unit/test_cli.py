@@ -1,0 +1,120 @@
+"""The command line: help at once, errors of one line with the right exit code."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from dimr.cli import main
+from dimr.experiment import load_run, write_data_config, write_run_config
+
+
+@pytest.fixture
+def config(tmp_path):
+    write_run_config(load_run("digits/dimr-xs-2r/0"), tmp_path / "config")
+    write_data_config("digits", tmp_path / "config")
+    return tmp_path / "config"
+
+
+def error_of(arguments, capsys, code=2):
+    assert main([str(a) for a in arguments]) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("dimr: ")
+    return lines[0]
+
+
+def test_help_is_quick_and_lists_the_steps():
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "dimr", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    for step in ("config", "images", "encode", "train", "sample", "evaluate", "table", "adopt"):
+        assert f"\n    {step} " in done.stdout or f"\n    {step}\n" in done.stdout
+    assert "torch" not in done.stderr  # what would make it slow, whatever the machine
+    assert time.monotonic() - started < 30
+
+
+def test_config_prints_what_it_would_write(capsys):
+    assert main(["config", "digits/dimr-xs-2r/0", "--print"]) == 0
+    printed = capsys.readouterr().out
+    assert "train:" in printed
+    assert "sample-guided:" in printed
+
+
+def test_unknown_run(capsys):
+    assert "no dataset 'digit' (did you mean digits?" in error_of(
+        ["config", "digit/dimr-xs-2r/0"], capsys
+    )
+
+
+def test_unknown_key_in_a_phase_file(config, capsys, tmp_path):
+    file = config / "images.yaml"
+    file.write_text(file.read_text() + "imagesize: 3\n")
+    message = error_of(["images", "--config", file, "--out", tmp_path / "images"], capsys)
+    assert "images.yaml: imagesize: unknown key (did you mean image_size?" in message
+    assert not (tmp_path / "images").exists()
+
+
+def test_missing_inputs_are_named(config, capsys, tmp_path):
+    message = error_of(
+        ["train", "--config", config / "train.yaml", "--data", tmp_path / "nowhere", "--out",
+         tmp_path / "model", "--log-csv", tmp_path / "log.csv", "--state", tmp_path / "state"],
+        capsys,
+    )  # fmt: skip
+    assert "nowhere/record.json: no such file" in message
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_truncated_shard_is_named(config, capsys, tmp_path, latents_folder):
+    shard = latents_folder / "00000.npy"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    message = error_of(
+        ["train", "--config", config / "train.yaml", "--data", latents_folder, "--out",
+         tmp_path / "model", "--log-csv", tmp_path / "log.csv", "--state", tmp_path / "state"],
+        capsys,
+    )  # fmt: skip
+    assert "00000.npy" in message
+    assert "truncated" in message
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture
+def latents_folder(tmp_path):
+    from dimr.data.shards import write_shards
+    from dimr.files import write_json
+
+    folder = tmp_path / "latents"
+    moments = np.ones((20, 8, 8, 8), dtype=np.float32)
+    write_shards(
+        folder, [moments], np.arange(20) % 10, kind="posterior", classes=10,
+        class_names=list("0123456789"), scaling_factor=1.0, key="k", shard_size=20,
+    )  # fmt: skip
+    write_json(folder / "record.json", {"key": "k"})
+    return folder
+
+
+def test_a_corrupt_npz_is_named(tmp_path):
+    from dimr.errors import DimrError
+    from dimr.evaluation.fidelity import load_npz_images
+
+    path = tmp_path / "reference.npz"
+    np.savez(path, arr_0=np.zeros((4, 8, 8, 3), dtype=np.uint8))
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(DimrError, match=r"reference\.npz: ") as caught:
+        load_npz_images(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_messages_also_go_to_the_log(tmp_path):
+    log = tmp_path / "logs/x.log"
+    done = subprocess.run(
+        [sys.executable, "-m", "dimr", "--log", str(log), "config", "nonsense"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "nonsense" in log.read_text()
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,176 @@
+"""Runs and params.yaml resolve to one configuration; mistakes are one line that names the key."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dimr.errors import DimrError
+from dimr.experiment import (
+    ROOT,
+    TrainPhase,
+    load_run,
+    load_section,
+    section_key,
+    write_data_config,
+    write_run_config,
+)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of experiments/ and params.yaml, and a function that edits a value in place."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+
+    def edit(file, path, value):
+        content = yaml.safe_load((tmp_path / file).read_text())
+        *parents, last = path.split(".")
+        section = content
+        for key in parents:
+            section = section[key]
+        section[last] = value
+        (tmp_path / file).write_text(yaml.safe_dump(content, sort_keys=False))
+        return tmp_path
+
+    return edit
+
+
+def test_workspace_with_nothing_overridden_is_the_recipe():
+    assert load_run("workspace").phases() == load_run("digits/dimr-xs-2r/0").phases()
+
+
+def test_an_override_reaches_its_phase_and_no_other(project):
+    root = project("params.yaml", "sample.settings.guided.scale", 0.9)
+    changed, plain = load_run("workspace", root).phases(), load_run("workspace").phases()
+    assert [name for name in plain if changed[name] != plain[name]] == ["sample-guided"]
+    assert changed["sample-guided"].guidance.scale == 0.9
+    root = project("params.yaml", "evaluate.isc_splits", 5)
+    assert load_run("workspace", root).phases()["train"] == plain["train"]
+
+
+def test_the_dataset_says_the_number_of_branches(project):
+    network = load_run("workspace", project("params.yaml", "model.variant", "xl")).network
+    assert network.layers == (39, 20)
+    assert network.input_size == 8
+
+
+BAD = [
+    ("train.stepz", 4, r"params\.yaml: train\.stepz: unknown key \(did you mean steps\?.*warmup"),
+    ("train.steps", -4, r"train\.steps: -4: .*greater than 0"),
+    ("train.steps", "4", r"train\.steps: '4': .*integer"),
+    ("train.steps", True, r"train\.steps: True: .*integer"),
+    ("train.lr", "2e-4", r"train\.lr: '2e-4': .*2\.0e-4"),
+    ("train.betas", [0.9], r"train\.betas"),
+    ("train", None, r"params\.yaml: train: None"),
+    ("modle", 1, r"modle: unknown key \(did you mean model\?"),
+    ("model.variant", "xxs", r"model\.variant: 'xxs' .*did you mean xs\?.*allowed: g, xl, xs"),
+    ("model.variant", "m", r"model\.variant: 'm' .*2 branches.*allowed: g, xl, xs"),
+    ("model.family", "dmir", r"model\.family: no family 'dmir' \(did you mean dimr\?"),
+    ("dataset", "digit", r"no dataset 'digit' \(did you mean digits\?"),
+    ("sample.steps", 2, r"sample\.steps: 2"),
+    ("sample.solver", "euler", r"sample\.solver: 'euler': .*'authors'.*'multistep'"),
+    ("sample.settings.guided.scal", 1.0, r"settings\.guided\.scal: unknown key .*scale"),
+    ("evaluate.extractor", "inception", r"evaluate\.extractor: 'inception'.*'digits'"),
+    ("seed", -1, r"seed: -1"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BAD, ids=[f"{k}={v}" for k, v, _ in BAD])
+def test_mistakes_in_params_are_one_line(project, key, value, message):
+    root = project("params.yaml", key, value)
+    with pytest.raises(DimrError, match=message) as caught:
+        load_run("workspace", root)
+    assert str(caught.value).startswith("params.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_mistakes_in_experiments_name_their_file(project):
+    root = project("experiments/recipes.yaml", "digits.train.wramup_steps", 3)
+    with pytest.raises(DimrError, match=r"recipes\.yaml: digits\.train\.wramup_steps: unknown key"):
+        load_run("digits/dimr-xs-2r/0", root)
+
+
+def test_mistakes_in_variants_name_their_file(project):
+    root = project("experiments/variants.yaml", "dimr.xs", {2: {"layers": [1, 1]}})
+    with pytest.raises(DimrError, match=r"variants\.yaml: dimr\.xs\.2\.dims: is missing"):
+        load_run("digits/dimr-xs-2r/0", root)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("digits/dimr-xs/0", "did you mean dimr-xs-2r"),
+        ("digits/dimr-m-3r/0", "takes 2 branches"),
+        ("imagenet/dimr-xs-2r/0", "no dataset 'imagenet'"),
+        ("digits", "dataset/model/seed"),
+    ],
+)
+def test_unknown_runs(name, message):
+    with pytest.raises(DimrError, match=message):
+        load_run(name)
+
+
+def test_unreadable_yaml(tmp_path, project):
+    root = project("params.yaml", "seed", 0)
+    (root / "params.yaml").write_text("a: [1,\n")
+    with pytest.raises(DimrError, match=r"params\.yaml: not readable as YAML"):
+        load_run("workspace", root)
+
+
+def test_files_are_rewritten_only_if_they_differ(tmp_path):
+    run = load_run("digits/dimr-xs-2r/0")
+    write_run_config(run, tmp_path)
+    write_data_config("digits", tmp_path / "data")
+    files = sorted(tmp_path.rglob("*.yaml"))
+    assert {f.stem for f in files} == {
+        "train", "sample-unguided", "sample-guided", "sample-power_cosine", "evaluate",
+        "images", "autoencoder", "latents", "classifier",
+    }  # fmt: skip
+    before = {f: f.stat().st_mtime_ns for f in files}
+    write_run_config(run, tmp_path)
+    write_data_config("digits", tmp_path / "data")
+    assert {f: f.stat().st_mtime_ns for f in files} == before
+    phase = load_section(TrainPhase, tmp_path / "train.yaml")
+    assert phase == run.phases()["train"]
+    assert section_key(phase, "a") == section_key(run.phases()["train"], "a")
+    assert section_key(phase, "a") != section_key(phase, "b")
+
+
+def test_the_schemas_are_those_of_the_code():
+    import json
+
+    from dimr.experiment import SCHEMAS
+
+    for name, schema in SCHEMAS.items():
+        committed = json.loads((ROOT / f"workflow/schemas/{name}.json").read_text())
+        assert committed == schema(), f"workflow/schemas/{name}.json: run `make schemas`"
+
+
+def test_environment_carries_the_pins_of_the_lock():
+    lock = [
+        line.strip()
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if line and not line.lstrip().startswith("#")
+    ]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["dependencies"][-1]["pip"] == lock
+    assert len(lock) > 100
+
+
+def test_dvc_stages_cover_every_phase_and_setting():
+    """dvc.yaml lists by hand what the recipe names: the two must agree."""
+    text = (ROOT / "dvc.yaml").read_text()
+    phases = [f"runs/workspace/config/{name}.yaml" for name in load_run("workspace").phases()]
+    stages = yaml.safe_load(text)["stages"]
+    dependencies = {d for s in stages.values() for d in s.get("deps", [])}
+    assert {d for d in dependencies if d.startswith("runs/workspace/config/")} == set(phases)
+    for setting in load_run("workspace").settings:
+        assert f"runs/workspace/metrics/{setting}.json" in stages["evaluate"]["metrics"]
+    for stage, content in stages.items():
+        if stage != "config":
+            assert content["cmd"].startswith("snakemake --allowed-rules "), stage
+        for dependency in content["deps"]:
+            made = dependency.startswith(("runs/", "data/"))
+            assert made or Path(ROOT / dependency).exists(), dependency

@@ -1,0 +1,101 @@
+"""The optimizer's groups, the learning rate, and one step against the same step written out."""
+
+import copy
+
+import pytest
+import torch
+
+from dimr.data.reader import ShardReader
+from dimr.diffusion import multi_scale_loss
+from dimr.randomness import torch_generator
+from dimr.training.loop import make_trainee
+from dimr.training.step import learning_rate, train_step
+
+CPU = torch.device("cpu")
+
+
+def test_weight_decay_groups(phase):
+    trainee = make_trainee(phase(), CPU)
+    decayed, spared = trainee.optimizer.param_groups
+    assert decayed["weight_decay"] == 0.03
+    assert spared["weight_decay"] == 0.0
+    names = {id(p): name for name, p in trainee.network.named_parameters()}
+    assert {names[id(p)] for p in spared["params"]} == trainee.network.no_weight_decay()
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+def test_warm_up(phase):
+    settings = phase().train
+    rates = [learning_rate(step, settings) for step in range(7)]
+    assert rates == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3, 1e-3, 1e-3])
+    assert learning_rate(0, phase(warmup_steps=0).train) == 1e-3
+
+
+def test_a_step_is_adamw_on_the_multi_scale_loss(phase, latents):
+    """Written out by hand: the noise and times of (seed, step), the loss, one plain AdamW step."""
+    settings = phase(label_dropout=0.0, warmup_steps=0)
+    trainee = make_trainee(settings, CPU)
+    twin = copy.deepcopy(trainee.network)
+    x, y = ShardReader(latents, 8, 3).batch(0)
+    losses = train_step(trainee, x, y, 0)
+
+    generator = torch_generator(3, "train", 0)
+    t = trainee.schedule.draw_times(8, generator)
+    noise = torch.randn(x.shape, generator=generator)
+    predictions = twin(trainee.schedule.add_noise(x, noise, t), t, y)
+    loss = multi_scale_loss(predictions, noise).mean()
+    torch.testing.assert_close(losses[0], loss.detach())
+    loss.backward()
+    before = {name: p.detach().clone() for name, p in twin.named_parameters()}
+    for name, parameter in trainee.network.named_parameters():
+        gradient = dict(twin.named_parameters())[name].grad
+        decay = 0.0 if name in twin.no_weight_decay() else 0.03
+        # AdamW's first step: the moments, bias-corrected, are g and g^2
+        moved = before[name] * (1 - 1e-3 * decay) - 1e-3 * gradient / (gradient.abs() + 1e-8)
+        torch.testing.assert_close(parameter.detach(), moved, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_ema_is_the_average(phase, latents):
+    trainee = make_trainee(phase(), CPU)
+    reader, average = ShardReader(latents, 8, 3), None
+    for step in range(4):
+        train_step(trainee, *reader.batch(step), step)
+        weights = [p.detach().clone() for p in trainee.network.parameters()]
+        if average is None:
+            average = weights  # the first update copies
+        else:
+            average = [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]
+    for ours, expected in zip(trainee.ema.module.parameters(), average, strict=True):
+        torch.testing.assert_close(ours.detach(), expected)
+
+
+def test_dropped_labels_become_no_class(phase, latents):
+    trainee = make_trainee(phase(label_dropout=0.5), CPU)
+    seen = []
+
+    def forward(x, t, y):
+        seen.append(y.clone())
+        return trainee.network(x, t, y)
+
+    trainee.forward = forward
+    reader = ShardReader(latents, 8, 3)
+    for step in range(40):
+        train_step(trainee, *reader.batch(step), step)
+    share = (torch.cat(seen) == 10).float().mean().item()
+    assert share == pytest.approx(0.5, abs=0.1)
+
+
+def test_gradient_clipping_bounds_the_norm(phase, latents):
+    trainee = make_trainee(phase(grad_clip=1e-3), CPU)
+    train_step(trainee, *ShardReader(latents, 8, 3).batch(0), 0)
+    norm = torch.stack([p.grad.norm() for p in trainee.network.parameters()]).norm().item()
+    assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_initial_weights_depend_on_the_seed_alone(phase):
+    torch.manual_seed(1)
+    a = make_trainee(phase(), CPU).network.state_dict()
+    state = torch.random.get_rng_state()
+    b = make_trainee(phase(), CPU).network.state_dict()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(a[name], b[name]) for name in a)

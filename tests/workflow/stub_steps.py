@@ -1,0 +1,104 @@
+"""Takes the place of dimr.cli.{data,training,evaluation} in tests of the workflow's contracts.
+
+Each step writes its outputs with the real keys, and its name into calls.txt. The text of ``MODEL``
+stands for the code of a network: experiments with other code give other metrics.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from dimr import experiment
+from dimr.experiment import load_section, section_key
+
+MODEL = "1.0"
+SECTIONS = {
+    "images": experiment.Images,
+    "autoencoder": experiment.Autoencoder,
+    "encode": experiment.Latents,
+    "classifier": experiment.Classifier,
+    "train": experiment.TrainPhase,
+    "sample": experiment.SamplePhase,
+    "baseline": experiment.BaselinePhase,
+    "evaluate": experiment.Evaluate,
+}
+COMMANDS = {
+    "data": ["images", "autoencoder", "encode", "classifier"],
+    "training": ["train", "sample", "baseline"],
+    "evaluation": ["evaluate", "table"],
+}
+PATHS = [
+    "config", "images", "autoencoder", "data", "model", "samples", "classifier", "out", "log-csv",
+    "state", "metrics", "provenance", "table", "runs", "csv", "markdown", "picture", "previews",
+]  # fmt: skip
+
+
+def add(steps):
+    for command in COMMANDS[__name__.rsplit(".", 1)[1]]:
+        parser = steps.add_parser(command)
+        parser.set_defaults(handler=handle, command=command)
+        for path in PATHS:
+            parser.add_argument(f"--{path}", type=Path)
+        parser.add_argument("--threads")
+        parser.add_argument("--stop-after")
+
+
+def recorded(folder):
+    return json.loads((folder / "record.json").read_text())["key"]
+
+
+def handle(options):
+    command = options.command
+    with open("calls.txt", "a") as calls:
+        calls.write(f"{command}\n")
+    if command == "table":
+        for path in (options.csv, options.markdown, options.picture):
+            path.write_text("table")
+        return
+    config = load_section(SECTIONS[command], options.config)
+    inputs = {
+        "images": [],
+        "autoencoder": [options.images],
+        "encode": [options.autoencoder],
+        "classifier": [options.images],
+        "train": [options.data],
+        "sample": [options.model],
+        "baseline": [options.images],
+        "evaluate": [options.samples, options.images, options.classifier],
+    }[command]
+    if command == "baseline" and config.source == "reconstruction":
+        inputs = [options.images, options.autoencoder]
+    key = section_key(config, *map(recorded, inputs))
+    if command == "evaluate":
+        value = json.loads((options.samples / "record.json").read_text())["value"]
+        options.metrics.write_text(json.dumps({"value": value}))
+        options.provenance.write_text(json.dumps({"key": key, "cost": {}}))
+        return
+    record = {"key": key}
+    if command == "train":
+        train(config, options, key)
+        record["value"] = float(MODEL) * config.train.steps
+    if command == "sample":
+        record["value"] = json.loads((options.model / "record.json").read_text())["value"]
+    if command == "baseline":
+        record["value"] = 0.0
+    options.out.mkdir(parents=True)
+    (options.out / "record.json").write_text(json.dumps(record))
+
+
+def train(config, options, key):
+    """A trainer of a few lines: counts steps in its state, stops early if told, fails if told."""
+    state = options.state / key
+    state.mkdir(parents=True, exist_ok=True)
+    steps = state / "steps"
+    done = int(steps.read_text()) if steps.exists() else 0
+    (state / "resumed_from").write_text(str(done))
+    while done < config.train.steps:
+        done += 1
+        steps.write_text(str(done))
+        if os.environ.get("STOP_AT") == str(done):
+            raise SystemExit(75)
+        if os.environ.get("SLOW"):
+            time.sleep(0.05)
+    options.log_csv.write_text(f"step,loss,images_per_second\n{done},1.0,1.0\n")

@@ -1,0 +1,134 @@
+"""Contract A (what decides a rerun) and C (long jobs), on steps of a few lines."""
+
+import json
+
+import pytest
+
+METRICS = [f"runs/workspace/metrics/{s}.json" for s in ("unguided", "guided", "power_cosine")]
+TABLE = "results/digits/table1.csv"
+
+
+@pytest.fixture
+def built(stubbed):
+    stubbed.snakemake("--", *METRICS, TABLE)
+    stubbed.calls()
+    return stubbed
+
+
+def test_everything_once_then_nothing(stubbed):
+    stubbed.snakemake("--", *METRICS, TABLE)
+    calls = stubbed.calls()
+    assert calls.count("train") == 2  # the workspace run and the table's
+    assert calls.count("autoencoder") == calls.count("encode") == 1
+    assert stubbed.planned(*METRICS, TABLE) == set()
+    again = stubbed.snakemake("--", *METRICS, TABLE)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    assert stubbed.calls() == []
+
+
+def test_a_sampling_key_samples_again_and_does_not_train(built):
+    built.edit("params.yaml", "sample.steps", 5)
+    assert built.planned(*METRICS, TABLE) == {"sample", "evaluate"}
+    built.snakemake("--", *METRICS, TABLE)
+    assert sorted(built.calls()) == ["evaluate"] * 3 + ["sample"] * 3
+    built.edit("params.yaml", "sample.settings.guided.scale", 0.9)
+    built.snakemake("--", *METRICS, TABLE)
+    assert sorted(built.calls()) == ["evaluate", "sample"]  # that setting alone
+
+
+def test_an_evaluation_key_only_evaluates(built):
+    built.edit("params.yaml", "evaluate.isc_splits", 3)
+    built.snakemake("--", *METRICS, TABLE)
+    assert built.calls() == ["evaluate"] * 3
+
+
+def test_a_training_key_trains_and_all_that_follows(built):
+    built.edit("params.yaml", "train.steps", 13)
+    assert built.planned(*METRICS, TABLE) == {"train", "sample", "evaluate"}
+
+
+def test_a_comment_reruns_nothing(built):
+    for file in ("params.yaml", "experiments/recipes.yaml", "experiments/variants.yaml"):
+        with open(built.folder / file, "a") as target:
+            target.write("# a comment\n")
+    assert built.planned(*METRICS, TABLE) == set()
+
+
+def test_the_recipe_reaches_workspace_and_table(built):
+    built.edit("experiments/recipes.yaml", "digits.data.classifier.steps", 6)
+    assert built.planned(*METRICS, TABLE) == {"classifier", "evaluate", "table"}
+
+
+def test_the_dry_run_of_a_mistake_is_one_line(stubbed):
+    stubbed.edit("params.yaml", "train.stepz", 5)
+    done = stubbed.snakemake("-n", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "params.yaml: train.stepz: unknown key (did you mean steps?" in text
+    assert "Traceback" not in text
+
+
+def test_an_unknown_setting_of_a_run_is_named(stubbed):
+    done = stubbed.snakemake("-n", "runs/workspace/samples/gided", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "no setting 'gided' (allowed: unguided, guided, power_cosine)" in text
+
+
+def test_a_seed_that_no_table_names_can_be_asked_for(stubbed):
+    assert "train" in stubbed.planned("runs/digits/dimr-xs-2r/7/metrics/guided.json")
+
+
+def test_stopped_training_goes_on_and_keeps_its_state(stubbed):
+    """Exit code 75 fails the job, which deletes its outputs; the state lies elsewhere."""
+    model = "runs/workspace/model"
+    stopped = stubbed.snakemake(model, check=False, STOP_AT="7")
+    assert stopped.returncode != 0
+    assert not (stubbed.folder / model).exists()
+    stubbed.snakemake(model)
+    (resumed,) = stubbed.folder.glob("runs/workspace/state/*/resumed_from")
+    assert resumed.read_text() == "7"
+
+
+def test_retries_submit_a_stopped_job_again(stubbed):
+    """What the slurm profile does: the same command again, until it is through."""
+    done = stubbed.snakemake("runs/workspace/model", "--retries", "2", check=False, STOP_AT="7")
+    assert done.returncode == 0, done.stderr
+    assert stubbed.calls().count("train") == 2
+
+
+def test_another_variant_does_not_meet_this_ones_state(stubbed):
+    stubbed.snakemake("runs/workspace/model", check=False, STOP_AT="7")
+    stubbed.edit("params.yaml", "model.variant", "xl")
+    stubbed.snakemake("runs/workspace/model")
+    resumed = {f.read_text() for f in stubbed.folder.glob("runs/workspace/state/*/resumed_from")}
+    assert resumed == {"0"}
+    assert len(list(stubbed.folder.glob("runs/workspace/state/*"))) == 2
+
+
+def test_lint_is_clean(stubbed):
+    done = stubbed.run("snakemake", "--lint", check=False)
+    assert done.returncode == 0
+    assert "good condition" in done.stdout + done.stderr
+
+
+def test_every_rule_has_a_log_and_a_benchmark(built):
+    produced = {f.stem for f in (built.folder / "logs").rglob("*.tsv")}
+    for name in ("images", "autoencoder", "encode", "classifier", "train", "evaluate-guided"):
+        assert name in produced
+
+
+def test_config_files_hold_only_their_phase(built):
+    folder = built.folder / "runs/workspace/config"
+    text = {f.stem: f.read_text() for f in folder.glob("*.yaml")}
+    assert set(text) == {
+        "train", "evaluate", "sample-unguided", "sample-guided", "sample-power_cosine",
+    }  # fmt: skip
+    assert "guidance" not in text["train"]
+    assert "lr" not in text["sample-guided"]
+
+
+def test_metrics_are_numbers_only(built):
+    for path in METRICS:
+        values = json.loads((built.folder / path).read_text()).values()
+        assert all(isinstance(value, int | float) for value in values)
