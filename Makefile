@@ -8,7 +8,7 @@ UV := .venv/bin/uv
 TABLE := results/digits/table1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format schemas lock adopt clean
+.PHONY: help setup demo test lint check format schemas lock adopt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,15 +31,16 @@ demo: setup ## train, sample and measure on digits: a table and a picture in abo
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
 
 test: setup ## all tests
-	@pytest
+	@pytest -n auto --maxprocesses 4
 
-check: setup ## style, types, workflow format and lint, then all tests
+lint: setup ## style, types, workflow format and lint
 	ruff check src tests
 	ruff format --check src tests
 	mypy
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
-	pytest
+
+check: lint test ## lint and test
 
 format: setup ## apply the style
 	ruff check --fix --quiet src tests
@@ -47,8 +48,8 @@ format: setup ## apply the style
 	snakefmt Snakefile workflow/rules
 
 schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
-	@python -c 'import json; from dimr.experiment import SCHEMAS, ROOT; \
-	[(ROOT / f"workflow/schemas/{n}.json").write_text(json.dumps(s(), indent=1) + "\n") for n, s in SCHEMAS.items()]'
+	@python -c 'import json; from dimr.settings import SCHEMAS; [open(f"workflow/schemas/{n}.json", \
+	"w").write(json.dumps(s.json_schema(), indent=1) + "\n") for n, s in SCHEMAS.items()]'
 
 adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys agree
 	@dimr adopt

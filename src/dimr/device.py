@@ -4,6 +4,9 @@ import logging
 
 import torch
 
+from dimr.errors import DimrError
+from dimr.files import one_line
+
 log = logging.getLogger(__name__)
 
 ACCEPTED_ERROR = 1e-5  # relative; bf16 rounding would give 2e-3, float32 gives 1e-7
@@ -17,7 +20,11 @@ def prepare_device(name: str | None = None, threads: int | None = None) -> torch
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DimrError(f"--device {name}: not usable here ({one_line(error)[:100]})") from None
     if device.type == "cpu":
         torch.set_float32_matmul_precision("medium")
         if matmul_error() > ACCEPTED_ERROR:

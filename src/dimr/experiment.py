@@ -11,210 +11,29 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dimr.errors import DimrError
 from dimr.files import key_of, read_yaml, write_if_changed
+from dimr.settings import (
+    BaselinePhase,
+    Evaluate,
+    Network,
+    Params,
+    Recipe,
+    Sample,
+    SamplePhase,
+    Section,
+    Train,
+    TrainPhase,
+    Variant,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 """The repository that this code belongs to (a queued experiment's own folder holds its own)."""
-
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, strictly typed, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Published(Section):
-    """What the paper counts for a variant: input (H, W, C), parameters and GMACs."""
-
-    input: tuple[int, int, int]
-    parameters: int
-    gmacs: float
-
-
-class Variant(Section):
-    """Sizes of a DiMR network: N and D of each branch, lowest resolution first."""
-
-    layers: tuple[Positive, ...]
-    dims: tuple[Positive, ...]
-    heads: Positive
-    norm: Literal["rms", "layer"] = "rms"
-    published: Published | None = None
-
-
-class NetworkInput(Section):
-    """What a dataset asks of any network: branches, input, labels and the meaning of time."""
-
-    branches: Positive
-    input_size: Positive
-    channels: Positive
-    num_classes: Positive
-    time_map: Literal["latent", "pixel"]
-
-
-class Network(Section):
-    """A network complete: the arguments of ``dimr.models.build`` after the family."""
-
-    family: Literal["dimr"]
-    layers: tuple[Positive, ...]
-    dims: tuple[Positive, ...]
-    heads: Positive
-    norm: Literal["rms", "layer"]
-    input_size: Positive
-    channels: Positive
-    num_classes: Positive
-    time_map: Literal["latent", "pixel"]
-
-
-class Images(Section):
-    """Raw images: where from, side in pixels, and the split into training and held-out images."""
-
-    source: Literal["digits"]
-    image_size: Positive
-    train_per_class: Positive
-    split_seed: int
-
-
-class Autoencoder(Section):
-    """Training of the small autoencoder: widths, steps, images a step, peak learning rate."""
-
-    channels: tuple[Positive, ...]
-    steps: Positive
-    batch: Positive
-    lr: PositiveFloat
-    seed: int
-
-
-class Latents(Section):
-    """How latents are stored: images per shard."""
-
-    shard_size: Positive
-
-
-class Classifier(Section):
-    """Training of the digit classifier: steps, images a step, peak learning rate."""
-
-    steps: Positive
-    batch: Positive
-    lr: PositiveFloat
-    seed: int
-
-
-class Data(Section):
-    """How a dataset is prepared, one section a step."""
-
-    images: Images
-    autoencoder: Autoencoder
-    latents: Latents
-    classifier: Classifier
-
-
-class Train(Section):
-    """Training: the paper's table of settings, with its units."""
-
-    steps: Positive
-    batch: Positive
-    lr: PositiveFloat
-    betas: tuple[Share, Share]
-    weight_decay: Annotated[float, Field(ge=0)]
-    warmup_steps: Annotated[int, Field(ge=0)]
-    ema_decay: Share
-    label_dropout: Share
-    grad_clip: PositiveFloat | None
-    compile: bool
-    log_every: Positive
-
-
-class Guidance(Section):
-    """A guidance setting; ``scale`` and ``power`` as in ``dimr.diffusion.guidance``."""
-
-    kind: Literal["none", "constant", "power_cosine"]
-    scale: Annotated[float, Field(ge=0)] = 0.0
-    power: PositiveFloat = 1.0
-
-
-class Sample(Section):
-    """Sampling: how many images, network evaluations, solver, and the guidance settings by name."""
-
-    count: Positive
-    steps: Annotated[int, Field(ge=3)]
-    solver: Literal["authors", "singlestep", "multistep"]
-    settings: dict[str, Guidance]
-
-
-class Evaluate(Section):
-    """Metrics: feature extractor by name, splits of the Inception Score, k of precision/recall."""
-
-    extractor: Literal["digits"]
-    isc_splits: Positive
-    prc_neighborhood: Positive
-
-
-class Recipe(Section):
-    """Everything about a dataset."""
-
-    network: NetworkInput
-    data: Data
-    train: Train
-    sample: Sample
-    evaluate: Evaluate
-
-
-class ModelChoice(Section):
-    """The network of the workspace run; the dataset says the number of branches."""
-
-    family: str
-    variant: str
-
-
-class Params(Section):
-    """params.yaml: null means what the dataset's recipe says."""
-
-    dataset: str
-    model: ModelChoice
-    seed: Annotated[int, Field(ge=0)]
-    train: dict[str, Any]
-    sample: dict[str, Any]
-    evaluate: dict[str, Any]
-
-
-# What each phase's file holds: the phase's inputs from other phases are known by their keys.
-
-
-class TrainPhase(Section):
-    """``config/train.yaml`` of a run."""
-
-    dataset: str
-    seed: int
-    network: Network
-    train: Train
-
-
-class SamplePhase(Section):
-    """``config/sample-<setting>.yaml`` of a run that a network draws."""
-
-    seed: int
-    count: Positive
-    steps: Positive
-    solver: str
-    guidance: Guidance
-
-
-class BaselinePhase(Section):
-    """``config/sample-<setting>.yaml`` of a run whose images come from the dataset itself."""
-
-    source: Literal["real", "reconstruction"]
-    count: Positive
-
 
 BASELINES = ("real", "reconstruction")
 """Models of the sanity rows: training images as they are, or through the autoencoder."""
@@ -265,17 +84,21 @@ class Run:
 # --- reading and checking -------------------------------------------------------------------------
 
 
-def _schema_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections in a field's type, however wrapped: ``dict[str, Guidance | None] | None``."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _sections(inner)
+
+
+def _allowed_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Keys that are allowed where an unknown one was met."""
-    current: Any = section
+    current = section
     for part in location[:-1]:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:  # a name of the user's own, such as that of a guidance setting
-            continue
-        annotation = field.annotation
-        inner = getattr(annotation, "__args__", None) or (annotation,)
-        current = next((a for a in inner if hasattr(a, "model_fields")), None)
-    return list(getattr(current, "model_fields", {}))
+        if part in current.model_fields:  # else a name of the user's own, as of a setting
+            current = next(_sections(current.model_fields[part].annotation))
+    return list(current.model_fields)
 
 
 def validate(section: type[AnySection], value: Any, source: str, prefix: str = "") -> AnySection:
@@ -293,12 +116,12 @@ def validate(section: type[AnySection], value: Any, source: str, prefix: str = "
         location = tuple(part for part in first["loc"] if part != "[key]")
         key = ".".join([*filter(None, [prefix]), *map(str, location)]) or "the whole file"
         if first["type"] == "extra_forbidden":
-            allowed = _schema_keys(section, location)
-            close = difflib.get_close_matches(str(location[-1]), allowed, 1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            message = f"unknown key ({hint}allowed: {', '.join(allowed)})"
+            allowed = _allowed_keys(section, location)
+            message = f"unknown key {nearest(str(location[-1]), allowed)}"
         elif first["type"] == "missing":
             message = "is missing"
+        elif first["type"] == "value_error":  # a check of our own, which names its values
+            message = first["msg"].removeprefix("Value error, ")
         else:
             message = f"{first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
             if isinstance(first["input"], str) and re.fullmatch(r"[\d.]+e[-+]?\d+", first["input"]):
@@ -318,21 +141,32 @@ def nearest(name: str, allowed: list[str]) -> str:
     return f"({hint}allowed: {', '.join(allowed)})"
 
 
-def load_recipe(dataset: str, root: Path = ROOT) -> Recipe:
-    """The recipe of a dataset; ``DimrError`` names the file and the legal datasets."""
+def load_recipe(dataset: str, root: Path = ROOT, where: str = "recipes.yaml") -> Recipe:
+    """The recipe of a dataset.
+
+    Raises:
+        DimrError: an unknown dataset (``where`` says who names it) with the legal ones, or a
+            mistake in the recipe.
+    """
     path = root / "experiments/recipes.yaml"
-    recipes = read_yaml(path) or {}
+    recipes = _mapping(read_yaml(path), path.name)
     if dataset not in recipes:
-        raise DimrError(f"{path.name}: no dataset {dataset!r} {nearest(dataset, list(recipes))}")
+        raise DimrError(f"{where}: no dataset {dataset!r} {nearest(dataset, list(recipes))}")
     return validate(Recipe, recipes[dataset], path.name, dataset)
+
+
+def _mapping(value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise DimrError(f"{where}: {value!r} should be a mapping of names")
+    return value
 
 
 def variants(root: Path = ROOT) -> Iterator[tuple[str, str, int, Variant]]:
     """Every listed variant: family, size, branches and sizes."""
     path = root / "experiments/variants.yaml"
-    for family, sizes in (read_yaml(path) or {}).items():
-        for size, by_branches in sizes.items():
-            for branches, value in by_branches.items():
+    for family, sizes in _mapping(read_yaml(path), path.name).items():
+        for size, by_branches in _mapping(sizes, f"{path.name}: {family}").items():
+            for branches, value in _mapping(by_branches, f"{path.name}: {family}.{size}").items():
                 where = f"{family}.{size}.{branches}"
                 yield family, size, branches, validate(Variant, value, path.name, where)
 
@@ -360,9 +194,9 @@ def _network(model: str, recipe: Recipe, dataset: str, root: Path) -> Network:
             f"variants.yaml: {model!r} does not fit {dataset}, which takes "
             f"{recipe.network.branches} branches {nearest(model, fitting)}"
         )
-    sizes = variant.model_dump(exclude={"published"})
-    inputs = recipe.network.model_dump(exclude={"branches"})
-    return Network.model_validate({"family": family, **sizes, **inputs})
+    sizes = variant.model_dump(mode="json", exclude={"published"})
+    inputs = recipe.network.model_dump(mode="json", exclude={"branches"})
+    return validate(Network, {"family": family, **sizes, **inputs}, f"variants.yaml: {model}")
 
 
 def _overlay(recipe: Any, override: Any) -> Any:
@@ -373,47 +207,38 @@ def _overlay(recipe: Any, override: Any) -> Any:
     for key, value in override.items():
         if value is not None:
             merged[key] = _overlay(recipe.get(key), value)
-    return {key: value for key, value in merged.items() if not _all_none(value)}
-
-
-def _all_none(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(map(_all_none_leaf, value.values()))
-
-
-def _all_none_leaf(value: Any) -> bool:
-    return value is None or _all_none(value)
+    return merged
 
 
 def load_workspace(params: Path, root: Path = ROOT) -> Run:
     """The run ``workspace`` as params.yaml describes it."""
     source = params.name
     choice = validate(Params, read_yaml(params), source)
-    try:
-        recipe = load_recipe(choice.dataset, root)
-        branches = recipe.network.branches
-        listed = {(f, s) for f, s, b, _ in variants(root) if b == branches}
-        families = sorted({f for f, _ in listed})
-        sizes = sorted(s for f, s in listed if f == choice.model.family)
-        if choice.model.family not in families:
-            hint = nearest(choice.model.family, families)
-            raise DimrError(f"model.family: no family {choice.model.family!r} {hint}")
-        if choice.model.variant not in sizes:
-            hint = nearest(choice.model.variant, sizes)
-            raise DimrError(
-                f"model.variant: {choice.model.variant!r} is not listed in variants.yaml with "
-                f"{branches} branches, which {choice.dataset} takes {hint}"
-            )
-    except DimrError as error:
-        raise DimrError(f"{source}: {error}") from None
+    recipe = load_recipe(choice.dataset, root, f"{source}: dataset")
+    branches = recipe.network.branches
+    listed = {(f, s) for f, s, b, _ in variants(root) if b == branches}
+    families = sorted({f for f, _ in listed})
+    sizes = sorted(s for f, s in listed if f == choice.model.family)
+    if choice.model.family not in families:
+        hint = nearest(choice.model.family, families)
+        raise DimrError(f"{source}: model.family: no family {choice.model.family!r} {hint}")
+    if choice.model.variant not in sizes:
+        hint = nearest(choice.model.variant, sizes)
+        raise DimrError(
+            f"{source}: model.variant: {choice.model.variant!r} is not listed in variants.yaml "
+            f"with {branches} branches, which {choice.dataset} takes {hint}"
+        )
     model = variant_name(choice.model.family, choice.model.variant, branches)
-    sections: list[tuple[str, type[Section], Any, Any]] = [
-        ("train", Train, recipe.train.model_dump(), choice.train),
-        ("sample", Sample, recipe.sample.model_dump(), choice.sample),
-        ("evaluate", Evaluate, recipe.evaluate.model_dump(), choice.evaluate),
+    sections: list[tuple[str, type[Section], Section, Section]] = [
+        ("train", Train, recipe.train, choice.train),
+        ("sample", Sample, recipe.sample, choice.sample),
+        ("evaluate", Evaluate, recipe.evaluate, choice.evaluate),
     ]
     parts = {
-        name: validate(section, _overlay(recipe_part, override), source, name)
-        for name, section, recipe_part, override in sections
+        name: validate(
+            section, _overlay(part.model_dump(mode="json"), override.model_dump()), source, name
+        )
+        for name, section, part, override in sections
     }
     recipe = recipe.model_copy(update=parts)
     network = _network(model, recipe, choice.dataset, root)
@@ -469,21 +294,3 @@ def write_run_config(run: Run, folder: Path) -> None:
 def section_key(section: Section, *inputs: str) -> str:
     """Key of a step's result: its configuration and the keys of what it reads."""
     return key_of(section.model_dump(mode="json"), *inputs)
-
-
-def _schema_of_recipes() -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": Recipe.model_json_schema()}
-
-
-def _schema_of_variants() -> dict[str, Any]:
-    by_branches = {"type": "object", "additionalProperties": Variant.model_json_schema()}
-    by_size = {"type": "object", "additionalProperties": by_branches}
-    return {"type": "object", "additionalProperties": by_size}
-
-
-SCHEMAS = {
-    "params": Params.model_json_schema,
-    "recipes": _schema_of_recipes,
-    "variants": _schema_of_variants,
-}
-"""JSON schemas of the files that people edit, for their editors (workflow/schemas)."""

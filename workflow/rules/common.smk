@@ -97,16 +97,37 @@ TABLES = tables()
 
 def table_cells(pattern):
     """Input function: a file or folder of each (run, setting) of a table."""
-    return lambda wildcards: [
-        pattern.format(run=run, setting=setting)
-        for run, setting in TABLES[f"{wildcards.dataset}/{wildcards.table}"].cells()
-    ]
+
+    def find(wildcards):
+        name = f"{wildcards.dataset}/{wildcards.table}"
+        if name not in TABLES:
+            raise WorkflowError(
+                f"experiments/tables/{name}.yaml: no such table (there are: {', '.join(TABLES)})"
+            )
+        return [
+            pattern.format(run=run, setting=setting)
+            for run, setting in TABLES[name].cells()
+        ]
+
+    return find
 
 
-def cost_option(wildcards):
+def cost_input(wildcards):
     """The model whose parameters, GMACs and training time are recorded; baselines have none."""
     return (
-        f"--model runs/{wildcards.run}/model" if resolve(wildcards.run).network else ""
+        {"model": f"runs/{wildcards.run}/model"}
+        if resolve(wildcards.run).network
+        else {}
+    )
+
+
+def baseline_input(wildcards):
+    """Reconstructions need the autoencoder, real images do not."""
+    dataset, model, _ = wildcards.run.split("/")
+    return (
+        {"autoencoder": f"data/{dataset}/autoencoder"}
+        if model == "reconstruction"
+        else {}
     )
 
 

@@ -3,6 +3,7 @@
 
 rule evaluate:
     input:
+        unpack(cost_input),
         config=run_config("evaluate"),
         samples="runs/{run}/samples/{setting}",
         images=of_dataset("images"),
@@ -17,7 +18,9 @@ rule evaluate:
     conda:
         "../../environment.yml"
     params:
-        cost=cost_option,
+        cost=lambda wildcards, input: (
+            f"--model {input.model}" if "model" in input.keys() else ""
+        ),
     shell:
         "dimr --log {log} evaluate --config {input.config} --samples {input.samples} "
         "--images {input.images} --classifier {input.classifier} {params.cost} "

@@ -21,9 +21,9 @@ rule sample:
 
 rule baseline:
     input:
+        unpack(baseline_input),
         config=run_config("sample-reference"),
         images=of_dataset("images"),
-        autoencoder=of_dataset("autoencoder"),
     output:
         directory("runs/{run}/samples/reference"),
     log:
@@ -34,9 +34,15 @@ rule baseline:
         run=rf"[\w-]+/({'|'.join(BASELINES)})/\d+",
     conda:
         "../../environment.yml"
+    params:
+        autoencoder=lambda wildcards, input: (
+            f"--autoencoder {input.autoencoder}"
+            if "autoencoder" in input.keys()
+            else ""
+        ),
     shell:
         "dimr --log {log} baseline --config {input.config} --images {input.images} "
-        "--autoencoder {input.autoencoder} --out {output} --threads {threads}"
+        "{params.autoencoder} --out {output} --threads {threads}"
 
 
 ruleorder: baseline > sample

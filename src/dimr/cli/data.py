@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from dimr.cli.common import add_device, add_step, recorded_key, write_record
-from dimr.experiment import Autoencoder, Classifier, Images, Latents, load_section, section_key
+from dimr.cli.common import Record, add_device, add_step, add_threads, recorded_key
+from dimr.experiment import load_section, section_key
 from dimr.files import atomic_directory
+from dimr.settings import Autoencoder, Classifier, Images, Latents
 
 ENCODE_BATCH = 250
 
@@ -15,21 +16,21 @@ def add(steps: Any) -> None:
     """Register the subcommands."""
     add_step(steps, "images", images, "make the raw images and their split", "config", "out")
     text = "train the small autoencoder"
-    add_device(add_step(steps, "autoencoder", autoencoder, text, "config", "images", "out"))
+    add_threads(add_step(steps, "autoencoder", autoencoder, text, "config", "images", "out"))
     text = "encode the training images to shards of posterior moments"
     add_device(add_step(steps, "encode", encode, text, "config", "images", "autoencoder", "out"))
     text = "train the digit classifier whose features the metrics use"
-    add_device(add_step(steps, "classifier", classifier, text, "config", "images", "out"))
+    add_threads(add_step(steps, "classifier", classifier, text, "config", "images", "out"))
 
 
 def images(options: argparse.Namespace) -> None:
     """``dimr images``."""
     from dimr.data.digits import make_digits
 
-    config = load_section(Images, options.config)
+    config, record = load_section(Images, options.config), Record()
     with atomic_directory(options.out) as folder:
         make_digits(folder, config.image_size, config.train_per_class, config.split_seed)
-        write_record(folder, section_key(config))
+        record.write(folder, section_key(config))
 
 
 def autoencoder(options: argparse.Namespace) -> None:
@@ -38,7 +39,7 @@ def autoencoder(options: argparse.Namespace) -> None:
     from dimr.data.digits import load_images
     from dimr.device import prepare_device
 
-    config = load_section(Autoencoder, options.config)
+    config, record = load_section(Autoencoder, options.config), Record()
     prepare_device("cpu", options.threads)
     with atomic_directory(options.out) as folder:
         train_autoencoder(
@@ -51,7 +52,7 @@ def autoencoder(options: argparse.Namespace) -> None:
             channels=config.channels,
             seed=config.seed,
         )
-        write_record(folder, section_key(config, recorded_key(options.images)))
+        record.write(folder, section_key(config, recorded_key(options.images)))
 
 
 def encode(options: argparse.Namespace) -> None:
@@ -67,6 +68,7 @@ def encode(options: argparse.Namespace) -> None:
 
     config = load_section(Latents, options.config)
     device = prepare_device(options.device, options.threads)
+    record = Record(device)
     pixels, labels = load_images(options.images, "train")
     names = read_json(options.images / "manifest.json")["class_names"]
     vae = load_autoencoder(options.autoencoder, str(device))
@@ -89,7 +91,7 @@ def encode(options: argparse.Namespace) -> None:
             key=key,
             shard_size=config.shard_size,
         )
-        write_record(folder, key, str(device))
+        record.write(folder, key)
 
 
 def classifier(options: argparse.Namespace) -> None:
@@ -98,7 +100,7 @@ def classifier(options: argparse.Namespace) -> None:
     from dimr.device import prepare_device
     from dimr.evaluation.classifier import train_classifier
 
-    config = load_section(Classifier, options.config)
+    config, record = load_section(Classifier, options.config), Record()
     prepare_device("cpu", options.threads)
     train_images, train_labels = load_images(options.images, "train")
     heldout, heldout_labels = load_images(options.images, "heldout")
@@ -114,4 +116,4 @@ def classifier(options: argparse.Namespace) -> None:
             lr=config.lr,
             seed=config.seed,
         )
-        write_record(folder, section_key(config, recorded_key(options.images)))
+        record.write(folder, section_key(config, recorded_key(options.images)))

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import RECORD, add_device, add_step, recorded_key
-from dimr.experiment import Evaluate, load_section, section_key
-from dimr.files import read_json, write_json
+from dimr.cli.common import Record, add_device, add_step, read_record, recorded_key
+from dimr.experiment import load_section, section_key
+from dimr.files import read_json, sha256, write_json
+from dimr.settings import Evaluate
 
 
 def add(steps: Any) -> None:
@@ -29,14 +30,13 @@ def evaluate(options: argparse.Namespace) -> None:
     from dimr.evaluation.features import register_digits_extractor
     from dimr.evaluation.fidelity import class_accuracy, fidelity
     from dimr.evaluation.memorisation import memorisation
-    from dimr.reporting.provenance import collect
-    from dimr.sampling.folder import read_samples
 
     config = load_section(Evaluate, options.config)
     device = prepare_device(options.device, options.threads)
-    images, labels = read_samples(options.samples)
+    origin = Record(device).origin
     training = load_images(options.images, "train")[0]
     reference = load_images(options.images, "heldout")[0]
+    images, labels, samples = _read_samples(options.samples)
     extractor = register_digits_extractor(options.classifier)
     values = fidelity(
         images,
@@ -53,26 +53,45 @@ def evaluate(options: argparse.Namespace) -> None:
         **memorisation(images, training, reference),
         "images": len(images),
     }
-    keys = [recorded_key(p) for p in (options.samples, options.images, options.classifier)]
+    inputs = {
+        "samples": samples["key"],
+        "images": recorded_key(options.images),
+        "classifier": recorded_key(options.classifier),
+    }
     provenance = {
-        "key": section_key(config, *keys),
-        "inputs": dict(zip(["samples", "images", "classifier"], keys, strict=True)),
+        "key": section_key(config, *inputs.values()),
+        "inputs": inputs,
         "evaluate": config.model_dump(mode="json"),
         "extractor": extractor,
         "images": len(images),
         "reference": {"images": len(reference), "what": "held-out images, never trained on"},
-        "samples": read_json(options.samples / RECORD),
+        "samples": samples,
         "cost": _cost(options.model) if options.model else {},
-        **collect(str(device)),
+        **origin,
     }
     write_json(options.provenance, provenance)
     write_json(options.metrics, metrics)
 
 
+def _read_samples(path: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """Images, labels and record of a folder of samples, or of other people's .npz (``arr_0``)."""
+    from dimr.evaluation.fidelity import load_npz_images
+    from dimr.sampling.folder import read_samples
+    from dimr.sampling.generate import labels_in_order
+
+    if path.suffix == ".npz":
+        images = load_npz_images(path)
+        record = {"key": sha256(path), "file": str(path), "labels": "assumed interleaved, i mod 10"}
+        return images, labels_in_order(len(images), 10), record
+    images, labels = read_samples(path)
+    return images, labels, read_record(path)
+
+
 def _cost(model: Path) -> dict[str, float]:
     """Parameters (M), GMACs of one image and one pass, and seconds of training."""
-    from dimr.experiment import Network, validate
+    from dimr.experiment import validate
     from dimr.models import FAMILIES, complexity
+    from dimr.settings import Network
 
     path = model / "config.json"
     sizes = validate(Network, read_json(path), str(path)).model_dump()
@@ -80,7 +99,7 @@ def _cost(model: Path) -> dict[str, float]:
     return {
         "parameters_m": counted.parameters / 1e6,
         "gmacs": counted.macs / 1e9,
-        "train_seconds": read_json(model / "training.json")["seconds"],
+        "train_seconds": read_record(model)["seconds"],
     }
 
 

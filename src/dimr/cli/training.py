@@ -1,11 +1,23 @@
 """Steps of a run that need the network: train, sample, and the baselines that stand beside it."""
 
 import argparse
+import functools
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_device, add_step, recorded_key, write_record
-from dimr.experiment import BaselinePhase, SamplePhase, TrainPhase, load_section, section_key
+from dimr.cli.common import (
+    Record,
+    add_device,
+    add_step,
+    positive,
+    read_record,
+    recorded_key,
+    refuse_if_changed,
+)
+from dimr.errors import DimrError
+from dimr.experiment import load_section, section_key
+from dimr.files import atomic_directory, sha256
+from dimr.settings import BaselinePhase, SamplePhase, TrainPhase
 
 PREVIEW_STEPS = 25  # network evaluations of a preview: it is to look at, not to measure
 PREVIEW_COLUMNS = 6
@@ -20,7 +32,7 @@ def add(steps: Any) -> None:
     add_device(parser)
     parser.add_argument("--stop-after", type=float, metavar="SECONDS",
                         help="save and leave with exit code 75 after so long")  # fmt: skip
-    parser.add_argument("--checkpoint-every", type=int, metavar="STEPS",
+    parser.add_argument("--checkpoint-every", type=positive, metavar="STEPS",
                         help="default: by time, at most 2%% of it")  # fmt: skip
     parser.add_argument("--preview-every", type=float, metavar="SECONDS", default=600.0,
                         help="sample grid now and then; 0: never (default: 600)")  # fmt: skip
@@ -32,7 +44,9 @@ def add(steps: Any) -> None:
     )
     add_device(parser)
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="of a latent model")
-    parser.add_argument("--batch", type=int, default=250, help="images at a time (default: 250)")
+    parser.add_argument(
+        "--batch", type=positive, default=250, help="images at a time (default: 250)"
+    )
 
     parser = add_step(
         steps, "baseline", baseline, "real images or reconstructions, in the form of samples",
@@ -43,24 +57,27 @@ def add(steps: Any) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """``dimr train``: state is keyed by the configuration and the data."""
+    """``dimr train``: state is keyed by the configuration and by the data as they are."""
     from dimr.data.reader import ShardReader
     from dimr.device import prepare_device
-    from dimr.reporting.provenance import code_fingerprint, collect
+    from dimr.reporting.provenance import code_fingerprint
     from dimr.training.loop import Limits, Training
     from dimr.training.loop import train as run_training
 
     phase = load_section(TrainPhase, options.config)
     device = prepare_device(options.device, options.threads)
     key = section_key(phase, recorded_key(options.data))
+    reader = ShardReader(options.data, phase.train.batch, phase.seed)
+    _check_data(reader, phase, options.data)
     wants_previews = bool(options.previews and options.autoencoder and options.preview_every)
     training = Training(
         phase,
-        ShardReader(options.data, phase.train.batch, phase.seed),
-        options.state / key,
+        reader,
+        # The manifest holds the checksum of every shard: other data, other state.
+        options.state / section_key(phase, sha256(options.data / "manifest.json")),
         device=device,
-        code=code_fingerprint("models", "diffusion", "training", "data/reader.py"),
-        session=collect(str(device)),
+        code=code_fingerprint("models", "diffusion", "training", "data/reader.py", "randomness.py"),
+        session=Record(device).origin,
         preview=_previewer(options, phase, device) if wants_previews else None,
     )
     limits = Limits(
@@ -68,7 +85,25 @@ def train(options: argparse.Namespace) -> None:
         checkpoint_every=options.checkpoint_every,
         preview_every=options.preview_every if wants_previews else None,
     )
-    run_training(training, limits, options.out, options.log_csv, key)
+    run_training(
+        training,
+        limits,
+        options.out,
+        options.log_csv,
+        key,
+        before_export=lambda: refuse_if_changed(options.config, phase),
+    )
+
+
+def _check_data(reader: Any, phase: TrainPhase, folder: Path) -> None:
+    """Data and network must agree in shape and labels."""
+    network = phase.network
+    wanted = (network.channels, network.input_size, network.input_size)
+    if tuple(reader.sample_shape) != wanted or reader.classes != network.num_classes:
+        raise DimrError(
+            f"{folder}: images {tuple(reader.sample_shape)} of {reader.classes} classes; the "
+            f"network takes {wanted} of {network.num_classes} classes (recipes.yaml: network)"
+        )
 
 
 def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> Any:
@@ -89,7 +124,12 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
             "solver": "authors", "guidance": {"kind": "constant", "scale": 0.5},
         })  # fmt: skip
         batches = generate(
-            network, phase.network, drawing, lambda z: decode(vae, z), batch=250, device=device
+            network,
+            phase.network,
+            drawing,
+            functools.partial(decode, vae),
+            batch=250,
+            device=device,
         )
         images = np.concatenate(list(batches))
         labels = labels_in_order(drawing.count, classes)
@@ -104,25 +144,28 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
 
 def sample(options: argparse.Namespace) -> None:
     """``dimr sample``."""
-    from dimr.data.autoencoder import decode, load_autoencoder
+    from dimr.data.autoencoder import decode, load_autoencoder, to_uint8
     from dimr.device import prepare_device
     from dimr.sampling.folder import write_samples
-    from dimr.sampling.generate import generate, labels_in_order, load_network, pixels
+    from dimr.sampling.generate import generate, labels_in_order, load_network
 
     phase = load_section(SamplePhase, options.config)
     device = prepare_device(options.device, options.threads)
+    record, made_by = Record(device), read_record(options.model)
     network, sizes = load_network(options.model)
-    decoder: Any = pixels
+    decoder: Any = to_uint8
     if options.autoencoder:
-        vae = load_autoencoder(options.autoencoder, str(device))
-        decoder = lambda z: decode(vae, z)  # noqa: E731
+        decoder = functools.partial(decode, load_autoencoder(options.autoencoder, str(device)))
     batches = generate(
         network.to(device), sizes, phase, decoder, batch=options.batch, device=device
     )
-    key = section_key(phase, recorded_key(options.model))
     labels = labels_in_order(phase.count, sizes.num_classes)
-    write_samples(options.out, batches, labels, _class_names(sizes.num_classes), key)
-    write_record(options.out, key, str(device), config=phase.model_dump(mode="json"))
+    names = _class_names(sizes.num_classes)
+    key = section_key(phase, made_by["key"])
+    with atomic_directory(options.out) as folder:
+        write_samples(folder, batches, labels, names, key)
+        refuse_if_changed(options.config, phase)
+        record.write(folder, key, config=phase.model_dump(mode="json"), model=made_by)
 
 
 def baseline(options: argparse.Namespace) -> None:
@@ -132,11 +175,11 @@ def baseline(options: argparse.Namespace) -> None:
     from dimr.data.autoencoder import load_autoencoder, reconstruct
     from dimr.data.digits import load_images
     from dimr.device import prepare_device
-    from dimr.errors import DimrError
     from dimr.sampling.folder import write_samples
 
     phase = load_section(BaselinePhase, options.config)
     device = prepare_device(options.device, options.threads)
+    record = Record(device)
     images, labels = load_images(options.images, "train")
     if phase.count > len(images):
         raise DimrError(
@@ -145,12 +188,15 @@ def baseline(options: argparse.Namespace) -> None:
     chosen = np.array(images[: phase.count])
     keys = [recorded_key(options.images)]
     if phase.source == "reconstruction":
+        if options.autoencoder is None:
+            raise DimrError("baseline: reconstructions need --autoencoder")
         chosen = reconstruct(load_autoencoder(options.autoencoder, str(device)), chosen)
         keys.append(recorded_key(options.autoencoder))
     key = section_key(phase, *keys)
     names = _class_names(int(labels.max()) + 1)
-    write_samples(options.out, [chosen], np.array(labels[: phase.count]), names, key)
-    write_record(options.out, key, str(device), config=phase.model_dump(mode="json"))
+    with atomic_directory(options.out) as folder:
+        write_samples(folder, [chosen], np.array(labels[: phase.count]), names, key)
+        record.write(folder, key, config=phase.model_dump(mode="json"))
 
 
 def _class_names(classes: int) -> list[str]:

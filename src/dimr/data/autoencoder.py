@@ -125,7 +125,7 @@ def encode_moments(vae: Autoencoder, images: Images) -> NDArray[np.float32]:
 def decode(vae: Autoencoder, latents: torch.Tensor | NDArray[np.float32]) -> Images:
     """Scaled latents (N, C, h, w) to uint8 images (N, H, W, 3), clamped and rounded."""
     unscaled = torch.as_tensor(latents).to(vae.device, vae.dtype) / vae.config.scaling_factor
-    return _to_uint8(vae.decode(unscaled).sample)
+    return to_uint8(vae.decode(unscaled).sample)
 
 
 def reconstruct(vae: Autoencoder, images: Images, batch: int = 128) -> Images:
@@ -230,7 +230,7 @@ def _to_model(images: Images) -> torch.Tensor:
     return (x.float() / 127.5 - 1).contiguous()
 
 
-def _to_uint8(x: torch.Tensor) -> Images:
+def to_uint8(x: torch.Tensor) -> Images:
     """(N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3)."""
     scaled = ((x.float() + 1) * 127.5).clamp(0, 255).round()
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

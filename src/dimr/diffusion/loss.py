@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,6 +30,12 @@ def branch_weights(branches: int) -> list[float]:
     return [0.25 ** (branches - 1 - r) for r in range(branches)]
 
 
+def weighted_sum(losses: Sequence[Tensor]) -> Tensor:
+    """Sum over branches of c_r times the branch's loss; any shape, like the losses."""
+    weighted = [c * loss for c, loss in zip(branch_weights(len(losses)), losses, strict=True)]
+    return torch.stack(weighted).sum(0)
+
+
 def multi_scale_loss(predictions: Sequence[Tensor], noise: Tensor) -> Tensor:
     """Loss of each sample.
 
@@ -39,8 +46,4 @@ def multi_scale_loss(predictions: Sequence[Tensor], noise: Tensor) -> Tensor:
     Returns:
         (B,): the sum over branches of c_r * mean((prediction_r - noise_r)^2).
     """
-    losses = branch_losses(predictions, noise)
-    return sum(
-        (c * loss for c, loss in zip(branch_weights(len(losses)), losses, strict=True)),
-        start=noise.new_zeros(()),
-    )
+    return weighted_sum(branch_losses(predictions, noise))

@@ -7,8 +7,8 @@ and another for precision and recall. Nothing is read from or written to its cac
   about D / N, so values compare only at equal counts.
 - Inception Score is exp(mean KL(p(y|x) || p(y))) within each split, then the mean and standard
   deviation over splits. Split k of S is images kN/S to (k+1)N/S in the order given, as in the ADM
-  suite; nothing is shuffled. The order must interleave the classes (``interleaved_order``): a
-  split of one class has the score 1, however good its images.
+  suite; nothing is shuffled. The order must interleave the classes: a split of one class has the
+  score 1, however good its images.
 - Precision is the share of generated images within the reference's manifold, recall the share of
   the reference within that of the generated images. A manifold is the union of balls around its
   images, each up to its k-th nearest neighbour.
@@ -53,20 +53,6 @@ def check_images(
 def load_npz_images(path: str | Path) -> np.ndarray:
     """The images of an ADM-style ``.npz``: its ``arr_0``, uint8 (N, H, W, 3), read whole."""
     return check_images(_npz_arrays(path, ["arr_0"])[0], str(path))
-
-
-def load_npz_statistics(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """``mu`` (D,) and ``sigma`` (D, D) of an ADM reference, as finite float64 arrays."""
-    mu, sigma = _npz_arrays(path, ["mu", "sigma"])
-    if mu.ndim != 1 or sigma.shape != mu.shape * 2:
-        raise DimrError(
-            f"{path}: mu has shape {mu.shape} and sigma {sigma.shape}; expected (D,) and (D, D)"
-        )
-    if mu.dtype.kind != "f" or sigma.dtype.kind != "f":
-        raise DimrError(f"{path}: mu is {mu.dtype} and sigma {sigma.dtype}; expected floats")
-    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-        raise DimrError(f"{path}: mu or sigma holds values that are not finite")
-    return mu.astype(np.float64), sigma.astype(np.float64)
 
 
 def _npz_arrays(path: str | Path, names: list[str]) -> list[np.ndarray]:
@@ -164,53 +150,6 @@ def fidelity(
     if not np.isfinite(list(found.values())).all():
         raise DimrError(f"{extractor}: its features give metrics that are not finite: {found}")
     return found
-
-
-def fid_to_statistics(
-    images: np.ndarray,
-    statistics: tuple[np.ndarray, np.ndarray],
-    *,
-    extractor: str,
-    weights: str | Path | None = None,
-    layer_fid: str | None = None,
-    batch_size: int = 64,
-    cuda: bool = False,
-) -> float:
-    """FID of images against float64 ``(mu, sigma)`` of an ADM reference; arguments as ``fidelity``.
-
-    It runs the extractor on its own: after ``fidelity`` on the same images, a second time.
-    """
-    from torch_fidelity import metric_fid, utils
-
-    check_images(images, "generated images")
-    options = _extractor_options(extractor, weights, batch_size, cuda)
-    layer_options = _layer_options(extractor, fid=layer_fid)
-    layer = utils.resolve_feature_layer_for_metric("fid", **layer_options, **options)
-    network = utils.create_feature_extractor(extractor, [layer], **options)
-    dataset = _ImageDataset(images)
-    own = metric_fid.fid_input_id_to_statistics(1, network, layer, input1=dataset, **options)
-    if own["mu"].shape != statistics[0].shape:
-        raise DimrError(
-            f"{extractor}: layer {layer} has {own['mu'].size} features; the reference statistics "
-            f"have {statistics[0].size}"
-        )
-    both = [
-        {"mu": mu.astype(np.float64), "sigma": sigma.astype(np.float64)}
-        for mu, sigma in ((own["mu"], own["sigma"]), statistics)
-    ]
-    value = metric_fid.fid_statistics_to_metric(both[0], both[1], verbose=False)
-    return max(float(value["frechet_inception_distance"]), 0.0)
-
-
-def interleaved_order(labels: np.ndarray) -> np.ndarray:
-    """Indices int64 (N,) that take one image of each class in turn, in the order given.
-
-    Ends with the classes that hold more images. For real images that are stored class by class.
-    """
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], labels[order])
-    turn = np.arange(len(labels)) - starts  # the j-th image of its class comes in turn j
-    return order[np.lexsort((labels[order], turn))]
 
 
 def class_accuracy(

@@ -141,10 +141,12 @@ def from_published(
     for name in renamed.keys() - expected.keys():
         raise ConversionError(f"tensor {name!r} (our name) is one too many")
     for name, tensor in renamed.items():
-        if tensor.numel() != expected[name].numel():
+        if name.endswith("input.position") and tensor.ndim == 2:
+            side = math.isqrt(tensor.shape[0])
+            renamed[name] = tensor = tensor.reshape(side, -1, tensor.shape[1])
+        if tensor.shape != expected[name].shape:
             shapes = f"{tuple(tensor.shape)}, not {tuple(expected[name].shape)}"
             raise ConversionError(f"tensor {name!r} has shape {shapes}")
-        renamed[name] = tensor.reshape(expected[name].shape)
     network.load_state_dict(renamed, assign=True)
     return network.requires_grad_()
 

@@ -12,46 +12,53 @@ from pathlib import Path
 from dimr.errors import DimrError
 from dimr.experiment import Run, data_phases, load_run, section_key
 from dimr.files import read_json
+from dimr.settings import Section
 
 
 @dataclass(frozen=True)
 class Result:
-    """A target of the workflow, the file that records its key, and the key that it should have."""
+    """A target of the workflow.
+
+    Attributes:
+        target: its path.
+        record: the file that holds its key.
+        expected: the key that the configuration here asks for.
+        inputs: targets that it is made of.
+    """
 
     target: str
     record: str
     expected: str
+    inputs: tuple[str, ...] = ()
 
 
 def expected_results(run: Run) -> list[Result]:
     """Every result of a run and of its dataset, inputs before what is made of them."""
-    data = data_phases(run.recipe)
-    images = section_key(data["images"])
-    autoencoder = section_key(data["autoencoder"], images)
-    latents = section_key(data["latents"], autoencoder)
-    classifier = section_key(data["classifier"], images)
-    keys = {
-        f"data/{run.dataset}/images": images,
-        f"data/{run.dataset}/autoencoder": autoencoder,
-        f"data/{run.dataset}/latents": latents,
-        f"data/{run.dataset}/classifier": classifier,
-    }
-    phases = run.phases()
-    if run.network is None:
-        uses_autoencoder = run.name.split("/")[1] == "reconstruction"
-        sources = [images, autoencoder] if uses_autoencoder else [images]
+    phases, steps = run.phases(), data_phases(run.recipe)
+    keys: dict[str, str] = {}
+    results: list[Result] = []
+
+    def expect(target: str, config: Section, *inputs: str, record: str | None = None) -> str:
+        keys[target] = section_key(config, *(keys[name] for name in inputs))
+        results.append(Result(target, record or f"{target}/record.json", keys[target], inputs))
+        return target
+
+    data, folder = f"data/{run.dataset}", f"runs/{run.name}"
+    images = expect(f"{data}/images", steps["images"])
+    autoencoder = expect(f"{data}/autoencoder", steps["autoencoder"], images)
+    latents = expect(f"{data}/latents", steps["latents"], autoencoder)
+    classifier = expect(f"{data}/classifier", steps["classifier"], images)
+    if run.network is not None:
+        sources = [expect(f"{folder}/model", phases["train"], latents)]
+    elif run.name.split("/")[1] == "reconstruction":
+        sources = [images, autoencoder]
     else:
-        sources = [section_key(phases["train"], latents)]
-        keys[f"runs/{run.name}/model"] = sources[0]
-    results = [Result(target, f"{target}/record.json", key) for target, key in keys.items()]
+        sources = [images]
     for setting in run.settings:
-        sample = section_key(phases[f"sample-{setting}"], *sources)
-        folder = f"runs/{run.name}"
-        target = f"{folder}/samples/{setting}"
-        results.append(Result(target, f"{target}/record.json", sample))
-        key = section_key(phases["evaluate"], sample, images, classifier)
+        samples = expect(f"{folder}/samples/{setting}", phases[f"sample-{setting}"], *sources)
         record = f"{folder}/provenance/{setting}.json"
-        results.append(Result(f"{folder}/metrics/{setting}.json", record, key))
+        metrics = f"{folder}/metrics/{setting}.json"
+        expect(metrics, phases["evaluate"], samples, images, classifier, record=record)
     return results
 
 
@@ -68,6 +75,7 @@ def survey(root: Path) -> tuple[list[str], list[str]]:
     """Targets that are there with the expected key, and a line for each that is there without."""
     good: dict[str, None] = {}
     bad: dict[str, None] = {}
+    differing: set[str] = set()
     for name in run_names(root):
         try:
             run = load_run(name, root)
@@ -81,9 +89,13 @@ def survey(root: Path) -> tuple[list[str], list[str]]:
                 recorded = read_json(root / result.record)["key"]
             except (DimrError, KeyError, TypeError) as error:
                 bad[f"{result.target}: no usable record ({error})"] = None
+                differing.add(result.target)
                 continue
-            if recorded == result.expected:
+            stale = [name for name in result.inputs if name in differing]
+            if recorded == result.expected and not stale:
                 good[result.target] = None
-            else:
-                bad[f"{result.target}: made with another configuration"] = None
+                continue
+            differing.add(result.target)
+            reason = f"{stale[0]} is of" if stale and recorded == result.expected else "made with"
+            bad[f"{result.target}: {reason} another configuration"] = None
     return list(good), list(bad)

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from dimr.experiment import BASELINE_SETTING, Section, load_section
+from dimr.errors import DimrError
+from dimr.experiment import BASELINE_SETTING, load_section
 from dimr.files import atomic_file, read_json, write_text
+from dimr.settings import Section
 
 if TYPE_CHECKING:  # the Snakefile reads definitions only: it need not wait for pandas
     import pandas as pd
@@ -83,6 +85,9 @@ def collect_rows(table: Table, runs: Path) -> "pd.DataFrame":
                 if len(names) > 1:
                     line[f"{column.key}_std"] = cell.std(ddof=1)
             lines.append(line)
+    unknown = [c.key for c in table.columns if all(line[c.key] is None for line in lines)]
+    if unknown:
+        raise DimrError(f"{table.title}: no row has a value for column {unknown[0]!r}")
     return pd.DataFrame(lines)
 
 
@@ -111,10 +116,10 @@ def to_markdown(table: Table, frame: "pd.DataFrame") -> str:
         return "| " + " | ".join(padded) + " |"
 
     rule = [
-        "-" * (width - 1) + (":" if alignment == "rjust" else "-")
+        "-" * (width + 1) + (":" if alignment == "rjust" else "-")
         for width, alignment in zip(widths, align, strict=True)
     ]
-    lines = [f"**{table.title}**", "", line_of(heads), "|-" + "-|-".join(rule) + "-|"]
+    lines = [f"**{table.title}**", "", line_of(heads), "|" + "|".join(rule) + "|"]
     return "\n".join([*lines, *map(line_of, body), "", *(f"- {n}" for n in table.notes)]) + "\n"
 
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
 from dimr.errors import DimrError
-from dimr.experiment import Network, SamplePhase, validate
+from dimr.experiment import validate
 from dimr.files import one_line, read_json
 from dimr.models import build
 from dimr.randomness import noise_by_index
+from dimr.settings import Network, SamplePhase
 
 Decode = Callable[[Tensor], NDArray[np.uint8]]
 """From solver output (B, C, h, w) to images (B, H, W, 3) uint8."""
@@ -91,9 +92,3 @@ def generate(
         )
         x = sample(denoise, noise, phase.steps, schedule=sizes.time_map, solver=phase.solver)
         yield decode(x)
-
-
-def pixels(x: Tensor) -> NDArray[np.uint8]:
-    """Decode of pixel models: (B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8."""
-    scaled = ((x.float() + 1) * 127.5).clamp(0, 255).round()
-    return scaled.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()

@@ -31,6 +31,14 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
         folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".*.tmp*"):  # of a process that was killed while saving
+            leftover.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        for file in self.files():
+            file.unlink()
+            _sum_file(file).unlink(missing_ok=True)
 
     def files(self) -> list[Path]:
         """Checkpoints from the oldest step to the newest."""

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from dimr.diffusion.schedule import SCHEDULES
 from dimr.errors import DimrError, StoppedEarly, TrainingFailed
-from dimr.experiment import TrainPhase
 from dimr.files import atomic_directory, atomic_file, read_json, write_json, write_text
 from dimr.models import build
 from dimr.progress import progress_bar
 from dimr.randomness import derived_seed
+from dimr.settings import TrainPhase
 from dimr.training.checkpoint import Checkpoints, locked
 from dimr.training.step import Trainee, learning_rate, make_ema, make_optimizer, train_step
 
@@ -64,6 +64,7 @@ class Progress:
         sums: (R + 1,) sums of the losses since the last line of the log.
         summed: how many steps they are of.
         sessions: the provenance of each session, in order.
+        codes: fingerprints of the code that took these steps, without repetition.
     """
 
     step: int
@@ -71,6 +72,7 @@ class Progress:
     sums: Tensor
     summed: int
     sessions: list[str] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
 
 
 class Signals:
@@ -173,9 +175,12 @@ class Training:
         if saved is None:
             return
         total = self.phase.train.steps
-        if saved["step"] == total and saved["code"] != self.code:
-            log.warning("%s: finished by other code; starting over", self.state)
-            return
+        if set(saved["codes"]) != {self.code}:
+            if saved["step"] == total:
+                log.warning("%s: finished by other code; starting over", self.state)
+                checkpoints.clear()
+                return
+            log.warning("%s: the code has changed since it was saved; going on", self.state)
         try:
             self.trainee.ema.load_state_dict(saved["ema"])
             if saved["step"] < total:
@@ -190,6 +195,7 @@ class Training:
             saved["sums"].to(self.device),
             saved["summed"],
             saved["sessions"],
+            saved["codes"],
         )
         log.info("resuming at step %d of %d", saved["step"], total)
 
@@ -197,7 +203,7 @@ class Training:
         """Write the state. After the last step only what the export needs is kept."""
         self.check_finite()
         state = {
-            "code": self.code,
+            "codes": self.progress.codes,
             "seconds": self.progress.seconds,
             "sums": self.progress.sums,
             "summed": self.progress.summed,
@@ -225,7 +231,7 @@ class Training:
     def trim_log(self) -> None:
         """Drop the lines of steps that the resumed state has not taken yet."""
         path = self.state / "log.csv"
-        if path.exists():
+        if path.exists() and path.stat().st_size:  # killed as it was created: empty
             head, *lines = path.read_text().splitlines()
             kept = [line for line in lines if int(line.split(",")[0]) <= self.progress.step]
             write_text(path, "\n".join([head, *(kept if self.progress.step else [])]) + "\n")
@@ -244,7 +250,7 @@ class Training:
             "seconds": round(progress.seconds, 1),
         }
         path = self.state / "log.csv"
-        is_new = not path.exists()
+        is_new = not path.exists() or path.stat().st_size == 0
         with open(path, "a", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(line))
             if is_new:
@@ -280,6 +286,8 @@ class Training:
         if self.progress.step == self.phase.train.steps:
             return
         self.progress.sessions.append(self.session)
+        if self.code not in self.progress.codes:
+            self.progress.codes.append(self.code)
         if self.phase.train.compile:
             self.trainee.forward = compiled(self.trainee.network, self.batches, self.device)
         with Signals().caught() as signals, self._bar() as bar:
@@ -309,7 +317,9 @@ class Training:
                 self.check_finite()
                 bar.set_postfix_str(f"loss {line['loss']:.4f}, {speed:.0f} images/s")
                 last_log, logged_at = now, progress.step
-            stop = signals.received or (limits.stop_after and now - started > limits.stop_after)
+            stop = signals.received or (
+                limits.stop_after is not None and now - started > limits.stop_after
+            )
             if stop or _save_is_due(limits, progress.step, now - last_save, save_took):
                 self.save(checkpoints)
                 last_save = time.monotonic()
@@ -334,9 +344,10 @@ class Training:
                 "steps": self.progress.step,
                 "images": self.progress.step * self.phase.train.batch,
                 "seconds": round(self.progress.seconds, 1),
+                "config": self.phase.model_dump(mode="json"),
                 "sessions": [json.loads(session) for session in self.progress.sessions],
             }
-            write_json(folder / "training.json", record)
+            write_json(folder / "record.json", record)
         with atomic_file(log_csv) as temporary:
             temporary.write_bytes((self.state / "log.csv").read_bytes())
 
@@ -355,11 +366,22 @@ def _stopped(number: int | None, step: int, steps: int) -> StoppedEarly:
     return error
 
 
-def train(training: Training, limits: Limits, out: Path, log_csv: Path, key: str) -> None:
-    """Run under the state's lock, then export. A recorded failure ends it at once."""
+def train(
+    training: Training,
+    limits: Limits,
+    out: Path,
+    log_csv: Path,
+    key: str,
+    before_export: Callable[[], None] = lambda: None,
+) -> None:
+    """Run under the state's lock, then export. A recorded failure ends it at once.
+
+    ``before_export`` may refuse the result by raising; the state stays.
+    """
     with locked(training.state):
         failure = training.state / "failure.json"
         if failure.exists():
             raise TrainingFailed(read_json(failure)["message"])
         training.run(limits)
+        before_export()
         training.export(out, log_csv, key)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dimr.diffusion.loss import branch_losses, branch_weights
+from dimr.diffusion.loss import branch_losses, weighted_sum
 from dimr.diffusion.schedule import Schedule
-from dimr.experiment import Train
 from dimr.models import MultiResolutionNetwork
 from dimr.randomness import torch_generator
+from dimr.settings import Train
 
 
 @dataclass
@@ -82,8 +82,8 @@ def train_step(trainee: Trainee, x: Tensor, y: Tensor, step: int) -> Tensor:
     y = torch.where(dropped, trainee.null_label, y)
 
     predictions = trainee.forward(trainee.schedule.add_noise(x, noise, t), t, y)
-    branches = torch.stack([loss.mean() for loss in branch_losses(predictions, noise)])
-    loss = (branches * branches.new_tensor(branch_weights(len(branches)))).sum()
+    branches = [loss.mean() for loss in branch_losses(predictions, noise)]
+    loss = weighted_sum(branches)
 
     trainee.optimizer.zero_grad()
     loss.backward()
@@ -93,4 +93,4 @@ def train_step(trainee: Trainee, x: Tensor, y: Tensor, step: int) -> Tensor:
         group["lr"] = learning_rate(step, settings)
     trainee.optimizer.step()
     trainee.ema.update_parameters(trainee.network)
-    return torch.cat([loss.detach()[None], branches.detach()])
+    return torch.stack([loss, *branches]).detach()

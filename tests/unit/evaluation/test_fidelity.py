@@ -12,12 +12,9 @@ from dimr.errors import DimrError
 from dimr.evaluation.fidelity import (
     check_images,
     class_accuracy,
-    fid_to_statistics,
     fidelity,
     image_tensor,
-    interleaved_order,
     load_npz_images,
-    load_npz_statistics,
 )
 
 NAME = "toy-of-test-fidelity"
@@ -187,23 +184,9 @@ def test_inception_score_takes_the_order_given():
     options = {"extractor": NAME, "layer_isc": "coded", "isc_splits": CLASSES}
     in_order = fidelity(images, reference, **options)
     assert in_order["inception_score"] == pytest.approx(1)  # one class in each split
-    mixed = fidelity(images[interleaved_order(labels)], reference, **options)
+    mixed = fidelity(coded_images(np.arange(100) % CLASSES), reference, **options)
     assert mixed["inception_score"] == pytest.approx(CLASSES)
     assert mixed["inception_score_std"] == pytest.approx(0, abs=1e-9)
-
-
-def test_interleaved_order_takes_classes_in_turn():
-    assert interleaved_order(np.array([0, 0, 0, 1, 2, 2])).tolist() == [0, 3, 4, 1, 5, 2]
-    assert interleaved_order(np.array([2, 0, 1, 0])).tolist() == [1, 2, 0, 3]
-    assert interleaved_order(np.arange(40) % 10).tolist() == list(range(40))
-
-
-def test_statistics_of_the_reference_give_its_fid(generated, reference):
-    b = toy_features(reference)
-    found = fid_to_statistics(generated, (b.mean(0), np.cov(b.T)), extractor=NAME)
-    assert found == pytest.approx(frechet(toy_features(generated), b), rel=1e-9)
-    with pytest.raises(DimrError, match="has 16 features; the reference statistics have 24"):
-        fid_to_statistics(generated, (b.mean(0), np.cov(b.T)), extractor=NAME, layer_fid="corner")
 
 
 @pytest.mark.parametrize(
@@ -326,25 +309,6 @@ def test_damaged_npz_is_named(tmp_path):
         with pytest.raises(DimrError, match=f"{name}.npz: {message}") as caught:
             load_npz_images(tmp_path / f"{name}.npz")
         assert "\n" not in str(caught.value)
-
-
-def test_npz_statistics_come_back_in_float64_or_are_refused(tmp_path):
-    mu, sigma = np.arange(3, dtype=np.float32), np.eye(3, dtype=np.float32)
-    np.savez(tmp_path / "good.npz", mu=mu, sigma=sigma, arr_0=noise(2, 0))
-    found = load_npz_statistics(tmp_path / "good.npz")
-    assert [array.dtype for array in found] == [np.float64] * 2
-    assert np.array_equal(found[0], mu)
-    assert np.array_equal(found[1], sigma)
-    bad = {
-        "holds": {"mu": mu},
-        "mu has shape": {"mu": mu, "sigma": sigma[:2]},
-        "mu is int64": {"mu": np.arange(3), "sigma": sigma},
-        "mu or sigma holds": {"mu": mu * np.nan, "sigma": sigma},
-    }
-    for message, arrays in bad.items():
-        np.savez(tmp_path / "bad.npz", **arrays)
-        with pytest.raises(DimrError, match=f"bad.npz: {message}"):
-            load_npz_statistics(tmp_path / "bad.npz")
 
 
 class ByFirstPixel(torch.nn.Module):

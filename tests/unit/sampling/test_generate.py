@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from dimr.data.autoencoder import to_uint8
 from dimr.errors import DimrError
-from dimr.experiment import Network, SamplePhase
 from dimr.models import build
 from dimr.sampling.folder import read_samples, write_samples
-from dimr.sampling.generate import generate, labels_in_order, load_network, pixels
+from dimr.sampling.generate import generate, labels_in_order, load_network
+from dimr.settings import Network, SamplePhase
 
 SIZES = {
     "layers": [1, 1], "dims": [8, 8], "heads": 2, "norm": "rms",
@@ -40,7 +41,7 @@ def network():
 
 def draw(network, batch, **options):
     batches = generate(
-        network, NETWORK, phase(), pixels, batch=batch, device=torch.device("cpu"), **options
+        network, NETWORK, phase(), to_uint8, batch=batch, device=torch.device("cpu"), **options
     )
     return np.concatenate(list(batches))
 
@@ -71,10 +72,10 @@ def test_labels_are_interleaved_and_reach_the_network(network):
     assert seen[-1].tolist() == [3, 4, 0, 1, 5, 5, 5, 5]
 
 
-def test_pixels():
+def test_pixel_values():
     x = torch.tensor([-1.5, -1.0, 0.0, 1.0, 2.0, 0.5]).view(1, 3, 1, 2)
-    assert pixels(x).shape == (1, 1, 2, 3)
-    assert sorted(pixels(x).ravel().tolist()) == [0, 0, 128, 191, 255, 255]
+    assert to_uint8(x).shape == (1, 1, 2, 3)
+    assert sorted(to_uint8(x).ravel().tolist()) == [0, 0, 128, 191, 255, 255]
 
 
 def test_folder_of_samples(tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dimr.data.shards import write_shards
-from dimr.experiment import TrainPhase
 from dimr.files import write_json
+from dimr.settings import TrainPhase
 
 PHASE = {
     "dataset": "digits",

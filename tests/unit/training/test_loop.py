@@ -70,7 +70,7 @@ def test_stopped_twice_is_bitwise_uninterrupted(run, phase, latents, tmp_path):
         assert not (tmp_path / "b/model").exists()
     assert same(run(phase(), "b", batches=batches), whole)
     assert log_without_times(tmp_path / "a/log.csv") == log_without_times(tmp_path / "b/log.csv")
-    record = json.loads((tmp_path / "b/model/training.json").read_text())
+    record = json.loads((tmp_path / "b/model/record.json").read_text())
     assert record["steps"] == 30
     assert record["images"] == 240
     assert len(record["sessions"]) == 3
@@ -194,7 +194,7 @@ def test_a_finished_state_is_exported_again_but_not_for_other_code(run, phase, l
     assert "finished by other code" in caplog.text
 
 
-def test_a_compiler_that_fails_is_done_without(phase, latents, monkeypatch, caplog):
+def test_a_compiler_that_fails_is_done_without(latents, monkeypatch, caplog):
     network = torch.nn.Linear(1, 1)
 
     def broken(_):
