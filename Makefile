@@ -31,7 +31,7 @@ demo: setup ## train, sample and measure on digits: a table and a picture in abo
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
 
 test: setup ## all tests
-	@pytest -n auto --maxprocesses 4
+	@pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## style, types, workflow format and lint
 	ruff check src tests

@@ -18,12 +18,14 @@ def config(tmp_path):
     return tmp_path / "config"
 
 
-def error_of(arguments, capsys, code=2):
+def error_of(arguments, caplog, code=2):
     assert main([str(a) for a in arguments]) == code
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("dimr: ")
-    return lines[0]
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    message = record.getMessage()
+    assert message.startswith("dimr: ")
+    assert "\n" not in message
+    assert record.exc_info is None
+    return message
 
 
 def test_help_is_quick_and_lists_the_steps():
@@ -45,37 +47,37 @@ def test_config_prints_what_it_would_write(capsys):
     assert "sample-guided:" in printed
 
 
-def test_unknown_run(capsys):
+def test_unknown_run(caplog):
     assert "no dataset 'digit' (did you mean digits?" in error_of(
-        ["config", "digit/dimr-xs-2r/0"], capsys
+        ["config", "digit/dimr-xs-2r/0"], caplog
     )
 
 
-def test_unknown_key_in_a_phase_file(config, capsys, tmp_path):
+def test_unknown_key_in_a_phase_file(config, caplog, tmp_path):
     file = config / "images.yaml"
     file.write_text(file.read_text() + "imagesize: 3\n")
-    message = error_of(["images", "--config", file, "--out", tmp_path / "images"], capsys)
+    message = error_of(["images", "--config", file, "--out", tmp_path / "images"], caplog)
     assert "images.yaml: imagesize: unknown key (did you mean image_size?" in message
     assert not (tmp_path / "images").exists()
 
 
-def test_missing_inputs_are_named(config, capsys, tmp_path):
+def test_missing_inputs_are_named(config, caplog, tmp_path):
     message = error_of(
         ["train", "--config", config / "train.yaml", "--data", tmp_path / "nowhere", "--out",
          tmp_path / "model", "--log-csv", tmp_path / "log.csv", "--state", tmp_path / "state"],
-        capsys,
+        caplog,
     )  # fmt: skip
     assert "nowhere/record.json: no such file" in message
     assert not (tmp_path / "model").exists()
 
 
-def test_a_truncated_shard_is_named(config, capsys, tmp_path, latents_folder):
+def test_a_truncated_shard_is_named(config, caplog, tmp_path, latents_folder):
     shard = latents_folder / "00000.npy"
     shard.write_bytes(shard.read_bytes()[:-100])
     message = error_of(
         ["train", "--config", config / "train.yaml", "--data", latents_folder, "--out",
          tmp_path / "model", "--log-csv", tmp_path / "log.csv", "--state", tmp_path / "state"],
-        capsys,
+        caplog,
     )  # fmt: skip
     assert "00000.npy" in message
     assert "truncated" in message

@@ -20,7 +20,7 @@ TINY = {
         "classifier": {"steps": 5, "batch": 20},
         "images": {"train_per_class": 10},
     },
-    "train": {"steps": 12, "batch": 8, "log_every": 4, "warmup_steps": 2},
+    "train": {"steps": 12, "batch": 8, "log_every": 4, "warmup_steps": 2, "compile": False},
     "sample": {"count": 80, "steps": 3},
     "evaluate": {"isc_splits": 2},
 }
@@ -128,12 +128,24 @@ def project(tmp_path):
     return project
 
 
-@pytest.fixture
-def stubbed(tmp_path):
+def stub(folder: Path) -> Project:
     """The project whose steps are a few lines each: its graph, files and keys are the real ones."""
-    project = _copy(tmp_path / "project")
+    project = _copy(folder)
     for name in ("data", "training", "evaluation"):
         shutil.copy(STUBS, project.folder / f"src/dimr/cli/{name}.py")
-    (project.folder / ".gitignore").open("a").write("calls.txt\n")
+    with open(project.folder / ".gitignore", "a") as ignored:
+        ignored.write("calls.txt\n")
     project.commit("stubbed")
     return project
+
+
+@pytest.fixture
+def stubbed(tmp_path):
+    """A stubbed project of the test's own."""
+    return stub(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def stub_project():
+    """The function that makes one."""
+    return stub

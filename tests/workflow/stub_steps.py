@@ -9,19 +9,19 @@ import os
 import time
 from pathlib import Path
 
-from dimr import experiment
+from dimr import settings
 from dimr.experiment import load_section, section_key
 
 MODEL = "1.0"
 SECTIONS = {
-    "images": experiment.Images,
-    "autoencoder": experiment.Autoencoder,
-    "encode": experiment.Latents,
-    "classifier": experiment.Classifier,
-    "train": experiment.TrainPhase,
-    "sample": experiment.SamplePhase,
-    "baseline": experiment.BaselinePhase,
-    "evaluate": experiment.Evaluate,
+    "images": settings.Images,
+    "autoencoder": settings.Autoencoder,
+    "encode": settings.Latents,
+    "classifier": settings.Classifier,
+    "train": settings.TrainPhase,
+    "sample": settings.SamplePhase,
+    "baseline": settings.BaselinePhase,
+    "evaluate": settings.Evaluate,
 }
 COMMANDS = {
     "data": ["images", "autoencoder", "encode", "classifier"],

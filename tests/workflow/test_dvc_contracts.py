@@ -5,12 +5,21 @@ import json
 import pytest
 
 
-@pytest.fixture
-def reproduced(stubbed):
-    stubbed.run("dvc", "repro", "-q")
-    stubbed.commit("reproduced")
-    stubbed.calls()
-    return stubbed
+@pytest.fixture(scope="module")
+def reproduced(stub_project, tmp_path_factory):
+    """One project for all tests of this file, each of which leaves it as it was."""
+    project = stub_project(tmp_path_factory.mktemp("dvc") / "project")
+    project.run("dvc", "repro")
+    project.first_calls = project.calls()
+    project.commit("reproduced")
+    return project
+
+
+def undo(project):
+    """Back to what was committed."""
+    project.run("git", "checkout", "-q", "--", ".")
+    project.run("dvc", "checkout", "-q", "--force")
+    project.calls()
 
 
 def experiments(project):
@@ -25,16 +34,15 @@ def experiments(project):
     return found
 
 
-def test_repro_runs_each_stage_once_then_nothing(stubbed):
-    stubbed.run("dvc", "repro")
-    calls = stubbed.calls()
+def test_repro_runs_each_stage_once_then_nothing(reproduced):
+    calls = reproduced.first_calls
     assert sorted(set(calls)) == sorted(
         ["images", "autoencoder", "encode", "classifier", "train", "sample", "evaluate"]
     )
     assert calls.count("sample") == 3
-    assert "up to date" in stubbed.run("dvc", "repro").stdout
-    assert stubbed.calls() == []
-    assert "up to date" in stubbed.run("dvc", "status").stdout
+    assert "up to date" in reproduced.run("dvc", "repro").stdout
+    assert reproduced.calls() == []
+    assert "up to date" in reproduced.run("dvc", "status").stdout
 
 
 def test_experiments_run_what_they_change_and_line_up(reproduced):
@@ -42,9 +50,11 @@ def test_experiments_run_what_they_change_and_line_up(reproduced):
     assert sorted(reproduced.calls()) == ["evaluate"] * 3 + ["sample"] * 3
     reproduced.run("dvc", "exp", "run", "-q", "-n", "longer", "-S", "train.steps=24")
     assert reproduced.calls().count("train") == 1
-    assert experiments(reproduced) == {"sampling": 12.0, "longer": 24.0}
+    found = experiments(reproduced)
+    assert (found["sampling"], found["longer"]) == (12.0, 24.0)
     shown = json.loads(reproduced.run("dvc", "metrics", "show", "--json").stdout)
     assert any("value" in str(v) for v in shown.values())
+    undo(reproduced)
 
 
 def test_queued_experiments_run_their_own_code_and_configuration(reproduced):
@@ -57,7 +67,9 @@ def test_queued_experiments_run_their_own_code_and_configuration(reproduced):
     reproduced.run("dvc", "exp", "run", "--queue", "-n", "code")
     reproduced.run("git", "checkout", "-q", "--", "src")
     reproduced.run("dvc", "exp", "run", "--run-all", "-q")
-    assert experiments(reproduced) == {"steps": 20.0, "code": 36.0}
+    found = experiments(reproduced)
+    assert (found["steps"], found["code"]) == (20.0, 36.0)
+    undo(reproduced)
 
 
 def test_pulled_results_are_adopted_and_rerun_nothing(reproduced, tmp_path):
@@ -92,6 +104,7 @@ def test_results_of_another_configuration_are_not_adopted(reproduced):
     assert reproduced.planned("runs/workspace/metrics/guided.json") == {
         "train", "sample", "evaluate",
     }  # fmt: skip
+    undo(reproduced)
 
 
 def test_plots_and_metrics_are_declared(reproduced):

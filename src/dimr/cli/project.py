@@ -48,9 +48,12 @@ def adopt(options: argparse.Namespace) -> None:
     if not good:
         print("nothing to adopt")
         return
-    command = [sys.executable, "-m", "snakemake", "--touch", "--quiet", "all", "--cores", "1"]
-    done = subprocess.run([*command, "--", *good], cwd=options.root)
+    # --keep-incomplete: whatever goes wrong, what is there stays there
+    flags = ["--touch", "--keep-incomplete", "--cores", "1"]
+    command = [sys.executable, "-m", "snakemake", *flags, "--", *good]
+    done = subprocess.run(command, cwd=options.root, capture_output=True, text=True)
     if done.returncode:
-        raise DimrError(f"snakemake --touch failed with exit code {done.returncode}")
+        print(done.stdout, done.stderr, sep="\n")
+        raise DimrError(f"snakemake --touch failed (exit code {done.returncode}), as above")
     for target in good:
         print(f"adopted      {target}")
