@@ -24,7 +24,8 @@ setup: .venv/ready ## the environment in .venv, with the exact versions of requi
 	@touch $@
 
 demo: setup ## train, sample and measure on digits: a table and a picture in about 10 minutes
-	@snakemake --quiet rules -- $(TABLE).csv
+	@snakemake --quiet rules -- $(TABLE).csv || { echo "make demo stopped; what was done is kept, and \
+	make demo goes on. If it says 'locked' and no other snakemake runs: .venv/bin/snakemake --unlock"; exit 1; }
 	@echo && cat $(TABLE).md && echo
 	@echo "table:   $(TABLE).csv and $(TABLE).md"
 	@echo "picture: $(TABLE).png (samples of every row)"

@@ -233,7 +233,8 @@ class Training:
         path = self.state / "log.csv"
         if path.exists() and path.stat().st_size:  # killed as it was created: empty
             head, *lines = path.read_text().splitlines()
-            kept = [line for line in lines if int(line.split(",")[0]) <= self.progress.step]
+            whole = [line for line in lines if line.count(",") == head.count(",")]
+            kept = [line for line in whole if int(line.split(",")[0]) <= self.progress.step]
             write_text(path, "\n".join([head, *(kept if self.progress.step else [])]) + "\n")
 
     def write_log(self, images_per_second: float) -> dict[str, float]:

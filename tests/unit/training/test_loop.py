@@ -211,7 +211,7 @@ def test_a_compiler_that_fails_is_done_without(latents, monkeypatch, caplog):
 def test_killed_processes_end_in_the_same_weights(phase, latents, tmp_path):
     """SIGKILL at two moments, a real process each time: the last one ends bitwise the same."""
     config = tmp_path / "train.yaml"
-    config.write_text(yaml.safe_dump(phase(steps=400).model_dump(mode="json")))
+    config.write_text(yaml.safe_dump(phase(steps=1200).model_dump(mode="json")))
 
     def command(name):
         folder = tmp_path / name
@@ -222,7 +222,7 @@ def test_killed_processes_end_in_the_same_weights(phase, latents, tmp_path):
         ]  # fmt: skip
 
     assert main(command("whole")[3:]) == 0
-    for kills in (40, 160):
+    for kills in (40, 400):
         process = subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL)
         wait_for_step(tmp_path / "killed/state", kills, process)
         process.kill()
