@@ -1,8 +1,9 @@
 """From a run's name, or params.yaml, to one resolved, validated, frozen configuration.
 
-A run is ``{dataset}/{family}-{size}-{branches}r/{seed}``, or ``workspace``, which params.yaml
-describes. Its configuration is split by phase, each part holding only what the phase's result
-depends on (contract A of the design). This module imports no torch: the Snakefile reads it.
+A run is ``{dataset}/{model}/{seed}`` (``digits/dimr-xs-2r/0``), ``{dataset}/{model}/published`` for
+weights of the authors', or ``workspace``, which params.yaml describes. Its configuration is split
+by phase, each part holding only what the phase's result depends on (contract A of the design). This
+module imports no torch: the Snakefile reads it.
 """
 
 import difflib
@@ -17,10 +18,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dimr.errors import DimrError
-from dimr.files import key_of, read_yaml, write_if_changed
+from dimr.files import key_of, read_json, read_yaml, write_if_changed
 from dimr.settings import (
+    AUTOENCODERS,
+    NETWORKS,
+    VARIANTS,
     BaselinePhase,
+    Data,
     Evaluate,
+    ImportPhase,
     Network,
     Params,
     Recipe,
@@ -30,6 +36,7 @@ from dimr.settings import (
     Train,
     TrainPhase,
     Variant,
+    Weights,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +59,7 @@ class Run:
     seed: int
     recipe: Recipe
     network: Network | None  # None: a baseline
+    weights: Weights | None = None  # None: trained here
 
     @property
     def settings(self) -> list[str]:
@@ -65,11 +73,7 @@ class Run:
             source = self.name.split("/")[1]
             baseline = BaselinePhase.model_validate({"source": source, "count": sample.count})
             return {f"sample-{BASELINE_SETTING}": baseline, "evaluate": self.recipe.evaluate}
-        phases: dict[str, Section] = {
-            "train": TrainPhase(
-                dataset=self.dataset, seed=self.seed, network=self.network, train=self.recipe.train
-            )
-        }
+        phases = self._model_phase(self.network)
         for setting, guidance in sample.settings.items():
             phases[f"sample-{setting}"] = SamplePhase(
                 seed=self.seed,
@@ -79,6 +83,13 @@ class Run:
                 guidance=guidance,
             )
         return {**phases, "evaluate": self.recipe.evaluate}
+
+    def _model_phase(self, network: Network) -> dict[str, Section]:
+        """Where the network's weights come from: training, or the authors."""
+        common: dict[str, Any] = {"dataset": self.dataset, "network": network}
+        if self.weights is None:
+            return {"train": TrainPhase(**common, seed=self.seed, train=self.recipe.train)}
+        return {"import": ImportPhase(**common, repo=self.weights.repo, file=self.weights.file)}
 
 
 # --- reading and checking -------------------------------------------------------------------------
@@ -134,6 +145,15 @@ def load_section(section: type[AnySection], path: str | Path) -> AnySection:
     return validate(section, read_yaml(path), str(path))
 
 
+def load_autoencoder_config(path: Path) -> Any:
+    """The configuration of a dataset's autoencoder, of whichever kind."""
+    value = read_yaml(path)
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind not in AUTOENCODERS:
+        raise DimrError(f"{path}: kind: {kind!r} {nearest(str(kind), list(AUTOENCODERS))}")
+    return validate(AUTOENCODERS[kind], value, str(path))
+
+
 def nearest(name: str, allowed: list[str]) -> str:
     """`` (did you mean ...? allowed: ...)`` for messages about unknown names."""
     close = difflib.get_close_matches(name, allowed, 1)
@@ -161,42 +181,133 @@ def _mapping(value: Any, where: str) -> dict[Any, Any]:
     return value
 
 
-def variants(root: Path = ROOT) -> Iterator[tuple[str, str, int, Variant]]:
-    """Every listed variant: family, size, branches and sizes."""
+@dataclass(frozen=True)
+class Listed:
+    """A variant of variants.yaml; ``number`` is that of branches (DiMR) or the patch (others)."""
+
+    family: str
+    size: str
+    number: int
+    variant: Variant
+
+    @property
+    def name(self) -> str:
+        """The model part of a run's name: ``dimr-xl-2r``, ``uvit-h-2``."""
+        branches = "r" if self.family == "dimr" else ""
+        return f"{self.family}-{self.size}-{self.number}{branches}"
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The network's arguments, without what the dataset says."""
+        patch = {} if self.family == "dimr" else {"patch": self.number}
+        return {**self.variant.sizes(), **patch}
+
+    @property
+    def published_input(self) -> dict[str, Any]:
+        """What the paper feeds it: 1,000 classes; empty for sizes of our own."""
+        if self.variant.published is None:
+            return {}
+        side, _, channels = self.variant.published.input
+        time_map = "pixel" if channels == 3 else "latent"
+        return {
+            "input_size": side,
+            "channels": channels,
+            "num_classes": 1000,
+            "time_map": time_map,
+        }
+
+
+def variants(root: Path = ROOT) -> Iterator[Listed]:
+    """Every listed variant."""
     path = root / "experiments/variants.yaml"
     for family, sizes in _mapping(read_yaml(path), path.name).items():
-        for size, by_branches in _mapping(sizes, f"{path.name}: {family}").items():
-            for branches, value in _mapping(by_branches, f"{path.name}: {family}.{size}").items():
-                where = f"{family}.{size}.{branches}"
-                yield family, size, branches, validate(Variant, value, path.name, where)
+        if family not in VARIANTS:
+            raise DimrError(f"{path.name}: no family {family!r} {nearest(family, list(VARIANTS))}")
+        for size, by_number in _mapping(sizes, f"{path.name}: {family}").items():
+            for number, value in _mapping(by_number, f"{path.name}: {family}.{size}").items():
+                where = f"{family}.{size}.{number}"
+                variant = validate(VARIANTS[family], value, path.name, where)
+                yield Listed(family, size, number, variant)
 
 
-def variant_name(family: str, size: str, branches: int) -> str:
-    """``dimr-xl-2r``: the model part of a run's name."""
-    return f"{family}-{size}-{branches}r"
-
-
-def find_variant(name: str, root: Path = ROOT) -> tuple[str, Variant]:
-    """Family and sizes of a variant by its name; ``DimrError`` names the legal ones."""
-    listed = {variant_name(f, s, b): (f, v) for f, s, b, v in variants(root)}
+def find_variant(name: str, root: Path = ROOT) -> Listed:
+    """A variant by its name; ``DimrError`` names the legal ones."""
+    listed = {one.name: one for one in variants(root)}
     if name not in listed:
         raise DimrError(f"variants.yaml: no variant {name!r} {nearest(name, list(listed))}")
     return listed[name]
 
 
+def _fits(one: Listed, recipe: Recipe) -> bool:
+    """Whether a dataset takes a variant: by number of branches, or by patch."""
+    wanted: Any = recipe.network.patches.get(one.family, ())  # type: ignore[call-overload]
+    return one.number in ((recipe.network.branches,) if one.family == "dimr" else wanted)
+
+
 def _network(model: str, recipe: Recipe, dataset: str, root: Path) -> Network:
-    family, variant = find_variant(model, root)
-    if len(variant.layers) != recipe.network.branches:
-        fitting = [
-            variant_name(f, s, b) for f, s, b, _ in variants(root) if b == recipe.network.branches
-        ]
+    listed = {one.name: one for one in variants(root)}
+    fitting = [name for name, one in listed.items() if _fits(one, recipe)]
+    if model not in listed:
+        raise DimrError(
+            f"variants.yaml: no variant {model!r} for {dataset} {nearest(model, fitting)}"
+        )
+    one = listed[model]
+    if model not in fitting:
         raise DimrError(
             f"variants.yaml: {model!r} does not fit {dataset}, which takes "
             f"{recipe.network.branches} branches {nearest(model, fitting)}"
         )
-    sizes = variant.model_dump(mode="json", exclude={"published"})
-    inputs = recipe.network.model_dump(mode="json", exclude={"branches"})
-    return validate(Network, {"family": family, **sizes, **inputs}, f"variants.yaml: {model}")
+    inputs = recipe.network.model_dump(mode="json", exclude={"branches", "patches"})
+    value = {"family": one.family, **one.sizes, **inputs}
+    return validate(NETWORKS[one.family], value, f"variants.yaml: {model}")
+
+
+def load_network_config(path: Path) -> Network:
+    """The network that a model folder's config.json describes; ``DimrError`` names the key."""
+    value = read_json(path)
+    family = value.get("family") if isinstance(value, dict) else None
+    if family not in NETWORKS:
+        raise DimrError(f"{path}: family: {family!r} {nearest(str(family), list(NETWORKS))}")
+    return validate(NETWORKS[family], value, str(path))
+
+
+def _chosen_model(choice: Params, recipe: Recipe, source: str, root: Path) -> str:
+    """The variant that ``model`` in params.yaml picks for a dataset."""
+    fitting = [one for one in variants(root) if _fits(one, recipe)]
+    family, size = choice.model.family, choice.model.variant
+    families = sorted({one.family for one in fitting})
+    if family not in families:
+        hint = nearest(family, families)
+        raise DimrError(f"{source}: model.family: no family {family!r} {hint}")
+    same = {one.number: one.name for one in fitting if (one.family, one.size) == (family, size)}
+    if not same:
+        sizes = sorted({one.size for one in fitting if one.family == family})
+        asked = f"{recipe.network.branches} branches" if family == "dimr" else "a patch"
+        raise DimrError(
+            f"{source}: model.variant: {size!r} is not listed in variants.yaml "
+            f"with {asked}, which {choice.dataset} takes {nearest(size, sizes)}"
+        )
+    order: Any = recipe.network.patches.get(family, tuple(same))  # type: ignore[call-overload]
+    return next(same[number] for number in order if number in same)
+
+
+def _check_together(recipe: Recipe, network: Network, source: str) -> None:
+    """Refuse settings that each may be right, but not together."""
+    train, sample = recipe.train, recipe.sample
+    learns_variance = getattr(network, "learn_sigma", False)
+    labelled = [name for name, s in sample.settings.items() if s.kind != "unconditional"]
+    if train.label_dropout == 1 and labelled:
+        raise DimrError(
+            f"{source}: train.label_dropout 1.0 makes an unconditional model: "
+            f"sample.settings.{labelled[0]}.kind must be unconditional"
+        )
+    needs = "needs a network that learns its variance (a DiT of the sizes *-sigma)"
+    if train.objective == "hybrid" and not learns_variance:
+        raise DimrError(f"{source}: train.objective: hybrid {needs}")
+    if train.objective == "hybrid" and network.schedule == "pixel":
+        raise DimrError(f"{source}: train.objective: hybrid needs a discrete schedule, not pixel")
+    if sample.solver == "ancestral" and not learns_variance:
+        raise DimrError(f"{source}: sample.solver: ancestral {needs}")
 
 
 def _overlay(recipe: Any, override: Any) -> Any:
@@ -215,20 +326,7 @@ def load_workspace(params: Path, root: Path = ROOT) -> Run:
     source = params.name
     choice = validate(Params, read_yaml(params), source)
     recipe = load_recipe(choice.dataset, root, f"{source}: dataset")
-    branches = recipe.network.branches
-    listed = {(f, s) for f, s, b, _ in variants(root) if b == branches}
-    families = sorted({f for f, _ in listed})
-    sizes = sorted(s for f, s in listed if f == choice.model.family)
-    if choice.model.family not in families:
-        hint = nearest(choice.model.family, families)
-        raise DimrError(f"{source}: model.family: no family {choice.model.family!r} {hint}")
-    if choice.model.variant not in sizes:
-        hint = nearest(choice.model.variant, sizes)
-        raise DimrError(
-            f"{source}: model.variant: {choice.model.variant!r} is not listed in variants.yaml "
-            f"with {branches} branches, which {choice.dataset} takes {hint}"
-        )
-    model = variant_name(choice.model.family, choice.model.variant, branches)
+    model = _chosen_model(choice, recipe, source, root)
     sections: list[tuple[str, type[Section], Section, Section]] = [
         ("train", Train, recipe.train, choice.train),
         ("sample", Sample, recipe.sample, choice.sample),
@@ -242,6 +340,7 @@ def load_workspace(params: Path, root: Path = ROOT) -> Run:
     }
     recipe = recipe.model_copy(update=parts)
     network = _network(model, recipe, choice.dataset, root)
+    _check_together(recipe, network, source)
     return Run("workspace", choice.dataset, choice.seed, recipe, network)
 
 
@@ -258,13 +357,46 @@ def load_run(name: str, root: Path = ROOT, params: Path | None = None) -> Run:
     """
     if name == "workspace":
         return load_workspace(params or root / "params.yaml", root)
-    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(\d+)", name)
+    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(\d+|published)", name)
     if match is None:
-        raise DimrError(f"run {name!r} is neither 'workspace' nor dataset/model/seed")
-    dataset, model, seed = match[1], match[2], int(match[3])
+        raise DimrError(f"run {name!r} is none of workspace, dataset/model/seed, .../published")
+    dataset, model = match[1], match[2]
     recipe = load_recipe(dataset, root)
+    if match[3] == "published":
+        return _published_run(name, dataset, model, recipe, root)
+    seed = int(match[3])
     network = None if model in BASELINES else _network(model, recipe, dataset, root)
+    if network:
+        _check_together(recipe, network, f"recipes.yaml: {dataset}")
     return Run(name, dataset, seed, recipe, network)
+
+
+def _published_run(name: str, dataset: str, model: str, recipe: Recipe, root: Path) -> Run:
+    """The run of weights that the recipe lists; schedule and solver may be their own."""
+    if model not in recipe.published:
+        there = f"published: {', '.join(recipe.published) or 'none'}"
+        raise DimrError(f"recipes.yaml: {dataset}: no published weights of {model!r} ({there})")
+    weights = recipe.published[model]
+    changes: dict[str, Any] = {"solver": weights.solver or recipe.sample.solver}
+    if weights.guided_channels:
+        guided = {"channels": weights.guided_channels}
+        changes["settings"] = {
+            key: setting.model_copy(update=guided)
+            for key, setting in recipe.sample.settings.items()
+        }
+    sample = recipe.sample.model_copy(update=changes)
+    network = _network(model, recipe, dataset, root)
+    own: dict[str, Any] = {"schedule": weights.schedule or network.schedule}
+    if network.family == "dit":
+        own["learn_sigma"] = True  # as every published DiT does
+    return Run(
+        name,
+        dataset,
+        seed=0,
+        recipe=recipe.model_copy(update={"sample": sample}),
+        network=network.model_copy(update=own),
+        weights=weights,
+    )
 
 
 # --- the files of contract A ----------------------------------------------------------------------
@@ -272,7 +404,9 @@ def load_run(name: str, root: Path = ROOT, params: Path | None = None) -> Run:
 
 def data_phases(recipe: Recipe) -> dict[str, Section]:
     """Configuration of each data step by name: images, autoencoder, latents, classifier."""
-    return {name: getattr(recipe.data, name) for name in type(recipe.data).model_fields}
+    if recipe.data is None:
+        return {}
+    return {name: getattr(recipe.data, name) for name in Data.model_fields}
 
 
 def _as_yaml(section: Section) -> str:

@@ -5,7 +5,8 @@ import torch
 
 from dimr.diffusion import multi_scale_loss
 from dimr.diffusion.loss import noise_at_scale
-from dimr.models.convert import ConversionError, from_published, our_name, to_published
+from dimr.models.convert import ConversionError, from_published, to_published
+from dimr.models.convert.dimr import published_name
 
 FILES = ["dimr_2r_tdrms", "dimr_2r_tdln", "dimr_3r_tdrms"]
 
@@ -45,11 +46,11 @@ def test_every_gradient(case, relative_error):
     tensors, network = case
     predictions = network(tensors["x"], tensors["timestep"] / 1000, tensors["y"])
     multi_scale_loss(predictions, tensors["eps"]).mean().backward()
-    ours = dict(network.named_parameters())
+    ours = {published_name(n, network): p for n, p in network.named_parameters()}
     theirs = tensors.part("grads")
     assert len(theirs) == len(ours)
     for name, gradient in theirs.items():
-        mine = ours[our_name(name)].grad.reshape(gradient.shape)
+        mine = ours[name].grad.reshape(gradient.shape)
         assert relative_error(mine, gradient) < 1e-4, name
 
 
@@ -66,8 +67,8 @@ def test_unknown_missing_and_misshapen_tensors_are_refused(vectors):
     name = "stages.1.skip_denses.0.weight"
     bad = {
         "foo.bar": {**weights, "foo.bar": torch.zeros(1)},
-        "higher.0.stack.skips.0.weight": {k: v for k, v in weights.items() if k != name},
-        "skips.0.weight' has shape": {**weights, name: torch.zeros(3, 3)},
+        "stages.1.skip_denses.0.weight": {k: v for k, v in weights.items() if k != name},
+        "skip_denses.0.weight' has shape": {**weights, name: torch.zeros(3, 3)},
         "one too many": {**weights, "stages.0.skip_denses.7.bias": torch.zeros(3)},
         "no tensors": {},
     }

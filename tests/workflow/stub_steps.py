@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from dimr import settings
-from dimr.experiment import load_section, section_key
+from dimr.experiment import load_autoencoder_config, load_section, section_key
 
 MODEL = "1.0"
 SECTIONS = {
@@ -56,7 +56,10 @@ def handle(options):
         for path in (options.csv, options.markdown, options.picture):
             path.write_text("table")
         return
-    config = load_section(SECTIONS[command], options.config)
+    if command == "autoencoder":
+        config = load_autoencoder_config(options.config)
+    else:
+        config = load_section(SECTIONS[command], options.config)
     inputs = {
         "images": [],
         "autoencoder": [options.images],

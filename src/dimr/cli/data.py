@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from dimr.cli.common import Record, add_device, add_step, add_threads, recorded_key
-from dimr.experiment import load_section, section_key
+from dimr.experiment import load_autoencoder_config, load_section, section_key
 from dimr.files import atomic_directory
-from dimr.settings import Autoencoder, Classifier, Images, Latents
+from dimr.settings import Classifier, Identity, Images, Latents
 
 ENCODE_BATCH = 250
 
@@ -15,9 +15,9 @@ ENCODE_BATCH = 250
 def add(steps: Any) -> None:
     """Register the subcommands."""
     add_step(steps, "images", images, "make the raw images and their split", "config", "out")
-    text = "train the small autoencoder"
+    text = "train the small autoencoder (or note that there is none)"
     add_threads(add_step(steps, "autoencoder", autoencoder, text, "config", "images", "out"))
-    text = "encode the training images to shards of posterior moments"
+    text = "encode the training images to shards of posterior moments (or of pixels)"
     add_device(add_step(steps, "encode", encode, text, "config", "images", "autoencoder", "out"))
     text = "train the digit classifier whose features the metrics use"
     add_threads(add_step(steps, "classifier", classifier, text, "config", "images", "out"))
@@ -39,9 +39,12 @@ def autoencoder(options: argparse.Namespace) -> None:
     from dimr.data.digits import load_images
     from dimr.device import prepare_device
 
-    config, record = load_section(Autoencoder, options.config), Record()
+    config, record = load_autoencoder_config(options.config), Record()
     prepare_device("cpu", options.threads)
     with atomic_directory(options.out) as folder:
+        if isinstance(config, Identity):
+            record.write(folder, section_key(config, recorded_key(options.images)), kind="identity")
+            return
         train_autoencoder(
             load_images(options.images, "train")[0],
             load_images(options.images, "heldout")[0],
@@ -52,14 +55,15 @@ def autoencoder(options: argparse.Namespace) -> None:
             channels=config.channels,
             seed=config.seed,
         )
-        record.write(folder, section_key(config, recorded_key(options.images)))
+        key = section_key(config, recorded_key(options.images))
+        record.write(folder, key, kind="trained")
 
 
 def encode(options: argparse.Namespace) -> None:
     """``dimr encode``."""
     import numpy as np
 
-    from dimr.data.autoencoder import encode_moments, load_autoencoder
+    from dimr.data.autoencoder import encode_moments, is_identity, load_autoencoder
     from dimr.data.digits import load_images
     from dimr.data.shards import write_shards
     from dimr.device import prepare_device
@@ -71,23 +75,25 @@ def encode(options: argparse.Namespace) -> None:
     record = Record(device)
     pixels, labels = load_images(options.images, "train")
     names = read_json(options.images / "manifest.json")["class_names"]
-    vae = load_autoencoder(options.autoencoder, str(device))
     key = section_key(config, recorded_key(options.autoencoder))
+    in_pixels = is_identity(options.autoencoder)
+    vae = None if in_pixels else load_autoencoder(options.autoencoder, str(device))
 
-    def moments() -> Iterator[Any]:
+    def batches() -> Iterator[Any]:
         starts = range(0, len(pixels), ENCODE_BATCH)
         for start in progress_bar(starts, description="encode", unit="batch"):
-            yield encode_moments(vae, np.array(pixels[start : start + ENCODE_BATCH]))
+            images = np.array(pixels[start : start + ENCODE_BATCH])
+            yield encode_moments(vae, images) if vae else images
 
     with atomic_directory(options.out) as folder:
         write_shards(
             folder,
-            moments(),
+            batches(),
             labels,
-            kind="posterior",
+            kind="posterior" if vae else "pixels",
             classes=len(names),
             class_names=names,
-            scaling_factor=float(vae.config.scaling_factor),
+            scaling_factor=float(vae.config.scaling_factor) if vae else None,
             key=key,
             shard_size=config.shard_size,
         )

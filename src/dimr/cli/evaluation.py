@@ -6,7 +6,7 @@ from typing import Any
 
 from dimr.cli.common import Record, add_device, add_step, read_record, recorded_key
 from dimr.experiment import load_section, section_key
-from dimr.files import read_json, sha256, write_json
+from dimr.files import sha256, write_json
 from dimr.settings import Evaluate
 
 
@@ -89,13 +89,11 @@ def _read_samples(path: Path) -> tuple[Any, Any, dict[str, Any]]:
 
 def _cost(model: Path) -> dict[str, float]:
     """Parameters (M), GMACs of one image and one pass, and seconds of training."""
-    from dimr.experiment import validate
+    from dimr.experiment import load_network_config
     from dimr.models import FAMILIES, complexity
-    from dimr.settings import Network
 
-    path = model / "config.json"
-    sizes = validate(Network, read_json(path), str(path)).model_dump()
-    counted = complexity(FAMILIES[sizes.pop("family")], sizes)
+    network = load_network_config(model / "config.json")
+    counted = complexity(FAMILIES[network.family], network.arguments())
     return {
         "parameters_m": counted.parameters / 1e6,
         "gmacs": counted.macs / 1e9,

@@ -1,7 +1,6 @@
 """Steps of a run that need the network: train, sample, and the baselines that stand beside it."""
 
 import argparse
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +111,11 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
     def preview(step: int, network: Any) -> None:
         import numpy as np
 
-        from dimr.data.autoencoder import decode, load_autoencoder
+        from dimr.data.autoencoder import load_decoder
         from dimr.files import atomic_file
         from dimr.sampling.generate import generate, labels_in_order
         from dimr.sampling.grid import class_grid
 
-        vae = load_autoencoder(options.autoencoder, str(device))
         classes = phase.network.num_classes
         drawing = SamplePhase.model_validate({
             "seed": phase.seed, "count": PREVIEW_COLUMNS * classes, "steps": PREVIEW_STEPS,
@@ -127,7 +125,7 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
             network,
             phase.network,
             drawing,
-            functools.partial(decode, vae),
+            load_decoder(options.autoencoder, str(device)),
             batch=250,
             device=device,
         )
@@ -144,7 +142,7 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
 
 def sample(options: argparse.Namespace) -> None:
     """``dimr sample``."""
-    from dimr.data.autoencoder import decode, load_autoencoder, to_uint8
+    from dimr.data.autoencoder import load_decoder
     from dimr.device import prepare_device
     from dimr.sampling.folder import write_samples
     from dimr.sampling.generate import generate, labels_in_order, load_network
@@ -153,9 +151,7 @@ def sample(options: argparse.Namespace) -> None:
     device = prepare_device(options.device, options.threads)
     record, made_by = Record(device), read_record(options.model)
     network, sizes = load_network(options.model)
-    decoder: Any = to_uint8
-    if options.autoencoder:
-        decoder = functools.partial(decode, load_autoencoder(options.autoencoder, str(device)))
+    decoder = load_decoder(options.autoencoder, str(device))
     batches = generate(
         network.to(device), sizes, phase, decoder, batch=options.batch, device=device
     )
@@ -172,7 +168,7 @@ def baseline(options: argparse.Namespace) -> None:
     """``dimr baseline``."""
     import numpy as np
 
-    from dimr.data.autoencoder import load_autoencoder, reconstruct
+    from dimr.data.autoencoder import is_identity, load_autoencoder, reconstruct
     from dimr.data.digits import load_images
     from dimr.device import prepare_device
     from dimr.sampling.folder import write_samples
@@ -190,7 +186,8 @@ def baseline(options: argparse.Namespace) -> None:
     if phase.source == "reconstruction":
         if options.autoencoder is None:
             raise DimrError("baseline: reconstructions need --autoencoder")
-        chosen = reconstruct(load_autoencoder(options.autoencoder, str(device)), chosen)
+        if not is_identity(options.autoencoder):
+            chosen = reconstruct(load_autoencoder(options.autoencoder, str(device)), chosen)
         keys.append(recorded_key(options.autoencoder))
     key = section_key(phase, *keys)
     names = _class_names(int(labels.max()) + 1)

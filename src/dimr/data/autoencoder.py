@@ -5,9 +5,10 @@ Images are uint8 (N, H, W, 3); an autoencoder sees them as (N, 3, H, W) in [-1, 
 gives latents of the training images unit standard deviation.
 """
 
+import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from dimr.randomness import derived_seed, torch_generator
 
 Images = NDArray[np.uint8]
 Autoencoder = Any  # diffusers' AutoencoderKL: slow to import, and without types that mypy can see
+
+Decoder = Callable[[torch.Tensor], Images]
 
 # Measured on the digits from 1e-7 to 1e-5: a small diffusion model's samples improve up to here and
 # no further, while the error of sampled reconstructions keeps growing.
@@ -108,6 +111,23 @@ def load_autoencoder(folder_or_name: str | Path, device: str = "cpu") -> Autoenc
     if not all(parameter.isfinite().all() for parameter in vae.parameters()):
         raise DimrError(f"{name}: the weights are not all finite")
     return vae.eval().to(device)
+
+
+def is_identity(folder: Path) -> bool:
+    """Whether a dataset's ``autoencoder`` folder says that its networks see pixels."""
+    record = folder / "record.json"
+    return record.is_file() and read_json(record).get("kind") == "identity"
+
+
+def load_decoder(folder_or_name: str | Path | None, device: str = "cpu") -> Decoder:
+    """The function from solver output (B, C, h, w) to images (B, H, W, 3) uint8.
+
+    ``folder_or_name`` as for ``load_autoencoder``; None, or the folder of a dataset without an
+    autoencoder: the output is pixels in [-1, 1] already.
+    """
+    if folder_or_name is None or is_identity(Path(folder_or_name)):
+        return to_uint8
+    return functools.partial(decode, load_autoencoder(folder_or_name, device))
 
 
 @torch.no_grad()

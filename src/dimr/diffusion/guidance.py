@@ -1,5 +1,6 @@
 """Classifier-free guidance: from a network to the function denoise(x, t) that is integrated."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""denoise(x (B, C, H, W), t ()) -> predicted noise (B, C, H, W)."""
+"""denoise(x (B, C, H, W), t ()) -> predicted noise (B, C, H, W), or (B, 2 C, H, W) of a network
+that learns its variance: the noise, then the variance."""
 
 
 def power_cosine_scale(t: Any, scale: float, power: float) -> Any:
@@ -34,7 +36,11 @@ def unguided(model: torch.nn.Module, y: Tensor) -> Denoise:
 
 
 def guided(
-    model: torch.nn.Module, y: Tensor, null_label: int, weight: Callable[[float], float]
+    model: torch.nn.Module,
+    y: Tensor,
+    null_label: int,
+    weight: Callable[[float], float],
+    channels: int | None = None,
 ) -> Denoise:
     """uncond + w(t) (cond - uncond), both passes as one batch of 2 B.
 
@@ -43,12 +49,16 @@ def guided(
         y: labels (B,).
         null_label: the label that means "no class".
         weight: w as a function of t.
+        channels: how many of the noise's channels are guided, the first ones; None: all. The
+            others, and a learned variance, are those of the conditional pass.
     """
     both = torch.cat([y, torch.full_like(y, null_label)])
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         cond, uncond = model(torch.cat([x, x]), t, both)[-1].chunk(2)
-        return torch.lerp(uncond, cond, weight(float(t)))
+        count = x.shape[1] if channels is None else channels
+        mixed = torch.lerp(uncond[:, :count], cond[:, :count], weight(float(t)))
+        return mixed if count == cond.shape[1] else torch.cat([mixed, cond[:, count:]], dim=1)
 
     return denoise
 
@@ -60,6 +70,7 @@ def wrap(
     kind: str = "none",
     scale: float = 0.0,
     power: float = 1.0,
+    channels: int | None = None,
 ) -> Denoise:
     """Guidance by name.
 
@@ -67,18 +78,23 @@ def wrap(
         model: network called as ``model(x, t, y)``.
         y: labels (B,).
         null_label: the label that means "no class".
-        kind: ``none``; ``constant``, eps = cond + scale (cond - uncond) (U-ViT's form); or
-            ``power_cosine``, eps = uncond + w(t) (cond - uncond).
+        kind: ``none``; ``unconditional``, the prediction for "no class"; ``constant``,
+            eps = cond + scale (cond - uncond) (U-ViT's form); or ``power_cosine``,
+            eps = uncond + w(t) (cond - uncond).
         scale: s of the two formulas.
         power: a of power-cosine.
+        channels: how many of the noise's channels are guided; None: all (DiT's default is 3 of 4).
 
     Raises:
         ValueError: another name.
     """
     if kind == "none":
         return unguided(model, y)
+    if kind == "unconditional":
+        return unguided(model, torch.full_like(y, null_label))
     if kind == "constant":
-        return guided(model, y, null_label, lambda _: 1.0 + scale)
+        return guided(model, y, null_label, lambda _: 1.0 + scale, channels)
     if kind == "power_cosine":
-        return guided(model, y, null_label, lambda t: power_cosine_scale(t, scale, power))
-    raise ValueError(f"guidance {kind!r} is none of none, constant, power_cosine")
+        weight = functools.partial(power_cosine_scale, scale=scale, power=power)
+        return guided(model, y, null_label, weight, channels)
+    raise ValueError(f"guidance {kind!r} is none of none, unconditional, constant, power_cosine")

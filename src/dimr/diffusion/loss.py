@@ -20,6 +20,7 @@ def branch_losses(predictions: Sequence[Tensor], noise: Tensor) -> list[Tensor]:
     losses = []
     for prediction in predictions:
         scale = noise.shape[-1] // prediction.shape[-1]
+        prediction = prediction[:, : noise.shape[1]]  # after it, a learned variance
         error = prediction.float() - noise_at_scale(noise, scale)
         losses.append(error.square().flatten(1).mean(1))
     return losses

@@ -15,22 +15,27 @@ def sample(
     *,
     schedule: str = "latent",
     solver: str = "authors",
+    generators: list[torch.Generator] | None = None,
 ) -> Tensor:
     """Turn noise into samples.
 
     Args:
-        denoise: function of x (B, C, H, W) and t () that predicts the noise.
+        denoise: function of x (B, C, H, W) and t () that predicts the noise, and for
+            ``ancestral`` the variance after it: (B, 2 C, H, W).
         noise: standard normal (B, C, H, W); its dtype is that of the solver's state.
         steps: network evaluations.
-        schedule: ``latent`` or ``pixel``.
-        solver: ``authors`` (DPM-Solver++ as the authors ran it), or diffusers' stock ``singlestep``
-            or ``multistep``.
+        schedule: ``latent``, ``pixel`` or ``linear`` (DiT's own).
+        solver: ``authors`` (DPM-Solver++ as the authors ran it), diffusers' stock ``singlestep`` or
+            ``multistep``, or ``ancestral`` (DDPM, respaced, with learned variance: DiT's own).
+        generators: of the noise that ``ancestral`` adds, one an image on the CPU; the others add
+            none.
 
     Returns:
         (B, C, H, W) like ``noise``.
 
     Raises:
-        ValueError: an unknown solver or schedule, or fewer than 3 steps.
+        ValueError: an unknown solver or schedule, fewer than 3 steps, or ``ancestral`` with a
+            network that predicts no variance.
     """
     # diffusers costs 10 s to import: only those who sample pay for it
     from dimr.diffusion.solver import make_solver
@@ -40,8 +45,14 @@ def sample(
     if steps < 3:
         raise ValueError(f"{steps} steps are too few: a third-order solver needs 3 or more")
     scheduler = make_solver(solver, SCHEDULES[schedule](), steps)
-    x = noise
+    options = {"generator": generators} if solver == "ancestral" else {}
+    x, channels = noise, noise.shape[1]
     for k in scheduler.timesteps:
         t = ((k + 1) / STEPS).to(noise.device, torch.float32)
-        x = scheduler.step(denoise(x, t), k, x, return_dict=False)[0]
+        output = denoise(x, t)
+        if solver != "ancestral":
+            output = output[:, :channels]
+        elif output.shape[1] != 2 * channels:
+            raise ValueError("solver 'ancestral' needs a network that learns its variance")
+        x = scheduler.step(output, k, x, **options, return_dict=False)[0]
     return x

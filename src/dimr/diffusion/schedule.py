@@ -16,6 +16,11 @@ def scaled_linear_betas() -> np.ndarray:
     return np.linspace(0.00085**0.5, 0.012**0.5, STEPS) ** 2
 
 
+def linear_betas() -> np.ndarray:
+    """Betas of DiT's published models, (1000,) float64: linear from 1e-4 to 0.02."""
+    return np.linspace(1e-4, 0.02, STEPS)
+
+
 def alphas_cumprod() -> np.ndarray:
     """alpha_bar of the latent models after steps n = 1..1000, (1000,) float64."""
     return np.cumprod(1.0 - scaled_linear_betas())
@@ -47,8 +52,12 @@ class LatentSchedule(Schedule):
     """Discrete VP with 1000 steps, n uniform in 1..1000 (latent models)."""
 
     def __init__(self) -> None:
-        self._log_alpha = 0.5 * np.log(alphas_cumprod())
+        self.betas = self._make_betas()
+        self._log_alpha = 0.5 * np.log(np.cumprod(1.0 - self.betas))
         self._table = torch.from_numpy(self._log_alpha)
+
+    def _make_betas(self) -> np.ndarray:
+        return scaled_linear_betas()
 
     def log_alpha(self, t: np.ndarray) -> np.ndarray:
         """Linear interpolation of log alpha between the discrete steps (the authors' solver)."""
@@ -64,6 +73,13 @@ class LatentSchedule(Schedule):
         """n / 1000 with n uniform in 1..1000."""
         n = torch.randint(1, STEPS + 1, (count,), generator=generator, device=generator.device)
         return n / STEPS
+
+
+class LinearSchedule(LatentSchedule):
+    """The same with linear betas: what DiT's published weights were trained with."""
+
+    def _make_betas(self) -> np.ndarray:
+        return linear_betas()
 
 
 class PixelSchedule(Schedule):
@@ -84,5 +100,10 @@ class PixelSchedule(Schedule):
         return 1.0 - torch.rand(count, generator=generator, device=generator.device)
 
 
-SCHEDULES: dict[str, type[Schedule]] = {"latent": LatentSchedule, "pixel": PixelSchedule}
-"""Schedules by name: ``latent`` (scaled linear, discrete) and ``pixel`` (continuous)."""
+SCHEDULES: dict[str, type[Schedule]] = {
+    "latent": LatentSchedule,
+    "pixel": PixelSchedule,
+    "linear": LinearSchedule,
+}
+"""Schedules by name: ``latent`` (scaled linear, discrete), ``pixel`` (continuous) and ``linear``
+(DiT's own, discrete)."""

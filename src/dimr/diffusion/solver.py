@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, DPMSolverSinglestepScheduler
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+)
 from torch import Tensor
 
 from dimr.diffusion.schedule import STEPS, Schedule
@@ -50,24 +54,49 @@ SOLVERS = {
 }
 
 
+def discrete_betas(schedule: Schedule) -> np.ndarray:
+    """The schedule as betas of the steps n = 1..1000, (1000,) float64."""
+    alpha_bar = np.exp(2 * schedule.log_alpha(np.arange(1, STEPS + 1) / STEPS))
+    return 1.0 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]])
+
+
+def ancestral_scheduler(schedule: Schedule, steps: int) -> Any:
+    """DDPM's ancestral sampler with learned variance, respaced as DiT does: evenly, both ends in.
+
+    diffusers is told every time step, as its own spacings take the one before to lie a whole
+    number of steps away.
+    """
+    solver = DDPMScheduler(
+        num_train_timesteps=STEPS,
+        trained_betas=discrete_betas(schedule),
+        variance_type="learned_range",
+        clip_sample=False,
+    )
+    chosen = np.linspace(0, STEPS - 1, steps).round().astype(int)
+    solver.set_timesteps(timesteps=list(map(int, chosen[::-1])))
+    return solver
+
+
 def make_solver(name: str, schedule: Schedule, steps: int) -> Any:
-    """A diffusers scheduler ready to step.
+    """A diffusers scheduler ready to step, from t = 1 down.
 
     Args:
-        name: ``authors`` (third order), ``singlestep`` (diffusers' stock, third order) or
-            ``multistep`` (diffusers' stock, second order).
+        name: ``authors`` (third order), ``singlestep`` (diffusers' stock, third order),
+            ``multistep`` (diffusers' stock, second order) or ``ancestral`` (see
+            ``ancestral_scheduler``).
         schedule: the noise schedule that the network was trained with.
         steps: network evaluations.
 
     Raises:
         ValueError: another name.
     """
+    if name == "ancestral":
+        return ancestral_scheduler(schedule, steps)
     if name not in SOLVERS:
-        raise ValueError(f"solver {name!r} is none of {', '.join(SOLVERS)}")
-    alpha_bar = np.exp(2 * schedule.log_alpha(np.arange(1, STEPS + 1) / STEPS))
+        raise ValueError(f"solver {name!r} is none of {', '.join([*SOLVERS, 'ancestral'])}")
     solver = SOLVERS[name](
         num_train_timesteps=STEPS,
-        trained_betas=1.0 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]]),
+        trained_betas=discrete_betas(schedule),
         solver_order=2 if name == "multistep" else 3,
         algorithm_type="dpmsolver++",
         final_sigmas_type="sigma_min",

@@ -21,7 +21,7 @@ from dimr.files import atomic_directory, one_line, read_json, write_json
 from dimr.progress import progress_bar
 from dimr.randomness import derived_seed, torch_generator
 
-SIZE = 32
+MIN_SIZE, MAX_SIZE = 16, 512  # of images, in pixels
 FEATURES = 64
 WEIGHTS = "classifier.safetensors"
 WEIGHT_DECAY = 0.05
@@ -44,8 +44,9 @@ class DigitClassifier(nn.Module):
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
 
-    def __init__(self, width: int = 16, classes: int = 10) -> None:
+    def __init__(self, width: int = 16, classes: int = 10, size: int = 32) -> None:
         super().__init__()
+        self.size = size  # of the images, in pixels
         self.trunk = nn.Sequential(
             *_block(3, width, stride=2),
             *_block(width, 2 * width, stride=2),
@@ -61,7 +62,7 @@ class DigitClassifier(nn.Module):
         """Logits (B, K) and standardised features (B, 64), float32.
 
         Args:
-            images: (B, 3, 32, 32), uint8, or floats in [0, 1].
+            images: (B, 3, S, S), S of 16 or more, uint8, or floats in [0, 1].
         """
         if images.dtype == torch.uint8:
             images = images.float() / 255
@@ -136,11 +137,11 @@ def train_classifier(
     """Train on ``images`` and write the folder ``out``; held-out images only measure accuracy.
 
     Args:
-        images: uint8 (N, 32, 32, 3).
+        images: uint8 (N, S, S, 3), S of 16 or more.
         labels: integers (N,) in [0, classes).
         out: the folder, replaced whole: ``classifier.safetensors`` (decided by the images and the
             settings), ``config.json`` (the settings) and ``accuracy.json`` (what is returned).
-        heldout: uint8 (M, 32, 32, 3).
+        heldout: uint8 (M, S, S, 3).
         heldout_labels: integers (M,).
         steps: AdamW steps.
         batch: images a step, drawn with replacement.
@@ -158,11 +159,13 @@ def train_classifier(
         DimrError: wrong images or labels.
         TrainingFailed: weights that are not finite.
     """
-    _check_split("training", images, labels, classes)
-    _check_split("held-out", heldout, heldout_labels, classes)
+    size = max(MIN_SIZE, images.shape[1] if images.ndim == 4 else 0)
+    _check_split("training", images, labels, classes, size)
+    _check_split("held-out", heldout, heldout_labels, classes, size)
     started = time.monotonic()
     training = Training(steps, batch, lr, seed, augmentation or Augmentation())
     classifier = _trained(images, labels, training, width, classes)
+    classifier.size = size
     accuracy = {
         "heldout_accuracy": class_accuracy(classifier, heldout, heldout_labels),
         "train_accuracy": class_accuracy(classifier, images, labels),
@@ -171,7 +174,7 @@ def train_classifier(
         "parameters": sum(value.numel() for value in classifier.parameters()),
         "seconds": round(time.monotonic() - started, 2),
     }
-    sizes = {"model": "DigitClassifier", "width": width, "classes": classes}
+    sizes = {"model": "DigitClassifier", "width": width, "classes": classes, "size": size}
     _write(classifier, Path(out), {**sizes, "training": asdict(training)}, accuracy)
     return accuracy
 
@@ -185,7 +188,7 @@ def load_classifier(folder: str | Path) -> DigitClassifier:
     import safetensors.torch
 
     folder = Path(folder)
-    width, classes = _sizes(folder / "config.json")
+    width, classes, size = _sizes(folder / "config.json")
     path = folder / WEIGHTS
     try:
         found = safetensors.torch.load_file(path)
@@ -193,14 +196,16 @@ def load_classifier(folder: str | Path) -> DigitClassifier:
         raise DimrError(f"{path}: no such file") from None
     except (OSError, safetensors.SafetensorError) as error:
         raise DimrError(f"{path}: not readable as safetensors ({one_line(error)})") from None
-    classifier = DigitClassifier(width, classes)
+    classifier = DigitClassifier(width, classes, size)
     _check_weights(path, found, classifier.state_dict())
     classifier.load_state_dict(found)
     return classifier.eval().requires_grad_(False)
 
 
-def _check_split(name: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    check_images(images, f"{name} images", size=SIZE)
+def _check_split(
+    name: str, images: np.ndarray, labels: np.ndarray, classes: int, size: int
+) -> None:
+    check_images(images, f"{name} images", size=size)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         found, wanted = f"{labels.dtype} {labels.shape}", f"integers ({len(images)},)"
         raise DimrError(f"{name} labels: {found}; expected {wanted}")
@@ -229,7 +234,7 @@ def _trained(
 def _fit(
     classifier: DigitClassifier, images: torch.Tensor, labels: torch.Tensor, training: Training
 ) -> None:
-    """Minimise the cross-entropy of augmented batches of uint8 images (N, 3, 32, 32)."""
+    """Minimise the cross-entropy of augmented batches of uint8 images (N, 3, S, S)."""
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=WEIGHT_DECAY)
     for step in progress_bar(range(training.steps), description="classifier", unit="step"):
         generator = torch_generator(training.seed, "classifier step", step)
@@ -245,7 +250,7 @@ def _fit(
 
 @torch.no_grad()
 def _standardise(classifier: DigitClassifier, images: torch.Tensor) -> None:
-    """Make the features of uint8 images (N, 3, 32, 32) have mean 0 and standard deviation 1."""
+    """Make the features of uint8 images (N, 3, S, S) have mean 0 and standard deviation 1."""
     features = torch.cat([classifier(part)[1] for part in images.split(250)]).double()
     classifier.feature_mean.copy_(features.mean(0))
     classifier.feature_std.copy_(features.std(0, correction=0).clamp(min=1e-6))
@@ -262,8 +267,8 @@ def _write(
         write_json(folder / "accuracy.json", accuracy)
 
 
-def _sizes(path: Path) -> tuple[int, int]:
-    """Width and classes that a ``config.json`` states."""
+def _sizes(path: Path) -> tuple[int, int, int]:
+    """Width, classes and image size that a ``config.json`` states."""
     config = read_json(path)
     if not isinstance(config, dict) or config.get("model") != "DigitClassifier":
         raise DimrError(
@@ -276,7 +281,10 @@ def _sizes(path: Path) -> tuple[int, int]:
     if type(classes) is not int or not 2 <= classes <= MAX_CLASSES:
         shown = json.dumps(classes)
         raise DimrError(f"{path}: classes {shown}; allowed are 2 to {MAX_CLASSES}")
-    return width, classes
+    size = config.get("size")
+    if type(size) is not int or not MIN_SIZE <= size <= MAX_SIZE:
+        raise DimrError(f"{path}: size {json.dumps(size)}; allowed are {MIN_SIZE} to {MAX_SIZE}")
+    return width, classes, size
 
 
 def _check_weights(

@@ -16,8 +16,9 @@ def register_digits_extractor(folder: str | Path) -> str:
     result quotes it, and registering the same weights again is no error. The weights are read now,
     so that later changes of the folder have no effect.
 
-    The extractor takes uint8 (B, 3, 32, 32) and provides ``64`` (FID, precision and recall) and
-    ``logits`` (Inception Score), as float64: torch-fidelity computes in the dtype that it is given.
+    The extractor takes uint8 (B, 3, S, S) of the size S that the classifier was trained on. It
+    provides ``64`` (FID, precision and recall) and ``logits`` (Inception Score), as float64:
+    torch-fidelity computes in the dtype that it is given.
 
     Raises:
         DimrError: as ``load_classifier``.
@@ -60,11 +61,13 @@ def _extractor_class(classifier: DigitClassifier) -> type:
             return False
 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            """The requested layers (B, 64) or (B, K), float64, of uint8 images (B, 3, 32, 32)."""
-            if images.dtype != torch.uint8 or images.shape[1:] != (3, 32, 32):
+            """The requested layers (B, 64) or (B, K), float64, of uint8 images (B, 3, S, S)."""
+            size = self.classifier.size
+            if images.dtype != torch.uint8 or images.shape[1:] != (3, size, size):
                 shape = tuple(images.shape)
                 raise DimrError(
-                    f"{self.name}: images are {images.dtype} {shape}; expected uint8 (B, 3, 32, 32)"
+                    f"{self.name}: images are {images.dtype} {shape}; "
+                    f"expected uint8 (B, 3, {size}, {size})"
                 )
             logits, features = self.classifier(images)
             layers = {"64": features.double(), "logits": logits.double()}

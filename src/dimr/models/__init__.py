@@ -3,19 +3,32 @@
 from typing import Any
 
 from dimr.models.complexity import Complexity, complexity
+from dimr.models.dit import DiT
 from dimr.models.multires import MultiResolutionNetwork
+from dimr.models.network import Network
+from dimr.models.uvit import UViT
 
-__all__ = ["Complexity", "MultiResolutionNetwork", "build", "complexity"]
+__all__ = [
+    "Complexity",
+    "DiT",
+    "MultiResolutionNetwork",
+    "Network",
+    "UViT",
+    "build",
+    "complexity",
+]
 
-FAMILIES = {"dimr": MultiResolutionNetwork}
+FAMILIES: dict[str, type[Network]] = {
+    cls.family: cls for cls in (MultiResolutionNetwork, UViT, DiT)
+}
 
 
-def build(variant: str, **sizes: Any) -> MultiResolutionNetwork:
+def build(variant: str, **sizes: Any) -> Network:
     """Build a network by name, with fresh weights on torch's current default device.
 
     Args:
         variant: a name listed in experiments/variants.yaml (``dimr-xl-2r``), or a family
-            (``dimr``), for which ``sizes`` must be complete.
+            (``dimr``, ``uvit``, ``dit``), for which ``sizes`` must be complete.
         sizes: arguments of the network's class; they take the place of the variant's. A published
             variant has its input from the paper and 1,000 classes by default.
 
@@ -29,14 +42,5 @@ def build(variant: str, **sizes: Any) -> MultiResolutionNetwork:
     # themselves depend on nothing but torch.
     from dimr.experiment import find_variant
 
-    family, listed = find_variant(variant)
-    defaults: dict[str, Any] = listed.model_dump(exclude={"published"})
-    if listed.published is not None:
-        side, _, channels = listed.published.input
-        defaults |= {
-            "input_size": side,
-            "channels": channels,
-            "num_classes": 1000,
-            "time_map": "pixel" if channels == 3 else "latent",
-        }
-    return FAMILIES[family](**{**defaults, **sizes})
+    listed = find_variant(variant)
+    return FAMILIES[listed.family](**{**listed.sizes, **listed.published_input, **sizes})

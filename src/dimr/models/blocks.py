@@ -1,17 +1,24 @@
-"""The two kinds of block: Transformer at the lowest resolution, ConvNeXt above.
+"""The blocks that the networks are built of, and the U-shaped stack of them.
 
-Shapes: B batch, N tokens, H height, W width, D width of a branch, h heads, tau the time condition,
-() or (B,). Images inside the network are channels last, (B, H, W, D): linear layers and norms act
-on the last dimension, and the depthwise convolution sees the memory of a channels_last tensor.
+Shapes: B batch, N tokens, H height, W width, D width of a branch, h heads. ``cond`` is what tells a
+block the time: tau, () or (B,), for time-dependent norms; an embedding (B, D) or (1, D) for
+adaLN-Zero; None where time is a token. Images inside a network are channels last, (B, H, W, D):
+linear layers and norms act on the last dimension, and the depthwise convolution sees the memory of
+a channels_last tensor.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MakeNorm = Callable[[int], nn.Module]
+from dimr.models.norms import Modulation, modulate
+from dimr.models.time import sinusoids
+
+MakeLayer = Callable[[int], nn.Module]
+"""From the width D to a norm or a feed-forward layer."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -26,14 +33,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: qkv without bias, output projection with bias."""
+    """Multi-head self-attention: qkv without bias (DiT: with), output projection with bias."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, qkv_bias: bool = False) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"width {dim} cannot be split into {heads} heads")
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,32 +65,120 @@ class GLU(nn.Module):
         return self.w2(F.gelu(self.w0(x)) * self.w1(x))
 
 
-class TransformerBlock(nn.Module):
-    """x + attention(norm(x)), then x + glu(norm(x))."""
+class MLP(nn.Module):
+    """Two linear layers with a GELU between, fc2(GELU(fc1 x)), of hidden width 4 D.
 
-    def __init__(self, dim: int, heads: int, norm: MakeNorm) -> None:
+    ``approximate`` is the GELU's: ``none`` (erf; U-ViT) or ``tanh`` (DiT).
+    """
+
+    def __init__(self, dim: int, ratio: int = 4, approximate: str = "none") -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, ratio * dim)
+        self.fc2 = nn.Linear(ratio * dim, dim)
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))
+
+
+FEED_FORWARDS: dict[str, MakeLayer] = {"glu": GLU, "mlp": MLP}
+"""The feed-forward layer by name: ``glu`` (DiMR) or ``mlp`` (U-ViT; 4/3 of the parameters)."""
+
+
+class TransformerBlock(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, dim: int, heads: int, norm: MakeLayer, feed_forward: MakeLayer) -> None:
         super().__init__()
         self.norm1 = norm(dim)
         self.attention = Attention(dim, heads)
         self.norm2 = norm(dim)
-        self.glu = GLU(dim)
+        self.feed_forward = feed_forward(dim)
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cond: Any) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        x = x + self.attention(self.norm1(x, tau))
-        return x + self.glu(self.norm2(x, tau))
+        x = x + self.attention(self.norm1(x, cond))
+        return x + self.feed_forward(self.norm2(x, cond))
 
 
 class ConvNeXtBlock(nn.Module):
-    """x + depthwise7x7(x) with no norm before it, then x + glu(norm(x))."""
+    """x + depthwise7x7(x) with no norm before it, then x + feed_forward(norm(x))."""
 
-    def __init__(self, dim: int, norm: MakeNorm) -> None:
+    def __init__(self, dim: int, norm: MakeLayer, feed_forward: MakeLayer) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
         self.norm = norm(dim)
-        self.glu = GLU(dim)
+        self.feed_forward = feed_forward(dim)
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cond: Any) -> Tensor:
         """(B, H, W, D) -> (B, H, W, D)."""
         x = x + self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return x + self.glu(self.norm(x, tau))
+        return x + self.feed_forward(self.norm(x, cond))
+
+
+class AdaLNZeroBlock(nn.Module):
+    """DiT's block: shift, scale and gate of both halves come from an MLP on the condition.
+
+    x + gate * f(modulate(layer_norm(x), shift, scale)) for f = attention, then f = MLP. The MLP's
+    6 D^2 parameters a block are what TD-LN replaces by vectors.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, *, qkv_bias: bool = False, approximate: str = "none"
+    ) -> None:
+        super().__init__()
+        self.attention = Attention(dim, heads, qkv_bias)
+        self.feed_forward = MLP(dim, approximate=approximate)
+        self.modulation = Modulation(dim, 6)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        """(B, N, D) and cond (B, D) or (1, D) -> (B, N, D)."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(cond)
+        x = x + gate1 * self.attention(modulate(x, shift1, scale1))
+        return x + gate2 * self.feed_forward(modulate(x, shift2, scale2))
+
+
+class TimeEmbedding(nn.Module):
+    """adaLN-Zero's condition: 256 sinusoids of the step, Linear, SiLU, Linear."""
+
+    width = 256
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(self.width, dim)
+        self.fc2 = nn.Linear(dim, dim)
+
+    def forward(self, step: Tensor) -> Tensor:
+        """() or (B,) -> (1, D) or (B, D)."""
+        waves = sinusoids(step, self.width).to(self.fc1.weight.dtype)
+        return self.fc2(F.silu(self.fc1(waves)))
+
+
+class UNetStack(nn.Module):
+    """N // 2 "in" blocks, one "mid", N // 2 "out" blocks with long skips from the former.
+
+    Raises:
+        ValueError: an even number of blocks.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], dim: int) -> None:
+        super().__init__()
+        if len(blocks) % 2 == 0:
+            raise ValueError(f"a U-shaped stack takes an odd number of blocks, not {len(blocks)}")
+        self.blocks = nn.ModuleList(blocks)
+        self.depth = len(blocks) // 2
+        self.skips = nn.ModuleList(nn.Linear(2 * dim, dim) for _ in range(self.depth))
+
+    def forward(self, x: Tensor, cond: Any) -> list[Tensor]:
+        """(B, ..., D) -> the input and the output of every block, in order."""
+        features: list[Tensor] = [x]
+        waiting: list[Tensor] = []
+        for i, block in enumerate(self.blocks):
+            if i > self.depth:
+                x = self.skips[i - self.depth - 1](torch.cat([x, waiting.pop()], dim=-1))
+            x = block(x, cond)
+            if i < self.depth:
+                waiting.append(x)
+            features.append(x)
+        return features

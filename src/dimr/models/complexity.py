@@ -1,12 +1,17 @@
-"""Parameters and multiply-accumulates, counted on the meta device: no memory, no computation."""
+"""Parameters, multiply-accumulates and activation memory, counted on the meta device.
+
+Nothing is computed and no memory is used, whatever the size of the network.
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from dimr.models.multires import MultiResolutionNetwork
+from dimr.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -16,19 +21,43 @@ class Complexity:
     Attributes:
         parameters: number of learned values.
         macs: multiply-accumulates of one forward pass for one image, in matrix products, attention
-            and convolutions. What the paper calls "Gflops" is this number divided by 1e9.
+            and convolutions. What the papers call "Gflops" is this number divided by 1e9.
+        activation_bytes: what eager training in float32 keeps of one image for the backward pass,
+            with no activation checkpointing (attention weights are recomputed).
     """
 
     parameters: int
     macs: int
+    activation_bytes: int
 
 
-def complexity(family: type[MultiResolutionNetwork], sizes: dict[str, Any]) -> Complexity:
-    """Count the network that ``family(**sizes)`` would build."""
+def on_meta(family: type[Network], sizes: dict[str, Any]) -> Network:
+    """The network that ``family(**sizes)`` would build, without memory."""
     with torch.device("meta"):
-        network = family(**sizes)
-        x = torch.empty(1, sizes["channels"], sizes["input_size"], sizes["input_size"])
-        t, y = torch.empty(()), torch.empty(1, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        return family(**sizes).to("meta")
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of learned values; fixed embeddings are none."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def complexity(family: type[Network], sizes: dict[str, Any]) -> Complexity:
+    """Count the network that ``family(**sizes)`` would build."""
+    network = on_meta(family, sizes)
+    side = sizes["input_size"]
+    own = {p.untyped_storage()._cdata for p in network.parameters()}
+    kept: dict[int, Tensor] = {}  # by storage: views of one tensor are kept once
+
+    def keep(tensor: Tensor) -> Tensor:
+        if (storage := tensor.untyped_storage()._cdata) not in own:
+            kept[storage] = tensor
+        return tensor
+
+    x = torch.empty(1, sizes["channels"], side, side, device="meta")
+    t, y = torch.empty((), device="meta"), torch.empty(1, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
         network(x, t, y)
-    return Complexity(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)
+    macs = counter.get_total_flops() // 2
+    memory = sum(t.untyped_storage().nbytes() for t in kept.values())
+    return Complexity(count_parameters(network), macs, memory)

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimr.models.blocks import ConvNeXtBlock, TransformerBlock
+from dimr.models.blocks import FEED_FORWARDS, ConvNeXtBlock, TransformerBlock, UNetStack
+from dimr.models.network import Network, initialise, label_embedding
 from dimr.models.norms import BLOCK_NORMS, TimeDependentLayerNorm
-from dimr.models.time import TIME_CONDITIONS
+from dimr.models.time import DIMR_CONDITIONS
 
 
 class InputLayer(nn.Module):
@@ -69,34 +70,6 @@ class Cascade(nn.Module):
         return self.norm_out(x.reshape(batch, 2 * height, 2 * width, -1), tau)
 
 
-class UNetStack(nn.Module):
-    """N // 2 "in" blocks, one "mid", N // 2 "out" blocks with long skips from the former.
-
-    An even N builds N + 1 blocks, as the authors' network does (and as the published counts say).
-    """
-
-    def __init__(self, blocks: Sequence[nn.Module], dim: int) -> None:
-        super().__init__()
-        if len(blocks) % 2 == 0:
-            raise ValueError(f"a U-shaped stack takes an odd number of blocks, not {len(blocks)}")
-        self.blocks = nn.ModuleList(blocks)
-        self.depth = len(blocks) // 2
-        self.skips = nn.ModuleList(nn.Linear(2 * dim, dim) for _ in range(self.depth))
-
-    def forward(self, x: Tensor, tau: Tensor) -> list[Tensor]:
-        """(B, ..., D) -> the input and the output of every block, in order."""
-        features: list[Tensor] = [x]
-        waiting: list[Tensor] = []
-        for i, block in enumerate(self.blocks):
-            if i > self.depth:
-                x = self.skips[i - self.depth - 1](torch.cat([x, waiting.pop()], dim=-1))
-            x = block(x, tau)
-            if i < self.depth:
-                waiting.append(x)
-            features.append(x)
-        return features
-
-
 def blocks_built(layers: int) -> int:
     """How many blocks a branch of N layers has: N // 2 in, 1 mid, N // 2 out."""
     return 2 * (layers // 2) + 1
@@ -116,21 +89,26 @@ class TransformerBranch(nn.Module):
         heads: int,
         labels: int,
         norm: str,
+        feed_forward: str,
+        has_output: bool,
     ) -> None:
         super().__init__()
         self.input = InputLayer(channels, dim, patch, side)
-        self.label = nn.Embedding(labels, dim)
-        make_norm = BLOCK_NORMS[norm]
-        blocks = [TransformerBlock(dim, heads, make_norm) for _ in range(blocks_built(layers))]
+        self.label = label_embedding(labels, dim)
+        parts = BLOCK_NORMS[norm], FEED_FORWARDS[feed_forward]
+        blocks = [TransformerBlock(dim, heads, *parts) for _ in range(blocks_built(layers))]
         self.stack = UNetStack(blocks, dim)
-        self.output = OutputLayer(dim, channels)
+        self.output = OutputLayer(dim, channels) if has_output else None
 
-    def forward(self, x: Tensor, tau: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, C, H, W) and labels (B,) -> noise (B, C, h, w), features (B, h, w, D) by block."""
+    def forward(self, x: Tensor, tau: Tensor, y: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """(B, C, H, W) and labels (B,) -> predictions and features.
+
+        Predictions: one (B, C, h, w), or none. Features: (B, h, w, D) of the input, every block.
+        """
         image = self.input(x)  # (B, h, w, D)
         tokens = torch.cat([self.label(y)[:, None], image.flatten(1, 2)], dim=1)  # (B, 1 + hw, D)
         features = [f[:, 1:].view(image.shape) for f in self.stack(tokens, tau)]
-        return self.output(features[-1], tau), features
+        return [self.output(features[-1], tau)] if self.output else [], features
 
 
 class ConvNeXtBranch(nn.Module):
@@ -146,33 +124,40 @@ class ConvNeXtBranch(nn.Module):
         side: int,
         features: int,
         norm: str,
+        feed_forward: str,
+        has_output: bool,
     ) -> None:
         super().__init__()
         self.input = InputLayer(channels, dim, patch, side)
         self.cascade = Cascade(features, dim)
-        make_norm = BLOCK_NORMS[norm]
-        self.stack = UNetStack(
-            [ConvNeXtBlock(dim, make_norm) for _ in range(blocks_built(layers))], dim
-        )
-        self.output = OutputLayer(dim, channels)
+        parts = BLOCK_NORMS[norm], FEED_FORWARDS[feed_forward]
+        blocks = [ConvNeXtBlock(dim, *parts) for _ in range(blocks_built(layers))]
+        self.stack = UNetStack(blocks, dim)
+        self.output = OutputLayer(dim, channels) if has_output else None
 
-    def forward(self, x: Tensor, below: list[Tensor], tau: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, C, H, W) and the features below (B, h/2, w/2, D') -> noise and features, as above."""
+    def forward(
+        self, x: Tensor, below: list[Tensor], tau: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """(B, C, H, W), features below (B, h/2, w/2, D') -> predictions and features, as above."""
         features = self.stack(self.input(x) + self.cascade(below, tau), tau)
-        return self.output(features[-1], tau), features
+        return [self.output(features[-1], tau)] if self.output else [], features
 
 
-class MultiResolutionNetwork(nn.Module):
+class MultiResolutionNetwork(Network):
     """DiMR with any number of branches.
 
     Args:
-        layers: N of each branch, lowest resolution first (an even N builds N + 1 blocks).
+        layers: N of each branch, lowest resolution first (an even N builds N + 1 blocks, as the
+            authors' network does and the published counts say).
         dims: D of each branch.
         heads: attention heads of the lowest branch.
         input_size: H = W of the input; must divide by 2^(R-1).
         channels: C.
         num_classes: labels 0..num_classes-1; the label ``num_classes`` means "no class".
         norm: norm inside blocks, ``rms`` (released models) or ``layer`` (the paper's text).
+        feed_forward: ``glu``, or ``mlp`` as in U-ViT (ablation).
+        outputs: ``all`` branches predict noise (the multi-scale loss), or only the ``last`` one,
+            whose prediction is then all that the loss sees (ablation).
         time_map: how t becomes tau, ``latent`` (8 t - 4) or ``pixel`` (log SNR of the VP SDE).
 
     Raises:
@@ -191,6 +176,8 @@ class MultiResolutionNetwork(nn.Module):
         channels: int,
         num_classes: int,
         norm: str = "rms",
+        feed_forward: str = "glu",
+        outputs: str = "all",
         time_map: str = "latent",
     ) -> None:
         super().__init__()
@@ -199,7 +186,7 @@ class MultiResolutionNetwork(nn.Module):
             raise ValueError(f"layers {list(layers)} and dims {list(dims)} differ in length")
         if input_size % 2 ** (branches - 1):
             raise ValueError(f"input size {input_size} cannot be halved {branches - 1} times")
-        self.config: dict[str, Any] = {
+        self.sizes = {
             "layers": list(layers),
             "dims": list(dims),
             "heads": heads,
@@ -207,66 +194,40 @@ class MultiResolutionNetwork(nn.Module):
             "channels": channels,
             "num_classes": num_classes,
             "norm": norm,
+            "feed_forward": feed_forward,
+            "outputs": outputs,
             "time_map": time_map,
         }
-        self.time_condition = TIME_CONDITIONS[time_map]
-        patches = [2 ** (branches - 1 - r) for r in range(branches)]
-        sides = [input_size // patch for patch in patches]
-        self.lowest = TransformerBranch(
-            channels=channels,
-            dim=dims[0],
-            layers=layers[0],
-            patch=patches[0],
-            side=sides[0],
-            heads=heads,
-            labels=num_classes + 1,
-            norm=norm,
-        )
+        self.predictions = branches if outputs == "all" else 1
+        self.time_condition = DIMR_CONDITIONS[time_map]
+
+        def branch_sizes(r: int) -> dict[str, Any]:
+            patch = 2 ** (branches - 1 - r)
+            return {
+                "channels": channels,
+                "dim": dims[r],
+                "layers": layers[r],
+                "patch": patch,
+                "side": input_size // patch,
+                "norm": norm,
+                "feed_forward": feed_forward,
+                "has_output": outputs == "all" or r == branches - 1,
+            }
+
+        self.lowest = TransformerBranch(**branch_sizes(0), heads=heads, labels=num_classes + 1)
         self.higher = nn.ModuleList(
             ConvNeXtBranch(
-                channels=channels,
-                dim=dims[r],
-                layers=layers[r],
-                patch=patches[r],
-                side=sides[r],
-                features=dims[r - 1] * (blocks_built(layers[r - 1]) + 1),
-                norm=norm,
+                **branch_sizes(r), features=dims[r - 1] * (blocks_built(layers[r - 1]) + 1)
             )
             for r in range(1, branches)
         )
         self.apply(initialise)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
-        """Predict the noise at every resolution.
-
-        Args:
-            x: noisy images (B, C, H, W).
-            t: diffusion time in (0, 1], n / 1000 in the paper's steps; (B,) or () for all.
-            y: labels (B,), int64; ``num_classes`` is "no class".
-
-        Returns:
-            R tensors (B, C, h, w) from the lowest resolution to the full one.
-        """
+        """As ``Network.forward``: R predictions, or one where ``outputs`` is ``last``."""
         tau = self.time_condition(t)
-        noise, features = self.lowest(x, tau, y)
-        predictions = [noise]
+        predictions, features = self.lowest(x, tau, y)
         for branch in self.higher:
-            noise, features = branch(x, features, tau)
-            predictions.append(noise)
+            own, features = branch(x, features, tau)
+            predictions += own
         return predictions
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of the parameters without weight decay: w and b of every time-dependent one."""
-        return {
-            name
-            for name, _ in self.named_parameters()
-            if name.endswith((".scale.w", ".scale.b", ".shift.w", ".shift.b"))
-        }
-
-
-def initialise(module: nn.Module) -> None:
-    """Linear and Embedding: truncated normal of std 0.02, bias 0. Convolutions keep the default."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)

@@ -1,7 +1,10 @@
-"""Time-dependent layer norm (TD-LN, section 3.3 of the paper) and its RMS form.
+"""How time enters a norm: TD-LN (section 3.3 of the paper), its RMS form, adaLN-Zero, or not.
 
-Shapes: B batch, D width; tau is the time condition, () for one time shared by the batch or (B,).
+Shapes: B batch, N tokens, D width; tau is the time condition, () for one time shared by the batch
+or (B,).
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +67,43 @@ class TimeDependentRMSNorm(nn.Module):
         # vector_norm has gradient 0 at x = 0, where the root of a mean of squares would give NaN.
         rms = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * x.shape[-1] ** -0.5
         return x / (rms + self.eps) * self.scale(tau, x.ndim)
+
+
+class UnconditionalLayerNorm(nn.LayerNorm):
+    """Layer norm with a learned scale and shift that no time reaches (U-ViT: time is a token)."""
+
+    def forward(self, x: Tensor, cond: Any = None) -> Tensor:  # noqa: ARG002
+        """(B, ..., D) -> (B, ..., D); ``cond`` is not looked at."""
+        return super().forward(x)
+
+
+class Modulation(nn.Module):
+    """adaLN-Zero's road from the condition to a block: SiLU, then Linear to ``parts`` vectors.
+
+    Its weights start at 0 (see ``zero_modulations``), so that every block starts as the identity.
+    """
+
+    def __init__(self, dim: int, parts: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, parts * dim)
+        self.parts = parts
+
+    def forward(self, cond: Tensor) -> tuple[Tensor, ...]:
+        """(B, D) -> ``parts`` tensors (B, 1, D)."""
+        return self.linear(F.silu(cond))[:, None].chunk(self.parts, dim=-1)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """layer_norm(x) (1 + scale) + shift for x (B, N, D), eps 1e-6, nothing learned in the norm."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+def zero_modulations(network: nn.Module) -> None:
+    """Set every ``Modulation`` of a network to 0, as adaLN-Zero starts."""
+    for module in network.modules():
+        if isinstance(module, Modulation):
+            nn.init.zeros_(module.linear.weight)
+            nn.init.zeros_(module.linear.bias)
 
 
 BLOCK_NORMS = {"layer": TimeDependentLayerNorm, "rms": TimeDependentRMSNorm}

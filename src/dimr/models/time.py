@@ -1,5 +1,7 @@
 """From diffusion time t in (0, 1] to each network's own condition. B batch; t is (B,) or ()."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,5 +23,27 @@ def latent_time_condition(t: Tensor) -> Tensor:
     return 8.0 * t - 4.0
 
 
-TIME_CONDITIONS = {"latent": latent_time_condition, "pixel": vp_log_snr}
+DIMR_CONDITIONS = {"latent": latent_time_condition, "pixel": vp_log_snr}
 """DiMR's time condition (tau) by ``time_map``: ``latent`` or ``pixel``."""
+
+UVIT_STEPS = {"latent": 1000.0, "pixel": 999.0}
+"""U-ViT's time condition by ``time_map`` is t times this (the authors' latent and pixel models)."""
+
+
+def dit_step(t: Tensor) -> Tensor:
+    """DiT's time condition, the step counted from 0: 1000 t - 1."""
+    return 1000.0 * t - 1.0
+
+
+def sinusoids(position: Tensor, dim: int) -> Tensor:
+    """Embed a real position, () or (B,): cosines, then sines of geometric frequencies.
+
+    The frequencies fall from 1 to 1/10000. Float32 throughout, as in the authors' code.
+
+    Returns:
+        (B, dim), or (1, dim) for a position ().
+    """
+    half = dim // 2
+    index = torch.arange(half, dtype=torch.float32, device=position.device)
+    angles = position.float().reshape(-1, 1) * torch.exp(-math.log(10000) * index / half)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)

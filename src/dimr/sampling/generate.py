@@ -6,7 +6,6 @@ the rounding of matrix products, which may move a pixel by one of its 256 levels
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +17,10 @@ from torch import Tensor, nn
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
 from dimr.errors import DimrError
-from dimr.experiment import validate
-from dimr.files import one_line, read_json
+from dimr.experiment import load_network_config
+from dimr.files import one_line
 from dimr.models import build
-from dimr.randomness import noise_by_index
+from dimr.randomness import noise_by_index, torch_generator
 from dimr.settings import Network, SamplePhase
 
 Decode = Callable[[Tensor], NDArray[np.uint8]]
@@ -39,11 +38,10 @@ def load_network(folder: Path) -> tuple[nn.Module, Network]:
     Raises:
         DimrError: a missing or damaged file, or weights of another network.
     """
-    sizes = validate(Network, read_json(folder / "config.json"), str(folder / "config.json"))
+    sizes = load_network_config(folder / "config.json")
     path = folder / "diffusion_pytorch_model.safetensors"
     with torch.device("meta"):
-        arguments: dict[str, Any] = sizes.model_dump(exclude={"family"})
-        network = build(sizes.family, **arguments)
+        network = build(sizes.family, **sizes.arguments())
     try:
         network.load_state_dict(load_file(path), assign=True)
     except (OSError, SafetensorError) as error:
@@ -90,5 +88,12 @@ def generate(
             sizes.num_classes,
             **phase.guidance.model_dump(),
         )
-        x = sample(denoise, noise, phase.steps, schedule=sizes.time_map, solver=phase.solver)
+        x = sample(
+            denoise,
+            noise,
+            phase.steps,
+            schedule=sizes.schedule,
+            solver=phase.solver,
+            generators=[torch_generator(phase.seed, "ancestral noise", i) for i in chunk],
+        )
         yield decode(x)

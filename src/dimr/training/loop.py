@@ -100,18 +100,17 @@ class Signals:
 
 def make_trainee(phase: TrainPhase, device: torch.device) -> Trainee:
     """The network with its seeded initial weights, optimizer and EMA, on ``device``."""
-    sizes = phase.network.model_dump()
     # Fresh weights draw from torch's global generator, seeded here and put back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(phase.seed, "weights"))
-        network = build(sizes.pop("family"), **sizes)
+        network = build(phase.network.family, **phase.network.arguments())
     network = network.to(device)
     return Trainee(
         network=network,
         forward=network,
         ema=make_ema(network, phase.train.ema_decay),
         optimizer=make_optimizer(network, phase.train),
-        schedule=SCHEDULES[phase.network.time_map](),
+        schedule=SCHEDULES[phase.network.schedule](),
         settings=phase.train,
         seed=phase.seed,
         null_label=phase.network.num_classes,
@@ -162,7 +161,7 @@ class Training:
         self.device, self.code, self.preview = device, code, preview
         self.session = json.dumps(session or {}, sort_keys=True)
         self.trainee = make_trainee(phase, device)
-        losses = len(phase.network.layers) + 1
+        losses = 1 + self.trainee.network.predictions
         self.progress = Progress(0, 0.0, torch.zeros(losses, device=device), 0)
         # First step with a non-finite loss, kept on the device: reading it each step would wait.
         self.bad_step = torch.tensor(-1, device=device)

@@ -9,7 +9,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dimr.diffusion.loss import branch_losses, weighted_sum
 from dimr.diffusion.schedule import Schedule
-from dimr.models import MultiResolutionNetwork
+from dimr.diffusion.variational import variational_bound
+from dimr.models import Network
 from dimr.randomness import torch_generator
 from dimr.settings import Train
 
@@ -29,7 +30,7 @@ class Trainee:
         null_label: the label that means "no class".
     """
 
-    network: MultiResolutionNetwork
+    network: Network
     forward: Callable[[Tensor, Tensor, Tensor], list[Tensor]]
     ema: AveragedModel
     optimizer: torch.optim.Optimizer
@@ -39,7 +40,7 @@ class Trainee:
     null_label: int
 
 
-def make_optimizer(network: MultiResolutionNetwork, settings: Train) -> torch.optim.AdamW:
+def make_optimizer(network: Network, settings: Train) -> torch.optim.AdamW:
     """AdamW in the paper's two groups: no weight decay where the network says so."""
     exempt = network.no_weight_decay()
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
@@ -81,9 +82,12 @@ def train_step(trainee: Trainee, x: Tensor, y: Tensor, step: int) -> Tensor:
     dropped = torch.rand(len(y), generator=generator).to(x.device) < settings.label_dropout
     y = torch.where(dropped, trainee.null_label, y)
 
-    predictions = trainee.forward(trainee.schedule.add_noise(x, noise, t), t, y)
+    noisy = trainee.schedule.add_noise(x, noise, t)
+    predictions = trainee.forward(noisy, t, y)
     branches = [loss.mean() for loss in branch_losses(predictions, noise)]
     loss = weighted_sum(branches)
+    if settings.objective == "hybrid":  # experiment.py checked that the schedule is discrete
+        loss = loss + variational_bound(trainee.schedule, predictions[-1], x, noisy, t).mean()  # type: ignore[arg-type]
 
     trainee.optimizer.zero_grad()
     loss.backward()

@@ -81,7 +81,7 @@ def test_guidance_formulas_in_one_batch():
     weight = 1 + (3.5 - 1) * (1 - np.cos(np.pi * 0.6**2)) / 2
     torch.testing.assert_close(at("power_cosine", 3.5, 2.0), null + weight * (cond - null))
     assert network.batches == [3, 6, 6]
-    with pytest.raises(ValueError, match="none, constant, power_cosine"):
+    with pytest.raises(ValueError, match="none, unconditional, constant, power_cosine"):
         at("cosine")
 
 

@@ -89,7 +89,7 @@ def test_cascade_carries_gradient_from_the_top_to_the_lowest_branch():
 def test_initial_weights():
     torch.manual_seed(0)
     network = MultiResolutionNetwork(**{**SIZES, "dims": [128, 64, 32]})
-    linear = network.lowest.stack.blocks[0].glu.w0
+    linear = network.lowest.stack.blocks[0].feed_forward.w0
     assert linear.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert linear.bias.abs().max() == 0
     assert network.lowest.label.weight.std().item() == pytest.approx(0.02, rel=0.1)
@@ -126,11 +126,11 @@ def test_sizes_that_do_not_fit_are_refused():
 
 
 def test_build_by_name_and_by_family():
-    assert build("dimr", **SIZES).config["dims"] == [16, 8, 8]
+    assert build("dimr", **SIZES).sizes["dims"] == [16, 8, 8]
     with torch.device("meta"):
         network = build("dimr-xl-2r", num_classes=10)
     assert network.lowest.label.weight.shape == (11, 960)
-    assert network.config["input_size"] == 32
+    assert network.sizes["input_size"] == 32
 
 
 def test_importing_the_networks_pulls_in_nothing_heavy():

@@ -13,13 +13,14 @@ from dimr.errors import DimrError
 from dimr.models import build
 from dimr.sampling.folder import read_samples, write_samples
 from dimr.sampling.generate import generate, labels_in_order, load_network
-from dimr.settings import Network, SamplePhase
+from dimr.settings import DiMRNetwork, SamplePhase
 
 SIZES = {
     "layers": [1, 1], "dims": [8, 8], "heads": 2, "norm": "rms",
     "input_size": 8, "channels": 3, "num_classes": 5, "time_map": "pixel",
 }  # fmt: skip
-NETWORK = Network.model_validate_json(json.dumps({"family": "dimr", **SIZES}))
+CONFIG = {"family": "dimr", "schedule": "pixel", **SIZES}
+NETWORK = DiMRNetwork.model_validate_json(json.dumps(CONFIG))
 
 
 def phase(**changes):
@@ -96,7 +97,7 @@ def test_folder_of_samples(tmp_path):
 def save(network, folder, config=None):
     folder.mkdir()
     save_file(network.state_dict(), folder / "diffusion_pytorch_model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config or {"family": "dimr", **SIZES}))
+    (folder / "config.json").write_text(json.dumps(config or CONFIG))
     return folder
 
 
@@ -116,11 +117,11 @@ def test_bad_models_are_one_line(network, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(DimrError, match=r"a/diffusion_pytorch_model.*not readable as safetensors"):
         load_network(folder)
-    other = save(network, tmp_path / "b", {"family": "dimr", **SIZES, "dims": [8, 16]})
+    other = save(network, tmp_path / "b", {**CONFIG, "dims": [8, 16]})
     with pytest.raises(DimrError, match=r"b/diffusion.*weights of another network") as caught:
         load_network(other)
     assert "\n" not in str(caught.value)
-    typo = save(network, tmp_path / "c", {"family": "dimr", **SIZES, "nrom": "rms"})
+    typo = save(network, tmp_path / "c", {**CONFIG, "nrom": "rms"})
     with pytest.raises(DimrError, match=r"c/config\.json: nrom: unknown key \(did you mean norm"):
         load_network(typo)
     (tmp_path / "empty").mkdir()

@@ -13,11 +13,12 @@ PHASE = {
     "network": {
         "family": "dimr", "layers": [1, 1], "dims": [8, 8], "heads": 2, "norm": "rms",
         "input_size": 4, "channels": 4, "num_classes": 10, "time_map": "latent",
+        "schedule": "latent",
     },
     "train": {
         "steps": 30, "batch": 8, "lr": 1e-3, "betas": [0.9, 0.99], "weight_decay": 0.03,
         "warmup_steps": 5, "ema_decay": 0.9, "label_dropout": 0.2, "grad_clip": None,
-        "compile": False, "log_every": 7,
+        "compile": False, "log_every": 7, "objective": "noise",
     },
 }  # fmt: skip
 

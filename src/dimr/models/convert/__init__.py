@@ -1,0 +1,116 @@
+"""Published checkpoints and ours: the same networks under other names, in both directions.
+
+Known are the authors' names of DiMR and U-ViT, DiT's own, and diffusers' names of DiT. Each
+family's module says which sizes a state dict has, and how each of our tensors is called there.
+"""
+
+import difflib
+from collections.abc import Mapping
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from dimr.models.convert import diffusers_dit, dimr, dit, uvit
+from dimr.models.convert.names import ConversionError
+from dimr.models.network import Network
+
+__all__ = ["ConversionError", "from_published", "recognise", "to_published"]
+
+FORMATS: dict[str, ModuleType] = {
+    "dimr": dimr,
+    "uvit": uvit,
+    "dit": dit,
+    "diffusers-dit": diffusers_dit,
+}
+"""Formats by name. Each module has ``MARK``, ``FAMILY``, ``read_sizes``, ``published_name``,
+``to_ours`` and ``to_theirs``; a network is written back in the format of its family's name."""
+
+
+def recognise(state_dict: Mapping[str, Tensor]) -> str:
+    """The format (a key of ``FORMATS``) that a state dict's names are in.
+
+    Raises:
+        ConversionError: none of them; the message names a tensor and what was looked for.
+    """
+    for name, module in FORMATS.items():
+        if any(key.startswith(module.MARK) for key in state_dict):
+            return name
+    marks = ", ".join(f"{m.MARK}* ({n})" for n, m in FORMATS.items())
+    found = f"tensor {next(iter(state_dict))!r}" if state_dict else "no tensors at all"
+    raise ConversionError(f"{found}: of no known network; known are {marks}")
+
+
+def from_published(
+    state_dict: Mapping[str, Tensor],
+    num_heads: int | None = None,
+    time_map: str | None = None,
+    input_size: int | None = None,
+) -> Network:
+    """Build the network that a published state dict holds, with its weights.
+
+    Args:
+        state_dict: tensors under the names of their authors. All sizes are read from them.
+        num_heads: attention heads, which no shape tells; None: as published for this width.
+        time_map: ``latent`` or ``pixel``; None: pixel for 3 channels, else latent.
+        input_size: H = W of the input, needed only where no tensor tells it (diffusers' DiT;
+            None: 32 there).
+
+    Returns:
+        The network on the tensors' device, sharing their memory where the shapes agree.
+
+    Raises:
+        ConversionError: a name, a missing tensor or a shape that does not fit. Nothing is loaded.
+    """
+    module = FORMATS[recognise(state_dict)]
+    tensors = module.to_ours(dict(state_dict))
+    try:
+        sizes = module.read_sizes(tensors, num_heads, time_map, input_size)
+    except KeyError as error:
+        raise ConversionError(f"tensor {error} is missing") from None
+    try:
+        with torch.device("meta"):
+            network: Network = module.FAMILY(**sizes)
+    except ValueError as error:
+        raise ConversionError(f"the shapes make no network ({error})") from None
+    expected = {module.published_name(n, network): (n, t) for n, t in network.state_dict().items()}
+    _check(tensors, {name: tensor for name, (_, tensor) in expected.items()})
+    ours = {ours: tensors[name].reshape(t.shape) for name, (ours, t) in expected.items()}
+    network.load_state_dict(ours, assign=True)
+    for name, buffer in network.named_buffers():  # assigned as they are, in torch's own way
+        assert not buffer.is_meta, name
+    return network.requires_grad_()
+
+
+def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Exactly the expected names, and as many values in each, in the same order."""
+    for name in expected.keys() - tensors.keys():
+        close = difflib.get_close_matches(name, tensors.keys() - expected.keys(), 1)
+        hint = f" (nearest: {close[0]!r})" if close else ""
+        raise ConversionError(f"tensor {name!r} is missing{hint}")
+    for name in tensors.keys() - expected.keys():
+        close = difflib.get_close_matches(name, list(expected), 1)
+        hint = f" (nearest that belongs: {close[0]!r})" if close else ""
+        raise ConversionError(f"tensor {name!r} is one too many{hint}")
+    for name, tensor in tensors.items():
+        found, wanted = _shape(tensor), _shape(expected[name])
+        # Position embeddings are (1, N, D) or (h w, D) there, (N, D) or (h, w, D) here.
+        if found != wanted and not (name.endswith(("pos_embed", "position_embeddings.weight"))
+                                    and tensor.numel() == expected[name].numel()
+                                    and found[-1] == wanted[-1]):  # fmt: skip
+            raise ConversionError(f"tensor {name!r} has shape {found}, not {wanted}")
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def to_published(network: Network) -> dict[str, Tensor]:
+    """The network's weights under its authors' names: the inverse of ``from_published``.
+
+    Raises:
+        ConversionError: a network of ours that the authors' code cannot build (ablations).
+    """
+    module = FORMATS[network.family]
+    named = {module.published_name(n, network): t for n, t in network.state_dict().items()}
+    return module.to_theirs(named)

@@ -1,0 +1,115 @@
+"""DiT (Peebles and Xie, ICCV 2023): a Transformer whose time and class enter by adaLN-Zero.
+
+Shapes: B batch, C channels, H = W image side, N = (H / patch)^2 tokens, D width.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dimr.models.blocks import AdaLNZeroBlock, TimeEmbedding
+from dimr.models.network import Network, label_embedding, patches_to_image
+from dimr.models.norms import Modulation, modulate, zero_modulations
+from dimr.models.time import dit_step
+
+
+class DiT(Network):
+    """DiT.
+
+    Args:
+        depth: number of blocks.
+        dim: D, a multiple of 4.
+        heads: attention heads.
+        patch: side of a patch; must divide ``input_size``.
+        input_size: H = W of the input.
+        channels: C.
+        num_classes: labels 0..num_classes-1; the label ``num_classes`` means "no class".
+        learn_sigma: predict the reverse process's variance too: 2 C output channels.
+        time_map: accepted as for the other networks; DiT's condition is 1000 t - 1 for both.
+
+    Raises:
+        ValueError: sizes that do not fit together.
+    """
+
+    family = "dit"
+    position: Tensor
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        dim: int,
+        heads: int,
+        patch: int,
+        input_size: int,
+        channels: int,
+        num_classes: int,
+        learn_sigma: bool = False,
+        time_map: str = "latent",
+    ) -> None:
+        super().__init__()
+        if input_size % patch:
+            raise ValueError(f"input size {input_size} cannot be cut into patches of {patch}")
+        self.sizes = {
+            "depth": depth,
+            "dim": dim,
+            "heads": heads,
+            "patch": patch,
+            "input_size": input_size,
+            "channels": channels,
+            "num_classes": num_classes,
+            "learn_sigma": learn_sigma,
+            "time_map": time_map,
+        }
+        self.patch_size = patch
+        self.patch = nn.Conv2d(channels, dim, patch, stride=patch)
+        self.label = label_embedding(num_classes + 1, dim)
+        self.embedding = TimeEmbedding(dim)
+        self.register_buffer("position", position_sinusoids(input_size // patch, dim))
+        self.blocks = nn.ModuleList(
+            AdaLNZeroBlock(dim, heads, qkv_bias=True, approximate="tanh") for _ in range(depth)
+        )
+        self.modulation = Modulation(dim, 2)
+        self.output = nn.Linear(dim, patch**2 * channels * (2 if learn_sigma else 1))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier-uniform matrices, normal embeddings of std 0.02, zero modulations and output."""
+        if self.label.weight.is_meta:
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight.flatten(1))  # of the patch, as a matrix
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for weight in (self.label.weight, self.embedding.fc1.weight, self.embedding.fc2.weight):
+            nn.init.normal_(weight, std=0.02)
+        zero_modulations(self)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+        """As ``Network.forward``: one prediction, of 2 C channels with ``learn_sigma``."""
+        tokens = self.patch(x)
+        position = self.position
+        if tokens[0, 0].numel() != len(position):  # the embedding is a formula: any size will do
+            position = position_sinusoids(tokens.shape[-1], tokens.shape[1]).to(position)
+        tokens = tokens.flatten(2).transpose(1, 2) + position  # (B, N, D)
+        cond = self.embedding(dit_step(t)) + self.label(y)  # (B, D)
+        for block in self.blocks:
+            tokens = block(tokens, cond)
+        tokens = modulate(tokens, *self.modulation(cond))
+        return [patches_to_image(self.output(tokens), self.patch_size)]
+
+
+def position_sinusoids(side: int, dim: int) -> Tensor:
+    """Fixed embedding (side^2, dim) of a square grid: half for the column, half for the row.
+
+    Each half: sines, then cosines of frequencies from 1 to 1/10000, computed in float64.
+    """
+    frequencies = 10000.0 ** -(np.arange(dim // 4) / (dim // 4))
+    angles = np.arange(side)[:, None] * frequencies
+    line = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (side, dim / 2)
+    columns, rows = np.tile(line, (side, 1)), np.repeat(line, side, axis=0)
+    grid = np.concatenate([columns, rows], axis=1).astype(np.float32)
+    # numpy, then torch: real values even where torch's default device is "meta"
+    return torch.from_numpy(grid)

@@ -1,0 +1,70 @@
+"""What every network here is: a module with its sizes, called ``model(x, t, y)``."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """Base of the networks; it holds no layers of its own.
+
+    Attributes:
+        family: name of the kind of network (``dimr``, ``uvit``, ``dit``).
+        sizes: the arguments that build this network again, plain JSON.
+        predictions: how many predictions ``forward`` returns.
+    """
+
+    family: ClassVar[str]
+    sizes: dict[str, Any]
+    predictions = 1
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+        """Predict the noise.
+
+        Args:
+            x: noisy images (B, C, H, W).
+            t: diffusion time in (0, 1], n / 1000 in the paper's steps; (B,) or () for all.
+            y: labels (B,), int64; ``num_classes`` is "no class".
+
+        Returns:
+            Predictions (B, C, h, w) from the lowest resolution to the full one; one element for
+            networks of one resolution. A network that learns its variance has 2 C channels: the
+            noise, then the variance.
+        """
+        raise NotImplementedError
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters without weight decay: w and b of every time-dependent one."""
+        exempt = (".scale.w", ".scale.b", ".shift.w", ".shift.b")
+        return {name for name, _ in self.named_parameters() if name.endswith(exempt)}
+
+
+def initialise(module: nn.Module) -> None:
+    """Linear and Embedding: truncated normal of std 0.02, bias 0. Convolutions keep the default."""
+    if any(p.is_meta for p in module.parameters(recurse=False)):
+        return  # to be counted, or to be given weights
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def label_embedding(labels: int, dim: int) -> nn.Embedding:
+    """An embedding whose weights are yet to be drawn.
+
+    torch's own would draw them at once: once too often, and on the meta device it imports the
+    compiler for it, which takes seconds.
+    """
+    return nn.Embedding.from_pretrained(torch.empty(labels, dim), freeze=False)
+
+
+def patches_to_image(x: Tensor, patch: int) -> Tensor:
+    """Tokens (B, h w, patch^2 C) in row-major order to (B, C, h patch, w patch), h = w.
+
+    The values of a token are (row, column, channel), as in the U-ViT and DiT authors' weights.
+    """
+    batch, tokens, values = x.shape
+    side = round(tokens**0.5)
+    x = x.view(batch, side, side, patch, patch, values // patch**2)
+    return x.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, side * patch, side * patch)
