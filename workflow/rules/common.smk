@@ -9,7 +9,14 @@ SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
 from dimr.errors import DimrError
-from dimr.experiment import BASELINES, load_run, write_data_config, write_run_config
+from dimr.experiment import (
+    BASELINES,
+    data_phases,
+    load_recipe,
+    load_run,
+    write_data_config,
+    write_run_config,
+)
 from dimr.reporting.tables import load_table
 
 # Rules run this folder's code (a queued experiment has its own) with this environment's programs.
@@ -20,7 +27,7 @@ shell.prefix(
 
 wildcard_constraints:
     dataset=r"[\w-]+",
-    run=r"workspace|[\w-]+/[\w-]+/\d+",
+    run=r"workspace|[\w-]+/[\w-]+/(\d+|published)",
     setting=r"\w+",
     table=r"table\d+",
 
@@ -37,7 +44,18 @@ def one_line_errors(function):
     return wrapped
 
 
-RESOLVED = {}
+RESOLVED, PREPARED = {}, {}
+
+
+@one_line_errors
+def prepare(dataset):
+    """Steps of a dataset, with their configuration files written where they differ (contract A)."""
+    if dataset not in PREPARED:
+        root = Path(workflow.basedir)
+        PREPARED[dataset] = set(data_phases(load_recipe(dataset, root)))
+        if workflow.is_main_process:
+            write_data_config(dataset, Path("data") / dataset / "config", root)
+    return PREPARED[dataset]
 
 
 @one_line_errors
@@ -49,11 +67,7 @@ def resolve(name):
             workflow.is_main_process
         ):  # a job must not move the ground under its own feet
             write_run_config(run, Path("runs") / name / "config")
-            write_data_config(
-                run.dataset,
-                Path("data") / run.dataset / "config",
-                Path(workflow.basedir),
-            )
+        prepare(run.dataset)
     return RESOLVED[name]
 
 
@@ -74,7 +88,15 @@ def run_config(phase):
 
 def data_config(step):
     """Input function: the file of a dataset's step."""
-    return lambda wildcards: f"data/{wildcards.dataset}/config/{step}.yaml"
+
+    def find(wildcards):
+        if step not in prepare(wildcards.dataset):
+            raise WorkflowError(
+                f"{wildcards.dataset}: nothing here prepares its {step} yet (recipes.yaml: data)"
+            )
+        return f"data/{wildcards.dataset}/config/{step}.yaml"
+
+    return find
 
 
 def of_dataset(part):
