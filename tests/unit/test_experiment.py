@@ -56,6 +56,68 @@ def test_the_dataset_says_the_number_of_branches(project):
     assert network.input_size == 8
 
 
+@pytest.mark.parametrize(
+    ("dataset", "family", "size", "name"),
+    [
+        ("digits", "dimr", "xl", "dimr-xl-2r"),
+        ("digits-pixel", "dimr", "xl", "dimr-xl-3r"),
+        ("imagenet64", "dimr", "m", "dimr-m-3r"),
+        ("imagenet256", "dimr", "xl", "dimr-xl-2r"),
+        ("imagenet256", "dimr", "g", "dimr-g-2r"),
+        ("imagenet512", "dimr", "xl", "dimr-xl-3r"),
+        ("imagenet64", "uvit", "l", "uvit-l-4"),
+        ("imagenet256", "uvit", "h", "uvit-h-2"),
+        ("imagenet512", "uvit", "h", "uvit-h-4"),
+        ("imagenet512", "dit", "xl", "dit-xl-2"),
+        ("digits", "uvit", "xs", "uvit-xs-2"),
+    ],
+)
+def test_the_dataset_picks_branches_or_patch(project, dataset, family, size, name):
+    project("params.yaml", "dataset", dataset)
+    project("params.yaml", "sample.settings", {})
+    root = project("params.yaml", "model", {"family": family, "variant": size})
+    chosen = load_run("workspace", root)
+    assert chosen.network == load_run(f"{dataset}/{name}/0").network
+    assert load_run(f"{dataset}/{name}/0").phases()["train"].network.family == family
+
+
+def test_published_runs_have_a_schedule_and_sampler_of_their_own():
+    run = load_run("imagenet256/dit-xl-2/published")
+    assert (run.network.schedule, run.network.learn_sigma) == ("linear", True)
+    phases = run.phases()
+    assert "train" not in phases
+    assert phases["import"].repo == "facebook/DiT-XL-2-256"
+    assert phases["sample-guided"].solver == "ancestral"
+    assert phases["sample-guided"].guidance.channels == 3
+    run = load_run("imagenet256/dimr-g-2r/published")
+    assert run.network.schedule == "latent"
+    assert run.phases()["sample-guided"].solver == "authors"
+    assert run.phases()["import"].file == "DiMR-G_2R_800epochs.pth"
+
+
+def test_an_unconditional_model(project):
+    root = project("params.yaml", "train.label_dropout", 1.0)
+    with pytest.raises(DimrError, match=r"params\.yaml: .*settings\.unguided\.kind must be uncond"):
+        load_run("workspace", root)
+    for setting in ("unguided", "guided", "power_cosine"):
+        root = project("params.yaml", f"sample.settings.{setting}.kind", "unconditional")
+    phases = load_run("workspace", root).phases()
+    assert phases["train"].train.label_dropout == 1.0
+    assert phases["sample-guided"].guidance.kind == "unconditional"
+
+
+def test_dits_own_loss_and_sampler_need_a_learned_variance(project):
+    for key, value in (("train.objective", "hybrid"), ("sample.solver", "ancestral")):
+        root = project("params.yaml", key, value)
+        with pytest.raises(DimrError, match=rf"{key}: {value} needs a network that learns"):
+            load_run("workspace", root)
+        project("params.yaml", key, None)
+    project("params.yaml", "train.objective", "hybrid")
+    project("params.yaml", "sample.solver", "ancestral")
+    root = project("params.yaml", "model", {"family": "dit", "variant": "xs-sigma"})
+    assert load_run("workspace", root).network.learn_sigma
+
+
 BAD = [
     ("train.stepz", 4, r"params\.yaml: train\.stepz: unknown key \(did you mean steps\?.*warmup"),
     ("train.steps", -4, r"train\.steps: -4: .*greater than 0"),
