@@ -18,7 +18,7 @@ def add(steps: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--model", type=Path, metavar="PATH", help="whose cost is recorded")
     add_device(parser)
-    text = "build a table and the picture of its rows"
+    text = "build a table and the picture of its rows (samples, or bars of what is compared)"
     add_step(steps, "table", table, text, "table", "runs", "csv", "markdown", "picture")
 
 
@@ -103,9 +103,13 @@ def _cost(model: Path) -> dict[str, float]:
 
 def table(options: argparse.Namespace) -> None:
     """``dimr table``."""
+    from dimr.reporting.bars import table_bars
     from dimr.reporting.figures import table_picture
     from dimr.reporting.tables import load_table, write_table
 
     definition = load_table(options.table)
-    table_picture(definition, options.runs, options.picture)
+    if definition.paired:
+        table_bars(definition, options.runs, definition.paired, options.picture)
+    else:
+        table_picture(definition, options.runs, options.picture)
     write_table(definition, options.runs, options.csv, options.markdown)

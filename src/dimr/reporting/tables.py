@@ -8,6 +8,7 @@ from pydantic import Field
 from dimr.errors import DimrError
 from dimr.experiment import BASELINE_SETTING, load_section
 from dimr.files import atomic_file, read_json, write_text
+from dimr.reporting.paired import paired_change
 from dimr.settings import Section
 
 if TYPE_CHECKING:  # the Snakefile reads definitions only: it need not wait for pandas
@@ -38,6 +39,9 @@ class Table(Section):
     seeds: int = Field(ge=1)  # every trained row is averaged over seeds 0..seeds-1
     columns: list[Column]
     rows: list[Row]
+    # A column that every row is compared in, seed by seed, with the row above: adds the columns
+    # change (in words), change_mean, change_low and change_high (95%), and a bar chart.
+    paired: str | None = None
 
     def runs(self, row: Row) -> list[str]:
         """Run names of a row: baselines depend on no seed."""
@@ -66,6 +70,28 @@ def _values(runs: Path, run: str, setting: str) -> dict[str, Any]:
     return {**record["cost"], **values}
 
 
+def seed_values(table: Table, runs: Path, row: Row, setting: str, key: str) -> list[float]:
+    """One column of a row at a setting, seed by seed."""
+    return [_values(runs, run, setting)[key] for run in table.runs(row)]
+
+
+def _change(table: Table, runs: Path, index: int, setting: str) -> dict[str, Any]:
+    """How the row at ``index`` compares with the one above it (none: empty cells)."""
+    names = ["change", "change_mean", "change_low", "change_high"]
+    rows = table.rows[max(0, index - 1) : index + 1]
+    if table.paired is None:
+        return {}
+    if len(rows) < 2 or setting not in rows[0].settings:
+        return dict.fromkeys(names)
+    above, own = (seed_values(table, runs, row, setting, table.paired) for row in rows)
+    change = paired_change(own, above)
+    text = f"{change.mean:+.2f}"
+    if change.low is not None:
+        text += f" [{change.low:+.2f}, {change.high:+.2f}]"
+    values = [f"{text}, {change.verdict()}", change.mean, change.low, change.high]
+    return dict(zip(names, values, strict=True))
+
+
 def collect_rows(table: Table, runs: Path) -> "pd.DataFrame":
     """One line per row and setting: name, setting, seeds, then mean and ``_std`` of each column.
 
@@ -74,12 +100,15 @@ def collect_rows(table: Table, runs: Path) -> "pd.DataFrame":
     import pandas as pd
 
     lines = []
-    for row in table.rows:
+    for index, row in enumerate(table.rows):
         for setting in row.settings:
             names = table.runs(row)
             frame = pd.DataFrame([_values(runs, run, setting) for run in names])
             line: dict[str, Any] = {"model": row.name, "setting": setting, "seeds": len(names)}
+            line.update(_change(table, runs, index, setting))
             for column in table.columns:
+                if column.key in line:
+                    continue
                 cell = frame[column.key] if column.key in frame else pd.Series(dtype=float)
                 line[column.key] = cell.mean() if len(cell) else None
                 if len(names) > 1:

@@ -1,0 +1,93 @@
+"""The comparison with the row above: scipy's paired interval, and how it lands in a table."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import ttest_rel
+
+from dimr.reporting.bars import table_bars
+from dimr.reporting.paired import Change, paired_change
+from dimr.reporting.tables import Table, write_table
+
+ABOVE = [3.0, 3.4, 2.9]
+OWN = [2.0, 2.5, 1.8]
+
+
+def test_interval_is_scipys():
+    change = paired_change(OWN, ABOVE)
+    expected = ttest_rel(OWN, ABOVE).confidence_interval(0.95)
+    assert change.mean == pytest.approx(np.mean(OWN) - np.mean(ABOVE))
+    assert (change.low, change.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lower", "higher"),
+    [
+        (-2.0, -0.1, "better", "worse"),
+        (0.1, 2.0, "worse", "better"),
+        (-0.1, 2.0, "undecided", "undecided"),
+        (None, None, "undecided", "undecided"),
+    ],
+)
+def test_verdict(low, high, lower, higher):
+    change = Change(0.0, low, high)
+    assert change.verdict() == lower
+    assert change.verdict(lower_is_better=False) == higher
+
+
+def test_seeds_must_pair():
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        paired_change([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="no seeds"):
+        paired_change([], [])
+
+
+@pytest.fixture
+def table(tmp_path):
+    for name, values in {"a": ABOVE, "b": OWN}.items():
+        for seed, value in enumerate(values):
+            for kind, content in (("metrics", {"fid": value}), ("provenance", {"cost": {}})):
+                path = tmp_path / f"d/{name}/{seed}/{kind}/unguided.json"
+                path.parent.mkdir(parents=True)
+                path.write_text(json.dumps(content))
+    definition = {
+        "title": "T", "notes": [], "seeds": 3, "paired": "fid",
+        "columns": [
+            {"key": "fid", "title": "FID", "format": "{:.2f}"},
+            {"key": "change", "title": "Change", "format": "{}"},
+        ],
+        "rows": [
+            {"name": "A", "run": "d/a", "settings": ["unguided"]},
+            {"name": "B", "run": "d/b", "settings": ["unguided"]},
+        ],
+    }  # fmt: skip
+    return Table.model_validate(definition)
+
+
+def test_table_with_changes(table, tmp_path):
+    text = write_table(table, tmp_path, tmp_path / "t.csv", tmp_path / "t.md")
+    with open(tmp_path / "t.csv") as file:
+        first, second = csv.DictReader(file)
+    assert first["change"] == first["change_mean"] == ""
+    change = paired_change(OWN, ABOVE)
+    assert float(second["change_low"]) == pytest.approx(change.low, rel=1e-5)
+    assert second["change"] == f"-1.00 [{change.low:+.2f}, {change.high:+.2f}], better"
+    assert second["change"] in text
+    assert float(second["fid"]) == pytest.approx(2.1)
+
+
+def test_bars(table, tmp_path):
+    table_bars(table, tmp_path, "fid", tmp_path / "bars.png")
+    picture = np.asarray(Image.open(tmp_path / "bars.png").convert("RGB"))
+    bar = (picture == (0x9E, 0xCA, 0xE1)).all(-1)  # the bars' colour
+    rows = np.flatnonzero(bar.any(1))
+    middle = len(rows) // 2
+    reach = [
+        np.flatnonzero(bar[part].any(0)).max() for part in (rows[: middle - 3], rows[middle + 3 :])
+    ]
+    start = np.flatnonzero(bar.any(0)).min()
+    ratio = (reach[0] - start) / (reach[1] - start)
+    assert ratio == pytest.approx(3.1 / 2.1, rel=0.02)
