@@ -8,7 +8,7 @@ UV := .venv/bin/uv
 TABLE := results/digits/table1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check format schemas lock adopt clean
+.PHONY: help setup demo study test lint check format schemas lock adopt clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,10 @@ demo: setup ## train, sample and measure on digits: a table and a picture in abo
 	@echo "table:   $(TABLE).csv and $(TABLE).md"
 	@echo "picture: $(TABLE).png (samples of every row)"
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
+
+study: setup ## the demo's table and the ablation (table 2, 18 trainings: about an hour)
+	@snakemake --quiet rules -- $(TABLE).csv results/digits/table2.csv
+	@echo && cat $(TABLE).md && echo && cat results/digits/table2.md
 
 test: setup ## all tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile

@@ -15,9 +15,13 @@ include: "workflow/rules/tables.smk"
 
 localrules:
     images,
+    published,
     table,
+    paper_table,
 
 
 rule all:
     input:
+        "results/table3.csv",
+        "results/table4.csv",
         "results/digits/table1.csv",

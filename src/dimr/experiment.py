@@ -175,6 +175,12 @@ def load_recipe(dataset: str, root: Path = ROOT, where: str = "recipes.yaml") ->
     return validate(Recipe, recipes[dataset], path.name, dataset)
 
 
+def datasets(root: Path = ROOT) -> list[str]:
+    """Names of the datasets, in the order of recipes.yaml."""
+    path = root / "experiments/recipes.yaml"
+    return list(_mapping(read_yaml(path), path.name))
+
+
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
         raise DimrError(f"{where}: {value!r} should be a mapping of names")
@@ -238,7 +244,7 @@ def find_variant(name: str, root: Path = ROOT) -> Listed:
     return listed[name]
 
 
-def _fits(one: Listed, recipe: Recipe) -> bool:
+def fits(one: Listed, recipe: Recipe) -> bool:
     """Whether a dataset takes a variant: by number of branches, or by patch."""
     wanted: Any = recipe.network.patches.get(one.family, ())  # type: ignore[call-overload]
     return one.number in ((recipe.network.branches,) if one.family == "dimr" else wanted)
@@ -246,7 +252,7 @@ def _fits(one: Listed, recipe: Recipe) -> bool:
 
 def _network(model: str, recipe: Recipe, dataset: str, root: Path) -> Network:
     listed = {one.name: one for one in variants(root)}
-    fitting = [name for name, one in listed.items() if _fits(one, recipe)]
+    fitting = [name for name, one in listed.items() if fits(one, recipe)]
     if model not in listed:
         raise DimrError(
             f"variants.yaml: no variant {model!r} for {dataset} {nearest(model, fitting)}"
@@ -262,18 +268,29 @@ def _network(model: str, recipe: Recipe, dataset: str, root: Path) -> Network:
     return validate(NETWORKS[one.family], value, f"variants.yaml: {model}")
 
 
-def load_network_config(path: Path) -> Network:
-    """The network that a model folder's config.json describes; ``DimrError`` names the key."""
-    value = read_json(path)
+def check_network(value: Any, source: str) -> Network:
+    """The network that the content of a model's config.json describes.
+
+    Keys that begin with an underscore are diffusers' own and are left out.
+
+    Raises:
+        DimrError: the message names the key, and ``source`` as where it is.
+    """
     family = value.get("family") if isinstance(value, dict) else None
     if family not in NETWORKS:
-        raise DimrError(f"{path}: family: {family!r} {nearest(str(family), list(NETWORKS))}")
-    return validate(NETWORKS[family], value, str(path))
+        raise DimrError(f"{source}: family: {family!r} {nearest(str(family), list(NETWORKS))}")
+    own = {key: entry for key, entry in value.items() if not key.startswith("_")}
+    return validate(NETWORKS[family], own, source)
+
+
+def load_network_config(path: Path) -> Network:
+    """The network that a model folder's config.json describes; ``DimrError`` names the key."""
+    return check_network(read_json(path), str(path))
 
 
 def _chosen_model(choice: Params, recipe: Recipe, source: str, root: Path) -> str:
     """The variant that ``model`` in params.yaml picks for a dataset."""
-    fitting = [one for one in variants(root) if _fits(one, recipe)]
+    fitting = [one for one in variants(root) if fits(one, recipe)]
     family, size = choice.model.family, choice.model.variant
     families = sorted({one.family for one in fitting})
     if family not in families:

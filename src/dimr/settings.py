@@ -215,9 +215,10 @@ class Autoencoder(Section):
 
 
 class Identity(Section):
-    """No autoencoder: the network sees pixels in [-1, 1]."""
+    """No autoencoder: the network sees pixels in [-1, 1], of one channel where all are equal."""
 
     kind: Literal["identity"]
+    channels: Literal[1, 3]
 
 
 AUTOENCODERS: dict[str, type[Section]] = {"trained": Autoencoder, "identity": Identity}

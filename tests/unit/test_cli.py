@@ -1,5 +1,6 @@
 """The command line: help at once, errors of one line with the right exit code."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from dimr.cli import main
-from dimr.experiment import load_run, write_data_config, write_run_config
+from dimr.experiment import ROOT, load_run, write_data_config, write_run_config
 
 
 @pytest.fixture
@@ -34,7 +35,17 @@ def test_help_is_quick_and_lists_the_steps():
         [sys.executable, "-X", "importtime", "-m", "dimr", "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0
-    for step in ("config", "images", "encode", "train", "sample", "evaluate", "table", "adopt"):
+    for step in (
+        "config",
+        "images",
+        "encode",
+        "train",
+        "sample",
+        "evaluate",
+        "table",
+        "adopt",
+        "models",
+    ):
         assert f"\n    {step} " in done.stdout or f"\n    {step}\n" in done.stdout
     assert "torch" not in done.stderr  # what would make it slow, whatever the machine
     assert time.monotonic() - started < 30
@@ -45,6 +56,40 @@ def test_config_prints_what_it_would_write(capsys):
     printed = capsys.readouterr().out
     assert "train:" in printed
     assert "sample-guided:" in printed
+
+
+def test_models_lists_sizes_and_checks_them(capsys):
+    assert main(["models", "dimr-xs-2r", "uvit-m-4"]) == 0
+    printed = capsys.readouterr().out
+    ours, theirs = printed.splitlines()[1:3]
+    assert ours.split()[:2] == ["dimr-xs-2r", "8x8x4"]
+    assert theirs.split() == ["uvit-m-4", "64x64x3", "130,941,060", "131M", "✓", "35.24", "311.3"]
+    assert printed.endswith("published figures: 1, all met\n")
+    assert main(["models", "--family", "uvit", "--parameters", "--dataset", "imagenet64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-1] == "met"  # of the parameters: nothing else is counted
+    assert [line.split()[0] for line in lines[2:4]] == ["uvit-m-4", "uvit-l-4"]
+
+
+def test_models_ends_with_an_error_where_a_figure_is_not_met(tmp_path, capsys, caplog):
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    file = tmp_path / "experiments/variants.yaml"
+    file.write_text(file.read_text().replace("parameters: 131M", "parameters: 132M"))
+    message = error_of(["models", "uvit-m-4", "--root", tmp_path], caplog)
+    assert "uvit-m-4 has 130941060 parameters, not 132M" in message
+    assert "✗" in capsys.readouterr().out
+
+
+def test_models_that_do_not_exist(caplog):
+    message = error_of(["models", "dmr-xl-2r"], caplog)
+    assert "variants.yaml: no variant matches 'dmr-xl-2r' (did you mean dimr-xl-2r?" in message
+
+
+def test_paper_table_writes_its_three_files(tmp_path):
+    files = {kind: tmp_path / f"t.{kind}" for kind in ("csv", "markdown", "latex")}
+    outputs = [str(part) for kind, file in files.items() for part in (f"--{kind}", file)]
+    assert main(["paper-table", "--table", f"{ROOT}/experiments/tables/table4.yaml", *outputs]) == 0
+    assert all(file.stat().st_size > 1000 for file in files.values())
 
 
 def test_unknown_run(caplog):

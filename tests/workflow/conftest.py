@@ -1,5 +1,6 @@
 """A copy of the project in a temporary folder, as a git repository of its own."""
 
+import copy
 import os
 import shutil
 import subprocess
@@ -111,7 +112,11 @@ def _copy(folder: Path) -> Project:
         shutil.copy2(source, target, follow_symlinks=False)
     recipes = folder / "experiments/recipes.yaml"
     content = yaml.safe_load(recipes.read_text())
-    _merge(content["digits"], TINY)
+    for dataset in ("digits", "digits-pixel"):
+        tiny = copy.deepcopy(TINY)
+        if dataset == "digits-pixel":
+            del tiny["data"]["autoencoder"]
+        _merge(content[dataset], tiny)
     recipes.write_text(yaml.safe_dump(content, sort_keys=False))
     project = Project(folder)
     project.run("git", "init", "-q", "-b", "main")

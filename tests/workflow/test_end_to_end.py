@@ -37,14 +37,15 @@ def test_from_nothing_to_a_table(project):
     shown = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
     assert any("fid_digits" in str(value) for value in shown.values())
 
-    only_guided(folder / "experiments/tables/digits/table1.yaml")
+    few_cells(folder / "experiments/tables/digits/table1.yaml")
     table = "results/digits/table1.csv"
     planned = project.planned(table)
     assert "autoencoder" not in planned  # the data that DVC made serves Snakemake too
     project.snakemake("--", table)
     with open(folder / table) as file:
         rows = list(csv.DictReader(file))
-    assert [row["model"] for row in rows] == ["Real images", "Autoencoder", "DiMR-XS/2R"]
+    models = ["Real images", "Autoencoder", "DiMR-XS/2R", "U-ViT-XS/2", "DiT-XS/2"]
+    assert [row["model"] for row in rows] == models
     assert float(rows[0]["nearest_ratio"]) == 0.0  # training images are copies of themselves
     assert float(rows[2]["nearest_ratio"]) > 0.0
     # workspace and recipe say the same here, so the same seed draws the same images
@@ -70,7 +71,29 @@ def test_from_nothing_to_a_table(project):
     assert not (folder / "runs/workspace/model").exists()
 
 
-def only_guided(file):
+def few_cells(file):
+    """DiMR guided, the baselines unguided."""
     table = yaml.safe_load(file.read_text())
-    table["rows"][-1]["settings"] = ["guided"]
+    for row, setting in zip(table["rows"][2:], ["guided", "unguided", "unguided"], strict=True):
+        row["settings"] = [setting]
     file.write_text(yaml.safe_dump(table, sort_keys=False))
+
+
+def test_the_ablation_on_pixels(project):
+    """Two rows and two seeds of table 2: no autoencoder, three branches, a paired comparison."""
+    folder = project.folder
+    file = folder / "experiments/tables/digits/table2.yaml"
+    table = yaml.safe_load(file.read_text())
+    table.update(seeds=2, rows=[table["rows"][1], table["rows"][4]])
+    file.write_text(yaml.safe_dump(table, sort_keys=False))
+    project.snakemake("--", "results/digits/table2.csv")
+    with open(folder / "results/digits/table2.csv") as opened:
+        first, second = csv.DictReader(opened)
+    assert first["change"] == ""
+    difference = float(second["fid_digits"]) - float(first["fid_digits"])
+    assert float(second["change_mean"]) == pytest.approx(difference, rel=1e-4)
+    assert float(second["change_low"]) < difference < float(second["change_high"])
+    assert float(first["parameters_m"]) > 1.5 * float(second["parameters_m"])  # adaLN-Zero's cost
+    manifest = json.loads((folder / "data/digits-pixel/latents/manifest.json").read_text())
+    assert (manifest["kind"], manifest["shape"]) == ("pixels", [16, 16, 1])
+    assert Image.open(folder / "results/digits/table2.png").width > 500

@@ -88,6 +88,12 @@ def test_a_seed_that_no_table_names_can_be_asked_for(stubbed):
     assert "train" in stubbed.planned("runs/digits/dimr-xs-2r/7/metrics/guided.json")
 
 
+def test_published_weights_are_imported_and_not_trained(stubbed):
+    model = "runs/imagenet256/dimr-xl-2r/published/model"
+    assert stubbed.planned(model) == {"published"}
+    assert "published" not in stubbed.planned("runs/digits/dimr-xs-2r/0/model")
+
+
 def test_stopped_training_goes_on_and_keeps_its_state(stubbed):
     """Exit code 75 fails the job, which deletes its outputs; the state lies elsewhere."""
     model = "runs/workspace/model"

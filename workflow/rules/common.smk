@@ -106,11 +106,11 @@ def of_dataset(part):
 
 @one_line_errors
 def tables():
-    """The definitions of all tables by their path below experiments/tables."""
+    """The definitions of all tables of runs by their path below experiments/tables."""
     folder = Path(workflow.basedir) / "experiments/tables"
     return {
         str(path.relative_to(folder).with_suffix("")): load_table(path)
-        for path in sorted(folder.rglob("*.yaml"))
+        for path in sorted(folder.glob("*/*.yaml"))
     }
 
 

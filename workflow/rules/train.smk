@@ -1,5 +1,6 @@
-# Training. The state lies outside the outputs, which are deleted when a job fails; the command saves
-# and leaves 5 minutes before the job's time is up, and the same command goes on (contract C).
+# A run's model: trained here, or the authors' own. The state of training lies outside the outputs,
+# which are deleted when a job fails; the command saves and leaves 5 minutes before the job's time is
+# up, and the same command goes on (contract C).
 
 
 rule train:
@@ -14,6 +15,8 @@ rule train:
         "logs/{run}/train.log",
     benchmark:
         "logs/{run}/train.tsv"
+    wildcard_constraints:
+        run=r"workspace|[\w-]+/[\w-]+/\d+",
     conda:
         "../../environment.yml"
     # The runs of a table come in numbers: one core each is the most work a minute.
@@ -25,3 +28,20 @@ rule train:
         "--log-csv {output.log_csv} --state runs/{wildcards.run}/state --threads {threads} "
         "--autoencoder {input.autoencoder} --previews runs/{wildcards.run}/previews "
         "--stop-after $(( {resources.runtime} * 60 - 300 ))"
+
+
+rule published:
+    input:
+        config=run_config("import"),
+    output:
+        directory("runs/{run}/model"),
+    log:
+        "logs/{run}/import.log",
+    benchmark:
+        "logs/{run}/import.tsv"
+    wildcard_constraints:
+        run=r"[\w-]+/[\w-]+/published",
+    conda:
+        "../../environment.yml"
+    shell:
+        "dimr --log {log} import --config {input.config} --out {output}"

@@ -43,7 +43,8 @@ def autoencoder(options: argparse.Namespace) -> None:
     prepare_device("cpu", options.threads)
     with atomic_directory(options.out) as folder:
         if isinstance(config, Identity):
-            record.write(folder, section_key(config, recorded_key(options.images)), kind="identity")
+            key = section_key(config, recorded_key(options.images))
+            record.write(folder, key, **config.model_dump())
             return
         train_autoencoder(
             load_images(options.images, "train")[0],
@@ -63,7 +64,7 @@ def encode(options: argparse.Namespace) -> None:
     """``dimr encode``."""
     import numpy as np
 
-    from dimr.data.autoencoder import encode_moments, is_identity, load_autoencoder
+    from dimr.data.autoencoder import as_pixels, encode_moments, is_identity, load_autoencoder
     from dimr.data.digits import load_images
     from dimr.data.shards import write_shards
     from dimr.device import prepare_device
@@ -83,7 +84,7 @@ def encode(options: argparse.Namespace) -> None:
         starts = range(0, len(pixels), ENCODE_BATCH)
         for start in progress_bar(starts, description="encode", unit="batch"):
             images = np.array(pixels[start : start + ENCODE_BATCH])
-            yield encode_moments(vae, images) if vae else images
+            yield encode_moments(vae, images) if vae else as_pixels(options.autoencoder, images)
 
     with atomic_directory(options.out) as folder:
         write_shards(

@@ -88,16 +88,16 @@ def _read_samples(path: Path) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _cost(model: Path) -> dict[str, float]:
-    """Parameters (M), GMACs of one image and one pass, and seconds of training."""
+    """Parameters (M), GMACs of one image and one pass, and seconds of training if trained here."""
     from dimr.experiment import load_network_config
     from dimr.models import FAMILIES, complexity
 
-    network = load_network_config(model / "config.json")
+    network, record = load_network_config(model / "config.json"), read_record(model)
     counted = complexity(FAMILIES[network.family], network.arguments())
     return {
         "parameters_m": counted.parameters / 1e6,
         "gmacs": counted.macs / 1e9,
-        "train_seconds": read_record(model)["seconds"],
+        **({"train_seconds": record["seconds"]} if "seconds" in record else {}),
     }
 
 

@@ -1,4 +1,4 @@
-"""Commands about the project as a whole: configurations, and adopting pulled results."""
+"""Commands about the project as a whole: its networks, configurations, adopting pulled results."""
 
 import argparse
 from pathlib import Path
@@ -16,6 +16,14 @@ def add(steps: Any) -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
     parser.add_argument("--print", action="store_true", help="print only, write nothing")
 
+    text = "list the variants: parameters, GMACs, activation memory, against the published figures"
+    parser = add_step(steps, "models", models, text)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names or patterns, 'dimr-*-2r'")
+    parser.add_argument("--family", help="of this family only: dimr, uvit, dit")
+    parser.add_argument("--dataset", help="of those that it takes, on its input")
+    parser.add_argument("--parameters", action="store_true", help="count parameters only: quicker")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
+
     text = "after `dvc pull`: take over results whose recorded keys agree (snakemake --touch)"
     parser = add_step(steps, "adopt", adopt, text)
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
@@ -32,6 +40,28 @@ def config(options: argparse.Namespace) -> None:
         return
     write_run_config(run, options.root / "runs" / run.name / "config")
     write_data_config(run.dataset, options.root / "data" / run.dataset / "config", options.root)
+
+
+def models(options: argparse.Namespace) -> None:
+    """``dimr models``; a figure that is not the published one ends it with an error."""
+    from dimr.errors import DimrError
+    from dimr.progress import progress_bar
+    from dimr.reporting import counts
+    from dimr.reporting.listing import listing, verdicts
+    from dimr.reporting.published import load_published
+
+    published = load_published(options.root)
+    counts.check_names(published, options.root)
+    chosen = counts.chosen_variants(options.names, options.family, options.dataset, options.root)
+    counted = [
+        counts.count(one, published, inputs, options.parameters)
+        for one, inputs in progress_bar(chosen, description="counting", unit="variant")
+    ]
+    print(*listing(counted), sep="\n")
+    checked, wrong = verdicts(counted)
+    if wrong:
+        raise DimrError(f"variants.yaml, published.yaml: {'; '.join(wrong)}")
+    print(f"published figures: {checked}, all met" if checked else "published figures: none")
 
 
 def adopt(options: argparse.Namespace) -> None:

@@ -119,6 +119,18 @@ def is_identity(folder: Path) -> bool:
     return record.is_file() and read_json(record).get("kind") == "identity"
 
 
+def as_pixels(folder: Path, images: Images) -> Images:
+    """Images (N, H, W, 3) as networks without an autoencoder see them: (N, H, W, C) uint8.
+
+    ``DimrError`` if the folder asks for one channel and those of the images differ.
+    """
+    if read_json(folder / "record.json")["channels"] == 3:
+        return images
+    if (images != images[..., :1]).any():
+        raise DimrError(f"{folder}: channels: 1 is for grey images; these have colours")
+    return np.ascontiguousarray(images[..., :1])
+
+
 def load_decoder(folder_or_name: str | Path | None, device: str = "cpu") -> Decoder:
     """The function from solver output (B, C, h, w) to images (B, H, W, 3) uint8.
 
@@ -251,7 +263,9 @@ def _to_model(images: Images) -> torch.Tensor:
 
 
 def to_uint8(x: torch.Tensor) -> Images:
-    """(N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3)."""
+    """(N, 3, H, W) in [-1, 1], or (N, 1, H, W) for grey, to uint8 (N, H, W, 3)."""
+    if x.shape[1] == 1:
+        x = x.expand(-1, 3, -1, -1)
     scaled = ((x.float() + 1) * 127.5).clamp(0, 255).round()
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

@@ -5,7 +5,7 @@ A folder holds ``00000.npy``, ``00001.npy``, ... (n, *shape), ``labels.npy`` (co
 
 - ``posterior``: (2C, h, w) float16, the mean (C channels), then the standard deviation (C channels)
   of an autoencoder's posterior, unscaled; ``scaling_factor`` is in the manifest;
-- ``pixels``: (H, W, 3) uint8.
+- ``pixels``: (H, W, 3) uint8, or (H, W, 1) for grey.
 """
 
 import math
@@ -205,8 +205,8 @@ def _shape_problem(kind: str, shape: tuple[int, ...]) -> str | None:
     good = len(shape) == 3 and min(shape) >= 1
     if kind == "posterior" and not (good and shape[0] % 2 == 0):
         return f"shape is {shape}, must be (2C, h, w) for kind posterior"
-    if kind == "pixels" and not (good and shape[2] == 3):
-        return f"shape is {shape}, must be (H, W, 3) for kind pixels"
+    if kind == "pixels" and not (good and shape[2] in (1, 3)):
+        return f"shape is {shape}, must be (H, W, 3) or (H, W, 1) for kind pixels"
     return None
 
 

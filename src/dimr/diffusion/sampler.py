@@ -1,5 +1,9 @@
 """Integrate the sampling ODE from t = 1 to t = 1/1000."""
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -7,7 +11,6 @@ from dimr.diffusion.guidance import Denoise
 from dimr.diffusion.schedule import SCHEDULES, STEPS
 
 
-@torch.no_grad()
 def sample(
     denoise: Denoise,
     noise: Tensor,
@@ -16,6 +19,7 @@ def sample(
     schedule: str = "latent",
     solver: str = "authors",
     generators: list[torch.Generator] | None = None,
+    on_step: Callable[[], object] | None = None,
 ) -> Tensor:
     """Turn noise into samples.
 
@@ -29,6 +33,7 @@ def sample(
             ``multistep``, or ``ancestral`` (DDPM, respaced, with learned variance: DiT's own).
         generators: of the noise that ``ancestral`` adds, one an image on the CPU; the others add
             none.
+        on_step: called after each evaluation, as for a progress bar.
 
     Returns:
         (B, C, H, W) like ``noise``.
@@ -44,15 +49,45 @@ def sample(
         raise ValueError(f"schedule {schedule!r} is none of {', '.join(SCHEDULES)}")
     if steps < 3:
         raise ValueError(f"{steps} steps are too few: a third-order solver needs 3 or more")
-    scheduler = make_solver(solver, SCHEDULES[schedule](), steps)
-    options = {"generator": generators} if solver == "ancestral" else {}
-    x, channels = noise, noise.shape[1]
+    scheduler = make_solver(solver, schedule, steps)
+    return integrate(denoise, noise, scheduler, generator=generators, on_step=on_step)
+
+
+@torch.no_grad()
+def integrate(
+    denoise: Denoise,
+    noise: Tensor,
+    scheduler: Any,
+    *,
+    generator: torch.Generator | list[torch.Generator] | None = None,
+    on_step: Callable[[], object] | None = None,
+) -> Tensor:
+    """As ``sample``, with any diffusers scheduler of noise predictions whose steps are set.
+
+    Args:
+        denoise: as for ``sample``; a variance is passed on to a scheduler with a learned one.
+        noise: standard normal (B, C, H, W).
+        scheduler: diffusers' index k is t = (k + 1) / 1000.
+        generator: of the noise that a stochastic scheduler adds; a list has one an image.
+        on_step: called after each evaluation.
+
+    Raises:
+        ValueError: the scheduler wants a variance that the network does not predict.
+    """
+    wants_variance = str(scheduler.config.get("variance_type")).startswith("learned")
+    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+    options = {"generator": generator} if takes_generator else {}
+    channels = noise.shape[1]
+    x = noise * scheduler.init_noise_sigma
     for k in scheduler.timesteps:
         t = ((k + 1) / STEPS).to(noise.device, torch.float32)
-        output = denoise(x, t)
-        if solver != "ancestral":
+        output = denoise(scheduler.scale_model_input(x, k), t)
+        if not wants_variance:
             output = output[:, :channels]
         elif output.shape[1] != 2 * channels:
-            raise ValueError("solver 'ancestral' needs a network that learns its variance")
+            kind = type(scheduler).__name__
+            raise ValueError(f"solver {kind} needs a network that learns its variance")
         x = scheduler.step(output, k, x, **options, return_dict=False)[0]
+        if on_step is not None:
+            on_step()
     return x

@@ -3,6 +3,7 @@
 diffusers' index k is the paper's step n = k + 1, so t = (k + 1) / 1000.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,14 @@ from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     DPMSolverSinglestepScheduler,
+    SchedulerMixin,
 )
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from dimr.diffusion.schedule import STEPS, Schedule
+from dimr.diffusion.schedule import SCHEDULES, STEPS, Schedule
+
+SOLVERS = ("authors", "singlestep", "multistep", "ancestral")
 
 
 class AuthorsDPMSolver(DPMSolverSinglestepScheduler):
@@ -23,9 +28,43 @@ class AuthorsDPMSolver(DPMSolverSinglestepScheduler):
     Two things differ from stock: time is real-valued, t = linspace(1, 1/1000, steps + 1), and the
     second-order update inside a third-order step uses the "heun" formula, while a second-order
     step that closes the run uses "midpoint".
+
+    Its configuration names the schedule, and holds what diffusers' other schedulers need to take
+    its place (``DPMSolverMultistepScheduler.from_config(solver.config)``).
+
+    Args:
+        schedule: of the noise, as for ``dimr.diffusion.sample``: ``latent``, ``pixel`` or
+            ``linear``. There is no default: a wrong one gives noise, not an error.
+
+    Raises:
+        ValueError: another schedule.
     """
 
-    schedule: Schedule
+    @register_to_config
+    def __init__(self, schedule: str) -> None:
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule {schedule!r} is none of {', '.join(SCHEDULES)}")
+        self.noise_schedule = SCHEDULES[schedule]()
+        super().__init__(**dpm_settings(self.noise_schedule, order=3))
+        # not looked at here: some schedulers' defaults would clip latents, or start below t = 1
+        self.register_to_config(clip_sample=False, timestep_spacing="linspace")
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> Any:
+        """The solver for any scheduler's configuration that names our ``schedule``.
+
+        Nothing else of it is taken over: another solver's order would make this one another.
+
+        Raises:
+            ValueError: no ``schedule`` in the configuration.
+        """
+        named = {**config, **kwargs}
+        if "schedule" not in named:
+            raise ValueError(f"{cls.__name__}: the configuration names no schedule")
+        solver = cls(named["schedule"])
+        return (solver, {}) if return_unused_kwargs else solver
 
     def set_timesteps(
         self, num_inference_steps: int, device: Any = None, **_: Any
@@ -34,7 +73,7 @@ class AuthorsDPMSolver(DPMSolverSinglestepScheduler):
         super().set_timesteps(num_inference_steps)
         t = np.linspace(1.0, 1.0 / STEPS, num_inference_steps + 1)
         # sigma / alpha, as diffusers' "sigmas" are
-        self.sigmas = torch.from_numpy(np.sqrt(np.expm1(-2.0 * self.schedule.log_alpha(t))))
+        self.sigmas = torch.from_numpy(np.sqrt(np.expm1(-2.0 * self.noise_schedule.log_alpha(t))))
         self.timesteps = torch.from_numpy(STEPS * t[:-1] - 1.0).to(device)
 
     def singlestep_dpm_solver_second_order_update(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -47,11 +86,16 @@ class AuthorsDPMSolver(DPMSolverSinglestepScheduler):
             self.register_to_config(solver_type="midpoint")
 
 
-SOLVERS = {
-    "authors": AuthorsDPMSolver,
-    "singlestep": DPMSolverSinglestepScheduler,
-    "multistep": DPMSolverMultistepScheduler,
-}
+def dpm_settings(schedule: Schedule, order: int) -> dict[str, Any]:
+    """What every solver of the DPM-Solver++ kind is built with here."""
+    return {
+        "num_train_timesteps": STEPS,
+        "trained_betas": discrete_betas(schedule).tolist(),
+        "solver_order": order,
+        "algorithm_type": "dpmsolver++",
+        "final_sigmas_type": "sigma_min",
+        "lower_order_final": True,
+    }
 
 
 def discrete_betas(schedule: Schedule) -> np.ndarray:
@@ -77,32 +121,36 @@ def ancestral_scheduler(schedule: Schedule, steps: int) -> Any:
     return solver
 
 
-def make_solver(name: str, schedule: Schedule, steps: int) -> Any:
+def place_steps(scheduler: SchedulerMixin, steps: int) -> SchedulerMixin:
+    """Set a diffusers scheduler to ``steps`` evaluations, from the first one on."""
+    scheduler.set_timesteps(steps)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)
+    return scheduler
+
+
+def make_solver(name: str, schedule: str, steps: int) -> SchedulerMixin:
     """A diffusers scheduler ready to step, from t = 1 down.
 
     Args:
         name: ``authors`` (third order), ``singlestep`` (diffusers' stock, third order),
             ``multistep`` (diffusers' stock, second order) or ``ancestral`` (see
             ``ancestral_scheduler``).
-        schedule: the noise schedule that the network was trained with.
+        schedule: name of the noise schedule that the network was trained with.
         steps: network evaluations.
 
     Raises:
         ValueError: another name.
     """
+    if name == "authors":
+        return place_steps(AuthorsDPMSolver(schedule), steps)
+    known = SCHEDULES[schedule]()
     if name == "ancestral":
-        return ancestral_scheduler(schedule, steps)
-    if name not in SOLVERS:
-        raise ValueError(f"solver {name!r} is none of {', '.join([*SOLVERS, 'ancestral'])}")
-    solver = SOLVERS[name](
-        num_train_timesteps=STEPS,
-        trained_betas=discrete_betas(schedule),
-        solver_order=2 if name == "multistep" else 3,
-        algorithm_type="dpmsolver++",
-        final_sigmas_type="sigma_min",
-        lower_order_final=True,
-    )
-    solver.schedule = schedule
-    solver.set_timesteps(steps)
-    solver.set_begin_index(0)
-    return solver
+        return ancestral_scheduler(known, steps)
+    if name == "singlestep":
+        solver = DPMSolverSinglestepScheduler(**dpm_settings(known, order=3))
+    elif name == "multistep":
+        solver = DPMSolverMultistepScheduler(**dpm_settings(known, order=2))
+    else:
+        raise ValueError(f"solver {name!r} is none of {', '.join(SOLVERS)}")
+    return place_steps(solver, steps)

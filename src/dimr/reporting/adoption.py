@@ -33,7 +33,11 @@ class Result:
 
 
 def expected_results(run: Run) -> list[Result]:
-    """Every result of a run and of its dataset, inputs before what is made of them."""
+    """Every result of a run and of its dataset, inputs before what is made of them.
+
+    A dataset that nothing here prepares has none of its own, and its runs only what published
+    weights make.
+    """
     phases, steps = run.phases(), data_phases(run.recipe)
     keys: dict[str, str] = {}
     results: list[Result] = []
@@ -44,11 +48,16 @@ def expected_results(run: Run) -> list[Result]:
         return target
 
     data, folder = f"data/{run.dataset}", f"runs/{run.name}"
-    images = expect(f"{data}/images", steps["images"])
-    autoencoder = expect(f"{data}/autoencoder", steps["autoencoder"], images)
-    latents = expect(f"{data}/latents", steps["latents"], autoencoder)
-    classifier = expect(f"{data}/classifier", steps["classifier"], images)
-    if run.network is not None:
+    if steps:
+        images = expect(f"{data}/images", steps["images"])
+        autoencoder = expect(f"{data}/autoencoder", steps["autoencoder"], images)
+        latents = expect(f"{data}/latents", steps["latents"], autoencoder)
+        classifier = expect(f"{data}/classifier", steps["classifier"], images)
+    if "import" in phases:
+        sources = [expect(f"{folder}/model", phases["import"])]
+    elif not steps:
+        return results
+    elif run.network is not None:
         sources = [expect(f"{folder}/model", phases["train"], latents)]
     elif run.name.split("/")[1] == "reconstruction":
         sources = [images, autoencoder]
@@ -56,9 +65,10 @@ def expected_results(run: Run) -> list[Result]:
         sources = [images]
     for setting in run.settings:
         samples = expect(f"{folder}/samples/{setting}", phases[f"sample-{setting}"], *sources)
-        record = f"{folder}/provenance/{setting}.json"
-        metrics = f"{folder}/metrics/{setting}.json"
-        expect(metrics, phases["evaluate"], samples, images, classifier, record=record)
+        if steps:
+            record = f"{folder}/provenance/{setting}.json"
+            metrics = f"{folder}/metrics/{setting}.json"
+            expect(metrics, phases["evaluate"], samples, images, classifier, record=record)
     return results
 
 

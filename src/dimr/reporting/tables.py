@@ -8,6 +8,7 @@ from pydantic import Field
 from dimr.errors import DimrError
 from dimr.experiment import BASELINE_SETTING, load_section
 from dimr.files import atomic_file, read_json, write_text
+from dimr.reporting.layout import markdown_lines
 from dimr.reporting.paired import paired_change
 from dimr.settings import Section
 
@@ -137,19 +138,9 @@ def to_markdown(table: Table, frame: "pd.DataFrame") -> str:
         [line["model"], line["setting"], *(_markdown_cell(line, c) for c in table.columns)]
         for _, line in frame.iterrows()
     ]
-    widths = [max(len(r[i]) for r in [heads, *body]) for i in range(len(heads))]
-    align = ["ljust", "ljust", *["rjust"] * len(table.columns)]
-
-    def line_of(cells: list[str]) -> str:
-        padded = (getattr(c, a)(w) for c, a, w in zip(cells, align, widths, strict=True))
-        return "| " + " | ".join(padded) + " |"
-
-    rule = [
-        "-" * (width + 1) + (":" if alignment == "rjust" else "-")
-        for width, alignment in zip(widths, align, strict=True)
-    ]
-    lines = [f"**{table.title}**", "", line_of(heads), "|" + "|".join(rule) + "|"]
-    return "\n".join([*lines, *map(line_of, body), "", *(f"- {n}" for n in table.notes)]) + "\n"
+    right = [False, False, *[True] * len(table.columns)]
+    lines = [f"**{table.title}**", "", *markdown_lines(heads, body, right), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in table.notes)]) + "\n"
 
 
 def write_table(table: Table, runs: Path, csv: Path, markdown: Path) -> str:

@@ -4,24 +4,20 @@ Neither depends on the batch size, so image i is the same however many are drawn
 the rounding of matrix products, which may move a pixel by one of its 256 levels).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dimr import models
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
-from dimr.errors import DimrError
-from dimr.experiment import load_network_config
-from dimr.files import one_line
-from dimr.models import build
 from dimr.randomness import noise_by_index, torch_generator
 from dimr.settings import Network, SamplePhase
+from dimr.weights.layout import read_model
 
 Decode = Callable[[Tensor], NDArray[np.uint8]]
 """From solver output (B, C, h, w) to images (B, H, W, 3) uint8."""
@@ -32,24 +28,14 @@ def labels_in_order(count: int, classes: int) -> NDArray[np.int64]:
     return np.arange(count, dtype=np.int64) % classes
 
 
-def load_network(folder: Path) -> tuple[nn.Module, Network]:
-    """The network of a run's ``model/`` folder, in evaluation mode, and its sizes.
+def load_network(folder: Path) -> tuple[models.Network, Network]:
+    """The network of a run's ``model/`` folder, float32, in evaluation mode, and its sizes.
 
     Raises:
-        DimrError: a missing or damaged file, or weights of another network.
+        DimrError: a missing or damaged file, or weights of another network (names the tensor).
     """
-    sizes = load_network_config(folder / "config.json")
-    path = folder / "diffusion_pytorch_model.safetensors"
-    with torch.device("meta"):
-        network = build(sizes.family, **sizes.arguments())
-    try:
-        network.load_state_dict(load_file(path), assign=True)
-    except (OSError, SafetensorError) as error:
-        raise DimrError(f"{path}: not readable as safetensors ({one_line(error)})") from None
-    except RuntimeError as error:
-        reason = one_line(str(error).splitlines()[-1])
-        raise DimrError(f"{path}: weights of another network ({reason})") from None
-    return network.eval(), sizes
+    network, sizes = read_model(folder)
+    return network.float().eval(), sizes  # imported weights may be of half precision
 
 
 def generate(
@@ -60,7 +46,8 @@ def generate(
     *,
     batch: int,
     device: torch.device,
-    indices: range | None = None,
+    indices: Sequence[int] | None = None,
+    on_step: Callable[[], object] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Draw the images of a sampling phase, batch by batch.
 
@@ -71,7 +58,8 @@ def generate(
         decode: from solver output to images.
         batch: images at a time; changes speed alone.
         device: where the network is.
-        indices: which images; None: all of them.
+        indices: which images, all below the phase's count; None: all of them.
+        on_step: called after each evaluation of a batch, as for a progress bar.
 
     Yields:
         uint8 (b, H, W, 3), in order.
@@ -95,5 +83,6 @@ def generate(
             schedule=sizes.schedule,
             solver=phase.solver,
             generators=[torch_generator(phase.seed, "ancestral noise", i) for i in chunk],
+            on_step=on_step,
         )
         yield decode(x)

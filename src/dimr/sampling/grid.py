@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-MARGIN, GAP = 24, 2
+MARGIN, INDENT, GAP, FONT_SIZE = 24, 20, 2, 18  # pixels
 
 
 def class_grid(
@@ -28,14 +28,21 @@ def class_grid(
     """
     zoom = max(1, -(-min_side // images.shape[1]))
     height, width = (side * zoom for side in images.shape[1:3])
-    margin = MARGIN + 7 * max(map(len, class_names))
+    margin = max(MARGIN + 7 * max(map(len, class_names)), INDENT + _width(class_names))
     size = (margin + columns * (width + GAP), len(class_names) * (height + GAP))
     picture = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     for row, name in enumerate(class_names):
         top = row * (height + GAP)
-        draw.text((margin - 10, top + height // 2), name, fill="black", anchor="rm", font_size=18)
+        place = (margin - INDENT // 2, top + height // 2)
+        draw.text(place, name, fill="black", anchor="rm", font_size=FONT_SIZE)
         for column, index in enumerate(np.flatnonzero(labels == row)[:columns]):
             tile = Image.fromarray(images[index]).resize((width, height), Image.Resampling.NEAREST)
             picture.paste(tile, (margin + column * (width + GAP), top))
     return picture
+
+
+def _width(names: Sequence[str]) -> int:
+    """Pixels of the widest name."""
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    return round(max(draw.textlength(name, font_size=FONT_SIZE) for name in names))

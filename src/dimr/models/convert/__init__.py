@@ -4,18 +4,25 @@ Known are the authors' names of DiMR and U-ViT, DiT's own, and diffusers' names 
 family's module says which sizes a state dict has, and how each of our tensors is called there.
 """
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from dimr.models.convert import diffusers_dit, dimr, dit, uvit
-from dimr.models.convert.names import ConversionError
+from dimr.models.convert.names import ConversionError, nearest_name
 from dimr.models.network import Network
 
-__all__ = ["ConversionError", "from_published", "recognise", "to_published"]
+__all__ = [
+    "FORMATS",
+    "ConversionError",
+    "check_tensors",
+    "from_published",
+    "names_in_file",
+    "recognise",
+    "to_published",
+]
 
 FORMATS: dict[str, ModuleType] = {
     "dimr": dimr,
@@ -64,17 +71,21 @@ def from_published(
     """
     module = FORMATS[recognise(state_dict)]
     tensors = module.to_ours(dict(state_dict))
+    in_file = names_in_file(module)
     try:
         sizes = module.read_sizes(tensors, num_heads, time_map, input_size)
     except KeyError as error:
-        raise ConversionError(f"tensor {error} is missing") from None
+        name = in_file(error.args[0])
+        raise ConversionError(
+            f"tensor {name!r} is missing{nearest_name(name, state_dict)}"
+        ) from None
     try:
         with torch.device("meta"):
             network: Network = module.FAMILY(**sizes)
     except ValueError as error:
         raise ConversionError(f"the shapes make no network ({error})") from None
     expected = {module.published_name(n, network): (n, t) for n, t in network.state_dict().items()}
-    _check(tensors, {name: tensor for name, (_, tensor) in expected.items()})
+    check_tensors(tensors, {name: tensor for name, (_, tensor) in expected.items()}, in_file)
     ours = {ours: tensors[name].reshape(t.shape) for name, (ours, t) in expected.items()}
     network.load_state_dict(ours, assign=True)
     for name, buffer in network.named_buffers():  # assigned as they are, in torch's own way
@@ -82,23 +93,44 @@ def from_published(
     return network.requires_grad_()
 
 
-def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Exactly the expected names, and as many values in each, in the same order."""
-    for name in expected.keys() - tensors.keys():
-        close = difflib.get_close_matches(name, tensors.keys() - expected.keys(), 1)
-        hint = f" (nearest: {close[0]!r})" if close else ""
-        raise ConversionError(f"tensor {name!r} is missing{hint}")
-    for name in tensors.keys() - expected.keys():
-        close = difflib.get_close_matches(name, list(expected), 1)
-        hint = f" (nearest that belongs: {close[0]!r})" if close else ""
-        raise ConversionError(f"tensor {name!r} is one too many{hint}")
-    for name, tensor in tensors.items():
-        found, wanted = _shape(tensor), _shape(expected[name])
+def names_in_file(module: ModuleType) -> Callable[[str], str]:
+    """From a format's tensor name as we check it to the name that stands in the file."""
+    return diffusers_dit.name_in_file if module is diffusers_dit else str
+
+
+def check_tensors(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    in_file: Callable[[str], str] = str,
+) -> None:
+    """Exactly the expected names, floating-point, and as many values in each, in the same order.
+
+    Args:
+        tensors: what there is.
+        expected: what there should be; the values do not matter (meta tensors will do).
+        in_file: what the file that they were read from calls a tensor.
+
+    Raises:
+        ConversionError: names the first tensor that does not fit, and the nearest that does.
+    """
+    missing = [name for name in expected if name not in tensors]
+    extra = [name for name in tensors if name not in expected]
+    if missing:
+        hint = nearest_name(in_file(missing[0]), map(in_file, extra))
+        raise ConversionError(f"tensor {in_file(missing[0])!r} is missing{hint}")
+    if extra:
+        hint = nearest_name(in_file(extra[0]), map(in_file, expected), "nearest that belongs")
+        raise ConversionError(f"tensor {in_file(extra[0])!r} is one too many{hint}")
+    for name, like in expected.items():
+        tensor = tensors[name]
+        found, wanted = _shape(tensor), _shape(like)
         # Position embeddings are (1, N, D) or (h w, D) there, (N, D) or (h, w, D) here.
         if found != wanted and not (name.endswith(("pos_embed", "position_embeddings.weight"))
-                                    and tensor.numel() == expected[name].numel()
+                                    and tensor.numel() == like.numel()
                                     and found[-1] == wanted[-1]):  # fmt: skip
-            raise ConversionError(f"tensor {name!r} has shape {found}, not {wanted}")
+            raise ConversionError(f"tensor {in_file(name)!r} has shape {found}, not {wanted}")
+        if not tensor.is_floating_point():
+            raise ConversionError(f"tensor {in_file(name)!r} is {tensor.dtype}, no floating point")
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from dimr.models.convert.names import (
     ConversionError,
     count_blocks,
     heads_of,
+    shape_of,
     square_side,
     swap_prefix,
 )
@@ -77,18 +78,18 @@ def read_sizes(
     branches = 1 + max(stages, default=-1)
     if stages != set(range(branches)):
         raise ConversionError(f"branches (stages.R) are {sorted(stages)}, with a gap")
-    patches = [weights[f"stages.{r}.input_layer.1.weight"] for r in range(branches)]
+    patches = [shape_of(weights, f"stages.{r}.input_layer.1.weight", 4) for r in range(branches)]
     last = f"stages.{branches - 1}.input_layer.3.position_embeddings.weight"
-    dims = [patch.shape[0] for patch in patches]
-    channels = patches[0].shape[1]
+    dims = [patch[0] for patch in patches]
+    channels = patches[0][1]
     norms = "block2.norm.scale.param0"
     return {
         "layers": [count_blocks(weights, f"stages.{r}.blocks.") for r in range(branches)],
         "dims": dims,
         "heads": heads_of(dims[0], HEADS, num_heads),
-        "input_size": square_side(weights[last].shape[0], last) * patches[-1].shape[-1],
+        "input_size": square_side(shape_of(weights, last, 2)[0], last) * patches[-1][-1],
         "channels": channels,
-        "num_classes": weights["stages.0.class_embeds.weight"].shape[0] - 1,
+        "num_classes": shape_of(weights, "stages.0.class_embeds.weight", 2)[0] - 1,
         "norm": "rms" if any(n.endswith(norms) for n in weights) else "layer",
         "time_map": time_map or {3: "pixel"}.get(channels, "latent"),
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dimr.models.convert.names import count_blocks, heads_of, square_side, swap_prefix
+from dimr.models.convert.names import count_blocks, heads_of, shape_of, square_side, swap_prefix
 from dimr.models.dit import DiT
 from dimr.models.network import Network
 
@@ -40,16 +40,17 @@ def read_sizes(
     input_size: int | None,  # noqa: ARG001  (the position embedding tells it)
 ) -> dict[str, Any]:
     """The network's sizes, read from names and shapes; KeyError: a tensor that is missing."""
-    dim, channels, patch, _ = weights["x_embedder.proj.weight"].shape
-    outputs = weights["final_layer.linear.weight"].shape[0] // patch**2
+    dim, channels, patch, _ = shape_of(weights, "x_embedder.proj.weight", 4)
+    outputs = shape_of(weights, "final_layer.linear.weight", 2)[0] // patch**2
+    labels, _ = shape_of(weights, "y_embedder.embedding_table.weight", 2)
     return {
         "depth": count_blocks(weights, "blocks."),
         "dim": dim,
         "heads": heads_of(dim, HEADS, num_heads),
         "patch": patch,
-        "input_size": patch * square_side(weights["pos_embed"].shape[1], "pos_embed"),
+        "input_size": patch * square_side(shape_of(weights, "pos_embed", 3)[1], "pos_embed"),
         "channels": channels,
-        "num_classes": weights["y_embedder.embedding_table.weight"].shape[0] - 1,
+        "num_classes": labels - 1,
         "learn_sigma": outputs == 2 * channels,
         "time_map": time_map or {3: "pixel"}.get(channels, "latent"),
     }

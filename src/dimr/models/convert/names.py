@@ -1,8 +1,11 @@
 """What the families' name tables share."""
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
 
 
 class ConversionError(ValueError):
@@ -21,6 +24,25 @@ def swap_prefix(name: str, table: Mapping[str, str]) -> str:
             index = match.groupdict().get("i", "")
             return new.replace("{i}", index) + name[match.end() :]
     raise ConversionError(f"tensor {name!r} has no name in the authors' code (an ablation?)")
+
+
+def shape_of(weights: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
+    """The shape of a tensor that must have ``rank`` dimensions, none of them empty.
+
+    Raises:
+        KeyError: there is no such tensor.
+        ConversionError: it has another number of dimensions, or holds no values.
+    """
+    shape = tuple(weights[name].shape)
+    if len(shape) != rank or not all(shape):
+        raise ConversionError(f"tensor {name!r} has shape {shape}: it should have {rank} sizes")
+    return shape
+
+
+def nearest_name(name: str, others: Iterable[str], what: str = "nearest") -> str:
+    """`` (nearest: ...)`` for messages about a tensor's name, empty if no other is like it."""
+    close = difflib.get_close_matches(name, list(others), 1)
+    return f" ({what}: {close[0]!r})" if close else ""
 
 
 def heads_of(dim: int, published: Mapping[int, int] | int, num_heads: int | None) -> int:

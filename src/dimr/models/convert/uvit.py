@@ -12,6 +12,7 @@ from dimr.models.convert.names import (
     ConversionError,
     count_blocks,
     heads_of,
+    shape_of,
     square_side,
     swap_prefix,
 )
@@ -62,7 +63,8 @@ def read_sizes(
     input_size: int | None,  # noqa: ARG001  (the position embedding tells it)
 ) -> dict[str, Any]:
     """The network's sizes, read from names and shapes; KeyError: a tensor that is missing."""
-    dim, channels, patch, _ = weights["patch_embed.proj.weight"].shape
+    dim, channels, patch, _ = shape_of(weights, "patch_embed.proj.weight", 4)
+    tokens = shape_of(weights, "pos_embed", 3)[1] - 2  # time and class have one each
     time_map = time_map or ("pixel" if "final_layer.weight" in weights else "latent")
     # The authors' latent models have one label more than classes, their pixel models have not.
     has_null_label = time_map == "latent"
@@ -71,9 +73,9 @@ def read_sizes(
         "dim": dim,
         "heads": heads_of(dim, HEADS, num_heads),
         "patch": patch,
-        "input_size": patch * square_side(weights["pos_embed"].shape[1] - 2, "pos_embed"),
+        "input_size": patch * square_side(tokens, "pos_embed"),
         "channels": channels,
-        "num_classes": weights["label_emb.weight"].shape[0] - has_null_label,
+        "num_classes": shape_of(weights, "label_emb.weight", 2)[0] - has_null_label,
         "has_null_label": has_null_label,
         "time_map": time_map,
     }

@@ -1,0 +1,115 @@
+"""Published weights in and out."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dimr.cli.common import RECORD, Record, add_step, positive, refuse_if_changed
+from dimr.errors import DimrError
+from dimr.experiment import find_variant, load_run, load_section, section_key
+from dimr.files import atomic_directory, key_of, sha256
+from dimr.settings import ImportPhase
+
+TOLD = ("variant", "heads", "time_map", "schedule", "input_size")
+"""Arguments that say what the weights are; a run's configuration says it all."""
+
+
+def add(steps: Any) -> None:
+    """Register the subcommands."""
+    text = (
+        "turn weights of others (a checkpoint of the authors' DiMR, of U-ViT or DiT, or a "
+        "diffusers DiT folder) into a run's model folder"
+    )
+    parser = add_step(steps, "import", import_weights, text)
+    files = ".pth, .pt, .bin, .ckpt, .safetensors or a diffusers folder"
+    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help=files)
+    config = (
+        "config/import.yaml of a run .../published: says which network it must be and, without "
+        "PATH, what to download from the Hugging Face hub"
+    )
+    parser.add_argument("--config", type=Path, metavar="PATH", help=config)
+    parser.add_argument("--out", type=Path, metavar="PATH", help="the model folder to make")
+    parser.add_argument("--dry-run", action="store_true", help="report what it is, write nothing")
+    only = "refuse all but this variant (dimr-xl-2r), or the network of this run"
+    parser.add_argument("--variant", metavar="NAME", help=only)
+    heads = "attention heads (default: the variant's, else as published for the width)"
+    parser.add_argument("--heads", type=positive, metavar="N", help=heads)
+    maps, time_map = ["latent", "pixel"], "default: pixel for 3 channels, else latent"
+    parser.add_argument("--time-map", choices=maps, help=time_map)
+    schedule = "of the noise (default: linear for DiT, else as the time map)"
+    parser.add_argument("--schedule", choices=[*maps, "linear"], help=schedule)
+    size = "side of the input, for diffusers' tensors without their config.json (default: 32)"
+    parser.add_argument("--input-size", type=positive, metavar="N", help=size)
+
+    text = "write a run's model under its authors' names (.pth, .pt or .safetensors)"
+    add_step(steps, "export", export_weights, text, "model", "out")
+
+
+def import_weights(options: argparse.Namespace) -> None:
+    """``dimr import``: all tensors are matched before anything is written."""
+    _check_options(options)
+    record = Record()
+    from dimr.weights import fetch, read_published, write_model
+
+    phase = load_section(ImportPhase, options.config) if options.config else None
+    asked = _asked(options, phase)
+    path = options.path or fetch(phase.repo, phase.file)  # type: ignore[union-attr]
+    imported = read_published(path, asked)
+    if options.dry_run:
+        print(*imported.report(), "written  nothing (--dry-run)", sep="\n")
+        return
+    source = {**imported.facts.record(), "sha256": sha256(imported.facts.file)}
+    network = imported.network.model_dump(mode="json")
+    key = section_key(phase) if phase else key_of("import", network, source["sha256"])
+    config = phase.model_dump(mode="json") if phase else None
+    with atomic_directory(options.out) as folder:
+        write_model(folder, imported.network, imported.tensors)
+        if phase:
+            refuse_if_changed(options.config, phase)
+        record.write(folder, key, config=config, source=source, matched=imported.record())
+    print(*imported.report(), f"written  {options.out}", sep="\n")
+
+
+def _asked(options: argparse.Namespace, phase: ImportPhase | None) -> Any:
+    """What the weights should be, as a ``dimr.weights.Asked``."""
+    from dimr.weights import Asked
+
+    if phase is not None:
+        return Asked(network=phase.network, where=str(options.config))
+    given = {key: getattr(options, key) for key in TOLD if key != "variant"}
+    if options.variant is None:
+        return Asked(**given)
+    if "/" not in options.variant:
+        return Asked(variant=find_variant(options.variant), **given)
+    run = load_run(options.variant)
+    if run.network is None:
+        raise DimrError(f"--variant: run {run.name} has no network")
+    return Asked(network=run.network, where=run.name, **given)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """What cannot be asked for together, and an output that would take other things' place."""
+    if options.path is None and options.config is None:
+        raise DimrError("import: needs PATH, or --config of a run .../published")
+    said = [key for key in TOLD if getattr(options, key) is not None]
+    if options.config and said:
+        flag = "--" + said[0].replace("_", "-")
+        raise DimrError(f"import: {flag} has no place beside --config, which says the network")
+    out = options.out
+    if options.dry_run:
+        return
+    if out is None:
+        raise DimrError("import: needs --out (or --dry-run)")
+    is_model = out.is_dir() and ((out / RECORD).exists() or not any(out.iterdir()))
+    if out.exists() and not is_model:
+        raise DimrError(f"{out}: is there and is no model folder (no {RECORD}): not replaced")
+    if options.path and options.path.resolve().is_relative_to(out.resolve()):
+        raise DimrError(f"{options.path}: lies in {out}, which would be replaced")
+
+
+def export_weights(options: argparse.Namespace) -> None:
+    """``dimr export``."""
+    from dimr.weights import export
+
+    tensors = export(options.model, options.out)
+    print(f"written  {options.out} ({tensors} tensors)")

@@ -1,0 +1,291 @@
+"""The networks and their sampling in diffusers manners: ``DiMRModel`` and ``DiMRPipeline``.
+
+Importing this imports diffusers (10 s); ``dimr.DiMRModel`` and ``dimr.DiMRPipeline`` do on use.
+"""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ConfigMixin,
+    DiffusionPipeline,
+    ImagePipelineOutput,
+    ModelMixin,
+    SchedulerMixin,
+)
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+from torch import Tensor
+
+from dimr.data.autoencoder import to_uint8
+from dimr.data.classes import class_index, class_names
+from dimr.diffusion.guidance import Denoise, wrap
+from dimr.diffusion.sampler import integrate
+from dimr.diffusion.solver import AuthorsDPMSolver, place_steps
+from dimr.errors import DimrError
+from dimr.experiment import check_network
+from dimr.models import build
+from dimr.models.network import Network
+from dimr.sampling.generate import load_network
+from dimr.sampling.request import autoencoder_of
+
+Generators = torch.Generator | list[torch.Generator] | None
+OUTPUTS = ("pil", "np", "pt", "latent")
+
+
+class DiMRModel(ModelMixin, ConfigMixin):
+    """A network of any family (``dimr``, ``uvit``, ``dit``) as a diffusers model.
+
+    ``from_pretrained`` reads and ``save_pretrained`` writes the ``model/`` folder of a run: the
+    weights have the plain network's names, and config.json is what ``dimr train`` writes, beside
+    diffusers' own keys.
+
+    Args:
+        config: the content of config.json: ``family``, ``schedule`` and the network's sizes.
+
+    Attributes:
+        network: the plain network, which shares all weights with this module.
+
+    Raises:
+        DimrError: a key that is unknown, missing or of a wrong value.
+    """
+
+    network: Network
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__()
+        settings = check_network(config, type(self).__name__)
+        self.register_to_config(**settings.model_dump(mode="json"))
+        network = build(settings.family, **settings.arguments())
+        # Fixed embeddings are made in float32, whatever dtype diffusers builds the weights in.
+        self._adopt(network.to(torch.get_default_dtype()))
+
+    def _adopt(self, network: Network) -> None:
+        """Share the network's registries: so names have no prefix, and its forward pass is its own.
+
+        As an attribute of this module it would be a submodule, hence the way around.
+        """
+        self.__dict__["network"] = network
+        for registry in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
+            self.__dict__[registry] = network.__dict__[registry]
+
+    def __getattr__(self, name: str) -> Any:
+        # diffusers' own would find a size of the same name (``patch``) in place of the layer
+        return torch.nn.Module.__getattr__(self, name)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+        """As ``dimr.models.Network.forward``: predictions, from the lowest resolution up."""
+        return self.network(x, t, y)
+
+    @classmethod
+    def from_network(cls, network: Network, schedule: str) -> "DiMRModel":
+        """A plain network, which keeps its weights, as such a model.
+
+        Args:
+            network: any; it and the model share their weights.
+            schedule: of the noise it was trained with: ``latent``, ``pixel`` or ``linear``.
+        """
+        with torch.device("meta"):
+            model = cls(family=network.family, schedule=schedule, **network.sizes)
+        model._adopt(network)
+        return model.train(network.training)
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], return_unused_kwargs: bool = False, **changes: Any
+    ) -> Any:
+        """A model with fresh weights; every key is checked, none is left unused."""
+        model = cls(**{**config, **changes})
+        return (model, {}) if return_unused_kwargs else model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Any:
+        """As in diffusers, but only safetensors, and only weights that fit the sizes one to one.
+
+        Raises:
+            DimrError: config.json or the weights' names do not fit (diffusers would warn, and go
+                on with weights drawn at random).
+            OSError: no such folder, or not reachable on the hub.
+        """
+        wants_info = options.pop("output_loading_info", False)
+        options["use_safetensors"] = True
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, output_loading_info=True, **options
+        )
+        for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+            if info[problem]:
+                first = min(map(str, info[problem]))
+                name = pretrained_model_name_or_path
+                raise DimrError(f"{name}: weights of another network ({problem}: {first})")
+        return (model, info) if wants_info else model
+
+
+class DiMRPipeline(DiffusionPipeline):
+    """Images from class labels, with the network, its scheduler and its autoencoder inside.
+
+    Args:
+        model: the network.
+        scheduler: any diffusers scheduler of noise predictions; ``AuthorsDPMSolver`` is the
+            authors'. Another is best made ``from_config(pipe.scheduler.config)``.
+        vae: the autoencoder of a latent model; None: the network sees pixels in [-1, 1].
+    """
+
+    model_cpu_offload_seq = "model->vae"
+    _optional_components = ["vae"]  # noqa: RUF012, diffusers' own way to say so
+
+    def __init__(
+        self, model: DiMRModel, scheduler: SchedulerMixin, vae: AutoencoderKL | None = None
+    ) -> None:
+        super().__init__()
+        self.register_modules(model=model, scheduler=scheduler, vae=vae)
+
+    @classmethod
+    def from_run(
+        cls, model_folder: str | Path, vae: str | Path | None = None, device: str = "cpu"
+    ) -> "DiMRPipeline":
+        """The pipeline of a run's ``model/`` folder, with the authors' solver.
+
+        Args:
+            model_folder: ``runs/<run>/model``.
+            vae: folder or hub name of the autoencoder; None: that of the run's dataset
+                (``dimr.sampling.request.autoencoder_of`` says where it is looked for).
+            device: where to compute.
+
+        Raises:
+            DimrError: a missing or damaged file; a model of latents, and no autoencoder.
+        """
+        folder = Path(model_folder)
+        network, sizes = load_network(folder)
+        return cls(
+            model=DiMRModel.from_network(network, sizes.schedule),
+            scheduler=AuthorsDPMSolver(sizes.schedule),
+            vae=autoencoder_of(folder, sizes, vae),
+        ).to(device)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes' names, synonyms after commas (``dimr.data.classes.class_names``)."""
+        return class_names(self.model.config.num_classes)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_labels: int | str | Iterable[int | str] | None = None,
+        guidance_scale: float = 1.0,
+        guidance_power: float | None = None,
+        num_inference_steps: int = 50,
+        generator: Generators = None,
+        *,
+        num_images: int | None = None,
+        latents: Tensor | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> Any:
+        """Draw images.
+
+        Args:
+            class_labels: one for each image: a number, a name or a WordNet id (see
+                ``dimr.data.classes.class_index``); None: without a class, ``num_images`` of them.
+            guidance_scale: s in eps = uncond + s (cond - uncond); 1: no guidance, and no second
+                pass. U-ViT's papers call s - 1 the scale.
+            guidance_power: a of the power-cosine weight, which rises from 1 to s
+                (``dimr.diffusion.power_cosine_scale``); None: s throughout.
+            num_inference_steps: network evaluations, each of two passes with guidance.
+            generator: of the noise: one for all, or a list with one for each image.
+            num_images: how many images without a class.
+            latents: the noise itself, (images, C, H, W), standard normal.
+            output_type: ``pil``; ``np``, (N, H, W, 3) float32 in [0, 1]; ``pt``, (N, 3, H, W) in
+                [0, 1]; or ``latent``, what the solver ends with, (N, C, H, W).
+            return_dict: whether to return an ``ImagePipelineOutput`` or a tuple.
+
+        Raises:
+            DimrError: no such class.
+            ValueError: arguments that do not fit together.
+        """
+        labels = self._labels(class_labels, num_images)
+        shape = self._shape(len(labels), generator, latents, output_type)
+        device = self._execution_device
+        y = torch.tensor(labels, device=device)
+        unconditional = class_labels is None
+        denoise = self._denoise(y, unconditional, guidance_scale, guidance_power)
+        if latents is None:
+            latents = randn_tensor(shape, generator, device, torch.float32)
+        scheduler = place_steps(self.scheduler, num_inference_steps)
+        with self.progress_bar(total=len(scheduler.timesteps)) as bar:
+            x = integrate(
+                denoise, latents.to(device), scheduler, generator=generator, on_step=bar.update
+            )
+        images = self._images(x, output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _labels(self, labels: Any, num_images: int | None) -> list[int]:
+        """Class numbers, one an image; the number of "no class" where no labels are given."""
+        classes = self.model.config.num_classes
+        if labels is None:
+            if num_images is None:
+                raise ValueError("give class_labels, or num_images to draw without a class")
+            return [classes] * num_images
+        if isinstance(labels, str) or not isinstance(labels, Iterable):
+            labels = [labels]
+        # numbers need no names, which take seconds to load
+        counted = [str(label) for label in range(classes)]
+        return [
+            class_index(label, self.class_names)
+            if isinstance(label, str)
+            else class_index(str(int(label)), counted)
+            for label in labels
+        ]
+
+    def _shape(
+        self, count: int, generator: Generators, latents: Tensor | None, output_type: str
+    ) -> tuple[int, ...]:
+        """The shape of the noise; ``ValueError`` for arguments that do not fit it."""
+        sizes = self.model.config
+        shape = (count, sizes.channels, sizes.input_size, sizes.input_size)
+        if count < 1:
+            raise ValueError("no images: give one class label or more")
+        if isinstance(generator, list) and len(generator) != count:
+            raise ValueError(f"{len(generator)} generators for {count} images")
+        if latents is not None and tuple(latents.shape) != shape:
+            raise ValueError(f"latents of shape {tuple(latents.shape)}, not {shape}")
+        if output_type not in OUTPUTS:
+            raise ValueError(f"output_type {output_type!r} is none of {', '.join(OUTPUTS)}")
+        if self.vae is None and sizes.channels != 3 and output_type != "latent":
+            raise ValueError("a model of latents without a vae: output_type must be 'latent'")
+        return shape
+
+    def _denoise(
+        self, y: Tensor, unconditional: bool, scale: float, power: float | None
+    ) -> Denoise:
+        """The guided network, in its own dtype, for a solver that stays in float32."""
+        dtype, null_label = self.model.dtype, self.model.config.num_classes
+
+        def network(x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+            return [self.model(x, t, y)[-1].to(x.dtype)]
+
+        guide = functools.partial(wrap, cast(Any, network), y, null_label)
+        if not unconditional and scale == 1:
+            return guide("none")
+        if not self.model.config.get("has_null_label", True):
+            raise ValueError("this model knows no images without a class: guidance_scale must be 1")
+        if unconditional:
+            return guide("unconditional")
+        if power is None:
+            return guide("constant", scale - 1)
+        return guide("power_cosine", scale, power)
+
+    def _images(self, x: Tensor, output_type: str) -> Any:
+        """Solver output (N, C, H, W) in the form that was asked for."""
+        if output_type == "latent":
+            return x
+        if self.vae is not None:
+            x = self.vae.decode((x / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+        if output_type == "pil":
+            return [Image.fromarray(image) for image in to_uint8(x)]
+        x = (x.float() / 2 + 0.5).clamp(0, 1)
+        return x if output_type == "pt" else x.permute(0, 2, 3, 1).cpu().numpy()
