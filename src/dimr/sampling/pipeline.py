@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+import huggingface_hub
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -31,7 +32,7 @@ from dimr.experiment import check_network
 from dimr.models import build
 from dimr.models.network import Network
 from dimr.sampling.generate import load_network
-from dimr.sampling.request import autoencoder_of
+from dimr.sampling.request import PIXEL_CHANNELS, autoencoder_of
 
 Generators = torch.Generator | list[torch.Generator] | None
 OUTPUTS = ("pil", "np", "pt", "latent")
@@ -166,6 +167,14 @@ class DiMRPipeline(DiffusionPipeline):
             vae=autoencoder_of(folder, sizes, vae),
         ).to(device)
 
+    @classmethod
+    def download(cls, pretrained_model_name: str, **options: Any) -> str:
+        """Fetch a saved pipeline from the hub; diffusers' own refuses classes of other packages."""
+        names = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+        known = {name: options[name] for name in names if options.get(name) is not None}
+        known["allow_patterns"] = ["*.json", "*.safetensors"]
+        return huggingface_hub.snapshot_download(pretrained_model_name, **known)
+
     @property
     def class_names(self) -> list[str]:
         """The classes' names, synonyms after commas (``dimr.data.classes.class_names``)."""
@@ -210,8 +219,7 @@ class DiMRPipeline(DiffusionPipeline):
         shape = self._shape(len(labels), generator, latents, output_type)
         device = self._execution_device
         y = torch.tensor(labels, device=device)
-        unconditional = class_labels is None
-        denoise = self._denoise(y, unconditional, guidance_scale, guidance_power)
+        denoise = self._denoise(y, class_labels is None, guidance_scale, guidance_power)
         if latents is None:
             latents = randn_tensor(shape, generator, device, torch.float32)
         scheduler = place_steps(self.scheduler, num_inference_steps)
@@ -255,7 +263,8 @@ class DiMRPipeline(DiffusionPipeline):
             raise ValueError(f"latents of shape {tuple(latents.shape)}, not {shape}")
         if output_type not in OUTPUTS:
             raise ValueError(f"output_type {output_type!r} is none of {', '.join(OUTPUTS)}")
-        if self.vae is None and sizes.channels != 3 and output_type != "latent":
+        in_pixels = self.vae is not None or sizes.channels in PIXEL_CHANNELS
+        if not in_pixels and output_type != "latent":
             raise ValueError("a model of latents without a vae: output_type must be 'latent'")
         return shape
 
@@ -266,7 +275,7 @@ class DiMRPipeline(DiffusionPipeline):
         dtype, null_label = self.model.dtype, self.model.config.num_classes
 
         def network(x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
-            return [self.model(x, t, y)[-1].to(x.dtype)]
+            return [self.model(x.to(dtype), t, y)[-1].to(x.dtype)]
 
         guide = functools.partial(wrap, cast(Any, network), y, null_label)
         if not unconditional and scale == 1:
@@ -287,5 +296,5 @@ class DiMRPipeline(DiffusionPipeline):
             x = self.vae.decode((x / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
         if output_type == "pil":
             return [Image.fromarray(image) for image in to_uint8(x)]
-        x = (x.float() / 2 + 0.5).clamp(0, 1)
+        x = (x.float() / 2 + 0.5).clamp(0, 1).expand(-1, 3, -1, -1)  # grey as three equal ones
         return x if output_type == "pt" else x.permute(0, 2, 3, 1).cpu().numpy()

@@ -26,6 +26,8 @@ from dimr.sampling.generate import Decode, generate
 from dimr.sampling.grid import class_grid
 from dimr.settings import Guidance, Network, SamplePhase
 
+PIXEL_CHANNELS = (1, 3)
+"""Channels of a network that sees pixels, grey or coloured; any other number is of latents."""
 FEW = 8
 """Rows of a picture where no class is asked for, and images in a row without classes."""
 ALL_UP_TO = 20
@@ -76,7 +78,7 @@ def autoencoder_of(
         DimrError: a model of latents and no autoencoder, or one of other latents.
     """
     found = given or _autoencoder_beside(model)
-    if found is None and sizes.channels == 3:
+    if found is None and sizes.channels in PIXEL_CHANNELS:
         return None
     if found is None:
         raise DimrError(

@@ -35,8 +35,8 @@ def fetch(repo: str, file: str) -> Path:
 
 def _failed(repo: str, file: str, reason: str) -> DimrError:
     return DimrError(
-        f"hub: {repo}: {file}: {reason}; or download it from https://huggingface.co/{repo} by "
-        "hand, then: dimr import PATH --config CONFIG --out MODEL"
+        f"hub: {repo}: {file}: {reason}; or download it by hand, then: "
+        "dimr import PATH --config CONFIG --out MODEL"
     )
 
 

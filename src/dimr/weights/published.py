@@ -1,4 +1,4 @@
-"""From a published checkpoint to a run's weights, and back; nothing is taken halfway."""
+"""From a published checkpoint to a run's network and tensors; nothing is taken halfway."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -212,7 +212,8 @@ def _check_asked(file: Path, sizes: dict[str, Any], asked: Asked, listed: Listed
         return
     if difference := differences(sizes, wanted):
         found = listed.name if listed else "a network of no listed variant"
-        raise DimrError(f"{file}: holds {found}, not {name} of {asked.where}: {difference}")
+        other = "but not as in" if found == name else f"not {name} of"
+        raise DimrError(f"{file}: holds {found}, {other} {asked.where}: {difference}")
     sizes.update(wanted)
 
 
@@ -241,7 +242,7 @@ def _heads(
         said = {f"as {listed.name} has": listed.variant.sizes()["heads"]}
     if not said and (isinstance(published, int) or width in published):
         known = published if isinstance(published, int) else published[width]
-        said = {f"as published for width {width}, give --heads if there are others": known}
+        said = {f"as published for width {width}; --heads N if not": known}
     if not said:
         raise DimrError(f"{facts.file}: no tensor tells the heads of width {width}: give --heads")
     who, heads = next(iter(said.items()))

@@ -19,7 +19,7 @@ SCHEDULES = {"dimr": "latent", "uvit": "pixel", "dit": "linear"}
 
 def complete(family, channels):
     """The content of config.json."""
-    time_map = "pixel" if channels == 3 else "latent"
+    time_map = "latent" if channels == 4 else "pixel"
     return {
         "family": family, "schedule": SCHEDULES[family], "channels": channels,
         "time_map": time_map, **SIZES[family],

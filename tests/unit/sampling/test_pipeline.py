@@ -182,6 +182,11 @@ def pixel_pipe(make_network):
 
 
 @pytest.fixture
+def grey_pipe(make_network):
+    return make_pipe(*make_network("dimr", 1))
+
+
+@pytest.fixture
 def latent_pipe(make_network, vae):
     return make_pipe(*make_network("dimr", 4), vae)
 
@@ -192,7 +197,7 @@ def draw(pipe, labels=(1, 2, 4), **options):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(
     ("kind", "asked"),
     [
@@ -214,7 +219,7 @@ def test_images_are_those_of_the_workflow(family, channels, kind, asked, make_ne
 
     def decoder(x):
         ends.append(x)
-        return to_uint8(x) if channels == 3 else decode(vae, x)
+        return decode(vae, x) if channels == 4 else to_uint8(x)
 
     sizes, cpu = check_network(config, "test"), torch.device("cpu")
     batches = generate(network, sizes, phase, decoder, batch=9, device=cpu, indices=indices)
@@ -244,17 +249,37 @@ def test_a_pipeline_is_saved_whole(kind, request, tmp_path):
         torch.testing.assert_close(torch.as_tensor(theirs), torch.as_tensor(ours))
 
 
-def test_outputs(latent_pipe):
+def test_a_pipeline_comes_from_the_hub(pixel_pipe, tmp_path, monkeypatch):
+    pixel_pipe.save_pretrained(tmp_path)
+    asked = []
+
+    def fetch(name, **options):
+        asked.append((name, options))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    again = quiet(dimr.DiMRPipeline.from_pretrained("someone/digits", revision="v1"))
+    assert asked[0][0] == "someone/digits"
+    assert asked[0][1]["revision"] == "v1"
+    options = {"num_inference_steps": 3}
+    torch.testing.assert_close(draw(again, **options), draw(pixel_pipe, **options))
+
+
+@pytest.mark.parametrize(
+    ("kind", "side"), [("latent_pipe", 16), ("pixel_pipe", 8), ("grey_pipe", 8)]
+)
+def test_outputs(kind, side, request):
+    pipe = request.getfixturevalue(kind)
     options = {"num_inference_steps": 4}
-    pil, array, tensor = (draw(latent_pipe, output_type=o, **options) for o in ("pil", "np", "pt"))
-    assert array.shape == (3, 16, 16, 3)
+    pil, array, tensor = (draw(pipe, output_type=o, **options) for o in ("pil", "np", "pt"))
+    assert array.shape == (3, side, side, 3)
     assert array.dtype == np.float32
-    assert tuple(tensor.shape) == (3, 3, 16, 16)
+    assert tuple(tensor.shape) == (3, 3, side, side)
     assert np.array_equal(array, tensor.permute(0, 2, 3, 1).numpy())
     assert 0 <= array.min() < array.max() <= 1
     assert np.abs(np.stack([np.asarray(i) for i in pil]) - 255 * array).max() <= 0.51
-    (images,) = latent_pipe([1], num_inference_steps=4, return_dict=False)
-    assert images[0].size == (16, 16)
+    (images,) = pipe([1], num_inference_steps=4, return_dict=False)
+    assert images[0].size == (side, side)
 
 
 def test_guidance_is_as_diffusers_means_it(pixel_pipe):

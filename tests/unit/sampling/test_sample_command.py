@@ -126,6 +126,15 @@ def test_classes_of_imagenet_by_name(model_folder, tmp_path, monkeypatch):
     assert len(seen["names"]) == 8
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_need_no_autoencoder(channels, model_folder, tmp_path):
+    folder, out = model_folder("uvit", channels), tmp_path / "grid.png"
+    assert run("--model", folder, "--out", out, "--class=1", "--steps=3") == 0
+    picture = np.asarray(Image.open(out))  # images 8 x 8, six times enlarged
+    assert picture.shape[0] == SIDE + GAP
+    assert np.array_equal(picture[..., 0], picture[..., 1]) == (channels == 1)
+
+
 def test_the_datasets_autoencoder_is_found(model_folder, vae, tmp_path, caplog):
     folder, out = model_folder(channels=4, record=RECORD), tmp_path / "grid.png"
     options = ["--model", folder, "--out", out, "--class=1", "--steps=3", "--per-class=2"]

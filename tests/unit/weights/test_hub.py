@@ -74,7 +74,7 @@ def test_what_fails_is_one_line(error, message, file, config, tmp_path, error_of
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     refused = error_of("import", "--config", config(file), "--out", tmp_path / "model")
     assert refused.startswith(f"hub: who/what: {file}: {message}")
-    assert "https://huggingface.co/who/what" in refused
+    assert "by hand, then: dimr import PATH" in refused
 
 
 def test_a_folder_that_is_not_there(config, tmp_path, error_of, monkeypatch):
