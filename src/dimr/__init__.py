@@ -8,12 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dimr.diffusion.solver import AuthorsDPMSolver
+    from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver
     from dimr.sampling.pipeline import DiMRModel, DiMRPipeline
 
-__all__ = ["AuthorsDPMSolver", "DiMRModel", "DiMRPipeline"]
+__all__ = ["AncestralSampler", "AuthorsDPMSolver", "DiMRModel", "DiMRPipeline"]
 
 _MODULES = {
+    "AncestralSampler": "dimr.diffusion.solver",
     "AuthorsDPMSolver": "dimr.diffusion.solver",
     "DiMRModel": "dimr.sampling.pipeline",
     "DiMRPipeline": "dimr.sampling.pipeline",

@@ -88,7 +88,7 @@ def _add_sample(steps: Any) -> None:
     asked.add_argument("--steps", type=positive, metavar="N",
                        help="network evaluations (default: 50)")  # fmt: skip
     asked.add_argument("--solver", choices=["authors", "singlestep", "multistep", "ancestral"],
-                       help="(default: authors)")  # fmt: skip
+                       help="(default: its authors')")  # fmt: skip
     weight = asked.add_mutually_exclusive_group()
     weight.add_argument("--guidance", type=float, metavar="S",
                         help="cond + S (cond - uncond); 0: none (default: 0.4)")  # fmt: skip

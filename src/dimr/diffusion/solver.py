@@ -22,7 +22,28 @@ from dimr.diffusion.schedule import SCHEDULES, STEPS, Schedule
 SOLVERS = ("authors", "singlestep", "multistep", "ancestral")
 
 
-class AuthorsDPMSolver(DPMSolverSinglestepScheduler):
+class NamedSchedule:
+    """A scheduler whose configuration is the name of a schedule, and nothing else."""
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> Any:
+        """The solver for any scheduler's configuration that names our ``schedule``.
+
+        Nothing else of it is taken over: another solver's order would make this one another.
+
+        Raises:
+            ValueError: no ``schedule`` in the configuration.
+        """
+        named = {**config, **kwargs}
+        if "schedule" not in named:
+            raise ValueError(f"{cls.__name__}: the configuration names no schedule")
+        solver = cls(named["schedule"])  # type: ignore[call-arg]
+        return (solver, {}) if return_unused_kwargs else solver
+
+
+class AuthorsDPMSolver(NamedSchedule, DPMSolverSinglestepScheduler):
     """The authors' DPM-Solver++ ("fast", order 3, time-uniform) on diffusers' scheduler.
 
     Two things differ from stock: time is real-valued, t = linspace(1, 1/1000, steps + 1), and the
@@ -42,29 +63,10 @@ class AuthorsDPMSolver(DPMSolverSinglestepScheduler):
 
     @register_to_config
     def __init__(self, schedule: str) -> None:
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule {schedule!r} is none of {', '.join(SCHEDULES)}")
-        self.noise_schedule = SCHEDULES[schedule]()
+        self.noise_schedule = known_schedule(schedule)
         super().__init__(**dpm_settings(self.noise_schedule, order=3))
         # not looked at here: some schedulers' defaults would clip latents, or start below t = 1
         self.register_to_config(clip_sample=False, timestep_spacing="linspace")
-
-    @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], return_unused_kwargs: bool = False, **kwargs: Any
-    ) -> Any:
-        """The solver for any scheduler's configuration that names our ``schedule``.
-
-        Nothing else of it is taken over: another solver's order would make this one another.
-
-        Raises:
-            ValueError: no ``schedule`` in the configuration.
-        """
-        named = {**config, **kwargs}
-        if "schedule" not in named:
-            raise ValueError(f"{cls.__name__}: the configuration names no schedule")
-        solver = cls(named["schedule"])
-        return (solver, {}) if return_unused_kwargs else solver
 
     def set_timesteps(
         self, num_inference_steps: int, device: Any = None, **_: Any
@@ -86,6 +88,42 @@ class AuthorsDPMSolver(DPMSolverSinglestepScheduler):
             self.register_to_config(solver_type="midpoint")
 
 
+class AncestralSampler(NamedSchedule, DDPMScheduler):
+    """DDPM's ancestral sampler with learned variance, respaced as DiT does: evenly, both ends in.
+
+    Args:
+        schedule: of the noise, as for ``AuthorsDPMSolver``; published DiTs have ``linear``.
+
+    Raises:
+        ValueError: another schedule.
+    """
+
+    @register_to_config
+    def __init__(self, schedule: str) -> None:
+        super().__init__(
+            num_train_timesteps=STEPS,
+            trained_betas=discrete_betas(known_schedule(schedule)).tolist(),
+            variance_type="learned_range",
+            clip_sample=False,
+        )
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None, **_: Any) -> None:
+        """Place the evaluations evenly among the 1,000 steps.
+
+        diffusers is told every one, as its own spacings take the one before to lie a whole number
+        of steps away.
+        """
+        chosen = np.linspace(0, STEPS - 1, num_inference_steps).round().astype(int)
+        super().set_timesteps(timesteps=list(map(int, chosen[::-1])), device=device)
+
+
+def known_schedule(name: str) -> Schedule:
+    """A schedule by its name; ``ValueError`` lists the names."""
+    if name not in SCHEDULES:
+        raise ValueError(f"schedule {name!r} is none of {', '.join(SCHEDULES)}")
+    return SCHEDULES[name]()
+
+
 def dpm_settings(schedule: Schedule, order: int) -> dict[str, Any]:
     """What every solver of the DPM-Solver++ kind is built with here."""
     return {
@@ -104,23 +142,6 @@ def discrete_betas(schedule: Schedule) -> np.ndarray:
     return 1.0 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]])
 
 
-def ancestral_scheduler(schedule: Schedule, steps: int) -> Any:
-    """DDPM's ancestral sampler with learned variance, respaced as DiT does: evenly, both ends in.
-
-    diffusers is told every time step, as its own spacings take the one before to lie a whole
-    number of steps away.
-    """
-    solver = DDPMScheduler(
-        num_train_timesteps=STEPS,
-        trained_betas=discrete_betas(schedule),
-        variance_type="learned_range",
-        clip_sample=False,
-    )
-    chosen = np.linspace(0, STEPS - 1, steps).round().astype(int)
-    solver.set_timesteps(timesteps=list(map(int, chosen[::-1])))
-    return solver
-
-
 def place_steps(scheduler: SchedulerMixin, steps: int) -> SchedulerMixin:
     """Set a diffusers scheduler to ``steps`` evaluations, from the first one on."""
     scheduler.set_timesteps(steps)
@@ -135,7 +156,7 @@ def make_solver(name: str, schedule: str, steps: int) -> SchedulerMixin:
     Args:
         name: ``authors`` (third order), ``singlestep`` (diffusers' stock, third order),
             ``multistep`` (diffusers' stock, second order) or ``ancestral`` (see
-            ``ancestral_scheduler``).
+            ``AncestralSampler``).
         schedule: name of the noise schedule that the network was trained with.
         steps: network evaluations.
 
@@ -144,9 +165,9 @@ def make_solver(name: str, schedule: str, steps: int) -> SchedulerMixin:
     """
     if name == "authors":
         return place_steps(AuthorsDPMSolver(schedule), steps)
-    known = SCHEDULES[schedule]()
     if name == "ancestral":
-        return ancestral_scheduler(known, steps)
+        return place_steps(AncestralSampler(schedule), steps)
+    known = known_schedule(schedule)
     if name == "singlestep":
         solver = DPMSolverSinglestepScheduler(**dpm_settings(known, order=3))
     elif name == "multistep":

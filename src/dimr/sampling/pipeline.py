@@ -26,13 +26,13 @@ from dimr.data.autoencoder import to_uint8
 from dimr.data.classes import class_index, class_names
 from dimr.diffusion.guidance import Denoise, wrap
 from dimr.diffusion.sampler import integrate
-from dimr.diffusion.solver import AuthorsDPMSolver, place_steps
+from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver, place_steps
 from dimr.errors import DimrError
 from dimr.experiment import check_network
 from dimr.models import build
 from dimr.models.network import Network
 from dimr.sampling.generate import load_network
-from dimr.sampling.request import PIXEL_CHANNELS, autoencoder_of
+from dimr.sampling.request import PIXEL_CHANNELS, autoencoder_of, own_solver
 
 Generators = torch.Generator | list[torch.Generator] | None
 OUTPUTS = ("pil", "np", "pt", "latent")
@@ -148,7 +148,7 @@ class DiMRPipeline(DiffusionPipeline):
     def from_run(
         cls, model_folder: str | Path, vae: str | Path | None = None, device: str = "cpu"
     ) -> "DiMRPipeline":
-        """The pipeline of a run's ``model/`` folder, with the authors' solver.
+        """The pipeline of a run's ``model/`` folder, with its authors' solver.
 
         Args:
             model_folder: ``runs/<run>/model``.
@@ -161,9 +161,10 @@ class DiMRPipeline(DiffusionPipeline):
         """
         folder = Path(model_folder)
         network, sizes = load_network(folder)
+        solver = AncestralSampler if own_solver(sizes) == "ancestral" else AuthorsDPMSolver
         return cls(
             model=DiMRModel.from_network(network, sizes.schedule),
-            scheduler=AuthorsDPMSolver(sizes.schedule),
+            scheduler=solver(sizes.schedule),
             vae=autoencoder_of(folder, sizes, vae),
         ).to(device)
 
@@ -186,6 +187,7 @@ class DiMRPipeline(DiffusionPipeline):
         class_labels: int | str | Iterable[int | str] | None = None,
         guidance_scale: float = 1.0,
         guidance_power: float | None = None,
+        guided_channels: int | None = None,
         num_inference_steps: int = 50,
         generator: Generators = None,
         *,
@@ -203,6 +205,7 @@ class DiMRPipeline(DiffusionPipeline):
                 pass. U-ViT's papers call s - 1 the scale.
             guidance_power: a of the power-cosine weight, which rises from 1 to s
                 (``dimr.diffusion.power_cosine_scale``); None: s throughout.
+            guided_channels: only the first so many are guided; None: all (DiT's own default is 3).
             num_inference_steps: network evaluations, each of two passes with guidance.
             generator: of the noise: one for all, or a list with one for each image.
             num_images: how many images without a class.
@@ -219,7 +222,8 @@ class DiMRPipeline(DiffusionPipeline):
         shape = self._shape(len(labels), generator, latents, output_type)
         device = self._execution_device
         y = torch.tensor(labels, device=device)
-        denoise = self._denoise(y, class_labels is None, guidance_scale, guidance_power)
+        guidance = guidance_scale, guidance_power, guided_channels
+        denoise = self._denoise(y, class_labels is None, *guidance)
         if latents is None:
             latents = randn_tensor(shape, generator, device, torch.float32)
         scheduler = place_steps(self.scheduler, num_inference_steps)
@@ -269,7 +273,12 @@ class DiMRPipeline(DiffusionPipeline):
         return shape
 
     def _denoise(
-        self, y: Tensor, unconditional: bool, scale: float, power: float | None
+        self,
+        y: Tensor,
+        unconditional: bool,
+        scale: float,
+        power: float | None,
+        channels: int | None,
     ) -> Denoise:
         """The guided network, in its own dtype, for a solver that stays in float32."""
         dtype, null_label = self.model.dtype, self.model.config.num_classes
@@ -285,8 +294,8 @@ class DiMRPipeline(DiffusionPipeline):
         if unconditional:
             return guide("unconditional")
         if power is None:
-            return guide("constant", scale - 1)
-        return guide("power_cosine", scale, power)
+            return guide("constant", scale - 1, channels=channels)
+        return guide("power_cosine", scale, power, channels)
 
     def _images(self, x: Tensor, output_type: str) -> Any:
         """Solver output (N, C, H, W) in the form that was asked for."""

@@ -32,6 +32,8 @@ FEW = 8
 """Rows of a picture where no class is asked for, and images in a row without classes."""
 ALL_UP_TO = 20
 """Of so many classes at most, each has a row where none is asked for."""
+DIT_GUIDED_CHANNELS = 3
+"""Published DiTs guide so many of their four noise channels."""
 GUIDANCE = 0.4
 """The constant guidance of the paper's latent models, in U-ViT's form."""
 
@@ -46,7 +48,7 @@ class Request:
         per_class: images of each class, or in all without a class.
         seed: of the noise.
         steps: network evaluations, 3 or more.
-        solver: as for ``dimr.diffusion.sample``.
+        solver: as for ``dimr.diffusion.sample``; None: its authors' (see ``own_solver``).
         guidance: s of cond + s (cond - uncond); None: 0.4, or none for a model that has learned
             no prediction without a class.
         power_cosine: s and a of the power-cosine guidance, in place of the constant one.
@@ -57,7 +59,7 @@ class Request:
     per_class: int = 8
     seed: int = 0
     steps: int = 50
-    solver: str = "authors"
+    solver: str | None = None
     guidance: float | None = None
     power_cosine: tuple[float, float] | None = None
 
@@ -129,6 +131,12 @@ def label_dropout(model: Path) -> float | None:
     return train.get("label_dropout") if isinstance(train, dict) else None
 
 
+def own_solver(sizes: Network) -> str:
+    """What a network's authors sampled it with: DiT's published weights by ``ancestral`` steps."""
+    is_dits = sizes.schedule == "linear" and getattr(sizes, "learn_sigma", False)
+    return "ancestral" if is_dits else "authors"
+
+
 def _phase(request: Request, sizes: Network, dropout: float | None) -> SamplePhase:
     """Steps, solver and guidance; ``DimrError`` names the option that does not fit the model."""
     if request.steps < 3:
@@ -138,11 +146,13 @@ def _phase(request: Request, sizes: Network, dropout: float | None) -> SamplePha
     if request.solver == "ancestral" and not getattr(sizes, "learn_sigma", False):
         raise DimrError("--solver: ancestral needs a network that learns its variance")
     guidance = _guidance(request, getattr(sizes, "has_null_label", True) and dropout != 0)
+    if own_solver(sizes) == "ancestral" and sizes.channels == 4:
+        guidance = guidance.model_copy(update={"channels": DIT_GUIDED_CHANNELS})
     return SamplePhase(
         seed=request.seed,
         count=sizes.num_classes * request.per_class,
         steps=request.steps,
-        solver=request.solver,
+        solver=request.solver or own_solver(sizes),
         guidance=guidance,
     )
 

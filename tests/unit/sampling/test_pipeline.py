@@ -19,6 +19,7 @@ from dimr.errors import DimrError
 from dimr.experiment import check_network
 from dimr.randomness import noise_by_index
 from dimr.sampling.generate import generate, load_network
+from dimr.sampling.request import Request, plan_grid
 from dimr.settings import SamplePhase
 
 FAMILIES = ["dimr", "uvit", "dit"]
@@ -396,3 +397,35 @@ def test_from_run(model_folder, vae, tmp_path):
     pixels = model_folder("uvit", 3, record={"key": "k", "config": {"dataset": "digits"}})
     with pytest.raises(DimrError, match=r"latents of 4 channels; .* takes 3"):
         dimr.DiMRPipeline.from_run(pixels)
+
+
+# --- DiT as its authors sampled it ----------------------------------------------------------------
+
+
+def test_a_published_dit_has_its_own_sampler(make_network, model_folder, vae, tmp_path):
+    """In the pipeline and at the shell: ancestral steps, three guided channels."""
+    network, _ = make_network("dit", 4)
+    folder = model_folder("dit", 4)
+    vae.save_pretrained(tmp_path / "vae")
+    pipe = quiet(dimr.DiMRPipeline.from_run(folder, vae=tmp_path / "vae"))
+    assert isinstance(pipe.scheduler, dimr.AncestralSampler)
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def seeds():
+        return [torch.Generator().manual_seed(i) for i in range(2)]
+
+    def drawn(channels):
+        return draw(
+            pipe, [1, 2], guidance_scale=1.5, guided_channels=channels, num_inference_steps=6,
+            latents=noise, generator=seeds(),
+        )  # fmt: skip
+
+    denoise = wrap(network, torch.tensor([1, 2]), 5, "constant", 0.5, channels=3)
+    options = {"schedule": "linear", "solver": "ancestral"}
+    expected = sample(denoise, noise, 6, generators=seeds(), **options)
+    torch.testing.assert_close(drawn(3), expected, rtol=1e-3, atol=1e-2)
+    assert not torch.allclose(drawn(None), expected, atol=1e-3)
+    plan = plan_grid(Request(classes=("1",)), load_network(folder)[1], None)
+    assert (plan.phase.solver, plan.phase.guidance.channels) == ("ancestral", 3)
+    restored = dimr.AncestralSampler.from_config(pipe.scheduler.config)
+    assert torch.equal(restored.betas, pipe.scheduler.betas)

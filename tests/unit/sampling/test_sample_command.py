@@ -22,7 +22,7 @@ def run(*arguments):
 def trained(model_folder, vae, tmp_path):
     """A run's model folder beside its dataset's autoencoder."""
     vae.save_pretrained(tmp_path / "data/digits/autoencoder")
-    return model_folder("dit", 4, record=RECORD)
+    return model_folder("dit", 4, record=RECORD, changes={"schedule": "latent"})
 
 
 def tiles(path, rows, columns):
