@@ -94,6 +94,9 @@ class UViT(Network):
         self.output = nn.Linear(dim, patch**2 * channels)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1) if time_map == "pixel" else None
         self.apply(initialise)
+        # As in the authors' code, which leaves torch's own: 50 times what DiMR's labels start at.
+        if not self.label.weight.is_meta:
+            nn.init.normal_(self.label.weight)
         nn.init.trunc_normal_(self.position, std=0.02)
         zero_modulations(self)
 

@@ -48,6 +48,7 @@ def test_uvit_initial_weights():
     assert (block.feed_forward.fc1.bias == 0).all()
     assert (block.modulation.linear.weight == 0).all()
     assert (network.modulation.linear.weight == 0).all()
+    assert network.label.weight.std().item() == pytest.approx(1, rel=0.05)
     plain = UViT(**SIZES)
     assert (plain.stack.blocks[0].norm1.weight == 1).all()
     assert plain.no_weight_decay() == set()
