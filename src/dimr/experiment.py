@@ -6,17 +6,16 @@ by phase, each part holding only what the phase's result depends on (contract A 
 module imports no torch: the Snakefile reads it.
 """
 
-import difflib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
+from dimr.checking import load_section as load_section
+from dimr.checking import nearest, validate
 from dimr.errors import DimrError
 from dimr.files import key_of, read_json, read_yaml, write_if_changed
 from dimr.settings import (
@@ -46,8 +45,6 @@ BASELINES = ("real", "reconstruction")
 """Models of the sanity rows: training images as they are, or through the autoencoder."""
 BASELINE_SETTING = "reference"
 """The one setting of a baseline."""
-
-AnySection = TypeVar("AnySection", bound=Section)
 
 
 @dataclass(frozen=True)
@@ -89,60 +86,11 @@ class Run:
         common: dict[str, Any] = {"dataset": self.dataset, "network": network}
         if self.weights is None:
             return {"train": TrainPhase(**common, seed=self.seed, train=self.recipe.train)}
-        return {"import": ImportPhase(**common, repo=self.weights.repo, file=self.weights.file)}
+        where = self.weights.model_dump(include={"repo", "file", "revision"})
+        return {"import": ImportPhase(**common, **where)}
 
 
 # --- reading and checking -------------------------------------------------------------------------
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The sections in a field's type, however wrapped: ``dict[str, Guidance | None] | None``."""
-    if hasattr(annotation, "model_fields"):
-        yield annotation
-    for inner in getattr(annotation, "__args__", ()):
-        yield from _sections(inner)
-
-
-def _allowed_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Keys that are allowed where an unknown one was met."""
-    current = section
-    for part in location[:-1]:
-        if part in current.model_fields:  # else a name of the user's own, as of a setting
-            current = next(_sections(current.model_fields[part].annotation))
-    return list(current.model_fields)
-
-
-def validate(section: type[AnySection], value: Any, source: str, prefix: str = "") -> AnySection:
-    """Check ``value`` against ``section``.
-
-    Raises:
-        DimrError: one line with the file (``source``), the key, the value and what is allowed.
-    """
-    try:
-        return section.model_validate_json(json.dumps(value))
-    except (TypeError, ValueError) as error:
-        if not isinstance(error, ValidationError):
-            raise DimrError(f"{source}: {prefix or 'value'} is not plain YAML ({error})") from None
-        first = error.errors(include_url=False)[0]
-        location = tuple(part for part in first["loc"] if part != "[key]")
-        key = ".".join([*filter(None, [prefix]), *map(str, location)]) or "the whole file"
-        if first["type"] == "extra_forbidden":
-            allowed = _allowed_keys(section, location)
-            message = f"unknown key {nearest(str(location[-1]), allowed)}"
-        elif first["type"] == "missing":
-            message = "is missing"
-        elif first["type"] == "value_error":  # a check of our own, which names its values
-            message = first["msg"].removeprefix("Value error, ")
-        else:
-            message = f"{first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-            if isinstance(first["input"], str) and re.fullmatch(r"[\d.]+e[-+]?\d+", first["input"]):
-                message += " (YAML wants a point and a sign, as in 2.0e-4)"
-        raise DimrError(f"{source}: {key}: {message}") from None
-
-
-def load_section(section: type[AnySection], path: str | Path) -> AnySection:
-    """Read and check a YAML file."""
-    return validate(section, read_yaml(path), str(path))
 
 
 def load_autoencoder_config(path: Path) -> Any:
@@ -152,13 +100,6 @@ def load_autoencoder_config(path: Path) -> Any:
     if kind not in AUTOENCODERS:
         raise DimrError(f"{path}: kind: {kind!r} {nearest(str(kind), list(AUTOENCODERS))}")
     return validate(AUTOENCODERS[kind], value, str(path))
-
-
-def nearest(name: str, allowed: list[str]) -> str:
-    """`` (did you mean ...? allowed: ...)`` for messages about unknown names."""
-    close = difflib.get_close_matches(name, allowed, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"({hint}allowed: {', '.join(allowed)})"
 
 
 def load_recipe(dataset: str, root: Path = ROOT, where: str = "recipes.yaml") -> Recipe:
@@ -250,6 +191,14 @@ def fits(one: Listed, recipe: Recipe) -> bool:
     return one.number in ((recipe.network.branches,) if one.family == "dimr" else wanted)
 
 
+def _taken(recipe: Recipe, family: str) -> str:
+    """What a dataset takes of a family: so many branches, or patches."""
+    if family == "dimr":
+        return f"{recipe.network.branches} branches"
+    patches: Any = recipe.network.patches.get(family, ())  # type: ignore[call-overload]
+    return f"patch {' or '.join(map(str, patches))}" if patches else f"no {family}"
+
+
 def _network(model: str, recipe: Recipe, dataset: str, root: Path) -> Network:
     listed = {one.name: one for one in variants(root)}
     fitting = [name for name, one in listed.items() if fits(one, recipe)]
@@ -261,7 +210,7 @@ def _network(model: str, recipe: Recipe, dataset: str, root: Path) -> Network:
     if model not in fitting:
         raise DimrError(
             f"variants.yaml: {model!r} does not fit {dataset}, which takes "
-            f"{recipe.network.branches} branches {nearest(model, fitting)}"
+            f"{_taken(recipe, one.family)} {nearest(model, fitting)}"
         )
     inputs = recipe.network.model_dump(mode="json", exclude={"branches", "patches"})
     value = {"family": one.family, **one.sizes, **inputs}
@@ -299,10 +248,9 @@ def _chosen_model(choice: Params, recipe: Recipe, source: str, root: Path) -> st
     same = {one.number: one.name for one in fitting if (one.family, one.size) == (family, size)}
     if not same:
         sizes = sorted({one.size for one in fitting if one.family == family})
-        asked = f"{recipe.network.branches} branches" if family == "dimr" else "a patch"
         raise DimrError(
             f"{source}: model.variant: {size!r} is not listed in variants.yaml "
-            f"with {asked}, which {choice.dataset} takes {nearest(size, sizes)}"
+            f"with {_taken(recipe, family)}, which {choice.dataset} takes {nearest(size, sizes)}"
         )
     order: Any = recipe.network.patches.get(family, tuple(same))  # type: ignore[call-overload]
     return next(same[number] for number in order if number in same)
@@ -312,29 +260,42 @@ def _check_together(recipe: Recipe, network: Network, source: str) -> None:
     """Refuse settings that each may be right, but not together."""
     train, sample = recipe.train, recipe.sample
     learns_variance = getattr(network, "learn_sigma", False)
-    labelled = [name for name, s in sample.settings.items() if s.kind != "unconditional"]
-    if train.label_dropout == 1 and labelled:
-        raise DimrError(
-            f"{source}: train.label_dropout 1.0 makes an unconditional model: "
-            f"sample.settings.{labelled[0]}.kind must be unconditional"
-        )
+    for name, setting in sample.settings.items():
+        key = f"{source}: sample.settings.{name}"
+        if train.label_dropout == 1 and setting.kind != "unconditional":
+            raise DimrError(
+                f"{key}.kind: {setting.kind}: train.label_dropout 1.0 makes an unconditional "
+                "model, which takes kind unconditional alone"
+            )
+        if train.label_dropout == 0 and setting.kind != "none":
+            raise DimrError(
+                f"{key}.kind: {setting.kind}: with train.label_dropout 0.0 nothing is learned "
+                "without a class: only kind none is left"
+            )
+        if setting.channels is not None and setting.channels > network.channels:
+            raise DimrError(f"{key}.channels: {setting.channels}: there are {network.channels}")
     needs = "needs a network that learns its variance (a DiT of the sizes *-sigma)"
     if train.objective == "hybrid" and not learns_variance:
         raise DimrError(f"{source}: train.objective: hybrid {needs}")
     if train.objective == "hybrid" and network.schedule == "pixel":
         raise DimrError(f"{source}: train.objective: hybrid needs a discrete schedule, not pixel")
-    if sample.solver == "ancestral" and not learns_variance:
-        raise DimrError(f"{source}: sample.solver: ancestral {needs}")
+    if sample.solver == "ancestral" and not (learns_variance and train.objective == "hybrid"):
+        raise DimrError(f"{source}: sample.solver: ancestral {needs}, and train.objective hybrid")
 
 
 def _overlay(recipe: Any, override: Any) -> Any:
-    """The recipe's values with those of params.yaml that are not null in their place."""
-    if not isinstance(override, dict) or not isinstance(recipe, dict):
+    """The recipe's values with those of params.yaml that are not null in their place.
+
+    What the recipe does not have, and params.yaml has all null (a setting of other datasets), is
+    left out.
+    """
+    if not isinstance(override, dict):
         return recipe if override is None else override
-    merged = dict(recipe)
+    merged = dict(recipe) if isinstance(recipe, dict) else {}
     for key, value in override.items():
-        if value is not None:
-            merged[key] = _overlay(recipe.get(key), value)
+        chosen = _overlay(merged.get(key), value)
+        if chosen is not None and chosen != {}:
+            merged[key] = chosen
     return merged
 
 

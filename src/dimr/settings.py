@@ -113,6 +113,8 @@ VARIANTS: dict[str, type[Variant]] = {"dimr": DiMRVariant, "uvit": UViTVariant, 
 """The section of variants.yaml by family."""
 
 Schedule = Literal["latent", "pixel", "linear"]
+Solver = Literal["authors", "singlestep", "multistep", "ancestral"]
+Evaluations = Annotated[int, Field(ge=3, le=1000)]  # of the network, by the solver
 
 
 class Input(Section):
@@ -285,8 +287,8 @@ class Sample(Section):
     """Sampling: how many images, network evaluations, solver, and the guidance settings by name."""
 
     count: Positive
-    steps: Annotated[int, Field(ge=3)]
-    solver: Literal["authors", "singlestep", "multistep", "ancestral"]
+    steps: Evaluations
+    solver: Solver
     settings: dict[str, Guidance]
 
 
@@ -307,8 +309,9 @@ class Weights(Section):
 
     repo: str
     file: str
+    revision: str | None = None  # a commit of the repository; null: its newest
     schedule: Schedule | None = None
-    solver: Literal["authors", "singlestep", "multistep", "ancestral"] | None = None
+    solver: Solver | None = None
     guided_channels: Positive | None = None
 
 
@@ -378,6 +381,7 @@ class ImportPhase(Section):
     network: AnyNetwork
     repo: str
     file: str
+    revision: str | None = None
 
 
 class SamplePhase(Section):
@@ -385,8 +389,8 @@ class SamplePhase(Section):
 
     seed: int
     count: Positive
-    steps: Positive
-    solver: str
+    steps: Evaluations
+    solver: Solver
     guidance: Guidance
 
 

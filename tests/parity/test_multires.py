@@ -5,6 +5,7 @@ import torch
 
 from dimr.diffusion import multi_scale_loss
 from dimr.diffusion.loss import noise_at_scale
+from dimr.models import MultiResolutionNetwork
 from dimr.models.convert import ConversionError, from_published, to_published
 from dimr.models.convert.dimr import published_name
 
@@ -75,3 +76,21 @@ def test_unknown_missing_and_misshapen_tensors_are_refused(vectors):
     for message, state_dict in bad.items():
         with pytest.raises(ConversionError, match=message.replace(".", r"\.")):
             from_published(state_dict, num_heads=4)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_network_of_ours_comes_back_the_same(channels, relative_error):
+    """Tensors and meaning of time: pixel for images of 1 or 3 channels."""
+    time_map = "latent" if channels == 4 else "pixel"
+    torch.manual_seed(0)
+    network = MultiResolutionNetwork(
+        layers=[3, 1], dims=[16, 8], heads=2, input_size=8, channels=channels, num_classes=5,
+        time_map=time_map,
+    )  # fmt: skip
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    again = from_published(to_published(network), num_heads=2)
+    assert again.sizes == network.sizes
+    x, y = torch.randn(2, channels, 8, 8), torch.tensor([0, 5])
+    t = torch.tensor([0.1, 0.7])
+    assert relative_error(again(x, t, y)[-1], network(x, t, y)[-1]) < 1e-6

@@ -74,7 +74,6 @@ def test_the_dataset_says_the_number_of_branches(project):
 )
 def test_the_dataset_picks_branches_or_patch(project, dataset, family, size, name):
     project("params.yaml", "dataset", dataset)
-    project("params.yaml", "sample.settings", {})
     root = project("params.yaml", "model", {"family": family, "variant": size})
     chosen = load_run("workspace", root)
     assert chosen.network == load_run(f"{dataset}/{name}/0").network
@@ -97,13 +96,34 @@ def test_published_runs_have_a_schedule_and_sampler_of_their_own():
 
 def test_an_unconditional_model(project):
     root = project("params.yaml", "train.label_dropout", 1.0)
-    with pytest.raises(DimrError, match=r"params\.yaml: .*settings\.unguided\.kind must be uncond"):
+    with pytest.raises(
+        DimrError, match=r"params\.yaml: .*settings\.unguided\.kind: none: .*uncond"
+    ):
         load_run("workspace", root)
     for setting in ("unguided", "guided", "power_cosine"):
         root = project("params.yaml", f"sample.settings.{setting}.kind", "unconditional")
     phases = load_run("workspace", root).phases()
     assert phases["train"].train.label_dropout == 1.0
     assert phases["sample-guided"].guidance.kind == "unconditional"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.label_dropout", 0.0, r"guided\.kind: constant: with train\.label_dropout 0\.0"),
+        ("sample.settings.guided.channels", 5, r"settings\.guided\.channels: 5: there are 4"),
+    ],
+)
+def test_guidance_that_cannot_be(project, key, value, message):
+    with pytest.raises(DimrError, match=message):
+        load_run("workspace", project("params.yaml", key, value))
+
+
+def test_a_setting_of_ones_own(project):
+    root = project("params.yaml", "sample.settings.strong", {"kind": "constant", "scale": 3.0})
+    phases = load_run("workspace", root).phases()
+    assert phases["sample-strong"].guidance.scale == 3.0
+    assert phases["sample-guided"] == load_run("workspace").phases()["sample-guided"]
 
 
 def test_dits_own_loss_and_sampler_need_a_learned_variance(project):
@@ -116,6 +136,9 @@ def test_dits_own_loss_and_sampler_need_a_learned_variance(project):
     project("params.yaml", "sample.solver", "ancestral")
     root = project("params.yaml", "model", {"family": "dit", "variant": "xs-sigma"})
     assert load_run("workspace", root).network.learn_sigma
+    root = project("params.yaml", "train.objective", None)  # a variance that nothing teaches
+    with pytest.raises(DimrError, match=r"ancestral needs .*, and train\.objective hybrid"):
+        load_run("workspace", root)
 
 
 BAD = [

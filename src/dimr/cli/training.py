@@ -104,7 +104,7 @@ def train(options: argparse.Namespace) -> None:
     """``dimr train``: state is keyed by the configuration and by the data as they are."""
     from dimr.data.reader import ShardReader
     from dimr.device import prepare_device
-    from dimr.reporting.provenance import code_fingerprint
+    from dimr.reporting.provenance import TRAINING_CODE, code_fingerprint
     from dimr.training.loop import Limits, Training
     from dimr.training.loop import train as run_training
 
@@ -120,7 +120,7 @@ def train(options: argparse.Namespace) -> None:
         # The manifest holds the checksum of every shard: other data, other state.
         options.state / section_key(phase, sha256(options.data / "manifest.json")),
         device=device,
-        code=code_fingerprint("models", "diffusion", "training", "data/reader.py", "randomness.py"),
+        code=code_fingerprint(*TRAINING_CODE),
         session=Record(device).origin,
         preview=_previewer(options, phase, device) if wants_previews else None,
     )
@@ -162,9 +162,11 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
         from dimr.sampling.grid import class_grid
 
         classes = phase.network.num_classes
+        known = {0.0: "none", 1.0: "unconditional"}  # what a model learned with such label dropout
+        guidance = {"kind": known.get(phase.train.label_dropout, "constant"), "scale": 0.5}
         drawing = SamplePhase.model_validate({
             "seed": phase.seed, "count": PREVIEW_COLUMNS * classes, "steps": PREVIEW_STEPS,
-            "solver": "authors", "guidance": {"kind": "constant", "scale": 0.5},
+            "solver": "authors", "guidance": guidance,
         })  # fmt: skip
         batches = generate(
             network,

@@ -53,7 +53,7 @@ def import_weights(options: argparse.Namespace) -> None:
 
     phase = load_section(ImportPhase, options.config) if options.config else None
     asked = _asked(options, phase)
-    path = options.path or fetch(phase.repo, phase.file)  # type: ignore[union-attr]
+    path = options.path or fetch(phase.repo, phase.file, phase.revision)  # type: ignore[union-attr]
     imported = read_published(path, asked)
     if options.dry_run:
         print(*imported.report(), "written  nothing (--dry-run)", sep="\n")

@@ -263,7 +263,12 @@ def _to_model(images: Images) -> torch.Tensor:
 
 
 def to_uint8(x: torch.Tensor) -> Images:
-    """(N, 3, H, W) in [-1, 1], or (N, 1, H, W) for grey, to uint8 (N, H, W, 3)."""
+    """(N, 3, H, W) in [-1, 1], or (N, 1, H, W) for grey, to uint8 (N, H, W, 3).
+
+    ``DimrError`` for another number of channels: those are latents.
+    """
+    if x.shape[1] not in (1, 3):
+        raise DimrError(f"{x.shape[1]} channels are latents, not pixels: give their autoencoder")
     if x.shape[1] == 1:
         x = x.expand(-1, 3, -1, -1)
     scaled = ((x.float() + 1) * 127.5).clamp(0, 255).round()

@@ -110,8 +110,8 @@ class AncestralSampler(NamedSchedule, DDPMScheduler):
     def set_timesteps(self, num_inference_steps: int, device: Any = None, **_: Any) -> None:
         """Place the evaluations evenly among the 1,000 steps.
 
-        diffusers is told every one, as its own spacings take the one before to lie a whole number
-        of steps away.
+        diffusers is told every one, so that none of its versions takes the one before to lie a
+        whole number of steps away.
         """
         chosen = np.linspace(0, STEPS - 1, num_inference_steps).round().astype(int)
         super().set_timesteps(timesteps=list(map(int, chosen[::-1])), device=device)

@@ -3,7 +3,8 @@
 Shapes: B batch, C channels, H = W image side, N = (H / patch)^2 tokens, D width.
 """
 
-import numpy as np
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -106,10 +107,10 @@ def position_sinusoids(side: int, dim: int) -> Tensor:
 
     Each half: sines, then cosines of frequencies from 1 to 1/10000, computed in float64.
     """
-    frequencies = 10000.0 ** -(np.arange(dim // 4) / (dim // 4))
-    angles = np.arange(side)[:, None] * frequencies
-    line = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (side, dim / 2)
-    columns, rows = np.tile(line, (side, 1)), np.repeat(line, side, axis=0)
-    grid = np.concatenate([columns, rows], axis=1).astype(np.float32)
-    # numpy, then torch: real values even where torch's default device is "meta"
-    return torch.from_numpy(grid)
+    # On the CPU, whatever torch's default device is: real values even beside "meta" weights.
+    exact: Any = {"dtype": torch.float64, "device": "cpu"}
+    frequencies = 10000.0 ** -(torch.arange(dim // 4, **exact) / (dim // 4))
+    angles = torch.arange(side, **exact)[:, None] * frequencies
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, dim / 2)
+    columns, rows = line.repeat(side, 1), line.repeat_interleave(side, dim=0)
+    return torch.cat([columns, rows], dim=1).float()

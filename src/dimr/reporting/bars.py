@@ -41,9 +41,9 @@ def table_bars(table: Table, runs: Path, key: str, out: Path) -> None:
                 va="center", fontsize=9,
             )  # fmt: skip
         axis.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
-        axis.invert_yaxis()
         axis.set_xlabel(f"{title}, {setting} (lower is better)")
         axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].invert_yaxis()  # shared: the first row on top
     with atomic_file(out) as temporary:
         figure.savefig(temporary, dpi=160)
     plt.close(figure)

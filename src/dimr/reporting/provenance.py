@@ -13,6 +13,19 @@ from dimr.experiment import ROOT
 PACKAGES = ["torch", "numpy", "diffusers", "torch-fidelity", "scikit-learn", "snakemake", "dvc"]
 
 
+NETWORK_FILES = ("blocks", "dit", "multires", "network", "norms", "time", "uvit")
+TRAINING_CODE = (
+    *(f"models/{name}.py" for name in NETWORK_FILES),
+    "diffusion/loss.py",
+    "diffusion/schedule.py",
+    "diffusion/variational.py",
+    "training",
+    "data/reader.py",
+    "randomness.py",
+)
+"""Sources that decide a training's result, as parts for ``code_fingerprint``."""
+
+
 def code_fingerprint(*parts: str) -> str:
     """16 hex digits of the sources under ``src/dimr`` (all, or only the named parts)."""
     source = Path(__file__).resolve().parents[1]

@@ -1,9 +1,9 @@
 """Tables as files: rows are runs with their settings, cells are mean and deviation over seeds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dimr.errors import DimrError
 from dimr.experiment import BASELINE_SETTING, load_section
@@ -40,9 +40,16 @@ class Table(Section):
     seeds: int = Field(ge=1)  # every trained row is averaged over seeds 0..seeds-1
     columns: list[Column]
     rows: list[Row]
-    # A column that every row is compared in, seed by seed, with the row above: adds the columns
-    # change (in words), change_mean, change_low and change_high (95%), and a bar chart.
+    # A column, the lower the better, that every row is compared in, seed by seed, with the row
+    # above: adds change (in words), change_mean, change_low and change_high (95%); and bars.
     paired: str | None = None
+
+    @model_validator(mode="after")
+    def _paired_is_a_column(self) -> Self:
+        keys = [column.key for column in self.columns]
+        if self.paired is not None and self.paired not in keys:
+            raise ValueError(f"paired: {self.paired!r} is no column ({', '.join(keys)})")
+        return self
 
     def runs(self, row: Row) -> list[str]:
         """Run names of a row: baselines depend on no seed."""

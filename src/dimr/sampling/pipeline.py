@@ -32,7 +32,7 @@ from dimr.experiment import check_network
 from dimr.models import build
 from dimr.models.network import Network
 from dimr.sampling.generate import load_network
-from dimr.sampling.request import PIXEL_CHANNELS, autoencoder_of, own_solver
+from dimr.sampling.request import DIT_GUIDED_CHANNELS, PIXEL_CHANNELS, autoencoder_of, own_solver
 
 Generators = torch.Generator | list[torch.Generator] | None
 OUTPUTS = ("pil", "np", "pt", "latent")
@@ -205,7 +205,8 @@ class DiMRPipeline(DiffusionPipeline):
                 pass. U-ViT's papers call s - 1 the scale.
             guidance_power: a of the power-cosine weight, which rises from 1 to s
                 (``dimr.diffusion.power_cosine_scale``); None: s throughout.
-            guided_channels: only the first so many are guided; None: all (DiT's own default is 3).
+            guided_channels: only the first so many are guided; None: all, but 3 of 4 with
+                ``AncestralSampler``, as in DiT.
             num_inference_steps: network evaluations, each of two passes with guidance.
             generator: of the noise: one for all, or a list with one for each image.
             num_images: how many images without a class.
@@ -222,6 +223,8 @@ class DiMRPipeline(DiffusionPipeline):
         shape = self._shape(len(labels), generator, latents, output_type)
         device = self._execution_device
         y = torch.tensor(labels, device=device)
+        if guided_channels is None and isinstance(self.scheduler, AncestralSampler):
+            guided_channels = min(DIT_GUIDED_CHANNELS, shape[1])
         guidance = guidance_scale, guidance_power, guided_channels
         denoise = self._denoise(y, class_labels is None, *guidance)
         if latents is None:

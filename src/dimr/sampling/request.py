@@ -148,11 +148,12 @@ def _phase(request: Request, sizes: Network, dropout: float | None) -> SamplePha
     guidance = _guidance(request, getattr(sizes, "has_null_label", True) and dropout != 0)
     if own_solver(sizes) == "ancestral" and sizes.channels == 4:
         guidance = guidance.model_copy(update={"channels": DIT_GUIDED_CHANNELS})
+    solver: Any = request.solver or own_solver(sizes)
     return SamplePhase(
         seed=request.seed,
         count=sizes.num_classes * request.per_class,
         steps=request.steps,
-        solver=request.solver or own_solver(sizes),
+        solver=solver,
         guidance=guidance,
     )
 

@@ -7,7 +7,7 @@ from dimr.files import one_line
 from dimr.weights.read import TORCH_SUFFIXES
 
 
-def fetch(repo: str, file: str) -> Path:
+def fetch(repo: str, file: str, revision: str | None = None) -> Path:
     """A file of a repository, or one of its folders, downloaded unless it is in the cache.
 
     ``HF_HUB_OFFLINE=1`` allows the cache alone; ``HF_TOKEN`` and ``HF_HOME`` work as usual.
@@ -15,6 +15,7 @@ def fetch(repo: str, file: str) -> Path:
     Args:
         repo: ``owner/name``.
         file: a checkpoint's path in it, or a folder's (``transformer``).
+        revision: a commit, branch or tag; None: the newest.
 
     Raises:
         DimrError: what failed, and how to go on by hand.
@@ -23,8 +24,10 @@ def fetch(repo: str, file: str) -> Path:
 
     try:
         if file.endswith((*TORCH_SUFFIXES, ".safetensors")):
-            return Path(huggingface_hub.hf_hub_download(repo, file))
-        snapshot = huggingface_hub.snapshot_download(repo, allow_patterns=[f"{file}/*"])
+            return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
+        snapshot = huggingface_hub.snapshot_download(
+            repo, allow_patterns=[f"{file}/*"], revision=revision
+        )
     except Exception as error:  # the client's errors, and those of the network libraries below it
         raise _failed(repo, file, _reason(error)) from None
     folder = Path(snapshot, file)

@@ -148,13 +148,19 @@ def test_importing_the_networks_pulls_in_nothing_heavy():
 
 def test_models_import_nothing_of_ours_but_themselves():
     import ast
+    import sys
     from pathlib import Path
 
     import dimr.models
 
     allowed = {"dimr.experiment"}  # build() looks names up, when it is asked for one
-    for file in Path(dimr.models.__file__).parent.glob("*.py"):
+    others = {"torch"} | sys.stdlib_module_names
+    for file in Path(dimr.models.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert {name.name.split(".")[0] for name in node.names} <= others, file.name
+            if isinstance(node, ast.ImportFrom) and not node.module.startswith("dimr"):
+                assert node.module.split(".")[0] in others, file.name
             if isinstance(node, ast.ImportFrom) and node.module.startswith("dimr"):
                 top_level = node.col_offset == 0
                 assert node.module.startswith("dimr.models") or (

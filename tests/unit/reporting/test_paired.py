@@ -79,6 +79,11 @@ def test_table_with_changes(table, tmp_path):
     assert float(second["fid"]) == pytest.approx(2.1)
 
 
+def test_only_a_column_can_be_compared(table):
+    with pytest.raises(ValueError, match="'is' is no column"):
+        Table.model_validate({**table.model_dump(), "paired": "is"})
+
+
 def test_bars(table, tmp_path):
     table_bars(table, tmp_path, "fid", tmp_path / "bars.png")
     picture = np.asarray(Image.open(tmp_path / "bars.png").convert("RGB"))

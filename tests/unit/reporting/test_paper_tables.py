@@ -191,7 +191,7 @@ def test_printed_numbers():
         ("dit-s-4", (32, 4, 1000)),
         ("dit-xl-sigma-2", (32, 4, 1000)),
         ("dimr-xs-2r", (8, 4, 10)),
-        ("dimr-xs-last-3r", (16, 3, 10)),
+        ("dimr-xs-last-3r", (16, 1, 10)),
         ("dit-xs-sigma-2", (8, 4, 10)),
     ],
 )

@@ -86,13 +86,13 @@ def test_a_run_imports_what_its_configuration_names(config, tmp_path, dimr, monk
     asked = []
     torch.save(weights_of("dimr_2r_tdrms"), tmp_path / "tiny.pth")
 
-    def download(repo, file):
-        asked.append((repo, file))
+    def download(repo, file, revision):
+        asked.append((repo, file, revision))
         return str(tmp_path / "tiny.pth")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     dimr("import", "--config", config(), "--out", tmp_path / "model")
-    assert asked == [("who/what", "tiny.pth")]
+    assert asked == [("who/what", "tiny.pth", None)]
     record = json.loads((tmp_path / "model/record.json").read_text())
     assert record["key"] == section_key(load_section(ImportPhase, tmp_path / "import.yaml"))
     assert record["config"]["repo"] == "who/what"

@@ -14,6 +14,7 @@ from dimr.models.convert.names import (
     ConversionError,
     count_blocks,
     heads_of,
+    likely_time_map,
     shape_of,
     square_side,
     swap_prefix,
@@ -91,7 +92,7 @@ def read_sizes(
         "channels": channels,
         "num_classes": shape_of(weights, "stages.0.class_embeds.weight", 2)[0] - 1,
         "norm": "rms" if any(n.endswith(norms) for n in weights) else "layer",
-        "time_map": time_map or {3: "pixel"}.get(channels, "latent"),
+        "time_map": time_map or likely_time_map(channels),
     }
 
 

@@ -5,7 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from dimr.models.convert.names import count_blocks, heads_of, shape_of, square_side, swap_prefix
+from dimr.models.convert.names import (
+    count_blocks,
+    heads_of,
+    likely_time_map,
+    shape_of,
+    square_side,
+    swap_prefix,
+)
 from dimr.models.dit import DiT
 from dimr.models.network import Network
 
@@ -52,7 +59,7 @@ def read_sizes(
         "channels": channels,
         "num_classes": labels - 1,
         "learn_sigma": outputs == 2 * channels,
-        "time_map": time_map or {3: "pixel"}.get(channels, "latent"),
+        "time_map": time_map or likely_time_map(channels),
     }
 
 

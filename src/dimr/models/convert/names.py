@@ -68,3 +68,8 @@ def square_side(tokens: int, name: str) -> int:
 def count_blocks(names: Mapping[str, object], prefix: str) -> int:
     """How many different numbers follow ``prefix`` in the names."""
     return len({n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)})
+
+
+def likely_time_map(channels: int) -> str:
+    """``pixel`` for images of 1 or 3 channels, else ``latent``."""
+    return "pixel" if channels in (1, 3) else "latent"

@@ -1,0 +1,73 @@
+"""Values that people write, checked against the configuration's sections: errors of one line."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from dimr.errors import DimrError
+from dimr.files import read_yaml
+from dimr.settings import Section
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections in a field's type, however wrapped: ``dict[str, Guidance | None] | None``."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _sections(inner)
+
+
+def _allowed_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Keys that are allowed where an unknown one was met."""
+    current = section
+    for part in location[:-1]:
+        if part in current.model_fields:  # else a name of the user's own, as of a setting
+            current = next(_sections(current.model_fields[part].annotation))
+    return list(current.model_fields)
+
+
+def validate(section: type[AnySection], value: Any, source: str, prefix: str = "") -> AnySection:
+    """Check ``value`` against ``section``.
+
+    Raises:
+        DimrError: one line with the file (``source``), the key, the value and what is allowed.
+    """
+    try:
+        return section.model_validate_json(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise DimrError(f"{source}: {prefix or 'value'} is not plain YAML ({error})") from None
+        first = error.errors(include_url=False)[0]
+        location = tuple(part for part in first["loc"] if part != "[key]")
+        key = ".".join([*filter(None, [prefix]), *map(str, location)]) or "the whole file"
+        if first["type"] == "extra_forbidden":
+            allowed = _allowed_keys(section, location)
+            message = f"unknown key {nearest(str(location[-1]), allowed)}"
+        elif first["type"] == "missing":
+            message = "is missing"
+        elif first["type"] == "value_error":  # a check of our own, which names its values
+            message = first["msg"].removeprefix("Value error, ")
+        else:
+            message = f"{first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+            if isinstance(first["input"], str) and re.fullmatch(r"[\d.]+e[-+]?\d+", first["input"]):
+                message += " (YAML wants a point and a sign, as in 2.0e-4)"
+        raise DimrError(f"{source}: {key}: {message}") from None
+
+
+def load_section(section: type[AnySection], path: str | Path) -> AnySection:
+    """Read and check a YAML file."""
+    return validate(section, read_yaml(path), str(path))
+
+
+def nearest(name: str, allowed: list[str]) -> str:
+    """`` (did you mean ...? allowed: ...)`` for messages about unknown names."""
+    close = difflib.get_close_matches(name, allowed, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"({hint}allowed: {', '.join(allowed)})"
