@@ -36,10 +36,12 @@ def table_bars(table: Table, runs: Path, key: str, out: Path) -> None:
                 y, values.mean(), xerr=deviation, color=BAR, ecolor=DOT, capsize=3, height=0.7
             )
             axis.plot(values, np.full(len(values), y), "o", color=DOT, markersize=4)
+            end = max(values.max(), values.mean() + (deviation or 0.0))
             axis.annotate(
-                f"{values.mean():.2f}", (0, y), xytext=(4, 0), textcoords="offset points",
+                f"{values.mean():.2f}", (end, y), xytext=(8, 0), textcoords="offset points",
                 va="center", fontsize=9,
             )  # fmt: skip
+        axis.margins(x=0.12)
         axis.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
         axis.set_xlabel(f"{title}, {setting} (lower is better)")
         axis.spines[["top", "right"]].set_visible(False)

@@ -133,7 +133,7 @@ def _markdown_cell(line: Any, column: Column) -> str:
     if value is None or value != value:  # missing: None, or pandas' NaN
         return ""
     text = column.format.format(value)
-    if deviation is not None and deviation == deviation:
+    if deviation is not None and deviation > 1e-9 * abs(value):  # not the same for every seed
         text += f" ± {column.format.format(deviation)}"
     return text
 
