@@ -93,7 +93,7 @@ def test_the_ablation_on_pixels(project):
     difference = float(second["fid_digits"]) - float(first["fid_digits"])
     assert float(second["change_mean"]) == pytest.approx(difference, rel=1e-4)
     assert float(second["change_low"]) < difference < float(second["change_high"])
-    assert float(first["parameters_m"]) > 1.5 * float(second["parameters_m"])  # adaLN-Zero's cost
+    assert float(first["parameters_m"]) > 1.4 * float(second["parameters_m"])  # adaLN-Zero's cost
     manifest = json.loads((folder / "data/digits-pixel/latents/manifest.json").read_text())
     assert (manifest["kind"], manifest["shape"]) == ("pixels", [16, 16, 1])
     assert Image.open(folder / "results/digits/table2.png").width > 500

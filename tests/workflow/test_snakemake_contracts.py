@@ -28,7 +28,7 @@ def built(built_once, tmp_path):
 
 def test_everything_once_then_nothing(built_once, built):
     calls = (built_once.folder / "calls.txt").read_text().split()
-    assert calls.count("train") == 2  # the workspace run and the table's
+    assert calls.count("train") == 4  # the workspace run and the table's three
     assert calls.count("autoencoder") == calls.count("encode") == 1
     again = built.snakemake("--", *METRICS, TABLE)
     assert "Nothing to be done" in again.stdout + again.stderr
