@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dimr.checking import load_section as load_section
 from dimr.checking import nearest, validate
 from dimr.errors import DimrError
 from dimr.files import key_of, read_json, read_yaml, write_if_changed
+from dimr.recipes import ROOT, as_yaml, load_recipe, mapping
 from dimr.settings import (
-    AUTOENCODERS,
     NETWORKS,
     VARIANTS,
     BaselinePhase,
-    Data,
     Evaluate,
     ImportPhase,
     Network,
@@ -32,14 +29,12 @@ from dimr.settings import (
     Sample,
     SamplePhase,
     Section,
+    SourceData,
     Train,
     TrainPhase,
     Variant,
     Weights,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
-"""The repository that this code belongs to (a queued experiment's own folder holds its own)."""
 
 BASELINES = ("real", "reconstruction")
 """Models of the sanity rows: training images as they are, or through the autoencoder."""
@@ -93,41 +88,6 @@ class Run:
 # --- reading and checking -------------------------------------------------------------------------
 
 
-def load_autoencoder_config(path: Path) -> Any:
-    """The configuration of a dataset's autoencoder, of whichever kind."""
-    value = read_yaml(path)
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in AUTOENCODERS:
-        raise DimrError(f"{path}: kind: {kind!r} {nearest(str(kind), list(AUTOENCODERS))}")
-    return validate(AUTOENCODERS[kind], value, str(path))
-
-
-def load_recipe(dataset: str, root: Path = ROOT, where: str = "recipes.yaml") -> Recipe:
-    """The recipe of a dataset.
-
-    Raises:
-        DimrError: an unknown dataset (``where`` says who names it) with the legal ones, or a
-            mistake in the recipe.
-    """
-    path = root / "experiments/recipes.yaml"
-    recipes = _mapping(read_yaml(path), path.name)
-    if dataset not in recipes:
-        raise DimrError(f"{where}: no dataset {dataset!r} {nearest(dataset, list(recipes))}")
-    return validate(Recipe, recipes[dataset], path.name, dataset)
-
-
-def datasets(root: Path = ROOT) -> list[str]:
-    """Names of the datasets, in the order of recipes.yaml."""
-    path = root / "experiments/recipes.yaml"
-    return list(_mapping(read_yaml(path), path.name))
-
-
-def _mapping(value: Any, where: str) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise DimrError(f"{where}: {value!r} should be a mapping of names")
-    return value
-
-
 @dataclass(frozen=True)
 class Listed:
     """A variant of variants.yaml; ``number`` is that of branches (DiMR) or the patch (others)."""
@@ -167,11 +127,11 @@ class Listed:
 def variants(root: Path = ROOT) -> Iterator[Listed]:
     """Every listed variant."""
     path = root / "experiments/variants.yaml"
-    for family, sizes in _mapping(read_yaml(path), path.name).items():
+    for family, sizes in mapping(read_yaml(path), path.name).items():
         if family not in VARIANTS:
             raise DimrError(f"{path.name}: no family {family!r} {nearest(family, list(VARIANTS))}")
-        for size, by_number in _mapping(sizes, f"{path.name}: {family}").items():
-            for number, value in _mapping(by_number, f"{path.name}: {family}.{size}").items():
+        for size, by_number in mapping(sizes, f"{path.name}: {family}").items():
+            for number, value in mapping(by_number, f"{path.name}: {family}.{size}").items():
                 where = f"{family}.{size}.{number}"
                 variant = validate(VARIANTS[family], value, path.name, where)
                 yield Listed(family, size, number, variant)
@@ -343,6 +303,8 @@ def load_run(name: str, root: Path = ROOT, params: Path | None = None) -> Run:
     if match[3] == "published":
         return _published_run(name, dataset, model, recipe, root)
     seed = int(match[3])
+    if model in BASELINES and isinstance(recipe.data, SourceData):
+        raise DimrError(f"run {name!r}: {dataset} has no sanity rows ({', '.join(BASELINES)})")
     network = None if model in BASELINES else _network(model, recipe, dataset, root)
     if network:
         _check_together(recipe, network, f"recipes.yaml: {dataset}")
@@ -380,27 +342,10 @@ def _published_run(name: str, dataset: str, model: str, recipe: Recipe, root: Pa
 # --- the files of contract A ----------------------------------------------------------------------
 
 
-def data_phases(recipe: Recipe) -> dict[str, Section]:
-    """Configuration of each data step by name: images, autoencoder, latents, classifier."""
-    if recipe.data is None:
-        return {}
-    return {name: getattr(recipe.data, name) for name in Data.model_fields}
-
-
-def _as_yaml(section: Section) -> str:
-    return yaml.safe_dump(section.model_dump(mode="json"), sort_keys=False)
-
-
-def write_data_config(dataset: str, folder: Path, root: Path = ROOT) -> None:
-    """Write ``<folder>/<step>.yaml`` for a dataset's steps, each only if its content differs."""
-    for name, section in data_phases(load_recipe(dataset, root)).items():
-        write_if_changed(folder / f"{name}.yaml", _as_yaml(section))
-
-
 def write_run_config(run: Run, folder: Path) -> None:
     """Write ``<folder>/<phase>.yaml`` for a run's phases, each only if its content differs."""
     for name, section in run.phases().items():
-        write_if_changed(folder / f"{name}.yaml", _as_yaml(section))
+        write_if_changed(folder / f"{name}.yaml", as_yaml(section))
 
 
 def section_key(section: Section, *inputs: str) -> str:

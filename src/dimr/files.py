@@ -44,13 +44,35 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        old = path.with_name(f".{path.name}.old{os.getpid()}")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        shutil.rmtree(old, ignore_errors=True)
+        replace_directory(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_directory(new: Path, path: Path) -> None:
+    """Rename the folder ``new`` to ``path``, in the place of what is there."""
+    old = path.with_name(f".{path.name}.old{os.getpid()}")
+    if path.exists():
+        os.replace(path, old)
+    os.replace(new, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def require_space(folder: str | Path, size: int, what: str) -> None:
+    """Refuse to begin where the disk of ``folder`` has less than ``size`` bytes left.
+
+    Raises:
+        DimrError: with both numbers; ``what`` says what they are for.
+    """
+    folder = Path(folder).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise DimrError(
+            f"{folder}: {free / 1e9:.1f} GB free, {what} takes {size / 1e9:.1f} GB: "
+            "make room, or put the folder (or a link to one) on a larger disk"
+        )
 
 
 def write_text(path: str | Path, text: str) -> None:

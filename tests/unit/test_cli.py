@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dimr.cli import main
-from dimr.experiment import ROOT, load_run, write_data_config, write_run_config
+from dimr.experiment import ROOT, load_run, write_run_config
+from dimr.recipes import write_data_config
 
 
 @pytest.fixture

@@ -7,14 +7,8 @@ import pytest
 import yaml
 
 from dimr.errors import DimrError
-from dimr.experiment import (
-    ROOT,
-    load_run,
-    load_section,
-    section_key,
-    write_data_config,
-    write_run_config,
-)
+from dimr.experiment import ROOT, load_run, load_section, section_key, write_run_config
+from dimr.recipes import write_data_config
 from dimr.settings import TrainPhase
 
 

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from dimr import settings
-from dimr.experiment import load_autoencoder_config, load_section, section_key
+from dimr.experiment import load_section, section_key
+from dimr.recipes import load_autoencoder_config
 
 MODEL = "1.0"
 SECTIONS = {

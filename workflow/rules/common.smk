@@ -9,14 +9,8 @@ SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
 from dimr.errors import DimrError
-from dimr.experiment import (
-    BASELINES,
-    data_phases,
-    load_recipe,
-    load_run,
-    write_data_config,
-    write_run_config,
-)
+from dimr.experiment import BASELINES, load_run, write_run_config
+from dimr.recipes import load_recipe, write_data_config
 from dimr.reporting.tables import load_table
 
 # Rules run this folder's code (a queued experiment has its own) with this environment's programs.
@@ -49,10 +43,10 @@ RESOLVED, PREPARED = {}, {}
 
 @one_line_errors
 def prepare(dataset):
-    """Steps of a dataset, with their configuration files written where they differ (contract A)."""
+    """A dataset's recipe, with its steps' files written where they differ (contract A)."""
     if dataset not in PREPARED:
         root = Path(workflow.basedir)
-        PREPARED[dataset] = set(data_phases(load_recipe(dataset, root)))
+        PREPARED[dataset] = load_recipe(dataset, root)
         if workflow.is_main_process:
             write_data_config(dataset, Path("data") / dataset / "config", root)
     return PREPARED[dataset]
@@ -90,10 +84,8 @@ def data_config(step):
     """Input function: the file of a dataset's step."""
 
     def find(wildcards):
-        if step not in prepare(wildcards.dataset):
-            raise WorkflowError(
-                f"{wildcards.dataset}: nothing here prepares its {step} yet (recipes.yaml: data)"
-            )
+        if step not in prepare(wildcards.dataset).data.phases():
+            raise WorkflowError(f"{wildcards.dataset}: has no {step} (recipes.yaml: data)")
         return f"data/{wildcards.dataset}/config/{step}.yaml"
 
     return find

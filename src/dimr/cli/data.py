@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from dimr.cli.common import Record, add_device, add_step, add_threads, recorded_key
-from dimr.experiment import load_autoencoder_config, load_section, section_key
+from dimr.experiment import load_section, section_key
 from dimr.files import atomic_directory
+from dimr.recipes import load_autoencoder_config
 from dimr.settings import Classifier, Identity, Images, Latents
 
 ENCODE_BATCH = 250

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dimr.cli.common import add_step
-from dimr.experiment import ROOT, load_run, write_data_config, write_run_config
+from dimr.experiment import ROOT, load_run, write_run_config
+from dimr.recipes import write_data_config, write_source_config
+from dimr.settings import SourceData
 
 
 def add(steps: Any) -> None:
@@ -39,7 +41,11 @@ def config(options: argparse.Namespace) -> None:
         print(yaml.safe_dump(phases, sort_keys=False), end="")
         return
     write_run_config(run, options.root / "runs" / run.name / "config")
-    write_data_config(run.dataset, options.root / "data" / run.dataset / "config", options.root)
+    data = options.root / "data"
+    write_data_config(run.dataset, data / run.dataset / "config", options.root)
+    if isinstance(run.recipe.data, SourceData):
+        source = run.recipe.data.source
+        write_source_config(source, data / source / "config", options.root)
 
 
 def models(options: argparse.Namespace) -> None:

@@ -66,22 +66,47 @@ def write_shards(
             name, shape = f"{len(shards):05d}.npy", array.shape[1:]
             np.save(folder / name, array)
             shards.append({"file": name, "count": len(array), "sha256": sha256(folder / name)})
-        np.save(folder / LABELS, labels)
-        manifest = {
-            "format": FORMAT,
-            "kind": kind,
-            "count": len(labels),
-            "shape": list(shape),
-            "dtype": DTYPES[kind],
-            "classes": classes,
-            "class_names": list(class_names),
-            "key": key,
-            "shards": shards,
-            "labels": {"file": LABELS, "sha256": sha256(folder / LABELS)},
-        }
-        if kind == "posterior":
-            manifest["scaling_factor"] = scaling_factor
-        write_json(folder / MANIFEST, manifest)
+        return complete(
+            folder, shards, labels, kind=kind, shape=shape, classes=classes,
+            class_names=class_names, scaling_factor=scaling_factor, key=key,
+        )  # fmt: skip
+
+
+def complete(
+    folder: Path,
+    shards: Sequence[dict[str, Any]],
+    labels: NDArray[np.int64],
+    *,
+    kind: str,
+    shape: Sequence[int],
+    classes: int,
+    class_names: Sequence[str],
+    scaling_factor: float | None,
+    key: str,
+) -> dict[str, Any]:
+    """Write labels and manifest beside the shards of ``folder``; return the manifest.
+
+    ``shards``: file, count and sha256 of each. ``DimrError`` for what no folder may hold.
+    """
+    labels = _checked_labels(folder, labels, classes)
+    np.save(folder / LABELS, labels)
+    manifest = {
+        "format": FORMAT,
+        "kind": kind,
+        "count": len(labels),
+        "shape": list(shape),
+        "dtype": DTYPES[kind],
+        "classes": classes,
+        "class_names": list(class_names),
+        "key": key,
+        "shards": list(shards),
+        "labels": {"file": LABELS, "sha256": sha256(folder / LABELS)},
+    }
+    if kind == "posterior":
+        manifest["scaling_factor"] = scaling_factor
+    if problem := _manifest_problem(manifest):
+        raise DimrError(f"{folder}: {problem}")
+    write_json(folder / MANIFEST, manifest)
     return manifest
 
 
@@ -163,7 +188,7 @@ def _shards(
         if buffer is None:
             _check_shape(out, kind, batch.shape[1:])
             buffer = np.empty((min(shard_size, count), *batch.shape[1:]), DTYPES[kind])
-        data = _checked_batch(out, batch, kind, buffer.shape[1:], done)
+        data = checked_samples(out, batch, kind, buffer.shape[1:], done)
         done += len(data)
         if done > count:
             raise DimrError(f"{out}: {done} samples or more for {count} labels")
@@ -180,10 +205,13 @@ def _shards(
         yield buffer[:filled]
 
 
-def _checked_batch(
+def checked_samples(
     out: Path, batch: NDArray[Any], kind: str, shape: tuple[int, ...], first: int
 ) -> NDArray[Any]:
-    """The batch in its kind's dtype; ``first`` is the index of its first sample in the stream."""
+    """The batch (n, *shape) in its kind's dtype; ``first`` is the number of its first sample.
+
+    ``DimrError`` names ``out`` and the sample that has another shape or dtype or is not finite.
+    """
     if batch.shape[1:] != shape:
         raise DimrError(f"{out}: sample {first} has shape {batch.shape[1:]}, others have {shape}")
     if kind == "pixels":

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dimr.errors import DimrError
-from dimr.experiment import Run, data_phases, load_run, section_key
+from dimr.experiment import Run, load_run, section_key
 from dimr.files import read_json
-from dimr.settings import Section
+from dimr.recipes import ROOT, load_source
+from dimr.settings import Section, SourceData
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,9 @@ class Result:
     inputs: tuple[str, ...] = ()
 
 
-def expected_results(run: Run) -> list[Result]:
-    """Every result of a run and of its dataset, inputs before what is made of them.
-
-    A dataset that nothing here prepares has none of its own, and its runs only what published
-    weights make.
-    """
-    phases, steps = run.phases(), data_phases(run.recipe)
+def expected_results(run: Run, root: Path = ROOT) -> list[Result]:
+    """Every result of a run and of its dataset, inputs before what is made of them."""
+    phases, steps = run.phases(), run.recipe.data.phases()
     keys: dict[str, str] = {}
     results: list[Result] = []
 
@@ -48,15 +45,19 @@ def expected_results(run: Run) -> list[Result]:
         return target
 
     data, folder = f"data/{run.dataset}", f"runs/{run.name}"
-    if steps:
+    if isinstance(run.recipe.data, SourceData):
+        name = run.recipe.data.source
+        images = expect(f"data/{name}/source", load_source(name, root))
+        autoencoder = expect(f"{data}/autoencoder", steps["autoencoder"])
+        latents = expect(f"{data}/latents", steps["latents"], images, autoencoder)
+        compared = [expect(f"{data}/reference", steps["reference"])]
+    else:
         images = expect(f"{data}/images", steps["images"])
         autoencoder = expect(f"{data}/autoencoder", steps["autoencoder"], images)
         latents = expect(f"{data}/latents", steps["latents"], autoencoder)
-        classifier = expect(f"{data}/classifier", steps["classifier"], images)
+        compared = [images, expect(f"{data}/classifier", steps["classifier"], images)]
     if "import" in phases:
         sources = [expect(f"{folder}/model", phases["import"])]
-    elif not steps:
-        return results
     elif run.network is not None:
         sources = [expect(f"{folder}/model", phases["train"], latents)]
     elif run.name.split("/")[1] == "reconstruction":
@@ -65,10 +66,9 @@ def expected_results(run: Run) -> list[Result]:
         sources = [images]
     for setting in run.settings:
         samples = expect(f"{folder}/samples/{setting}", phases[f"sample-{setting}"], *sources)
-        if steps:
-            record = f"{folder}/provenance/{setting}.json"
-            metrics = f"{folder}/metrics/{setting}.json"
-            expect(metrics, phases["evaluate"], samples, images, classifier, record=record)
+        record = f"{folder}/provenance/{setting}.json"
+        metrics = f"{folder}/metrics/{setting}.json"
+        expect(metrics, phases["evaluate"], samples, *compared, record=record)
     return results
 
 
@@ -92,7 +92,7 @@ def survey(root: Path) -> tuple[list[str], list[str]]:
         except DimrError as error:
             bad[f"runs/{name}: {error}"] = None
             continue
-        for result in expected_results(run):
+        for result in expected_results(run, root):
             if not (root / result.target).exists():
                 continue
             try:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dimr.errors import DimrError
-from dimr.experiment import ROOT, Listed, datasets, fits, load_recipe, nearest, variants
+from dimr.experiment import ROOT, Listed, fits, nearest, variants
+from dimr.recipes import datasets, load_recipe
 from dimr.reporting.published import PublishedValues
 from dimr.settings import NetworkInput
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dimr.experiment import ROOT, load_recipe, nearest
+from dimr.experiment import ROOT, nearest
+from dimr.recipes import load_recipe, training_images
 from dimr.reporting.counts import check_names
 from dimr.reporting.published import SOURCES, Settings, Stated, load_published
 from dimr.reporting.sheets import Block, Cell, Sheet, SheetColumn, cell
-from dimr.settings import Positive, Recipe, Section
+from dimr.settings import Recipe, Section
 
 KEYS = [name for name in Settings.model_fields if name != "blank"]
 """The settings by name: those of published.yaml."""
@@ -50,11 +51,10 @@ class SettingRow(Section):
 
 
 class DatasetColumn(Section):
-    """A dataset of recipes.yaml, and its images for training where the recipe cannot say."""
+    """A dataset of recipes.yaml, as a heading of columns."""
 
     name: str
     title: str
-    images: Positive | None = None
 
 
 class SettingsTable(Section):
@@ -76,7 +76,7 @@ class SettingsTable(Section):
         for dataset in self.datasets:
             theirs = published.settings.get(dataset.name)
             recipe = load_recipe(dataset.name, root, "dataset of a table")
-            ours = our_settings(recipe, dataset.images)
+            ours = our_settings(recipe, root)
             columns += _columns(dataset, theirs is not None)
             for row, cells in zip(self.rows, rows, strict=True):
                 cells += _cells(row, ours[row.key], theirs)
@@ -84,16 +84,11 @@ class SettingsTable(Section):
         return Sheet(self.title, [Block("", columns, rows)], notes)
 
 
-def our_settings(recipe: Recipe, images: int | None) -> dict[str, Any]:
-    """A recipe's settings by the keys of published.yaml; what it does not say is None.
-
-    ``images`` are those of the dataset for training; None: as many as the recipe takes.
-    """
+def our_settings(recipe: Recipe, root: Path = ROOT) -> dict[str, Any]:
+    """A recipe's settings by the keys of published.yaml; what it does not say is None."""
     from dimr.diffusion.loss import branch_weights  # imports torch
 
     train, sample, network = recipe.train, recipe.sample, recipe.network
-    if images is None and recipe.data is not None:
-        images = recipe.data.images.train_per_class * network.num_classes
     kinds = {setting.kind: setting for setting in reversed(sample.settings.values())}
     constant, cosine = kinds.get("constant"), kinds.get("power_cosine")
     named_alike = [name for name in KEYS if name in type(train).model_fields]
@@ -101,7 +96,7 @@ def our_settings(recipe: Recipe, images: int | None) -> dict[str, Any]:
         **dict.fromkeys(KEYS),
         **ALWAYS,
         **{name: getattr(train, name) for name in named_alike},
-        "epochs": images and train.steps * train.batch / images,
+        "epochs": train.steps * train.batch / training_images(recipe, root),
         "loss_weights": branch_weights(network.branches),
         "schedule": network.schedule,
         "solver": sample.solver,

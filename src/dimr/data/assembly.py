@@ -1,0 +1,148 @@
+"""A shard folder in the making: shards come in any order, from any of several processes or jobs.
+
+They lie in a hidden folder beside the result, named by the key of the work, so that work on another
+configuration is never mixed in; a workflow that deletes the outputs of a failed job leaves it. Each
+shard is whole or absent. When all are there, labels and manifest are added and the folder takes the
+result's name.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimr.data.shards import DTYPES, checked_samples, complete, map_array
+from dimr.errors import DimrError
+from dimr.files import atomic_file, read_json, replace_directory, sha256, write_json
+
+
+@dataclass(frozen=True)
+class Part:
+    """One worker's share of the shards: number ``index`` of ``count``, from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        """``2/8`` is the second of eight; ``ValueError`` for anything else."""
+        index, count = map(int, text.split("/"))
+        if not 1 <= index <= count:
+            raise ValueError(text)
+        return cls(index - 1, count)
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Work on a shard folder.
+
+    Args:
+        out: where the finished folder will be.
+        key: identifies everything that decides what the shards hold.
+        kind: ``posterior`` or ``pixels``, as in ``dimr.data.shards``.
+        shape: of a stored sample.
+        count: samples in all.
+        shard_size: samples in a shard (the last may be shorter).
+    """
+
+    out: Path
+    key: str
+    kind: str
+    shape: tuple[int, ...]
+    count: int
+    shard_size: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the shards are until all are there."""
+        return self.out.with_name(f".{self.out.name}.part-{self.key}")
+
+    @property
+    def shards(self) -> int:
+        """How many shards there will be."""
+        return -(-self.count // self.shard_size)
+
+    def samples(self, number: int) -> range:
+        """Numbers of the samples in a shard."""
+        start = number * self.shard_size
+        return range(start, min(start + self.shard_size, self.count))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all shards."""
+        sample = int(np.prod(self.shape)) * np.dtype(DTYPES[self.kind]).itemsize
+        return sample * self.count
+
+    def missing(self, part: Part | None = None) -> list[int]:
+        """Numbers of the shards that are not there yet; with ``part``, of those that are its own.
+
+        ``DimrError`` names a shard that is there and not what was written.
+        """
+        part = part or Part()
+        return [n for n in range(part.index, self.shards, part.count) if not self._is_there(n)]
+
+    def write(self, number: int, samples: NDArray[Any]) -> None:
+        """Store a shard (n, *shape). It is checked, then written whole or not at all."""
+        wanted = self.samples(number)
+        if len(samples) != len(wanted):
+            raise DimrError(f"{self._path(number)}: {len(samples)} samples for {len(wanted)}")
+        data = checked_samples(self.out, samples, self.kind, self.shape, wanted.start)
+        with atomic_file(self._path(number)) as temporary:
+            with open(temporary, "wb") as file:
+                np.save(file, data)
+            digest = sha256(temporary)
+        entry = {"file": self._path(number).name, "count": len(data), "sha256": digest}
+        write_json(self._note(number), entry)
+
+    def finish(
+        self,
+        labels: NDArray[np.int64],
+        class_names: Sequence[str],
+        scaling_factor: float | None = None,
+        add: Callable[[Path], None] | None = None,
+    ) -> dict[str, Any]:
+        """Complete the folder and put it in place; return its manifest.
+
+        ``add`` is called with the folder before it takes its final name, to put more beside the
+        shards. ``DimrError`` if shards are missing.
+        """
+        if missing := self.missing():
+            raise DimrError(f"{self.out}: {len(missing)} of {self.shards} shards are missing")
+        notes = [self._note(number) for number in range(self.shards)]
+        manifest = complete(
+            self.folder,
+            [read_json(note) for note in notes],
+            labels,
+            kind=self.kind,
+            shape=self.shape,
+            classes=len(class_names),
+            class_names=class_names,
+            scaling_factor=scaling_factor,
+            key=self.key,
+        )
+        if add:
+            add(self.folder)
+        replace_directory(self.folder, self.out)
+        for note in notes:
+            (self.out / note.name).unlink()
+        for stale in self.out.parent.glob(f".{self.out.name}.part-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        return manifest
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.npy"
+
+    def _note(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.json"
+
+    def _is_there(self, number: int) -> bool:
+        """The note is written last, so a shard without one is not counted."""
+        if not self._note(number).is_file():
+            return False
+        shape = (len(self.samples(number)), *self.shape)
+        map_array(self._path(number), shape, DTYPES[self.kind])
+        return True

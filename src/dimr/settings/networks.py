@@ -1,0 +1,185 @@
+"""Sections about networks: listed variants, what a dataset asks of them, complete networks."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dimr.settings.base import Positive, Section
+
+Count = Annotated[str, Field(pattern=r"^\d+(\.\d+)?[MB]$")]
+"""A number of parameters as papers print it: 131M, 1.06B."""
+
+
+class Published(Section):
+    """What papers say of a variant: input (H, W, C), parameters and GMACs ("Gflops"), and where.
+
+    ``parameters`` is exact where it was counted with the authors' code, else as it is printed.
+    What no source confirms is null.
+    """
+
+    input: tuple[int, int, int]
+    parameters: int | Count
+    gmacs: float | int | None = None
+    source: str
+
+
+class Variant(Section):
+    """A size of a network. Subclasses are the families' own."""
+
+    published: Published | None = None
+
+    def sizes(self) -> dict[str, Any]:
+        """The arguments that the network's class takes."""
+        return self.model_dump(exclude={"published"})
+
+
+def _check_heads(dim: int, heads: int) -> None:
+    if dim % heads:
+        raise ValueError(f"width {dim} cannot be split into {heads} heads")
+
+
+class DiMRSizes(Section):
+    """N and D of each branch, lowest resolution first; see ``MultiResolutionNetwork``."""
+
+    layers: tuple[Positive, ...]
+    dims: tuple[Positive, ...]
+    heads: Positive
+    norm: Literal["rms", "layer"] = "rms"
+    feed_forward: Literal["glu", "mlp"] = "glu"
+    outputs: Literal["all", "last"] = "all"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.layers) != len(self.dims):
+            raise ValueError(
+                f"layers {list(self.layers)} and dims {list(self.dims)} differ in length"
+            )
+        _check_heads(self.dims[0], self.heads)
+        return self
+
+
+class UViTSizes(Section):
+    """Number of blocks (odd) and D; see ``UViT``."""
+
+    depth: Positive
+    dim: Positive
+    heads: Positive
+    time: Literal["token", "adaln_zero", "td_norm"] = "token"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.depth % 2 == 0:
+            raise ValueError(f"depth {self.depth} should be odd: half, one in the middle, half")
+        _check_heads(self.dim, self.heads)
+        return self
+
+
+class DiTSizes(Section):
+    """Number of blocks and D; see ``DiT``."""
+
+    depth: Positive
+    dim: Positive
+    heads: Positive
+    learn_sigma: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_heads(self.dim, self.heads)
+        return self
+
+
+class DiMRVariant(Variant, DiMRSizes):
+    """A DiMR in variants.yaml, listed by its number of branches."""
+
+
+class UViTVariant(Variant, UViTSizes):
+    """A U-ViT in variants.yaml, listed by its patch."""
+
+
+class DiTVariant(Variant, DiTSizes):
+    """A DiT in variants.yaml, listed by its patch."""
+
+
+VARIANTS: dict[str, type[Variant]] = {"dimr": DiMRVariant, "uvit": UViTVariant, "dit": DiTVariant}
+"""The section of variants.yaml by family."""
+
+Schedule = Literal["latent", "pixel", "linear"]
+
+
+class Input(Section):
+    """What any network is told of its input.
+
+    ``time_map``: what time means to it; ``schedule``: of the noise (``linear`` is DiT's own).
+    """
+
+    input_size: Positive
+    channels: Positive
+    num_classes: Positive
+    time_map: Literal["latent", "pixel"]
+    schedule: Schedule
+
+
+class NetworkInput(Input):
+    """What a dataset asks of any network: branches of a DiMR, patches of the others, by family.
+
+    Of several patches, the first that is listed for a size is what ``model.variant`` picks.
+    """
+
+    branches: Positive
+    patches: dict[Literal["uvit", "dit"], tuple[Positive, ...]]
+
+
+class Network(Input):
+    """A network complete: config.json of a model's folder. Subclasses are the families' own."""
+
+    family: str
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that the network's class takes."""
+        return self.model_dump(exclude={"family", "schedule"})
+
+
+class DiMRNetwork(Network, DiMRSizes):
+    """A DiMR."""
+
+    family: Literal["dimr"]
+
+    @model_validator(mode="after")
+    def _halves(self) -> Self:
+        if self.input_size % 2 ** (len(self.layers) - 1):
+            raise ValueError(
+                f"input_size {self.input_size} cannot be halved {len(self.layers) - 1} times"
+            )
+        return self
+
+
+class _Patched(Network):
+    patch: Positive
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.input_size % self.patch:
+            raise ValueError(f"input_size {self.input_size} is no multiple of patch {self.patch}")
+        return self
+
+
+class UViTNetwork(_Patched, UViTSizes):
+    """A U-ViT."""
+
+    family: Literal["uvit"]
+    has_null_label: bool = True
+
+
+class DiTNetwork(_Patched, DiTSizes):
+    """A DiT."""
+
+    family: Literal["dit"]
+
+
+NETWORKS: dict[str, type[Network]] = {
+    "dimr": DiMRNetwork,
+    "uvit": UViTNetwork,
+    "dit": DiTNetwork,
+}
+"""The section of a complete network by family."""
+AnyNetwork = Annotated[DiMRNetwork | UViTNetwork | DiTNetwork, Field(discriminator="family")]

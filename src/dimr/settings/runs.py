@@ -1,0 +1,202 @@
+"""Sections about runs: training, sampling, metrics, recipes, params.yaml, and the phases' files."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, TypeAdapter, create_model, model_validator
+
+from dimr.settings.base import Positive, PositiveFloat, Section, Share
+from dimr.settings.data import Data, Source
+from dimr.settings.networks import (
+    AnyNetwork,
+    DiMRVariant,
+    DiTVariant,
+    NetworkInput,
+    Schedule,
+    UViTVariant,
+)
+
+Solver = Literal["authors", "singlestep", "multistep", "ancestral"]
+Evaluations = Annotated[int, Field(ge=3, le=1000)]  # of the network, by the solver
+
+
+class Train(Section):
+    """Training: the paper's table of settings, with its units."""
+
+    steps: Positive
+    batch: Positive
+    lr: PositiveFloat
+    betas: tuple[Share, Share]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    ema_decay: Share
+    label_dropout: Annotated[float, Field(ge=0, le=1)]  # 1: an unconditional model
+    objective: Literal["noise", "hybrid"]
+    grad_clip: PositiveFloat | None
+    compile: bool
+    log_every: Positive
+
+
+class Guidance(Section):
+    """A guidance setting; all keys as in ``dimr.diffusion.guidance.wrap``."""
+
+    kind: Literal["none", "constant", "power_cosine", "unconditional"]
+    scale: Annotated[float, Field(ge=0)] = 0.0
+    power: PositiveFloat = 1.0
+    channels: Positive | None = None  # only the first so many are guided; null: all
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.kind == "power_cosine" and self.scale < 1:
+            raise ValueError(f"scale {self.scale} of power_cosine is below 1")
+        return self
+
+
+class Sample(Section):
+    """Sampling: how many images, network evaluations, solver, and the guidance settings by name."""
+
+    count: Positive
+    steps: Evaluations
+    solver: Solver
+    settings: dict[str, Guidance]
+
+
+class Evaluate(Section):
+    """Metrics: feature extractor by name, splits of the Inception Score, k of precision/recall.
+
+    ``weights`` is the file name of torch-fidelity's Inception, which ends in the first 8 digits of
+    the file's SHA-256; the digit classifier has none, as it is trained here.
+    """
+
+    extractor: Literal["digits", "inception-v3-compat"]
+    weights: Annotated[str, Field(pattern=r"^[\w.-]+-[0-9a-f]{8}\.pth$")] | None = None
+    isc_splits: Positive
+    prc_neighborhood: Positive
+
+    @model_validator(mode="after")
+    def _weights_where_needed(self) -> Self:
+        if (self.extractor == "digits") != (self.weights is None):
+            raise ValueError(f"extractor {self.extractor} and weights {self.weights} do not go")
+        return self
+
+
+class Weights(Section):
+    """Published weights: where on the Hugging Face hub, and how they are sampled.
+
+    ``file`` is a checkpoint of the authors', or the folder (``transformer``) of a diffusers model.
+    What is null is as the recipe says for networks that are trained here.
+    """
+
+    repo: str
+    file: str
+    revision: str | None = None  # a commit of the repository; null: its newest
+    schedule: Schedule | None = None
+    solver: Solver | None = None
+    guided_channels: Positive | None = None
+
+
+class Resources(Section):
+    """What a step is given: ``gpus`` on each of ``nodes`` (0: it runs on a CPU)."""
+
+    nodes: Positive = 1
+    gpus: Annotated[int, Field(ge=0)] = 0
+
+
+Step = Literal["encode", "train", "sample", "evaluate"]
+
+
+class Recipe(Section):
+    """Everything about a dataset. ``resources`` change how fast a step is, not its result."""
+
+    network: NetworkInput
+    data: Data
+    train: Train
+    sample: Sample
+    evaluate: Evaluate
+    published: dict[str, Weights] = {}
+    resources: dict[Step, Resources] = {}
+
+
+class ModelChoice(Section):
+    """The network of the workspace run; the dataset says the number of branches."""
+
+    family: str
+    variant: str
+
+
+def _overrides(section: type[Section], **nested: Any) -> Any:
+    """The section with every key optional: null means what the recipe says."""
+    keys: Any = {
+        name: (nested.get(name, field.rebuild_annotation()) | None, None)
+        for name, field in section.model_fields.items()
+    }
+    return create_model(f"{section.__name__}Overrides", __base__=Section, **keys)
+
+
+TrainOverrides = _overrides(Train)
+GuidanceOverrides = _overrides(Guidance)
+SampleOverrides = _overrides(
+    Sample,
+    settings=dict[str, GuidanceOverrides | None],  # type: ignore[valid-type]
+)
+EvaluateOverrides = _overrides(Evaluate)
+
+
+class Params(Section):
+    """params.yaml: null means what the dataset's recipe says."""
+
+    dataset: str
+    model: ModelChoice
+    seed: Annotated[int, Field(ge=0)]
+    train: TrainOverrides  # type: ignore[valid-type]
+    sample: SampleOverrides  # type: ignore[valid-type]
+    evaluate: EvaluateOverrides  # type: ignore[valid-type]
+
+
+# What each phase's file holds: the phase's inputs from other phases are known by their keys.
+
+
+class TrainPhase(Section):
+    """``config/train.yaml`` of a run."""
+
+    dataset: str
+    seed: int
+    network: AnyNetwork
+    train: Train
+
+
+class ImportPhase(Section):
+    """``config/import.yaml`` of a run with published weights."""
+
+    dataset: str
+    network: AnyNetwork
+    repo: str
+    file: str
+    revision: str | None = None
+
+
+class SamplePhase(Section):
+    """``config/sample-<setting>.yaml`` of a run that a network draws."""
+
+    seed: int
+    count: Positive
+    steps: Evaluations
+    solver: Solver
+    guidance: Guidance
+
+
+class BaselinePhase(Section):
+    """``config/sample-<setting>.yaml`` of a run whose images come from the dataset itself."""
+
+    source: Literal["real", "reconstruction"]
+    count: Positive
+
+
+SCHEMAS: dict[str, Any] = {
+    "params": TypeAdapter(Params),
+    "recipes": TypeAdapter(dict[str, Recipe]),
+    "sources": TypeAdapter(dict[str, Source]),
+    "variants": TypeAdapter(
+        dict[str, dict[str, dict[int, DiMRVariant | UViTVariant | DiTVariant]]]
+    ),
+}
+"""What people edit, for their editors: ``.json_schema()`` of each is in workflow/schemas."""
