@@ -14,6 +14,9 @@ include: "workflow/rules/tables.smk"
 
 
 localrules:
+    source,
+    reference,
+    extractor,
     images,
     published,
     table,

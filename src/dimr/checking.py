@@ -25,12 +25,13 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _allowed_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Keys that are allowed where an unknown one was met."""
-    current = section
+    """Keys that are allowed where an unknown one was met; of a union, those of all its sections."""
+    current = [section]
     for part in location[:-1]:
-        if part in current.model_fields:  # else a name of the user's own, as of a setting
-            current = next(_sections(current.model_fields[part].annotation))
-    return list(current.model_fields)
+        found = [one.model_fields[part] for one in current if part in one.model_fields]
+        if found:  # else a name of the user's own, as of a setting
+            current = [inner for field in found for inner in _sections(field.annotation)]
+    return list(dict.fromkeys(key for one in current for key in one.model_fields))
 
 
 def validate(section: type[AnySection], value: Any, source: str, prefix: str = "") -> AnySection:
@@ -45,7 +46,9 @@ def validate(section: type[AnySection], value: Any, source: str, prefix: str = "
         if not isinstance(error, ValidationError):
             raise DimrError(f"{source}: {prefix or 'value'} is not plain YAML ({error})") from None
         first = error.errors(include_url=False)[0]
-        location = tuple(part for part in first["loc"] if part != "[key]")
+        location = tuple(
+            part for part in first["loc"] if str(part)[:1] != "["
+        )  # not pydantic's own
         key = ".".join([*filter(None, [prefix]), *map(str, location)]) or "the whole file"
         if first["type"] == "extra_forbidden":
             allowed = _allowed_keys(section, location)

@@ -1,5 +1,7 @@
 """The command line: help at once, errors of one line with the right exit code."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -166,3 +168,13 @@ def test_messages_also_go_to_the_log(tmp_path):
     assert done.returncode == 2
     assert "nonsense" in log.read_text()
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_line(monkeypatch, caplog, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "00003.npy"))
+
+    monkeypatch.setattr("dimr.cli.project.load_run", full)
+    line = error_of(["config", "workspace"], caplog, code=3)
+    assert "no space left on the disk" in line
+    assert "00003.npy" in line

@@ -8,7 +8,7 @@ import yaml
 
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_run, load_section, section_key, write_run_config
-from dimr.recipes import write_data_config
+from dimr.recipes import load_recipe, training_images, write_data_config
 from dimr.settings import TrainPhase
 
 
@@ -255,3 +255,48 @@ def test_dvc_stages_cover_every_phase_and_setting():
         for dependency in content["deps"]:
             made = dependency.startswith(("runs/", "data/"))
             assert made or Path(ROOT / dependency).exists(), dependency
+
+
+def test_a_dataset_of_a_source_has_other_steps():
+    assert set(load_recipe("imagenet256").data.phases()) == {"autoencoder", "latents", "reference"}
+    assert set(load_recipe("digits").data.phases()) == {
+        "images", "autoencoder", "latents", "classifier",
+    }  # fmt: skip
+    assert load_recipe("imagenet512").data.phases()["reference"].image_size == 512
+    assert training_images(load_recipe("imagenet64")) == 1281167
+    assert training_images(load_recipe("digits")) == 1000
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "message"),
+    [
+        (
+            "recipes",
+            "imagenet64.data.source",
+            "imagnet",
+            "no source 'imagnet' .did you",
+        ),
+        (
+            "recipes",
+            "imagenet64.data.shards",
+            3,
+            r"64\.data\.shards: unknown key .*reference",
+        ),
+        ("recipes", "imagenet64.evaluate.weights", None, "inception-v3-compat needs a weights"),
+        ("recipes", "digits.evaluate.weights", "a-00000000.pth", "digits takes no weights"),
+        ("recipes", "imagenet64.evaluate.weights", "a.pth", "should match pattern"),
+        ("recipes", "imagenet64.data.latents.dtype", "int8", r"latents\.dtype: 'int8'"),
+        ("sources", "imagenet.md5.x", "abc", r"sources\.yaml: imagenet\.md5\.x: 'abc'"),
+        ("sources", "imagenet.clases", 5, "unknown key .did you mean classes"),
+    ],
+)
+def test_mistakes_about_sources_are_named(project, file, key, value, message):
+    root = project(f"experiments/{file}.yaml", key, value)
+    dataset = "digits" if key.startswith("digits") else "imagenet64"
+    with pytest.raises(DimrError, match=message):
+        load_recipe(dataset, root)
+
+
+def test_a_source_has_no_sanity_rows():
+    with pytest.raises(DimrError, match=r"imagenet256 has no sanity rows"):
+        load_run("imagenet256/real/0")

@@ -1,5 +1,6 @@
 # Configuration: each phase of each run has one file, rewritten only if its content differs.
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ sys.path.insert(0, str(SOURCE))
 
 from dimr.errors import DimrError
 from dimr.experiment import BASELINES, load_run, write_run_config
-from dimr.recipes import load_recipe, write_data_config
+from dimr.recipes import load_recipe, write_data_config, write_source_config
 from dimr.reporting.tables import load_table
 
 # Rules run this folder's code (a queued experiment has its own) with this environment's programs.
@@ -21,6 +22,8 @@ shell.prefix(
 
 wildcard_constraints:
     dataset=r"[\w-]+",
+    source=r"[\w-]+",
+    weights=r"[\w.-]+\.pth",
     run=r"workspace|[\w-]+/[\w-]+/(\d+|published)",
     setting=r"\w+",
     table=r"table\d+",
@@ -85,10 +88,48 @@ def data_config(step):
 
     def find(wildcards):
         if step not in prepare(wildcards.dataset).data.phases():
-            raise WorkflowError(f"{wildcards.dataset}: has no {step} (recipes.yaml: data)")
+            raise WorkflowError(
+                f"{wildcards.dataset}: has no {step} (recipes.yaml: data)"
+            )
         return f"data/{wildcards.dataset}/config/{step}.yaml"
 
     return find
+
+
+def image_folder(dataset):
+    """Where a dataset's raw images are: its own, or those of the source that it is made of."""
+    source = getattr(prepare(dataset).data, "source", None)
+    return f"data/{source}/source" if source else f"data/{dataset}/images"
+
+
+def images_to_train_on(wildcards):
+    """The images that a dataset's own autoencoder is trained on; a published one needs none."""
+    if "images" in prepare(wildcards.dataset).data.phases():
+        return {"images": image_folder(wildcards.dataset)}
+    return {}
+
+
+@one_line_errors
+def source_config(wildcards):
+    """The file of a source, written where it differs (contract A)."""
+    folder = Path("data") / wildcards.source / "config"
+    if workflow.is_main_process:
+        write_source_config(wildcards.source, folder, Path(workflow.basedir))
+    return folder / "source.yaml"
+
+
+def environment_name(source):
+    """The variable that says where a source's files are: DIMR_IMAGENET."""
+    return "DIMR_" + re.sub(r"\W", "_", source).upper()
+
+
+def options(given, *names):
+    """``--name path`` for each of the named inputs that a job has."""
+    return " ".join(
+        f"--{name.replace('_', '-')} {given[name]}"
+        for name in names
+        if name in given.keys()
+    )
 
 
 def of_dataset(part):
@@ -133,6 +174,18 @@ def cost_input(wildcards):
         if resolve(wildcards.run).network
         else {}
     )
+
+
+def compared_with(wildcards):
+    """What metrics of a run's images need: held-out images and classifier, or ADM's and Inception."""
+    run = resolve(wildcards.run)
+    data, weights = f"data/{run.dataset}", run.recipe.evaluate.weights
+    if weights:
+        return {
+            "reference": f"{data}/reference",
+            "extractor_weights": f"data/extractors/{weights}",
+        }
+    return {"images": f"{data}/images", "classifier": f"{data}/classifier"}
 
 
 def baseline_input(wildcards):

@@ -4,10 +4,9 @@
 rule evaluate:
     input:
         unpack(cost_input),
+        unpack(compared_with),
         config=run_config("evaluate"),
         samples="runs/{run}/samples/{setting}",
-        images=of_dataset("images"),
-        classifier=of_dataset("classifier"),
     output:
         metrics="runs/{run}/metrics/{setting}.json",
         provenance="runs/{run}/provenance/{setting}.json",
@@ -18,10 +17,10 @@ rule evaluate:
     conda:
         "../../environment.yml"
     params:
-        cost=lambda wildcards, input: (
-            f"--model {input.model}" if "model" in input.keys() else ""
+        others=lambda wildcards, input: options(
+            input, "images", "classifier", "reference", "extractor_weights", "model"
         ),
     shell:
         "dimr --log {log} evaluate --config {input.config} --samples {input.samples} "
-        "--images {input.images} --classifier {input.classifier} {params.cost} "
-        "--metrics {output.metrics} --provenance {output.provenance} --threads {threads}"
+        "{params.others} --metrics {output.metrics} --provenance {output.provenance} "
+        "--threads {threads}"

@@ -35,11 +35,7 @@ rule baseline:
     conda:
         "../../environment.yml"
     params:
-        autoencoder=lambda wildcards, input: (
-            f"--autoencoder {input.autoencoder}"
-            if "autoencoder" in input.keys()
-            else ""
-        ),
+        autoencoder=lambda wildcards, input: options(input, "autoencoder"),
     shell:
         "dimr --log {log} baseline --config {input.config} --images {input.images} "
         "{params.autoencoder} --out {output} --threads {threads}"

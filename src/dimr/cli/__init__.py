@@ -4,6 +4,7 @@ Heavy imports are inside the handlers, so that ``dimr --help`` answers at once.
 """
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -20,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="dimr",
         description="Multi-resolution diffusion (DiMR), step by step. The workflow calls these "
         "commands; each can be run by hand, with all its inputs and outputs as arguments.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 training failed for good, "
+        epilog="Exit codes: 0 done, 2 bad input, 3 failed for good or disk full, "
         "75 stopped early with its state saved (the same command goes on).",
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
@@ -57,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("dimr: interrupted")
         return 130
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            file = f" ({error.filename})" if error.filename else ""
+            log.error("dimr: no space left on the disk%s: make room and start again", file)
+            return 3
         log.exception("dimr: unexpected error; please report it with the lines below")
         return 1
     return 0

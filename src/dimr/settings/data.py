@@ -141,10 +141,10 @@ class SourceData(Section):
 
 def _data_kind(value: Any) -> str:
     named = value.get("source") if isinstance(value, dict) else getattr(value, "source", None)
-    return "digits" if named is None else "source"
+    return "[digits]" if named is None else "[source]"
 
 
 Data = Annotated[
-    Annotated[DigitsData, Tag("digits")] | Annotated[SourceData, Tag("source")],
+    Annotated[DigitsData, Tag("[digits]")] | Annotated[SourceData, Tag("[source]")],
     Discriminator(_data_kind),
 ]

@@ -74,8 +74,10 @@ class Evaluate(Section):
 
     @model_validator(mode="after")
     def _weights_where_needed(self) -> Self:
-        if (self.extractor == "digits") != (self.weights is None):
-            raise ValueError(f"extractor {self.extractor} and weights {self.weights} do not go")
+        if self.extractor == "digits" and self.weights is not None:
+            raise ValueError(f"extractor digits takes no weights ({self.weights})")
+        if self.extractor != "digits" and self.weights is None:
+            raise ValueError(f"extractor {self.extractor} needs a weights file's name")
         return self
 
 

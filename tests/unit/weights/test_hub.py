@@ -13,6 +13,7 @@ from huggingface_hub import errors
 
 from dimr.experiment import ROOT, load_run, load_section, section_key, write_run_config
 from dimr.files import write_json
+from dimr.recipes import load_source
 from dimr.reporting.adoption import expected_results, survey
 from dimr.settings import ImportPhase
 
@@ -122,10 +123,22 @@ def test_adoption_knows_published_runs():
     assert model.expected == section_key(run.phases()["import"])
     samples = results[f"runs/{run.name}/samples/guided"]
     assert samples.inputs == (model.target,)
-    # nothing here prepares ImageNet yet, so it has no images to measure with, and no training
-    assert set(results) == {model.target, samples.target, f"runs/{run.name}/samples/unguided"}
-    assert expected_results(load_run("imagenet256/dimr-xl-2r/0")) == []
-    assert expected_results(load_run("imagenet256/real/0")) == []
+    metrics = results[f"runs/{run.name}/metrics/guided.json"]
+    reference = results["data/imagenet256/reference"]
+    assert metrics.inputs == (samples.target, reference.target)
+    phases = run.recipe.data.phases()
+    keys = samples.expected, section_key(phases["reference"])
+    assert metrics.expected == section_key(run.phases()["evaluate"], *keys)
+
+
+def test_adoption_knows_runs_on_a_source():
+    run = load_run("imagenet64/dimr-m-3r/0")
+    results = {result.target: result for result in expected_results(run)}
+    source = results["data/imagenet/source"]
+    assert source.expected == section_key(load_source("imagenet"))
+    latents = results["data/imagenet64/latents"]
+    assert latents.inputs == (source.target, "data/imagenet64/autoencoder")
+    assert results[f"runs/{run.name}/model"].inputs == (latents.target,)
 
 
 def test_adoption_takes_an_imported_model(tmp_path):
