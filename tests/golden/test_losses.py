@@ -28,16 +28,17 @@ class Waves:
 
 def losses():
     from dimr.experiment import load_run
-    from dimr.training.loop import make_trainee
+    from dimr.training.loop import make_prefetch, make_trainee
     from dimr.training.step import train_step
 
     phase = load_run("digits/dimr-xs-2r/0").phases()["train"]
     network = phase.network.model_copy(update={"layers": (3, 2), "dims": (32, 16)})
     settings = phase.train.model_copy(update={"lr": 1e-3, "warmup_steps": 5, "batch": 8})
-    trainee = make_trainee(
-        phase.model_copy(update={"network": network, "train": settings}), torch.device("cpu")
-    )
-    return [train_step(trainee, *Waves().batch(step), step).tolist() for step in range(10)]
+    phase = phase.model_copy(update={"network": network, "train": settings})
+    trainee = make_trainee(phase, torch.device("cpu"))
+    batches = make_prefetch(phase, Waves(), trainee, torch.device("cpu"))
+    taken = [train_step(trainee, batches.get(step, 9), step) for step in range(10)]
+    return [losses[:-1].tolist() for losses in taken]  # the last is the gradient's norm
 
 
 def test_ten_losses():

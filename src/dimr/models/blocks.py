@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dimr.models.network import Blocks
 from dimr.models.norms import Modulation, modulate
 from dimr.models.time import sinusoids
 
@@ -166,7 +167,7 @@ class UNetStack(nn.Module):
         super().__init__()
         if len(blocks) % 2 == 0:
             raise ValueError(f"a U-shaped stack takes an odd number of blocks, not {len(blocks)}")
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = Blocks(blocks)
         self.depth = len(blocks) // 2
         self.skips = nn.ModuleList(nn.Linear(2 * dim, dim) for _ in range(self.depth))
 
@@ -174,10 +175,10 @@ class UNetStack(nn.Module):
         """(B, ..., D) -> the input and the output of every block, in order."""
         features: list[Tensor] = [x]
         waiting: list[Tensor] = []
-        for i, block in enumerate(self.blocks):
+        for i in range(len(self.blocks)):
             if i > self.depth:
                 x = self.skips[i - self.depth - 1](torch.cat([x, waiting.pop()], dim=-1))
-            x = block(x, cond)
+            x = self.blocks.run(i, x, cond)
             if i < self.depth:
                 waiting.append(x)
             features.append(x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dimr.models.blocks import AdaLNZeroBlock, TimeEmbedding
-from dimr.models.network import Network, label_embedding, patches_to_image
+from dimr.models.network import Blocks, Network, label_embedding, patches_to_image
 from dimr.models.norms import Modulation, modulate, zero_modulations
 from dimr.models.time import dit_step
 
@@ -67,7 +67,7 @@ class DiT(Network):
         self.label = label_embedding(num_classes + 1, dim)
         self.embedding = TimeEmbedding(dim)
         self.register_buffer("position", position_sinusoids(input_size // patch, dim))
-        self.blocks = nn.ModuleList(
+        self.blocks = Blocks(
             AdaLNZeroBlock(dim, heads, qkv_bias=True, approximate="tanh") for _ in range(depth)
         )
         self.modulation = Modulation(dim, 2)
@@ -96,8 +96,8 @@ class DiT(Network):
             position = position_sinusoids(tokens.shape[-1], tokens.shape[1]).to(position)
         tokens = tokens.flatten(2).transpose(1, 2) + position  # (B, N, D)
         cond = self.embedding(dit_step(t)) + self.label(y)  # (B, D)
-        for block in self.blocks:
-            tokens = block(tokens, cond)
+        for i in range(len(self.blocks)):
+            tokens = self.blocks.run(i, tokens, cond)
         tokens = modulate(tokens, *self.modulation(cond))
         return [patches_to_image(self.output(tokens), self.patch_size)]
 

@@ -4,6 +4,19 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Blocks(nn.ModuleList):
+    """A network's blocks, called one at a time: ``blocks.run(i, x, cond)``."""
+
+    checkpointing = False
+
+    def run(self, index: int, x: Tensor, cond: Any) -> Tensor:
+        """Block ``index`` of x."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(self[index], x, cond, use_reentrant=False)
+        return self[index](x, cond)
 
 
 class Network(nn.Module):
@@ -18,6 +31,12 @@ class Network(nn.Module):
     family: ClassVar[str]
     sizes: dict[str, Any]
     predictions = 1
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Keep the inputs of blocks only, and compute what is inside them again going backward."""
+        for module in self.modules():
+            if isinstance(module, Blocks):
+                module.checkpointing = on
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
         """Predict the noise.

@@ -32,6 +32,8 @@ class Train(Section):
     label_dropout: Annotated[float, Field(ge=0, le=1)]  # 1: an unconditional model
     objective: Literal["noise", "hybrid"]
     grad_clip: PositiveFloat | None
+    # of matrix products; auto: bfloat16 on CUDA, float32 elsewhere
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool
     log_every: Positive
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -23,20 +23,15 @@ from dimr.models import build
 from dimr.progress import progress_bar
 from dimr.randomness import derived_seed
 from dimr.settings import TrainPhase
+from dimr.training.batches import Batches, Draws, Prefetch
 from dimr.training.checkpoint import Checkpoints, locked
+from dimr.training.engine import Engine, prepare_forward, resolve_precision
 from dimr.training.step import Trainee, learning_rate, make_ema, make_optimizer, train_step
 
 log = logging.getLogger(__name__)
 
 SAVE_INTERVAL = 20.0  # seconds between checkpoints at least; saving may take 2% of the time at most
 SAVE_SHARE = 0.02
-
-
-class Batches(Protocol):
-    """Where batches come from: a pure function of the step (``dimr.data.reader.ShardReader``)."""
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) float32 and labels (B,) of a step."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class Progress:
     Attributes:
         step: steps taken.
         seconds: time spent training, over all the sessions it took.
-        sums: (R + 1,) sums of the losses since the last line of the log.
+        sums: (R + 2,) sums of the losses and gradient norms since the last line of the log.
         summed: how many steps they are of.
         sessions: the provenance of each session, in order.
         codes: fingerprints of the code that took these steps, without repetition.
@@ -98,8 +93,9 @@ class Signals:
                 signal.signal(number, handler)
 
 
-def make_trainee(phase: TrainPhase, device: torch.device) -> Trainee:
+def make_trainee(phase: TrainPhase, device: torch.device, engine: Engine | None = None) -> Trainee:
     """The network with its seeded initial weights, optimizer and EMA, on ``device``."""
+    engine = engine or Engine()
     # Fresh weights draw from torch's global generator, seeded here and put back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(phase.seed, "weights"))
@@ -109,28 +105,22 @@ def make_trainee(phase: TrainPhase, device: torch.device) -> Trainee:
         network=network,
         forward=network,
         ema=make_ema(network, phase.train.ema_decay),
-        optimizer=make_optimizer(network, phase.train),
+        optimizer=make_optimizer(network, phase.train, engine.fused),
         schedule=SCHEDULES[phase.network.schedule](),
         settings=phase.train,
-        seed=phase.seed,
-        null_label=phase.network.num_classes,
+        engine=engine,
+        dtype=resolve_precision(phase.train.precision, device),
     )
 
 
-def compiled(network: nn.Module, batches: Batches, device: torch.device) -> Any:
-    """The network under ``torch.compile``, tried on the first batch; itself where that fails."""
-    candidate = torch.compile(network)
-    x, y = batches.batch(0)
-    try:
-        t = torch.full((len(x),), 0.5, device=device)
-        predictions = candidate(x.to(device), t, y.to(device))
-        sum(p.square().mean() for p in predictions).backward()
-    except Exception as error:  # whatever the compiler stack raises: it is an optimisation only
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        log.warning("torch.compile is not usable here (%s); training without it", reason[0])
-        candidate = network
-    network.zero_grad(set_to_none=True)
-    return candidate
+def make_prefetch(
+    phase: TrainPhase, batches: Batches, trainee: Trainee, device: torch.device
+) -> Prefetch:
+    """The batches of a run's steps."""
+    draws = Draws(
+        phase.seed, trainee.schedule, phase.train.label_dropout, phase.network.num_classes
+    )
+    return Prefetch(batches, draws, device, slice(None), trainee.engine.prefetch)
 
 
 class Training:
@@ -144,6 +134,7 @@ class Training:
         code: fingerprint of the sources; a finished state of other code is not taken for a result.
         session: the provenance of this session, plain JSON.
         preview: called with (step, EMA network) now and then.
+        engine: how steps are computed.
     """
 
     def __init__(
@@ -156,13 +147,15 @@ class Training:
         code: str = "",
         session: dict[str, Any] | None = None,
         preview: Callable[[int, nn.Module], None] | None = None,
+        engine: Engine | None = None,
     ) -> None:
-        self.phase, self.batches, self.state = phase, batches, state
+        self.phase, self.state = phase, state
         self.device, self.code, self.preview = device, code, preview
         self.session = json.dumps(session or {}, sort_keys=True)
-        self.trainee = make_trainee(phase, device)
-        losses = 1 + self.trainee.network.predictions
-        self.progress = Progress(0, 0.0, torch.zeros(losses, device=device), 0)
+        self.trainee = make_trainee(phase, device, engine)
+        self.prefetch = make_prefetch(phase, batches, self.trainee, device)
+        logged = 2 + self.trainee.network.predictions  # losses and the gradient's norm
+        self.progress = Progress(0, 0.0, torch.zeros(logged, device=device), 0)
         # First step with a non-finite loss, kept on the device: reading it each step would wait.
         self.bad_step = torch.tensor(-1, device=device)
 
@@ -239,12 +232,13 @@ class Training:
     def write_log(self, images_per_second: float) -> dict[str, float]:
         """Append the mean losses since the last line; return the line."""
         progress, settings = self.progress, self.phase.train
-        means = (progress.sums / max(1, progress.summed)).tolist()
+        *means, norm = (progress.sums / max(1, progress.summed)).tolist()
         line = {
             "step": progress.step,
             "images": progress.step * settings.batch,
             "loss": round(means[0], 6),
             **{f"loss_branch_{r + 1}": round(value, 6) for r, value in enumerate(means[1:])},
+            "gradient_norm": round(norm, 6),
             "lr": learning_rate(progress.step - 1, settings),
             "images_per_second": round(images_per_second, 1),
             "seconds": round(progress.seconds, 1),
@@ -265,8 +259,8 @@ class Training:
     def one_step(self) -> None:
         """Fetch a batch, take a step, add its losses to the sums."""
         progress = self.progress
-        x, y = self.batches.batch(progress.step)
-        losses = train_step(self.trainee, x.to(self.device), y.to(self.device), progress.step)
+        batch = self.prefetch.get(progress.step, self.phase.train.steps - 1)
+        losses = train_step(self.trainee, batch, progress.step)
         progress.sums += losses
         progress.summed += 1
         failed_now = ~losses[0].isfinite() & (self.bad_step < 0)
@@ -288,10 +282,16 @@ class Training:
         self.progress.sessions.append(self.session)
         if self.code not in self.progress.codes:
             self.progress.codes.append(self.code)
-        if self.phase.train.compile:
-            self.trainee.forward = compiled(self.trainee.network, self.batches, self.device)
+        trainee, rows = self.trainee, -(-self.phase.train.batch // self.trainee.engine.accumulate)
+        wanted = self.phase.train.compile
+        trainee.forward = prepare_forward(
+            trainee.network, trainee.engine, wanted, trainee.dtype, rows
+        )
         with Signals().caught() as signals, self._bar() as bar:
-            self._steps(limits, checkpoints, signals, bar)
+            try:
+                self._steps(limits, checkpoints, signals, bar)
+            finally:
+                self.prefetch.close()
         self.save(checkpoints)
 
     def _bar(self) -> Any:

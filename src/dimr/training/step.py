@@ -1,7 +1,7 @@
 """One training step: noise, multi-scale loss, AdamW, EMA. Nothing here logs, saves or samples."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,9 @@ from dimr.diffusion.loss import branch_losses, weighted_sum
 from dimr.diffusion.schedule import Schedule
 from dimr.diffusion.variational import variational_bound
 from dimr.models import Network
-from dimr.randomness import torch_generator
 from dimr.settings import Train
+from dimr.training.batches import Batch
+from dimr.training.engine import Engine, Forward, autocast, update_ema
 
 
 @dataclass
@@ -21,27 +22,30 @@ class Trainee:
 
     Attributes:
         network: the network being trained, float32.
-        forward: the network or its compiled form; both hold the same weights.
+        forward: the network, or its compiled or distributed form; all hold the same weights.
         ema: exponential moving average of the network's weights.
         optimizer: AdamW.
         schedule: noise schedule.
-        settings: learning rate, dropout and so on.
-        seed: of the run.
-        null_label: the label that means "no class".
+        settings: learning rate, clipping and so on.
+        engine: how a step is computed.
+        dtype: of matrix products.
     """
 
     network: Network
-    forward: Callable[[Tensor, Tensor, Tensor], list[Tensor]]
+    forward: Forward
     ema: AveragedModel
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     settings: Train
-    seed: int
-    null_label: int
+    engine: Engine = field(default_factory=Engine)
+    dtype: torch.dtype = torch.float32
 
 
-def make_optimizer(network: Network, settings: Train) -> torch.optim.AdamW:
-    """AdamW in the paper's two groups: no weight decay where the network says so."""
+def make_optimizer(network: Network, settings: Train, fused: bool = True) -> torch.optim.AdamW:
+    """AdamW in the paper's two groups: no weight decay where the network says so.
+
+    ``fused``: one kernel for all tensors; else one after the other.
+    """
     exempt = network.no_weight_decay()
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
     for name, parameter in network.named_parameters():
@@ -53,7 +57,8 @@ def make_optimizer(network: Network, settings: Train) -> torch.optim.AdamW:
         ],
         lr=settings.lr,
         betas=settings.betas,
-        fused=True,
+        fused=fused,
+        foreach=False,
     )
 
 
@@ -67,34 +72,53 @@ def learning_rate(step: int, settings: Train) -> float:
     return settings.lr * min(1.0, (step + 1) / max(1, settings.warmup_steps))
 
 
-def train_step(trainee: Trainee, x: Tensor, y: Tensor, step: int) -> Tensor:
-    """Take one step on clean images x (B, C, H, W) with labels y (B,).
-
-    All randomness derives from (seed, "train", step), so a step does not depend on what ran before.
+def train_step(trainee: Trainee, batch: Batch, step: int) -> Tensor:
+    """Take one step on a batch, which is cut into ``engine.accumulate`` pieces.
 
     Returns:
-        (R + 1,) detached: the weighted loss, then each branch's mean squared error.
+        (R + 2,) detached: the weighted loss, each branch's mean squared error, and the norm of the
+        gradient before clipping. Means over this process's part of the batch.
     """
-    settings = trainee.settings
-    generator = torch_generator(trainee.seed, "train", step)
-    t = trainee.schedule.draw_times(len(x), generator).to(x.device)
-    noise = torch.randn(x.shape, generator=generator).to(x.device)
-    dropped = torch.rand(len(y), generator=generator).to(x.device) < settings.label_dropout
-    y = torch.where(dropped, trainee.null_label, y)
-
-    noisy = trainee.schedule.add_noise(x, noise, t)
-    predictions = trainee.forward(noisy, t, y)
-    branches = [loss.mean() for loss in branch_losses(predictions, noise)]
-    loss = weighted_sum(branches)
-    if settings.objective == "hybrid":  # experiment.py checked that the schedule is discrete
-        loss = loss + variational_bound(trainee.schedule, predictions[-1], x, noisy, t).mean()  # type: ignore[arg-type]
-
+    pieces = list(batch.pieces(trainee.engine.accumulate))
+    losses = torch.zeros(1 + trainee.network.predictions, device=batch.x.device)
     trainee.optimizer.zero_grad()
-    loss.backward()
-    if settings.grad_clip is not None:
-        nn.utils.clip_grad_norm_(trainee.network.parameters(), settings.grad_clip)
+    for number, piece in enumerate(pieces):
+        with synchronised(trainee.forward, number == len(pieces) - 1):
+            own = piece_losses(trainee, piece) * (len(piece) / len(batch))
+            own[0].backward()
+            losses += own.detach()
+    parameters = [p for p in trainee.network.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters])  # type: ignore[misc]
+    if trainee.settings.grad_clip is not None:
+        nn.utils.clip_grads_with_norm_(parameters, trainee.settings.grad_clip, norm)
     for group in trainee.optimizer.param_groups:
-        group["lr"] = learning_rate(step, settings)
+        group["lr"] = learning_rate(step, trainee.settings)
     trainee.optimizer.step()
-    trainee.ema.update_parameters(trainee.network)
-    return torch.stack([loss, *branches]).detach()
+    if trainee.engine.fused or step == 0:
+        trainee.ema.update_parameters(trainee.network)
+    else:
+        update_ema(trainee.ema.module, trainee.network, trainee.settings.ema_decay)
+    return torch.cat([losses, norm[None].to(losses)])
+
+
+def piece_losses(trainee: Trainee, batch: Batch) -> Tensor:
+    """(R + 1,): the weighted loss and each branch's, means over the images."""
+    noisy = trainee.schedule.add_noise(batch.x, batch.noise, batch.t)
+    with autocast(batch.x.device, trainee.dtype):
+        predictions = trainee.forward(noisy, batch.t, batch.y)
+    predictions = [prediction.float() for prediction in predictions]
+    branches = [loss.mean() for loss in branch_losses(predictions, batch.noise)]
+    loss = weighted_sum(branches)
+    if (
+        trainee.settings.objective == "hybrid"
+    ):  # experiment.py checked that the schedule is discrete
+        bound = variational_bound(trainee.schedule, predictions[-1], batch.x, noisy, batch.t)  # type: ignore[arg-type]
+        loss = loss + bound.mean()
+    return torch.stack([loss, *branches])
+
+
+def synchronised(forward: Forward, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Gradients of several processes are averaged after the last piece alone."""
+    if last or not hasattr(forward, "no_sync"):
+        return contextlib.nullcontext()
+    return forward.no_sync()

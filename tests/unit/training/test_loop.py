@@ -17,8 +17,10 @@ from safetensors.torch import load_file
 from dimr.cli import main
 from dimr.data.reader import ShardReader
 from dimr.errors import DimrError, StoppedEarly, TrainingFailed
+from dimr.models import build
 from dimr.training.checkpoint import Checkpoints, locked
-from dimr.training.loop import Limits, Training, compiled, train
+from dimr.training.engine import Engine, prepare_forward
+from dimr.training.loop import Limits, Training, train
 
 CPU = torch.device("cpu")
 
@@ -27,9 +29,11 @@ CPU = torch.device("cpu")
 def run(tmp_path, latents):
     """Train in ``tmp_path / name``; returns the final weights."""
 
-    def start(phase, name="a", limits=None, code="", batches=None):
+    def start(phase, name="a", limits=None, code="", batches=None, **engine):
         reader = batches or ShardReader(latents, phase.train.batch, phase.seed)
-        training = Training(phase, reader, tmp_path / name / "state", device=CPU, code=code)
+        engine = Engine(**{"prefetch": batches is None, **engine})  # stops are at a step then
+        state = tmp_path / name / "state"
+        training = Training(phase, reader, state, device=CPU, code=code, engine=engine)
         folder = tmp_path / name
         train(training, limits or Limits(), folder / "model", folder / "log.csv", "key")
         return load_file(folder / "model/diffusion_pytorch_model.safetensors")
@@ -194,8 +198,8 @@ def test_a_finished_state_is_exported_again_but_not_for_other_code(run, phase, l
     assert "finished by other code" in caplog.text
 
 
-def test_a_compiler_that_fails_is_done_without(latents, monkeypatch, caplog):
-    network = torch.nn.Linear(1, 1)
+def test_a_compiler_that_fails_is_done_without(monkeypatch, caplog):
+    network = build("dimr-xs-2r", input_size=4, channels=4, num_classes=10)
 
     def broken(_):
         def call(*_):
@@ -204,7 +208,7 @@ def test_a_compiler_that_fails_is_done_without(latents, monkeypatch, caplog):
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    assert compiled(network, ShardReader(latents, 8, 3), CPU) is network
+    assert prepare_forward(network, Engine(), True, torch.float32, 2) is network
     assert "no compiler" in caplog.text
 
 

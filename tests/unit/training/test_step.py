@@ -8,10 +8,17 @@ import torch
 from dimr.data.reader import ShardReader
 from dimr.diffusion import multi_scale_loss
 from dimr.randomness import torch_generator
-from dimr.training.loop import make_trainee
+from dimr.training.loop import make_prefetch, make_trainee
 from dimr.training.step import learning_rate, train_step
 
 CPU = torch.device("cpu")
+
+
+def steps(settings, trainee, latents, number):
+    """Take so many steps; the losses of each."""
+    reader = ShardReader(latents, settings.train.batch, settings.seed)
+    batches = make_prefetch(settings, reader, trainee, CPU)
+    return [train_step(trainee, batches.get(step, number - 1), step) for step in range(number)]
 
 
 def test_weight_decay_groups(phase):
@@ -37,7 +44,7 @@ def test_a_step_is_adamw_on_the_multi_scale_loss(phase, latents):
     trainee = make_trainee(settings, CPU)
     twin = copy.deepcopy(trainee.network)
     x, y = ShardReader(latents, 8, 3).batch(0)
-    losses = train_step(trainee, x, y, 0)
+    (losses,) = steps(settings, trainee, latents, 1)
 
     generator = torch_generator(3, "train", 0)
     t = trainee.schedule.draw_times(8, generator)
@@ -46,6 +53,8 @@ def test_a_step_is_adamw_on_the_multi_scale_loss(phase, latents):
     loss = multi_scale_loss(predictions, noise).mean()
     torch.testing.assert_close(losses[0], loss.detach())
     loss.backward()
+    norm = torch.stack([p.grad.norm() for p in twin.parameters()]).norm()
+    torch.testing.assert_close(losses[-1], norm)
     before = {name: p.detach().clone() for name, p in twin.named_parameters()}
     for name, parameter in trainee.network.named_parameters():
         gradient = dict(twin.named_parameters())[name].grad
@@ -56,10 +65,11 @@ def test_a_step_is_adamw_on_the_multi_scale_loss(phase, latents):
 
 
 def test_ema_is_the_average(phase, latents):
-    trainee = make_trainee(phase(), CPU)
-    reader, average = ShardReader(latents, 8, 3), None
+    settings, average = phase(), None
+    trainee = make_trainee(settings, CPU)
+    batches = make_prefetch(settings, ShardReader(latents, 8, 3), trainee, CPU)
     for step in range(4):
-        train_step(trainee, *reader.batch(step), step)
+        train_step(trainee, batches.get(step, 3), step)
         weights = [p.detach().clone() for p in trainee.network.parameters()]
         if average is None:
             average = weights  # the first update copies
@@ -70,7 +80,8 @@ def test_ema_is_the_average(phase, latents):
 
 
 def test_dropped_labels_become_no_class(phase, latents):
-    trainee = make_trainee(phase(label_dropout=0.5), CPU)
+    settings = phase(label_dropout=0.5)
+    trainee = make_trainee(settings, CPU)
     seen = []
 
     def forward(x, t, y):
@@ -78,16 +89,15 @@ def test_dropped_labels_become_no_class(phase, latents):
         return trainee.network(x, t, y)
 
     trainee.forward = forward
-    reader = ShardReader(latents, 8, 3)
-    for step in range(40):
-        train_step(trainee, *reader.batch(step), step)
+    steps(settings, trainee, latents, 40)
     share = (torch.cat(seen) == 10).float().mean().item()
     assert share == pytest.approx(0.5, abs=0.1)
 
 
 def test_gradient_clipping_bounds_the_norm(phase, latents):
-    trainee = make_trainee(phase(grad_clip=1e-3), CPU)
-    train_step(trainee, *ShardReader(latents, 8, 3).batch(0), 0)
+    settings = phase(grad_clip=1e-3)
+    trainee = make_trainee(settings, CPU)
+    steps(settings, trainee, latents, 1)
     norm = torch.stack([p.grad.norm() for p in trainee.network.parameters()]).norm().item()
     assert norm == pytest.approx(1e-3, rel=1e-3)
 

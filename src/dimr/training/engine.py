@@ -1,0 +1,100 @@
+"""How steps are computed: precision, compiling, checkpointing, accumulation, fused updates.
+
+All of it changes speed and memory. Precision also changes the rounding: bfloat16 autocast keeps
+float32 weights, optimizer state and EMA; the losses of the first hundred steps stay within 2% of
+float32's. Everything else agrees to float32 rounding: losses within 1e-5, relative.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dimr.models import Network
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The options by name; the defaults are the fastest on each device.
+
+    Attributes:
+        compile: ``torch.compile`` of the network (its forward and backward pass).
+        checkpointing: ``none``, or ``block``: activations inside blocks are computed again in the
+            backward pass, for about 30% more time and a fraction of the memory.
+        accumulate: pieces that a process cuts its batch into, one after the other.
+        fused: AdamW in one kernel and the EMA in one call; else tensor by tensor.
+        prefetch: batches are read and noise is drawn in a thread, one step ahead.
+    """
+
+    compile: bool = True
+    checkpointing: Literal["none", "block"] = "none"
+    accumulate: int = 1
+    fused: bool = True
+    prefetch: bool = True
+
+    @classmethod
+    def plain(cls) -> "Engine":
+        """The reference: eager, checkpointed, tensor by tensor, as the authors train."""
+        return cls(compile=False, checkpointing="block", fused=False, prefetch=False)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products: ``auto`` is bfloat16 on CUDA, float32 elsewhere."""
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Autocast to a dtype below float32; nothing for float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+Forward = Callable[[Tensor, Tensor, Tensor], list[Tensor]]
+"""The network, or its compiled or distributed form."""
+
+
+def prepare_forward(
+    network: Network, engine: Engine, wanted: bool, dtype: torch.dtype, rows: int
+) -> Forward:
+    """The network as it is called in steps: with checkpointing if asked, compiled if that works.
+
+    Compiling, if it is ``wanted``, is tried on ``rows`` images; where the compiler fails, a warning
+    says why and the network is used as it is.
+    """
+    network.set_checkpointing(engine.checkpointing == "block")
+    if not (engine.compile and wanted):
+        return network
+    device = next(network.parameters()).device
+    candidate = torch.compile(network)
+    sizes = network.sizes
+    x = torch.zeros(rows, sizes["channels"], *[sizes["input_size"]] * 2, device=device)
+    t, y = (
+        torch.full((rows,), 0.5, device=device),
+        torch.zeros(rows, dtype=torch.long, device=device),
+    )
+    try:
+        with autocast(device, dtype):
+            predictions = candidate(x, t, y)
+        sum(p.float().square().mean() for p in predictions).backward()
+    except Exception as error:  # whatever the compiler stack raises: it is an optimisation only
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        log.warning("torch.compile is not usable here (%s); training without it", reason[0])
+        candidate = network
+    network.zero_grad(set_to_none=True)
+    return candidate
+
+
+def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    """The EMA tensor by tensor: the plain path."""
+    with torch.no_grad():
+        for average, value in zip(ema.parameters(), network.parameters(), strict=True):
+            average.mul_(decay).add_(value, alpha=1 - decay)
