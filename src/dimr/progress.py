@@ -13,14 +13,19 @@ def progress_bar(
     description: str,
     unit: str = "it",
     initial: int = 0,
+    scale: bool = False,
 ) -> "tqdm[Any]":
-    """A tqdm bar on standard error; where that is no terminal it is refreshed every 10 seconds."""
+    """A tqdm bar on standard error; where that is no terminal it is refreshed every 10 seconds.
+
+    ``scale`` writes large numbers short, as for bytes: 138G.
+    """
     return tqdm(
         iterable,
         total=total,
         desc=description,
         unit=unit,
         initial=initial,
+        unit_scale=scale,
         mininterval=0.2 if sys.stderr.isatty() else 10.0,
         dynamic_ncols=True,
     )

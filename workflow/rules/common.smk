@@ -1,6 +1,5 @@
 # Configuration: each phase of each run has one file, rewritten only if its content differs.
 
-import re
 import sys
 from pathlib import Path
 
@@ -12,6 +11,8 @@ sys.path.insert(0, str(SOURCE))
 from dimr.errors import DimrError
 from dimr.experiment import BASELINES, load_run, write_run_config
 from dimr.recipes import load_recipe, write_data_config, write_source_config
+from dimr.reporting.made import at_hand, metrics_file, provenance_file
+from dimr.reporting.paper_tables import load_results_table, tables_of_kind
 from dimr.reporting.tables import load_table
 
 # Rules run this folder's code (a queued experiment has its own) with this environment's programs.
@@ -118,11 +119,6 @@ def source_config(wildcards):
     return folder / "source.yaml"
 
 
-def environment_name(source):
-    """The variable that says where a source's files are: DIMR_IMAGENET."""
-    return "DIMR_" + re.sub(r"\W", "_", source).upper()
-
-
 def options(given, *names):
     """``--name path`` for each of the named inputs that a job has."""
     return " ".join(
@@ -163,6 +159,38 @@ def table_cells(pattern):
             pattern.format(run=run, setting=setting)
             for run, setting in TABLES[name].cells()
         ]
+
+    return find
+
+
+@one_line_errors
+def of_kind(*kinds):
+    """Constraint: names of the paper's own tables of these kinds."""
+    return tables_of_kind(Path(workflow.basedir), *kinds)
+
+
+@one_line_errors
+def result_cells(table):
+    """Every (run, setting) of a table of results, whose rows are checked when it is asked for."""
+    root = Path(workflow.basedir)
+    return load_results_table(root / f"experiments/tables/{table}.yaml", root).cells()
+
+
+def result_files(file_of):
+    """Input function: a file of every (run, setting) of a table of results."""
+    return lambda wildcards: [
+        f"runs/{file_of(*cell)}" for cell in result_cells(wildcards.table)
+    ]
+
+
+def result_files_at_hand(file_of):
+    """Input function: of those that are made, with the configuration as it is now."""
+
+    @one_line_errors
+    def find(wildcards):
+        cells = result_cells(wildcards.table)
+        made = at_hand(cells, Path("runs"), Path(workflow.basedir))
+        return [f"runs/{file_of(*cell)}" for cell in made]
 
     return find
 

@@ -16,11 +16,8 @@ rule source:
         "logs/data/{source}/source.tsv"
     conda:
         "../../environment.yml"
-    params:
-        variable=lambda wildcards: environment_name(wildcards.source),
     shell:
-        'dimr --log {log} data {wildcards.source} --config {input.config} --source "${{{params.variable}:-}}" '
-        "--out {output}"
+        "dimr --log {log} data {wildcards.source} --config {input.config} --out {output}"
 
 
 rule reference:
@@ -36,8 +33,7 @@ rule reference:
     conda:
         "../../environment.yml"
     shell:
-        'dimr --log {log} data reference --config {input.config} --source "${{DIMR_REFERENCE:-}}" '
-        "--out {output}"
+        "dimr --log {log} data reference --config {input.config} --out {output}"
 
 
 rule extractor:
@@ -51,7 +47,7 @@ rule extractor:
     conda:
         "../../environment.yml"
     shell:
-        'dimr --log {log} data extractor --source "${{DIMR_EXTRACTOR:-}}" --out {output}'
+        "dimr --log {log} data extractor --out {output}"
 
 
 rule images:

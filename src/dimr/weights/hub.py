@@ -29,7 +29,7 @@ def fetch(repo: str, file: str, revision: str | None = None) -> Path:
             repo, allow_patterns=[f"{file}/*"], revision=revision
         )
     except Exception as error:  # the client's errors, and those of the network libraries below it
-        raise _failed(repo, file, _reason(error)) from None
+        raise _failed(repo, file, reason(error)) from None
     folder = Path(snapshot, file)
     if not folder.is_dir():
         raise _failed(repo, file, "the repository has no such folder")
@@ -43,7 +43,7 @@ def _failed(repo: str, file: str, reason: str) -> DimrError:
     )
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What went wrong, and what the user can do about it."""
     from huggingface_hub import constants, errors
 

@@ -1,0 +1,53 @@
+"""The square that a network sees of an image: ADM's centre crop, bit for bit."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from dimr.data.imagenet.store import ImageStore
+
+
+def center_crop(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """The middle square of an image, scaled so that its shorter side is ``size`` pixels.
+
+    1. The image is converted to RGB.
+    2. While its shorter side is at least twice ``size``, it is halved by box filter, each side
+       rounded down.
+    3. It is scaled by bicubic filter so that its shorter side is ``size``, the longer one rounded
+       to even; small images are enlarged in this step.
+    4. The middle is cut out; where the margin is odd, the smaller half is at the left or top.
+
+    Source: ``guided_diffusion/image_datasets.py`` of ADM (Dhariwal and Nichol, 2021), which made
+    the reference batches; results are compared in tests/parity.
+
+    Args:
+        image: of any size and mode.
+        size: in pixels, 1 or more.
+
+    Returns:
+        (size, size, 3) uint8, a copy.
+    """
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    while min(image.size) >= 2 * size:
+        halved = (image.width // 2, image.height // 2)
+        image = image.resize(halved, Image.Resampling.BOX)
+    factor = size / min(image.size)
+    scaled = (round(image.width * factor), round(image.height * factor))
+    image = image.resize(scaled, Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.array(image.crop((left, top, left + size, top + size)))
+
+
+def crop_pixels(
+    store: "ImageStore", number: int, size: int, mirror: bool = False
+) -> NDArray[np.uint8]:
+    """The centre crop of a stored image, (size, size, 3) uint8; ``mirror`` swaps left and right.
+
+    ``DimrError`` names the tar and the image that does not decode.
+    """
+    pixels = center_crop(store.image(number), size)
+    return np.ascontiguousarray(pixels[:, ::-1]) if mirror else pixels

@@ -1,0 +1,99 @@
+"""Images on the Hugging Face hub: shards are downloaded one by one, each deleted once taken in."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dimr.data.imagenet.parquet import Shard, ShardsSource, complete_set
+from dimr.data.imagenet.work import Work
+from dimr.errors import DimrError
+from dimr.files import key_of, read_json, sha256, write_json
+from dimr.settings import Source
+
+
+class HubSource(ShardsSource):
+    """The parquet shards of a repository, by ``owner/name``.
+
+    The first start notes the commit, and the next ones go on with it. ``HF_TOKEN`` opens what needs
+    one, as the hub's client reads it.
+    """
+
+    kind = "hub"
+
+    def __init__(self, repo: str, config: Source, work: Work) -> None:
+        super().__init__(repo, config)
+        note = work.folder / f"hub-{key_of(repo)}.json"
+        if note.exists():
+            listing = read_json(note)
+        else:
+            listing = self._list()
+            write_json(note, listing)
+        self.revision: str = listing["revision"]
+        self.shards = [Shard(**shard) for shard in listing["shards"]]
+
+    def facts(self) -> dict[str, Any]:
+        """With repository and commit."""
+        return {"kind": self.kind, "repo": self.where, "revision": self.revision}
+
+    def space(self, work: Work) -> int:
+        """With room for the shard that is downloaded."""
+        return super().space(work) + max(shard.size for shard in self.shards)
+
+    @contextlib.contextmanager
+    def opened(self, shard: Shard, work: Work) -> Iterator[Path]:
+        """Downloaded (a download that was cut goes on), compared with its checksum, deleted."""
+        import huggingface_hub
+
+        try:
+            path = Path(
+                huggingface_hub.hf_hub_download(
+                    self.where,
+                    shard.path,
+                    repo_type="dataset",
+                    revision=self.revision,
+                    local_dir=work.folder / "download",
+                )
+            )
+        except Exception as error:  # the client's errors, and those of the libraries below it
+            raise self._failed(shard.path, error) from None
+        if shard.sha256 not in (None, sha256(path)):
+            path.unlink()
+            raise DimrError(f"hub: {self.where}: {shard.path}: arrived damaged; start again")
+        yield path
+        path.unlink()
+
+    def _list(self) -> dict[str, Any]:
+        """The commit and its shards."""
+        import huggingface_hub
+
+        try:
+            info = huggingface_hub.HfApi().dataset_info(self.where, files_metadata=True)
+        except Exception as error:
+            raise self._failed("list of files", error) from None
+        files = {file.rfilename: file for file in info.siblings or []}
+        paths = complete_set(list(files), f"hub: {self.where}")
+        usual = int(self._config.gigabytes * 1e9 / len(paths))
+        shards = []
+        for path in paths:
+            size, lfs = files[path].size, files[path].lfs
+            shards.append(
+                {
+                    "path": path,
+                    "size": usual if size is None else size,
+                    "sha256": lfs.sha256 if lfs else None,
+                }
+            )
+        return {"revision": info.sha, "shards": shards}
+
+    def _failed(self, what: str, error: Exception) -> Exception:
+        """What to raise: a full disk stays what it is."""
+        from dimr.weights.hub import reason  # torch, slow to import
+
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        return DimrError(
+            f"hub: {self.where}: {what}: {reason(error)}; the same command goes on, or download "
+            "it by hand, then: --source FOLDER"
+        )

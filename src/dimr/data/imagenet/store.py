@@ -1,0 +1,193 @@
+"""The images as they were published, in one tar a class: a thousand files, not a million.
+
+A folder holds ``n01440764.tar``, ... (uncompressed, members sorted by name, the original bytes),
+``index.npy`` (one ``ENTRY`` an image, sorted by label and name) and ``manifest.json``. The tars are
+ordinary ones; reading goes by the index.
+"""
+
+import io
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from dimr.data.imagenet.names import NAME_BYTES
+from dimr.data.shards import map_array
+from dimr.errors import DimrError
+from dimr.files import one_line, read_json, sha256
+from dimr.progress import progress_bar
+
+FORMAT = "dimr-source-1"
+MANIFEST = "manifest.json"
+INDEX = "index.npy"
+ENTRY = np.dtype([("name", f"S{NAME_BYTES}"), ("label", "<i4"), ("offset", "<i8"), ("size", "<i4")])
+"""An image: its file's name, its class, where its bytes begin in the class's tar, how many."""
+OPEN_TARS = 32
+"""Tars that are held open at once: fewer than the 1,024 files that a process may commonly have."""
+
+
+class ImageStore:
+    """The stored images, numbered by class and name: ``len(store)``, ``store.image(i)``.
+
+    Little memory is used whatever the number of images: the index is a memory map, tars are opened
+    when they are read. It can be pickled, and used in forked workers and threads.
+
+    Args:
+        folder: as ``dimr data`` makes it. Sizes of files are compared with the manifest; checksums
+            are not (``verify``).
+
+    Raises:
+        DimrError: naming the file that is missing, truncated or foreign.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        path = self.folder / INDEX
+        self.index = map_array(path, (self.manifest["images"],), ENTRY)
+        self._check_index(path)
+        self._tars = [self.folder / f"{wnid}.tar" for wnid in self.wnids]
+        for tar, checked in zip(self._tars, self.manifest["tars"], strict=True):
+            _check_file(tar, checked["size"])
+        self._open: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.folder,)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def wnids(self) -> list[str]:
+        """WordNet ids of the classes, sorted."""
+        return self.manifest["wnids"]
+
+    @property
+    def class_names(self) -> list[str]:
+        """What people call the classes, in the same order."""
+        return self.manifest["class_names"]
+
+    @property
+    def key(self) -> str:
+        """What identifies the content."""
+        return self.manifest["key"]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Classes of all images, (count,), ascending."""
+        return self.index["label"].astype(np.int64)
+
+    def name(self, number: int) -> str:
+        """An image's file name."""
+        return self.index["name"][number].decode()
+
+    def read(self, number: int) -> bytes:
+        """An image's file; ``DimrError`` names the tar and the image that are damaged."""
+        entry = self.index[number]
+        label, size = int(entry["label"]), int(entry["size"])
+        try:
+            with self._lock:
+                data = os.pread(self._tar(label).fileno(), size, int(entry["offset"]))
+        except OSError as error:
+            raise self._bad(number, f"not readable ({one_line(error)})") from None
+        if len(data) != size:
+            raise self._bad(number, "the tar is truncated")
+        return data
+
+    def image(self, number: int) -> Image.Image:
+        """An image, decoded, in RGB; ``DimrError`` names the tar and the image that is damaged."""
+        data = self.read(number)
+        try:
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as opened:
+                return opened.convert("RGB")
+        except UnidentifiedImageError:
+            reason = "neither JPEG nor PNG"
+        except Exception as error:  # decoders raise nearly anything on damaged files
+            reason = one_line(error)
+        raise self._bad(
+            number, f"does not decode ({reason}); if it was published so, list it in known_bad"
+        )
+
+    def _tar(self, label: int) -> BinaryIO:
+        """A class's tar, opened; the one that was not read for longest is closed for it."""
+        if label not in self._open:
+            if len(self._open) >= OPEN_TARS:
+                self._open.popitem(last=False)[1].close()
+            self._open[label] = open(self._tars[label], "rb", buffering=0)  # noqa: SIM115
+        self._open.move_to_end(label)
+        return self._open[label]
+
+    def _bad(self, number: int, reason: str) -> DimrError:
+        tar = self._tars[int(self.index["label"][number])]
+        return DimrError(f"{tar}: {self.name(number)}: {reason}")
+
+    def _check_index(self, path: Path) -> None:
+        labels, counts = self.index["label"], self.manifest["counts"]
+        if (np.diff(labels) < 0).any() or labels[0] < 0 or labels[-1] >= len(counts):
+            raise DimrError(f"{path}: labels are not 0 to {len(counts) - 1} in order")
+        if np.bincount(labels, minlength=len(counts)).tolist() != counts:
+            raise DimrError(f"{path}: its images per class are not those of {MANIFEST}")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The checked manifest of a store; ``DimrError`` names the file and what is wrong."""
+    path = Path(folder) / MANIFEST
+    manifest = read_json(path)
+    try:
+        problem = _manifest_problem(manifest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"not the manifest of a source's images ({error!r})"
+    if problem:
+        raise DimrError(f"{path}: {problem}")
+    return manifest
+
+
+def verify(folder: str | Path) -> dict[str, Any]:
+    """Check everything that ``ImageStore`` checks and every checksum; return the manifest.
+
+    All tars are read: for ImageNet 138 GB.
+    """
+    store = ImageStore(folder)
+    named = zip(store.wnids, store.manifest["tars"], strict=True)
+    files = [(f"{wnid}.tar", tar["sha256"]) for wnid, tar in named]
+    files.append((INDEX, store.manifest["index"]["sha256"]))
+    for name, checksum in progress_bar(files, description="verify", unit="file"):
+        if sha256(store.folder / name) != checksum:
+            raise DimrError(f"{store.folder / name}: checksum differs from {MANIFEST}")
+    return store.manifest
+
+
+def _check_file(path: Path, size: int) -> None:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        raise DimrError(f"{path}: no such file") from None
+    if found != size:
+        raise DimrError(f"{path}: has {found} bytes, {MANIFEST} says {size}")
+
+
+def _manifest_problem(manifest: dict[str, Any]) -> str | None:
+    """The first thing that is wrong with a manifest, or None; a missing key raises KeyError."""
+    if manifest["format"] != FORMAT:
+        return f"format is {manifest['format']!r}, must be {FORMAT!r}"
+    wnids, counts = manifest["wnids"], manifest["counts"]
+    if not wnids or wnids != sorted(set(wnids)):
+        return "wnids are not sorted"
+    for key in ("class_names", "counts", "tars"):
+        if len(manifest[key]) != len(wnids):
+            return f"{key}: {len(manifest[key])} for {len(wnids)} classes"
+    if any(Path(wnid).name != wnid for wnid in wnids):
+        return "wnids are no names of files"
+    if min(counts) < 1 or sum(counts) != manifest["images"]:
+        return f"counts are of {sum(counts)} images, images is {manifest['images']}"
+    checked = [*manifest["tars"], manifest["index"]]
+    if not all(isinstance(one["sha256"], str) for one in checked):
+        return "a checksum is missing"
+    manifest["key"].strip()
+    return None
