@@ -21,6 +21,8 @@ localrules:
     published,
     table,
     paper_table,
+    results_table,
+    partial_results_table,
 
 
 rule all:

@@ -234,6 +234,11 @@ def _check_together(recipe: Recipe, network: Network, source: str) -> None:
             )
         if setting.channels is not None and setting.channels > network.channels:
             raise DimrError(f"{key}.channels: {setting.channels}: there are {network.channels}")
+        if sample.count % network.num_classes and setting.kind != "unconditional":
+            raise DimrError(
+                f"{source}: sample.count: {sample.count} is no multiple of the "
+                f"{network.num_classes} classes"
+            )
     needs = "needs a network that learns its variance (a DiT of the sizes *-sigma)"
     if train.objective == "hybrid" and not learns_variance:
         raise DimrError(f"{source}: train.objective: hybrid {needs}")

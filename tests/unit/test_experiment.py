@@ -106,6 +106,7 @@ def test_an_unconditional_model(project):
     [
         ("train.label_dropout", 0.0, r"guided\.kind: constant: with train\.label_dropout 0\.0"),
         ("sample.settings.guided.channels", 5, r"settings\.guided\.channels: 5: there are 4"),
+        ("sample.count", 1005, r"sample\.count: 1005 is no multiple of the 10 classes"),
     ],
 )
 def test_guidance_that_cannot_be(project, key, value, message):

@@ -136,7 +136,7 @@ def project(tmp_path):
 def stub(folder: Path) -> Project:
     """The project whose steps are a few lines each: its graph, files and keys are the real ones."""
     project = _copy(folder)
-    for name in ("data", "training", "evaluation"):
+    for name in ("data", "training", "sampling", "evaluation"):
         shutil.copy(STUBS, project.folder / f"src/dimr/cli/{name}.py")
     with open(project.folder / ".gitignore", "a") as ignored:
         ignored.write("calls.txt\n")

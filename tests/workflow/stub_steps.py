@@ -1,4 +1,4 @@
-"""Takes the place of dimr.cli.{data,training,evaluation} in tests of the workflow's contracts.
+"""Takes the place of modules of dimr.cli in tests of the workflow's contracts.
 
 Each step writes its outputs with the real keys, and its name into calls.txt. The text of ``MODEL``
 stands for the code of a network: experiments with other code give other metrics.
@@ -26,7 +26,8 @@ SECTIONS = {
 }
 COMMANDS = {
     "data": ["images", "autoencoder", "encode", "classifier"],
-    "training": ["train", "sample", "baseline"],
+    "training": ["train"],
+    "sampling": ["sample", "baseline"],
     "evaluation": ["evaluate", "table"],
 }
 PATHS = [

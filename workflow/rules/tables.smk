@@ -1,4 +1,5 @@
 # Tables of experiments/tables. On a dataset, rows are runs, and beside each table is a picture of them.
+# The paper's own are counted (variants, settings), or results of runs beside what is published.
 
 
 rule table:
@@ -19,6 +20,8 @@ rule table:
         "logs/results/{dataset}/{table}.log",
     benchmark:
         "logs/results/{dataset}/{table}.tsv"
+    wildcard_constraints:
+        dataset=r"(?!partial/)[\w-]+",
     conda:
         "../../environment.yml"
     shell:
@@ -46,9 +49,57 @@ rule paper_table:
     benchmark:
         "logs/results/{table}.tsv"
     wildcard_constraints:
-        table="table[34]",
+        table=of_kind("variants", "settings"),
     conda:
         "../../environment.yml"
     shell:
         "dimr --log {log} paper-table --table {input.table} --csv {output.csv} "
         "--markdown {output.markdown} --latex {output.latex}"
+
+
+rule results_table:
+    # Results of runs beside what is published: every run that a row names is an input.
+    input:
+        table="experiments/tables/{table}.yaml",
+        published="experiments/published.yaml",
+        metrics=result_files(metrics_file),
+        provenance=result_files(provenance_file),
+    output:
+        csv="results/{table}.csv",
+        markdown="results/{table}.md",
+        latex="results/{table}.tex",
+    log:
+        "logs/results/{table}.log",
+    benchmark:
+        "logs/results/{table}.tsv"
+    wildcard_constraints:
+        table=of_kind("results"),
+    conda:
+        "../../environment.yml"
+    shell:
+        "dimr --log {log} paper-table --table {input.table} --csv {output.csv} "
+        "--markdown {output.markdown} --latex {output.latex} --metrics {input.metrics}"
+
+
+rule partial_results_table:
+    # The same with the runs at hand when the workflow is read; what is missing is marked and listed.
+    input:
+        table="experiments/tables/{table}.yaml",
+        published="experiments/published.yaml",
+        metrics=result_files_at_hand(metrics_file),
+        provenance=result_files_at_hand(provenance_file),
+    output:
+        csv="results/partial/{table}.csv",
+        markdown="results/partial/{table}.md",
+        latex="results/partial/{table}.tex",
+    log:
+        "logs/results/partial/{table}.log",
+    benchmark:
+        "logs/results/partial/{table}.tsv"
+    wildcard_constraints:
+        table=of_kind("results"),
+    conda:
+        "../../environment.yml"
+    shell:
+        "dimr --log {log} paper-table --table {input.table} --csv {output.csv} "
+        "--markdown {output.markdown} --latex {output.latex} --metrics {input.metrics} --partial"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dimr.cli import data, evaluation, paper, project, training, weights
+from dimr.cli import acquire, data, evaluation, paper, plan, project, sampling, training, weights
 from dimr.errors import DimrError
 
 
@@ -26,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
     steps = parser.add_subparsers(metavar="STEP", required=True)
-    for module in (project, data, training, evaluation, paper, weights):
+    for module in (project, plan, acquire, data, training, sampling, evaluation, paper, weights):
         module.add(steps)
     return parser
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dimr.cli.parts import run_parts as run_parts  # beside the arguments that ask for it
 from dimr.errors import DimrError
 from dimr.experiment import load_section
 from dimr.files import read_json, write_json
@@ -29,6 +30,14 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """Argument type: a whole number of 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Where to compute: neither changes the result beyond rounding."""
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda if there is one)")
@@ -38,6 +47,51 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """``--threads`` for steps that run on the CPU only."""
     parser.add_argument("--threads", type=positive, help="CPU threads (default: all cores)")
+
+
+def add_parts(parser: argparse.ArgumentParser) -> None:
+    """How work on shards is split: ``part`` (``Part`` or None), ``processes`` (int or None).
+
+    A command calls ``run_parts`` if there are ``processes``, then makes what is missing of its
+    ``part``, and completes the folder if it has none. The two exclude each other.
+    """
+    parser.add_argument(
+        "--part",
+        type=_part,
+        action=_Split,
+        metavar="I/N",
+        help="make only the I-th of N shares of the shards and leave, e.g. in a job of its own; "
+        "the command without --part completes the folder",
+    )
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        action=_Split,
+        metavar="N",
+        help="split the work over N processes of this machine (on GPUs: one a device)",
+    )
+
+
+class _Split(argparse.Action):
+    """Store the value; refuse ``--part`` of a command that also starts ``--processes``."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, *_: Any
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        if namespace.part and (namespace.processes or 1) > 1:
+            parser.error("--part and --processes: use one of the two")
+
+
+def _part(text: str) -> Any:
+    from dimr.data.assembly import Part  # numpy with it
+
+    try:
+        return Part.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not allowed; use I/N with 1 <= I <= N, e.g. 2/8 for the second of eight"
+        ) from None
 
 
 class Record:

@@ -1,4 +1,4 @@
-"""The paper's own tables and figures that need no run."""
+"""The paper's own tables and figures."""
 
 import argparse
 from pathlib import Path
@@ -10,15 +10,31 @@ from dimr.experiment import ROOT
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
-    text = "write a table of the paper that needs no training: variants (3), settings (4)"
+    text = "write a table of the paper: variants (3), settings (4), results (1, 5, 6, 7)"
     parser = add_step(steps, "paper-table", paper_table, text, "table", "csv", "markdown", "latex")
     parser.add_argument(
         "--root", type=Path, default=ROOT, help="whose experiments/ (default: this)"
     )
+    results = parser.add_argument_group("tables of results")
+    results.add_argument("--runs", type=Path, default=Path("runs"), metavar="PATH",
+                         help="the folder of runs (default: runs)")  # fmt: skip
+    results.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="FILE",
+                         help="runs/<run>/metrics/<setting>.json that the table needs")  # fmt: skip
+    results.add_argument("--partial", action="store_true",
+                         help="mark what is missing, in place of refusing")  # fmt: skip
 
 
 def paper_table(options: argparse.Namespace) -> None:
     """``dimr paper-table``."""
     from dimr.reporting.paper_tables import write_paper_table
 
-    write_paper_table(options.table, options.csv, options.markdown, options.latex, options.root)
+    write_paper_table(
+        options.table,
+        options.csv,
+        options.markdown,
+        options.latex,
+        options.root,
+        runs=options.runs,
+        metrics=options.metrics,
+        partial=options.partial,
+    )

@@ -6,18 +6,27 @@ shard is whole or absent. When all are there, labels and manifest are added and 
 result's name.
 """
 
+import contextlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from dimr.data.shards import DTYPES, checked_samples, complete, map_array
 from dimr.errors import DimrError
-from dimr.files import atomic_file, read_json, replace_directory, sha256, write_json
+from dimr.files import (
+    atomic_file,
+    read_json,
+    replace_directory,
+    require_space,
+    sha256,
+    write_json,
+)
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,44 @@ class Assembly:
         return range(start, min(start + self.shard_size, self.count))
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored samples."""
+        return np.dtype(DTYPES[self.kind])
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all shards."""
-        sample = int(np.prod(self.shape)) * np.dtype(DTYPES[self.kind]).itemsize
-        return sample * self.count
+        return int(np.prod(self.shape)) * self.dtype.itemsize * self.count
+
+    def require_space(self, extra: int = 0) -> None:
+        """Refuse to go on where the disk has no room for the shards that no part has made yet.
+
+        ``extra``: bytes of what is added to them at the end.
+        """
+        samples = sum(len(self.samples(number)) for number in self.missing())
+        rest = samples * (self.nbytes // self.count) + extra
+        require_space(self.out.parent, rest, f"what is missing of {self.out}")
+
+    @contextlib.contextmanager
+    def claimed(self, part: Part | None = None) -> Iterator[None]:
+        """Keep a part of the work to this process until it ends, however it ends.
+
+        ``DimrError`` if another process has the same part.
+        """
+        part = part or Part()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / f"{part.index + 1}-of-{part.count}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DimrError(
+                f"{self.out}: another process makes part {part.index + 1}/{part.count} of it; "
+                "wait for it or end it"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def missing(self, part: Part | None = None) -> list[int]:
         """Numbers of the shards that are not there yet; with ``part``, of those that are its own.
@@ -112,6 +155,8 @@ class Assembly:
         """
         if missing := self.missing():
             raise DimrError(f"{self.out}: {len(missing)} of {self.shards} shards are missing")
+        for torn in self.folder.glob(".*.tmp*"):  # of starts that were killed while they wrote
+            torn.unlink()
         notes = [self._note(number) for number in range(self.shards)]
         manifest = complete(
             self.folder,
@@ -127,8 +172,8 @@ class Assembly:
         if add:
             add(self.folder)
         replace_directory(self.folder, self.out)
-        for note in notes:
-            (self.out / note.name).unlink()
+        for path in (*(self.out / note.name for note in notes), *self.out.glob("*.lock")):
+            path.unlink()
         for stale in self.out.parent.glob(f".{self.out.name}.part-*"):
             shutil.rmtree(stale, ignore_errors=True)
         return manifest
@@ -141,7 +186,7 @@ class Assembly:
 
     def _is_there(self, number: int) -> bool:
         """The note is written last, so a shard without one is not counted."""
-        if not self._note(number).is_file():
+        if not (self._note(number).is_file() and self._path(number).is_file()):
             return False
         shape = (len(self.samples(number)), *self.shape)
         map_array(self._path(number), shape, DTYPES[self.kind])

@@ -5,10 +5,9 @@ Images are uint8 (N, H, W, 3); an autoencoder sees them as (N, 3, H, W) in [-1, 
 gives latents of the training images unit standard deviation.
 """
 
-import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
+from dimr.data.comparison import comparison
 from dimr.errors import DimrError, TrainingFailed
 from dimr.files import atomic_directory, one_line, read_json, write_json
 from dimr.progress import progress_bar
@@ -25,8 +24,6 @@ from dimr.randomness import derived_seed, torch_generator
 
 Images = NDArray[np.uint8]
 Autoencoder = Any  # diffusers' AutoencoderKL: slow to import, and without types that mypy can see
-
-Decoder = Callable[[torch.Tensor], Images]
 
 # Measured on the digits from 1e-7 to 1e-5: a small diffusion model's samples improve up to here and
 # no further, while the error of sampled reconstructions keeps growing.
@@ -80,8 +77,9 @@ def train_autoencoder(
         write_json(folder / "reconstruction.json", report)
         count = len(validation)
         shown = validation[np.linspace(0, count - 1, min(count, 48)).astype(int)]
-        caption = f"MSE {report['mse_heldout']:.1e}, PSNR {report['psnr_heldout']:.1f} dB"
-        _comparison(shown, reconstruct(vae, shown), caption).save(folder / "reconstruction.png")
+        error = f"MSE {report['mse_heldout']:.1e}, PSNR {report['psnr_heldout']:.1f} dB"
+        title = f"Held-out images and their reconstructions: {error}"
+        comparison(shown, reconstruct(vae, shown), title).save(folder / "reconstruction.png")
     return report
 
 
@@ -131,17 +129,6 @@ def as_pixels(folder: Path, images: Images) -> Images:
     return np.ascontiguousarray(images[..., :1])
 
 
-def load_decoder(folder_or_name: str | Path | None, device: str = "cpu") -> Decoder:
-    """The function from solver output (B, C, h, w) to images (B, H, W, 3) uint8.
-
-    ``folder_or_name`` as for ``load_autoencoder``; None, or the folder of a dataset without an
-    autoencoder: the output is pixels in [-1, 1] already.
-    """
-    if folder_or_name is None or is_identity(Path(folder_or_name)):
-        return to_uint8
-    return functools.partial(decode, load_autoencoder(folder_or_name, device))
-
-
 @torch.no_grad()
 def encode_moments(vae: Autoencoder, images: Images) -> NDArray[np.float32]:
     """Posterior of uint8 images (N, H, W, 3): (N, 2C, h, w) float32, mean then standard deviation.
@@ -149,8 +136,17 @@ def encode_moments(vae: Autoencoder, images: Images) -> NDArray[np.float32]:
     Not scaled. ``DimrError`` if H or W is not a multiple of the autoencoder's factor.
     """
     _check_images(images, 2 ** (len(vae.config.block_out_channels) - 1))
-    posterior = vae.encode(_to_model(images).to(vae.device, vae.dtype)).latent_dist
-    return torch.cat([posterior.mean, posterior.std], dim=1).float().cpu().numpy()
+    return posterior_moments(vae, _to_model(images).to(vae.device)).cpu().numpy()
+
+
+def posterior_moments(vae: Autoencoder, x: torch.Tensor) -> torch.Tensor:
+    """Posterior of x (N, 3, H, W) in [-1, 1]: (N, 2C, h, w) float32, mean, then standard deviation.
+
+    The network computes in its weights' dtype; from there on it is float32.
+    """
+    posterior = vae.encode(x.to(vae.dtype)).latent_dist
+    std = (0.5 * posterior.logvar.float()).exp()
+    return torch.cat([posterior.mean.float(), std], dim=1)
 
 
 @torch.no_grad()
@@ -263,7 +259,12 @@ def _to_model(images: Images) -> torch.Tensor:
 
 
 def to_uint8(x: torch.Tensor) -> Images:
-    """(N, 3, H, W) in [-1, 1], or (N, 1, H, W) for grey, to uint8 (N, H, W, 3).
+    """As ``to_bytes``, on the host."""
+    return to_bytes(x).cpu().numpy()
+
+
+def to_bytes(x: torch.Tensor) -> torch.Tensor:
+    """(N, 3, H, W) in [-1, 1], or (N, 1, H, W) for grey, to uint8 (N, H, W, 3) on its device.
 
     ``DimrError`` for another number of channels: those are latents.
     """
@@ -272,7 +273,7 @@ def to_uint8(x: torch.Tensor) -> Images:
     if x.shape[1] == 1:
         x = x.expand(-1, 3, -1, -1)
     scaled = ((x.float() + 1) * 127.5).clamp(0, 255).round()
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _check_images(images: Images, factor: int) -> None:
@@ -292,26 +293,3 @@ def _check_config(path: Path) -> None:
     scale = config.get("scaling_factor", 0.18215)
     if not isinstance(scale, int | float) or not 0 < scale < math.inf:
         raise DimrError(f"{path}: scaling_factor is {scale!r}, must be a positive number")
-
-
-def _comparison(originals: Images, decoded: Images, caption: str) -> Image.Image:
-    """Rows of 12 originals, each above its reconstructions; enlarged to 48 px or more."""
-    columns, gap, margin, top = 12, 4, 110, 36
-    zoom = max(1, -(-48 // originals.shape[1]))
-    height, width = originals.shape[1] * zoom, originals.shape[2] * zoom
-    rows = -(-len(originals) // columns)
-    pair = 2 * height + 4 * gap
-    size = (margin + columns * (width + gap), top + rows * pair)
-    canvas = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=16)
-    draw.text((margin, 8), f"Held-out images and their reconstructions: {caption}", "black", font)
-    for index, images in enumerate(zip(originals, decoded, strict=True)):
-        row, column = divmod(index, columns)
-        for line, image in enumerate(images):
-            y = top + row * pair + line * (height + gap)
-            tile = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
-            canvas.paste(tile, (margin + column * (width + gap), y))
-            if column == 0:
-                label = ("original", "decoded")[line]
-                draw.text((8, y + height // 2 - 9), label, "black", font)
-    return canvas

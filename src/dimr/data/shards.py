@@ -157,7 +157,7 @@ def verify(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def map_array(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+def map_array(path: Path, shape: tuple[int, ...], dtype: str | np.dtype[Any]) -> NDArray[Any]:
     """A read-only memory map of a ``.npy`` file that must be whole and of this shape and dtype."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -24,6 +24,17 @@ TRAINING_CODE = (
     "randomness.py",
 )
 """Sources that decide a training's result, as parts for ``code_fingerprint``."""
+SAMPLING_CODE = (
+    *(f"models/{name}.py" for name in NETWORK_FILES),
+    "diffusion/guidance.py",
+    "diffusion/sampler.py",
+    "diffusion/schedule.py",
+    "diffusion/solver.py",
+    "data/decoder.py",
+    "randomness.py",
+    "sampling/generate.py",
+)
+"""Sources that decide the images of a network."""
 
 
 def code_fingerprint(*parts: str) -> str:

@@ -74,11 +74,38 @@ class Settings(Section):
     guidance_power_cosine: Stated[tuple[float, float]] | None = None  # scale and power
 
 
+class Result(Section):
+    """A model's line in a table of results. All values are from ``source``.
+
+    ``epochs`` are the paper's own; ``gmacs`` is what papers call "Gflops". What is null is blank in
+    the source; ``note`` says why, where it is not the list's ``blank``.
+    """
+
+    type: str | None = None
+    epochs: Annotated[int, Field(gt=0)] | None = None
+    parameters: Count | None = None
+    gmacs: Annotated[int, Field(gt=0)] | None = None
+    fid: Annotated[float, Field(ge=0)] | None = None
+    inception_score: Annotated[float, Field(ge=1)] | None = None
+    precision: Annotated[float, Field(ge=0, le=1)] | None = None
+    recall: Annotated[float, Field(ge=0, le=1)] | None = None
+    source: Source
+    note: str | None = None
+
+
+class Results(Section):
+    """Published results on a dataset, by the model's name; ``blank`` is why others are blank."""
+
+    blank: str
+    rows: dict[str, Result]
+
+
 class PublishedValues(Section):
-    """published.yaml: sizes by name of the variant, settings by dataset."""
+    """published.yaml: sizes by name of the variant, settings by dataset, lists of results."""
 
     variants: dict[str, Size]
     settings: dict[str, Settings]
+    results: dict[str, Results]
 
 
 def load_published(root: Path = ROOT) -> PublishedValues:

@@ -15,13 +15,17 @@ LATEX_PACKAGES = "% \\usepackage{booktabs, amssymb, graphicx}"
 
 
 class SheetColumn(Section):
-    """A column: key in the CSV, heading, heading shared with its neighbours, format of numbers."""
+    """A column: key in the CSV, heading, heading shared with its neighbours, format of numbers.
+
+    ``csv_only``: left out where people read.
+    """
 
     key: str
     title: str
     group: str = ""
     format: str = "{}"
     left: bool = False  # text; numbers are to the right
+    csv_only: bool = False
 
     @property
     def heading(self) -> str:
@@ -62,6 +66,12 @@ class Block:
         """Which columns are to the right."""
         return [not column.left for column in self.columns]
 
+    def shown(self) -> "Block":
+        """The block with the columns that people read."""
+        kept = [index for index, column in enumerate(self.columns) if not column.csv_only]
+        rows = [[row[index] for index in kept] for row in self.rows]
+        return Block(self.title, [self.columns[index] for index in kept], rows)
+
     def texts(self) -> list[list[str]]:
         """The cells as people read them."""
         return [[cell.text for cell in row] for row in self.rows]
@@ -97,7 +107,7 @@ def _plain(cell: Cell) -> Any:
 def to_markdown(sheet: Sheet) -> str:
     """For the README and for reading: aligned, with the notes below."""
     lines = [f"**{sheet.title}**", ""]
-    for block in sheet.blocks:
+    for block in map(Block.shown, sheet.blocks):
         lines += [block.title, ""] if block.title else []
         heads = [column.heading for column in block.columns]
         lines += [*markdown_lines(heads, block.texts(), block.right), ""]
@@ -108,7 +118,7 @@ def to_latex(sheet: Sheet, label: str) -> str:
     """A float to paste into a paper; a comment in it says which packages it needs."""
     lines = [LATEX_PACKAGES, r"\begin{table*}", r"\centering"]
     lines += [rf"\caption{{{latex_text(sheet.title)}}}", rf"\label{{tab:{label}}}"]
-    for block in sheet.blocks:
+    for block in map(Block.shown, sheet.blocks):
         lines += [r"\medskip", rf"{latex_text(block.title)}\\[2pt]"] if block.title else []
         groups, heads = ([getattr(c, k) for c in block.columns] for k in ("group", "title"))
         tabular = latex_tabular(groups, heads, block.texts(), block.right)

@@ -1,54 +1,161 @@
-"""A folder of images: shards, labels and manifest, an ADM-style .npz, and a grid to look at."""
+"""A folder of images, made in pieces: shards, labels and manifest, an ADM-style .npz, and a grid.
 
-from collections.abc import Iterable, Sequence
+The shards are those of ``dimr.data.shards``, put together by ``dimr.data.assembly``: work that was
+cut goes on with the shards that are missing, and several processes or jobs may make a part each.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dimr.data.shards import open_shards, write_shards
-from dimr.files import atomic_directory
+from dimr.data.assembly import Assembly, Part
+from dimr.data.shards import open_shards
+from dimr.errors import DimrError
+from dimr.overlap import BackgroundWriter, Waits
 from dimr.progress import progress_bar
-from dimr.sampling.grid import class_grid
+from dimr.sampling.archive import write_npz
+from dimr.sampling.generate import in_batches
+from dimr.sampling.grid import overview
 
-SHARD_SIZE = 10_000
+log = logging.getLogger(__name__)
+
+SHARD_SIZE = 500
+"""Images in a shard, which is what a killed job loses: minutes of one GPU, at 512 pixels too."""
+ARCHIVE = "samples.npz"
+GRID = "grid.png"
+
+
+class Draws(Protocol):
+    """Where images come from (``dimr.sampling.generate.Painter.draw``)."""
+
+    def __call__(
+        self, batches: Iterable[Sequence[int]], *, waits: Waits
+    ) -> Iterator[NDArray[np.uint8]]:
+        """The images of each batch of numbers, uint8 (b, H, W, 3), in order."""
+
+
+def plan(out: Path, key: str, side: tuple[int, int], count: int) -> Assembly:
+    """Work on a folder of ``count`` images of ``side`` (H, W); ``key`` decides what they are."""
+    return Assembly(out, key, "pixels", (*side, 3), count, SHARD_SIZE)
+
+
+def is_complete(assembly: Assembly) -> bool:
+    """Whether the finished folder is there already, whole and with these very images."""
+    files = [assembly.out / name for name in (ARCHIVE, GRID)]
+    try:
+        found = open_shards(assembly.out).manifest["key"]
+    except DimrError:
+        return False
+    return found == assembly.key and all(file.is_file() for file in files)
+
+
+def fill(assembly: Assembly, draw: Draws, batch: int, part: Part | None = None) -> Waits:
+    """Make the shards that are missing, those of ``part`` if it is given.
+
+    Batches end where shards do, so that which of them were there before changes nothing: image i
+    is always drawn beside the same others. While a batch is drawn the shard before is written.
+
+    Args:
+        assembly: the work.
+        draw: makes images by their numbers.
+        batch: images at a time, at most a shard.
+        part: the share of the shards that is made; None: all.
+
+    Returns:
+        how long the work stood still for copies and writing.
+
+    Raises:
+        DimrError: no space for what is missing; a shard that is there and damaged.
+        OSError: of writing.
+    """
+    missing = assembly.missing(part)
+    _announce(assembly, missing, part)
+    batches = [some for n in missing for some in in_batches(assembly.samples(n), batch)]
+    own = range(assembly.shards) if part is None else range(part.index, assembly.shards, part.count)
+    total = sum(len(assembly.samples(n)) for n in own)
+    left = sum(map(len, batches))
+    waits, started = Waits(), time.perf_counter()
+    images = draw(batches, waits=waits)
+    with (
+        progress_bar(total=total, initial=total - left, description="sample", unit="image") as bar,
+        BackgroundWriter(waits) as writer,
+    ):
+        for number in missing:
+            shard = np.empty((len(assembly.samples(number)), *assembly.shape), np.uint8)
+            for piece in _filled(shard, images):
+                bar.update(piece)
+                writer.check()
+            writer.submit(assembly.write, number, shard)
+    if left:
+        _report(left, time.perf_counter() - started, waits)
+    return waits
+
+
+def _filled(shard: NDArray[np.uint8], images: Iterator[NDArray[np.uint8]]) -> Iterator[int]:
+    """Put the next images into a shard, which they end with; yield the number of each batch."""
+    filled = 0
+    while filled < len(shard):
+        batch = next(images)
+        if batch.shape[1:] != shard.shape[1:]:
+            raise DimrError(f"images of {batch.shape[1:]} where {shard.shape[1:]} were planned")
+        shard[filled : filled + len(batch)] = batch
+        filled += len(batch)
+        yield len(batch)
+
+
+def complete(
+    assembly: Assembly,
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    *,
+    named: bool = True,
+    add: Callable[[Path], None] | None = None,
+) -> None:
+    """Add labels, manifest, ``samples.npz`` and ``grid.png``, and put the folder in place.
+
+    Args:
+        assembly: the work, with all shards there.
+        labels: of the images.
+        class_names: of all classes.
+        named: whether the grid says them.
+        add: called with the folder before it takes its final name, to put more into it.
+
+    Raises:
+        DimrError: shards that are missing or damaged; ``out`` is then as it was before.
+    """
+
+    def add_all(folder: Path) -> None:
+        write_npz(folder, folder / ARCHIVE)
+        overview(open_shards(folder), named).save(folder / GRID)
+        if add is not None:
+            add(folder)
+
+    assembly.finish(labels, class_names, add=add_all)
 
 
 def write_samples(
     out: Path,
-    batches: Iterable[NDArray[np.uint8]],
+    images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     class_names: Sequence[str],
     key: str,
+    add: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write images (n, H, W, 3) uint8 that arrive in batches, with a progress bar.
+    """Write images (N, H, W, 3) that are at hand; arguments as for ``plan`` and ``complete``."""
+    assembly = plan(out, key, images.shape[1:3], len(images))
+    shutil.rmtree(assembly.folder, ignore_errors=True)  # of a try that was cut: not trusted
 
-    The folder holds ``00000.npy``..., ``labels.npy`` and ``manifest.json`` (see
-    ``dimr.data.shards``), ``samples.npz`` with ``arr_0`` for other people's tools, and
-    ``grid.png``.
-    """
-    with atomic_directory(out) as folder:
-        with progress_bar(total=len(labels), description="sample", unit="image") as bar:
+    def take(batches: Iterable[Sequence[int]], **_: Waits) -> Iterator[NDArray[np.uint8]]:
+        return (images[numbers[0] : numbers[-1] + 1] for numbers in batches)
 
-            def counted() -> Iterable[NDArray[np.uint8]]:
-                for batch in batches:
-                    yield batch
-                    bar.update(len(batch))
-
-            write_shards(
-                folder,
-                counted(),
-                labels,
-                kind="pixels",
-                classes=len(class_names),
-                class_names=class_names,
-                scaling_factor=None,
-                key=key,
-                shard_size=SHARD_SIZE,
-            )
-        images = read_samples(folder)[0]
-        np.savez(folder / "samples.npz", arr_0=images)
-        class_grid(images, labels, class_names).save(folder / "grid.png")
+    fill(assembly, take, SHARD_SIZE)
+    complete(assembly, labels, class_names, add=add)
 
 
 def read_samples(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -56,3 +163,29 @@ def read_samples(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     shards = open_shards(folder)
     arrays = shards.arrays
     return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays)), shards.labels
+
+
+def _announce(assembly: Assembly, missing: Sequence[int], part: Part | None) -> None:
+    """Say what there is to do, and refuse to begin without the space for it."""
+    assembly.require_space(assembly.nbytes if part is None else 0)
+    log.info(
+        "%s: %d images in %d shards of %.2g GB together, and %s as large; %d shards to do%s",
+        assembly.out,
+        assembly.count,
+        assembly.shards,
+        assembly.nbytes / 1e9,
+        ARCHIVE,
+        len(missing),
+        f" in part {part.index + 1}/{part.count}" if part else "",
+    )
+    for other in assembly.out.parent.glob(f".{assembly.out.name}.part-*"):
+        if other != assembly.folder:
+            log.info("%s: of other weights, settings or code: not continued", other)
+
+
+def _report(images: int, seconds: float, waits: Waits) -> None:
+    stood = ", ".join(f"{what} {share / seconds:.1%}" for what, share in waits.seconds.items())
+    log.info(
+        "%d images in %.1f s: %.3g images/s; waited for %s",
+        images, seconds, images / seconds, stood or "nothing",
+    )  # fmt: skip

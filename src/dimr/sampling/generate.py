@@ -4,7 +4,8 @@ Neither depends on the batch size, so image i is the same however many are drawn
 the rounding of matrix products, which may move a pixel by one of its 256 levels).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 from dimr import models
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
+from dimr.overlap import Waits, fetch, to_device
 from dimr.randomness import noise_by_index, torch_generator
 from dimr.settings import Network, SamplePhase
 from dimr.weights.layout import read_model
 
-Decode = Callable[[Tensor], NDArray[np.uint8]]
-"""From solver output (B, C, h, w) to images (B, H, W, 3) uint8."""
+Decode = Callable[[Tensor], Tensor | NDArray[np.uint8]]
+"""From solver output (B, C, h, w) to images (B, H, W, 3) uint8, best on its device."""
 
 
 def labels_in_order(count: int, classes: int) -> NDArray[np.int64]:
@@ -36,6 +38,75 @@ def load_network(folder: Path) -> tuple[models.Network, Network]:
     """
     network, sizes = read_model(folder)
     return network.float().eval(), sizes  # imported weights may be of half precision
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Everything that decides the images of a sampling phase, ready to draw any of them.
+
+    Attributes:
+        network: called as ``network(x, t, y)``.
+        sizes: its sizes.
+        phase: seed, count, steps, solver and guidance.
+        decode: from solver output to images.
+        device: where the network is.
+    """
+
+    network: nn.Module
+    sizes: Network
+    phase: SamplePhase
+    decode: Decode
+    device: torch.device
+
+    def draw(
+        self,
+        batches: Iterable[Sequence[int]],
+        *,
+        waits: Waits | None = None,
+        on_step: Callable[[], object] | None = None,
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Draw batches of images, given by their numbers.
+
+        Args:
+            batches: numbers of images, all below the phase's count.
+            waits: where the time is counted that copies from the device take.
+            on_step: called after each evaluation of the network.
+
+        Yields:
+            uint8 (b, H, W, 3), in order; on CUDA a batch when the next one has been launched.
+        """
+        images = (self.decode(self.solve(numbers, on_step)) for numbers in batches)
+        return fetch(images, waits or Waits())
+
+    def solve(self, numbers: Sequence[int], on_step: Callable[[], object] | None = None) -> Tensor:
+        """What the solver ends with, (b, C, h, w), for the images of these numbers.
+
+        ``on_step`` is called after each evaluation of the network.
+        """
+        sizes, phase = self.sizes, self.phase
+        shape = (sizes.channels, sizes.input_size, sizes.input_size)
+        noise = noise_by_index(phase.seed, "sample", numbers, shape)
+        labels = torch.tensor([number % sizes.num_classes for number in numbers])
+        denoise = wrap(
+            self.network,
+            to_device(labels, self.device),
+            sizes.num_classes,
+            **phase.guidance.model_dump(),
+        )
+        return sample(
+            denoise,
+            to_device(noise, self.device),
+            phase.steps,
+            schedule=sizes.schedule,
+            solver=phase.solver,
+            generators=[torch_generator(phase.seed, "ancestral noise", i) for i in numbers],
+            on_step=on_step,
+        )
+
+
+def in_batches(numbers: Sequence[int], batch: int) -> list[Sequence[int]]:
+    """``numbers`` cut into batches; the last may be shorter."""
+    return [numbers[start : start + batch] for start in range(0, len(numbers), batch)]
 
 
 def generate(
@@ -64,25 +135,6 @@ def generate(
     Yields:
         uint8 (b, H, W, 3), in order.
     """
-    shape = (sizes.channels, sizes.input_size, sizes.input_size)
-    labels = labels_in_order(phase.count, sizes.num_classes)
-    indices = range(phase.count) if indices is None else indices
-    for start in range(0, len(indices), batch):
-        chunk = indices[start : start + batch]
-        noise = noise_by_index(phase.seed, "sample", chunk, shape).to(device)
-        denoise = wrap(
-            network,
-            torch.from_numpy(labels[chunk]).to(device),
-            sizes.num_classes,
-            **phase.guidance.model_dump(),
-        )
-        x = sample(
-            denoise,
-            noise,
-            phase.steps,
-            schedule=sizes.schedule,
-            solver=phase.solver,
-            generators=[torch_generator(phase.seed, "ancestral noise", i) for i in chunk],
-            on_step=on_step,
-        )
-        yield decode(x)
+    painter = Painter(network, sizes, phase, decode, device)
+    batches = in_batches(range(phase.count) if indices is None else indices, batch)
+    return painter.draw(batches, on_step=on_step)

@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from dimr.data.shards import OpenShards
+
 MARGIN, INDENT, GAP, FONT_SIZE = 24, 20, 2, 18  # pixels
+COLUMNS = 12
+ROWS = 20
+"""Of an overview: of more classes it shows so many, evenly spaced."""
+OVERVIEW_SIDE = 128
+"""Pixels of an image's side in an overview at most."""
 
 
 def class_grid(
@@ -14,8 +21,9 @@ def class_grid(
     labels: NDArray[np.int64],
     class_names: Sequence[str],
     *,
-    columns: int = 12,
+    columns: int = COLUMNS,
     min_side: int = 48,
+    max_side: int | None = None,
 ) -> Image.Image:
     """The first ``columns`` images of each class, uncurated, with the class name before the row.
 
@@ -25,9 +33,11 @@ def class_grid(
         class_names: one row each.
         columns: images a row at most.
         min_side: small images are enlarged by a whole factor to at least this many pixels.
+        max_side: large ones are reduced by a whole factor to at most so many; None: they are not.
     """
     zoom = max(1, -(-min_side // images.shape[1]))
-    height, width = (side * zoom for side in images.shape[1:3])
+    shrink = 1 if max_side is None else max(1, -(-images.shape[1] // max_side))
+    height, width = (max(1, side // shrink) * zoom for side in images.shape[1:3])
     margin = max(MARGIN + 7 * max(map(len, class_names)), INDENT + _width(class_names))
     size = (margin + columns * (width + GAP), len(class_names) * (height + GAP))
     picture = Image.new("RGB", size, "white")
@@ -37,9 +47,38 @@ def class_grid(
         place = (margin - INDENT // 2, top + height // 2)
         draw.text(place, name, fill="black", anchor="rm", font_size=FONT_SIZE)
         for column, index in enumerate(np.flatnonzero(labels == row)[:columns]):
-            tile = Image.fromarray(images[index]).resize((width, height), Image.Resampling.NEAREST)
+            tile = Image.fromarray(images[index]).reduce(shrink)
+            tile = tile.resize((width, height), Image.Resampling.NEAREST)
             picture.paste(tile, (margin + column * (width + GAP), top))
     return picture
+
+
+def overview(shards: OpenShards, named: bool = True) -> Image.Image:
+    """A grid of a folder of images by class name, of a size that a person opens.
+
+    It has ``ROWS`` rows at most, of evenly spaced classes, and reads no other images than it shows.
+    ``named``: whether the classes are said (images that were drawn without a class have none).
+    """
+    present = np.unique(shards.labels)
+    rows = min(ROWS, len(present))
+    classes = [int(present[row * len(present) // rows]) for row in range(rows)]
+    chosen = [np.flatnonzero(shards.labels == label)[:COLUMNS] for label in classes]
+    counts = list(map(len, chosen))
+    return class_grid(
+        _images(shards, np.concatenate(chosen)),
+        np.repeat(np.arange(rows), counts),
+        [shards.manifest["class_names"][label] if named else "" for label in classes],
+        columns=max(counts),
+        max_side=OVERVIEW_SIDE,
+    )
+
+
+def _images(shards: OpenShards, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The images with these numbers, (len(indices), H, W, 3)."""
+    ends = np.cumsum([len(array) for array in shards.arrays])
+    numbers = np.searchsorted(ends, indices, side="right")
+    pairs = zip(numbers, indices, strict=True)
+    return np.stack([shards.arrays[k][i - ends[k]] for k, i in pairs])
 
 
 def _width(names: Sequence[str]) -> int:

@@ -4,7 +4,6 @@ Image j of class c has the noise of image j * classes + c of the run's samples: 
 steps, solver and guidance it is that image.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from dimr.data.autoencoder import decode, is_identity, load_autoencoder, to_uint8
+from dimr.data.autoencoder import is_identity, load_autoencoder
 from dimr.data.classes import class_index, class_names, short_name
+from dimr.data.decoder import Decoder
 from dimr.errors import DimrError
 from dimr.experiment import validate
 from dimr.files import read_json
@@ -100,10 +100,9 @@ def autoencoder_of(
 
 def open_decoder(
     model: Path, sizes: Network, given: str | Path | None, device: str = "cpu"
-) -> Decode:
+) -> Decoder:
     """From solver output to images; arguments and errors as for ``autoencoder_of``."""
-    vae = autoencoder_of(model, sizes, given, device)
-    return to_uint8 if vae is None else functools.partial(decode, vae)
+    return Decoder(autoencoder_of(model, sizes, given, device))
 
 
 def _autoencoder_beside(model: Path) -> Path | None:

@@ -82,7 +82,7 @@ def test_pixel_values():
 def test_folder_of_samples(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
     labels = labels_in_order(20, 5)
-    write_samples(tmp_path / "s", [images[:7], images[7:]], labels, list("abcde"), "key")
+    write_samples(tmp_path / "s", images, labels, list("abcde"), "key")
     back, back_labels = read_samples(tmp_path / "s")
     assert np.array_equal(back, images)
     assert np.array_equal(back_labels, labels)

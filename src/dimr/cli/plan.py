@@ -1,0 +1,50 @@
+"""What a target would cost, before it is asked for."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dimr.cli.common import add_step
+from dimr.experiment import ROOT
+
+EXAMPLES = """\
+examples:
+  dimr plan results/table1.csv
+  dimr plan results/partial/table1.csv runs/imagenet256/dimr-xl-2r/published/metrics/guided.json
+  dimr plan results/table5.csv --gpu a100 --utilisation 0.3 --utilisation sample=0.15
+"""
+
+
+def add(steps: Any) -> None:
+    """Register the subcommand."""
+    text = "estimate what a target still needs: GPU-hours, wall time and disk, step by step"
+    parser = add_step(steps, "plan", plan, text)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help="as for snakemake")
+    parser.add_argument("--gpu", metavar="NAME", help="of hardware.yaml (default: h100)")
+    parser.add_argument("--utilisation", action="append", default=[], metavar="[STEP=]SHARE",
+                        help="share of the GPU's peak that training, or that step (encode, sample, "
+                        "evaluate) reaches")  # fmt: skip
+    parser.add_argument("--measured", type=Path, metavar="FILE",
+                        help="JSON of a benchmark: gpu, source, and images_per_second of one GPU "
+                        "by step and dataset/model (encode: dataset)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
+
+
+def plan(options: argparse.Namespace) -> None:
+    """``dimr plan``."""
+    import json
+
+    from dimr.reporting import plan_machine
+    from dimr.reporting.plan import make_machine, make_plan
+    from dimr.reporting.plan_text import plan_json, plan_text
+
+    hardware = plan_machine.load_hardware(options.root)
+    given = plan_machine.parse_utilisation(options.utilisation)
+    known = options.measured and plan_machine.load_measured(options.measured, hardware)
+    machine = make_machine(hardware, options.gpu, given, known, options.root)
+    made = make_plan(options.targets, machine, options.root)
+    lines = [json.dumps(plan_json(made), indent=2)] if options.json else plan_text(made)
+    print(*lines, sep="\n")

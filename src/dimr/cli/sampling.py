@@ -1,0 +1,245 @@
+"""Images of a run: drawn by its network, or, beside it, those of the dataset itself."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from dimr.cli.common import (
+    RECORD,
+    Record,
+    add_device,
+    add_parts,
+    add_step,
+    positive,
+    read_record,
+    recorded_key,
+    refuse_if_changed,
+    run_parts,
+)
+from dimr.errors import DimrError
+from dimr.experiment import load_network_config, load_section, section_key
+from dimr.settings import BaselinePhase, Network, SamplePhase
+
+log = logging.getLogger(__name__)
+
+BATCH = 250
+ASKED = ("classes", "unconditional", "per_class", "seed", "steps", "solver", "guidance",
+         "power_cosine")  # fmt: skip
+"""Options of ``dimr sample`` that are a person's alone; fields of ``Request``."""
+SAMPLE_EXAMPLES = """\
+examples:
+  dimr sample --model runs/digits/dimr-xs-2r/0/model --class 3 --class 7 --out grid.png
+  dimr sample --model runs/imagenet256/dimr-xl-2r/published/model \\
+      --autoencoder stabilityai/sd-vae-ft-ema --class goldfish --class n02123045 \\
+      --seed 0 --out grid.png
+  dimr sample --model runs/digits/dimr-xs-2r/0/model --unconditional --per-class 32 --out any.png
+  run=runs/imagenet256/dimr-xl-2r/published
+  dimr sample --config $run/config/sample-guided.yaml --model $run/model --processes 8 \\
+      --autoencoder data/imagenet256/autoencoder --out $run/samples/guided
+"""
+
+
+def add(steps: Any) -> None:
+    """Register the subcommands."""
+    _add_sample(steps)
+
+    parser = add_step(
+        steps, "baseline", baseline, "real images or reconstructions, in the form of samples",
+        "config", "images", "out",
+    )  # fmt: skip
+    parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="for reconstructions")
+    add_device(parser)
+
+
+def _add_sample(steps: Any) -> None:
+    """``dimr sample`` has two forms: a person's and the workflow's."""
+    parser = add_step(steps, "sample", sample, "draw images from a trained network")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = SAMPLE_EXAMPLES
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR",
+                        help="a run's model folder: config.json and weights")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH",
+                        help="the picture (.png); with --config a folder of images")  # fmt: skip
+    parser.add_argument("--autoencoder", type=Path, metavar="DIR|NAME",
+                        help="of a model of latents: a folder or a name on the Hugging Face hub "
+                        "(default: that of the run's dataset, if it is found)")  # fmt: skip
+    parser.add_argument("--batch", type=positive, metavar="N",
+                        help=f"images at a time (default: {BATCH}; for a picture 32); "
+                        "changes speed and memory alone")  # fmt: skip
+    add_device(parser)
+    asked = parser.add_argument_group("a picture")
+    which = asked.add_mutually_exclusive_group()
+    which.add_argument("--class", action="append", dest="classes", metavar="CLASS",
+                       help="number, name or WordNet id, as often as wanted: one row each "
+                       "(default: all classes, or 8 of many)")  # fmt: skip
+    which.add_argument("--unconditional", action="store_true", default=None,
+                       help="draw without a class")  # fmt: skip
+    asked.add_argument("--per-class", type=positive, metavar="N",
+                       help="images of each class, or in all without (default: 8)")  # fmt: skip
+    asked.add_argument("--seed", type=int, metavar="N", help="of the noise (default: 0)")
+    asked.add_argument("--steps", type=positive, metavar="N",
+                       help="network evaluations (default: 50)")  # fmt: skip
+    asked.add_argument("--solver", choices=["authors", "singlestep", "multistep", "ancestral"],
+                       help="(default: its authors')")  # fmt: skip
+    weight = asked.add_mutually_exclusive_group()
+    weight.add_argument("--guidance", type=float, metavar="S",
+                        help="cond + S (cond - uncond); 0: none (default: 0.4)")  # fmt: skip
+    weight.add_argument("--power-cosine", type=float, nargs=2, metavar=("S", "A"),
+                        help="uncond + w (cond - uncond), w from 1 to S as noise falls, the later "
+                        "the larger A is")  # fmt: skip
+    workflow = parser.add_argument_group("a folder of images, as the workflow draws them")
+    workflow.add_argument("--config", type=Path, metavar="PATH",
+                          help="sample-<setting>.yaml of a run: it says the rest. What is made "
+                          "is kept if the command is cut: the same command goes on")  # fmt: skip
+    add_parts(workflow)
+
+
+def sample(options: argparse.Namespace) -> None:
+    """``dimr sample``: a folder of images for the workflow, or a picture for a person."""
+    asked = {key: value for key in ASKED if (value := getattr(options, key)) is not None}
+    if options.config is None and (options.part or options.processes):
+        raise DimrError("sample: --part and --processes are for a folder, which needs --config")
+    if options.config is None:
+        _sample_picture(options, asked)
+    elif asked:
+        option = "class" if "classes" in asked else next(iter(asked)).replace("_", "-")
+        raise DimrError(f"sample: --{option} does not go with --config, which says it")
+    else:
+        _sample_folder(options)
+
+
+def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
+    if options.out.suffix.lower() != ".png":
+        raise DimrError(
+            f"--out {options.out}: a picture's name ends in .png (a folder needs --config)"
+        )
+    from dimr.device import prepare_device
+    from dimr.files import atomic_file
+    from dimr.sampling.generate import load_network
+    from dimr.sampling.request import Request, draw_grid, label_dropout, open_decoder, plan_grid
+
+    # what was asked is checked before anything large is loaded
+    sizes = load_network_config(options.model / "config.json")
+    plan = plan_grid(Request(**asked), sizes, label_dropout(options.model))
+    device = prepare_device(options.device, options.threads)
+    decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
+    network = load_network(options.model)[0].to(device)
+    picture = draw_grid(network, sizes, plan, decoder, options.batch or 32, device)
+    with atomic_file(options.out) as path:
+        picture.save(path)
+
+
+def _sample_folder(options: argparse.Namespace) -> None:
+    """In pieces: this process makes what is missing, or its part, and completes the folder."""
+    phase = load_section(SamplePhase, options.config)
+    _check_count(phase, load_network_config(options.model / "config.json"), options.config)
+    if options.processes:
+        run_parts(options.processes, options.device)
+    from dimr.device import prepare_device
+    from dimr.reporting.provenance import SAMPLING_CODE, code_fingerprint
+    from dimr.sampling import folder as samples
+    from dimr.sampling.generate import labels_in_order
+
+    code = code_fingerprint(*SAMPLING_CODE)  # before the work, as it may change meanwhile
+    device = prepare_device(options.device, options.threads)
+    record, made_by = Record(device), read_record(options.model)
+    key = section_key(phase, made_by["key"])
+    painter, work_key = _open_painter(options, phase, device, key, code)
+    sizes = painter.sizes
+    side = sizes.input_size * painter.decode.factor
+    work = samples.plan(options.out, work_key, (side, side), phase.count)
+    if samples.is_complete(work) and (options.out / RECORD).is_file():
+        log.info("%s: is there, with all of its images: nothing to do", options.out)
+        return
+
+    def add(folder: Path) -> None:
+        refuse_if_changed(options.config, phase)
+        record.write(folder, key, config=phase.model_dump(mode="json"), model=made_by)
+
+    with work.claimed(options.part):
+        _fill(work, painter, options.batch or BATCH, options.part)
+        if options.part is None:
+            labels = labels_in_order(phase.count, sizes.num_classes)
+            names = _class_names(sizes.num_classes)
+            named = phase.guidance.kind != "unconditional"
+            samples.complete(work, labels, names, named=named, add=add)
+
+
+def _open_painter(
+    options: argparse.Namespace, phase: SamplePhase, device: Any, key: str, code: str
+) -> tuple[Any, str]:
+    """What draws the images, and the key of everything that decides them."""
+    from dimr.sampling.generate import Painter, load_network
+    from dimr.sampling.identity import work_key
+    from dimr.sampling.request import open_decoder
+
+    network, sizes = load_network(options.model)
+    decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
+    decided_by = work_key(key, network, sizes, decoder, code)
+    return Painter(network.to(device), sizes, phase, decoder, device), decided_by
+
+
+def _fill(work: Any, painter: Any, batch: int, part: Any) -> None:
+    import torch
+
+    from dimr.sampling.folder import fill
+
+    try:
+        fill(work, painter.draw, batch, part)
+    except torch.OutOfMemoryError:
+        raise DimrError(
+            f"{painter.device}: too little memory for {batch} images at a time: "
+            "the same command with a smaller --batch goes on"
+        ) from None
+
+
+def _check_count(phase: SamplePhase, sizes: Network, config: Path) -> None:
+    """Each class must have as many images as any other, if they are drawn by class."""
+    uneven = phase.count % sizes.num_classes
+    if uneven and phase.guidance.kind != "unconditional":
+        raise DimrError(
+            f"{config}: count: {phase.count} is no multiple of the {sizes.num_classes} classes, "
+            "which must have the same number of images each"
+        )
+
+
+def baseline(options: argparse.Namespace) -> None:
+    """``dimr baseline``."""
+    import numpy as np
+
+    from dimr.data.autoencoder import is_identity, load_autoencoder, reconstruct
+    from dimr.data.digits import load_images
+    from dimr.device import prepare_device
+    from dimr.sampling.folder import write_samples
+
+    phase = load_section(BaselinePhase, options.config)
+    device = prepare_device(options.device, options.threads)
+    record = Record(device)
+    images, labels = load_images(options.images, "train")
+    if phase.count > len(images):
+        raise DimrError(
+            f"{options.config}: count {phase.count} is more than the {len(images)} training images"
+        )
+    chosen = np.array(images[: phase.count])
+    keys = [recorded_key(options.images)]
+    if phase.source == "reconstruction":
+        if options.autoencoder is None:
+            raise DimrError("baseline: reconstructions need --autoencoder")
+        if not is_identity(options.autoencoder):
+            chosen = reconstruct(load_autoencoder(options.autoencoder, str(device)), chosen)
+        keys.append(recorded_key(options.autoencoder))
+    key = section_key(phase, *keys)
+    names = _class_names(int(labels.max()) + 1)
+
+    def add(folder: Path) -> None:
+        refuse_if_changed(options.config, phase)
+        record.write(folder, key, config=phase.model_dump(mode="json"))
+
+    write_samples(options.out, chosen, np.array(labels[: phase.count]), names, key, add)
+
+
+def _class_names(classes: int) -> list[str]:
+    from dimr.data.classes import class_names, short_name
+
+    return [short_name(name) for name in class_names(classes)]

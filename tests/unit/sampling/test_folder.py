@@ -1,0 +1,402 @@
+"""A folder of images in pieces: parts, restarts, what is beside the shards, and bad input."""
+
+import errno
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dimr.data.assembly import Assembly, Part
+from dimr.data.shards import open_shards, verify
+from dimr.errors import DimrError
+from dimr.sampling import folder as folder_module
+from dimr.sampling.archive import write_npz
+from dimr.sampling.folder import complete, fill, is_complete, plan, write_samples
+from dimr.sampling.generate import labels_in_order
+from dimr.sampling.grid import overview
+
+COUNT, CLASSES, SHARD = 28, 4, 8  # 4 shards, the last of 4
+IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 5, 6, 3), dtype=np.uint8)
+NAMES = list("abcd")
+LABELS = labels_in_order(COUNT, CLASSES)
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(folder_module, "SHARD_SIZE", SHARD)
+
+
+class Draws:
+    """Takes the images from ``IMAGES``; remembers the batches, and fails where it is told."""
+
+    def __init__(self, fail_after=None):
+        self.batches, self.fail_after = [], fail_after
+
+    def __call__(self, batches, **_):
+        for numbers in batches:
+            if self.fail_after is not None and len(self.batches) >= self.fail_after:
+                raise KeyboardInterrupt
+            self.batches.append(list(numbers))
+            yield IMAGES[list(numbers)]
+
+    def numbers(self):
+        return [number for batch in self.batches for number in batch]
+
+
+def work(path, key="k"):
+    return plan(path, key, IMAGES.shape[1:3], COUNT)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def make(path, batch=3):
+    draws = Draws()
+    fill(work(path), draws, batch)
+    complete(work(path), LABELS, NAMES)
+    return draws
+
+
+def test_what_is_in_the_folder(tmp_path):
+    draws = make(tmp_path / "s")
+    assert [len(b) for b in draws.batches] == [3, 3, 2] * 3 + [3, 1]  # batches end with shards
+    assert draws.numbers() == list(range(COUNT))
+    manifest = verify(tmp_path / "s")
+    assert (manifest["key"], manifest["count"], manifest["shape"]) == ("k", COUNT, [5, 6, 3])
+    shards = open_shards(tmp_path / "s")
+    assert [len(array) for array in shards.arrays] == [8, 8, 8, 4]
+    assert np.array_equal(np.concatenate(shards.arrays), IMAGES)
+    assert shards.labels.tolist() == [0, 1, 2, 3] * 7
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {
+        *(f"0000{n}.npy" for n in range(4)), "labels.npy", "manifest.json", "samples.npz",
+        "grid.png",
+    }  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 4, 10])
+def test_a_cut_start_goes_on_to_the_same_folder(cut, tmp_path):
+    make(tmp_path / "whole")
+    first = Draws(fail_after=cut)
+    with pytest.raises(KeyboardInterrupt):
+        fill(work(tmp_path / "s"), first, 3)
+    assert not (tmp_path / "s").exists()
+    torn = work(tmp_path / "s").folder / ".00003.npy.tmp4711.npy"  # as a kill leaves it
+    torn.parent.mkdir(exist_ok=True)
+    torn.write_bytes(b"half")
+    second = make(tmp_path / "s")
+    full = {0: 0, 1: 0, 4: 8, 10: 24}[cut]  # images of the shards that were full
+    assert second.batches[0][0] == full
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+def test_parts_in_any_order_make_the_same_folder(tmp_path):
+    make(tmp_path / "whole")
+    drawn = []
+    for index in (2, 0, 1):
+        draws = Draws()
+        fill(work(tmp_path / "s"), draws, 3, Part(index, 3))
+        drawn.append(sorted({numbers[0] // SHARD for numbers in draws.batches}))
+        if index == 0:
+            with pytest.raises(DimrError, match="1 of 4 shards are missing"):
+                complete(work(tmp_path / "s"), LABELS, NAMES)
+    assert drawn == [[2], [0, 3], [1]]
+    again = Draws()
+    fill(work(tmp_path / "s"), again, 3, Part(0, 3))
+    assert again.batches == []
+    complete(work(tmp_path / "s"), LABELS, NAMES)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+def test_more_parts_than_shards(tmp_path):
+    draws = Draws()
+    fill(work(tmp_path / "s"), draws, 3, Part(6, 7))
+    assert draws.batches == []
+
+
+def test_progress_counts_what_is_there(tmp_path, monkeypatch):
+    seen = {}
+
+    class Bar:
+        def __init__(self, **options):
+            seen.update(options, done=0)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def update(self, count):
+            seen["done"] += count
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(work(tmp_path / "s"), Draws(fail_after=6), 3)
+    monkeypatch.setattr(folder_module, "progress_bar", Bar)
+    fill(work(tmp_path / "s"), Draws(), 3)
+    assert (seen["total"], seen["initial"], seen["done"]) == (COUNT, 16, 12)
+    fill(work(tmp_path / "t"), Draws(), 3, Part(1, 3))
+    assert (seen["total"], seen["initial"], seen["done"]) == (8, 0, 8)
+
+
+def test_it_says_what_it_does_and_how_fast(tmp_path, caplog):
+    caplog.set_level("INFO")
+    work(tmp_path / "s", "other").write(0, IMAGES[:8])
+    make(tmp_path / "s")
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith(f"{tmp_path}/s: 28 images in 4 shards of 2.5e-06 GB together, and")
+    assert "4 shards to do" in said[0]
+    assert said[1] == (
+        f"{tmp_path}/.s.part-other: of other weights, settings or code: not continued"
+    )
+    assert "28 images in " in said[2]
+    assert " images/s; waited for write " in said[2]
+    assert not (tmp_path / ".s.part-other").exists()  # nobody needs it any more
+
+
+def test_a_damaged_shard_of_an_earlier_start_is_named(tmp_path):
+    unfinished = work(tmp_path / "s")
+    with pytest.raises(KeyboardInterrupt):
+        fill(unfinished, Draws(fail_after=9), 3)
+    shard = unfinished.folder / "00001.npy"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    with pytest.raises(DimrError, match=r"00001\.npy: truncated") as caught:
+        fill(unfinished, Draws(), 3)
+    assert "\n" not in str(caught.value)
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit: only its checksum tells
+    fill(unfinished, Draws(), 3)
+    with pytest.raises(DimrError, match=r"00001\.npy: checksum differs .* remove it") as caught:
+        complete(unfinished, LABELS, NAMES)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "s").exists()
+    assert not (unfinished.folder / "samples.npz").exists()
+    shard.unlink()  # as the message says
+    again = make(tmp_path / "s")
+    assert again.numbers() == list(range(8, 16))
+    assert np.array_equal(np.concatenate(open_shards(tmp_path / "s").arrays), IMAGES)
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_keeps_what_is_there(tmp_path, monkeypatch):
+    write = Assembly.write
+
+    def full(self, number, samples):
+        if number == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", "00002.npy")
+        write(self, number, samples)
+
+    monkeypatch.setattr(Assembly, "write", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        fill(work(tmp_path / "s"), Draws(), 3)
+    assert caught.value.errno == errno.ENOSPC
+    assert work(tmp_path / "s").missing() == [2, 3]
+
+
+def test_space_is_asked_for_before_the_first_image(tmp_path, monkeypatch):
+    size = IMAGES.nbytes
+    work(tmp_path / "s").write(0, IMAGES[:8])
+    rest = size - IMAGES[:8].nbytes
+
+    def disk(free):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr("dimr.files.shutil.disk_usage", lambda _: usage)
+
+    draws = Draws()
+    disk(rest + size - 1)
+    with pytest.raises(DimrError, match="make room"):
+        fill(work(tmp_path / "s"), draws, 3)
+    assert draws.batches == []
+    disk(rest)
+    fill(work(tmp_path / "s"), draws, 3, Part(1, 2))  # the archive is not a part's
+    disk(rest + size)
+    fill(work(tmp_path / "s"), draws, 3)
+
+
+def test_images_of_another_size_than_planned(tmp_path):
+    wrong = plan(tmp_path / "s", "k", (6, 6), COUNT)
+    with pytest.raises(DimrError, match=r"images of \(5, 6, 3\) where \(6, 6, 3\) were planned"):
+        fill(wrong, Draws(), 3)
+
+
+def test_a_failure_at_the_end_leaves_the_old_folder_and_the_work(tmp_path):
+    make(tmp_path / "s")
+    before = contents(tmp_path / "s")
+    other = work(tmp_path / "s", "other")
+    fill(other, Draws(), 3)
+
+    def refuse(folder):
+        assert (folder / "samples.npz").is_file()
+        raise DimrError("changed while this step ran")
+
+    with pytest.raises(DimrError, match="changed"):
+        complete(other, LABELS, NAMES, add=refuse)
+    assert contents(tmp_path / "s") == before
+    assert other.missing() == []
+
+
+def test_what_counts_as_complete(tmp_path):
+    assert not is_complete(work(tmp_path / "s"))
+    make(tmp_path / "s")
+    assert is_complete(work(tmp_path / "s"))
+    assert not is_complete(work(tmp_path / "s", "other"))
+    (tmp_path / "s/samples.npz").unlink()
+    assert not is_complete(work(tmp_path / "s"))
+    make(tmp_path / "s")
+    (tmp_path / "s/00002.npy").unlink()
+    assert not is_complete(work(tmp_path / "s"))
+
+
+def test_images_at_hand_are_not_mixed_with_those_of_a_cut_try(tmp_path):
+    plan(tmp_path / "s", "k", (5, 6), COUNT).write(0, 255 - IMAGES[:8])
+    write_samples(tmp_path / "s", IMAGES, LABELS, NAMES, "k")
+    assert np.array_equal(np.concatenate(open_shards(tmp_path / "s").arrays), IMAGES)
+
+
+# --- samples.npz ----------------------------------------------------------------------------------
+
+
+def test_the_archive_is_what_numpy_writes(tmp_path):
+    make(tmp_path / "s")
+    archive = tmp_path / "s/samples.npz"
+    with np.load(archive) as opened:
+        assert opened.files == ["arr_0"]
+        assert opened["arr_0"].dtype == np.uint8
+        assert np.array_equal(opened["arr_0"], IMAGES)
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is None
+        assert opened.getinfo("arr_0.npy").compress_type == zipfile.ZIP_STORED
+    np.savez(tmp_path / "numpy.npz", arr_0=IMAGES)
+    with zipfile.ZipFile(tmp_path / "numpy.npz") as a, zipfile.ZipFile(archive) as b:
+        assert a.read("arr_0.npy") == b.read("arr_0.npy")
+
+
+SPARSE = """
+import hashlib, json, resource, sys
+from pathlib import Path
+import numpy as np
+from dimr.data.shards import complete
+from dimr.sampling.archive import write_npz
+folder, shards, each, side = Path(sys.argv[1]), *map(int, sys.argv[2:])
+entries = []
+for number in range(shards):
+    path = folder / f"{number:05d}.npy"
+    np.lib.format.open_memmap(path, "w+", np.uint8, (each, side, side, 3)).flush()
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    entries.append({"file": path.name, "count": each, "sha256": digest})
+complete(folder, entries, np.zeros(shards * each, np.int64), kind="pixels", shape=(side, side, 3),
+         classes=1, class_names=["0"], scaling_factor=None, key="k")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+write_npz(folder, folder / "samples.npz")
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([before, after]))
+"""
+
+
+def test_the_archive_takes_no_memory(tmp_path):
+    """300 MB of images; the process may grow by a tenth of that."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPARSE, str(tmp_path), "4", "400", "250"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    before, after = json.loads(done.stdout)
+    assert (tmp_path / "samples.npz").stat().st_size > 300_000_000
+    assert (after - before) * 1024 < 30_000_000
+    with np.load(tmp_path / "samples.npz") as opened, opened.zip.open("arr_0.npy") as entry:
+        assert np.lib.format.read_magic(entry) == (1, 0)
+        assert np.lib.format.read_array_header_1_0(entry) == ((1600, 250, 250, 3), False, np.uint8)
+
+
+def test_the_archive_of_a_damaged_folder_is_not_written(tmp_path):
+    make(tmp_path / "s")
+    shard = tmp_path / "s/00003.npy"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\0")
+    before = (tmp_path / "s/samples.npz").read_bytes()
+    with pytest.raises(DimrError, match=r"00003\.npy: checksum differs"):
+        write_npz(tmp_path / "s", tmp_path / "s/samples.npz")
+    assert (tmp_path / "s/samples.npz").read_bytes() == before
+
+
+# --- grid.png -------------------------------------------------------------------------------------
+
+
+class Shards:
+    """Image i has the colour of its label and its number, in shards of 700."""
+
+    def __init__(self, count, classes, side):
+        self.labels = labels_in_order(count, classes)
+        self.manifest = {"class_names": [f"class {label}" for label in range(classes)]}
+        self.reads = 0
+        starts = range(0, count, 700)
+        self.arrays = [self._Array(self, s, min(700, count - s), side) for s in starts]
+
+    class _Array:
+        def __init__(self, owner, start, length, side):
+            self.owner, self.start, self.length, self.side = owner, start, length, side
+
+        def __len__(self):
+            return self.length
+
+        def __getitem__(self, index):
+            self.owner.reads += 1
+            number = self.start + (index + self.length if index < 0 else index)
+            label = self.owner.labels[number]
+            image = np.zeros((self.side, self.side, 3), np.uint8)
+            image[:] = label // 4, label % 4, number // len(self.owner.manifest["class_names"])
+            return image
+
+
+@pytest.mark.parametrize(
+    ("side", "shown"), [(256, 128), (512, 128), (64, 64), (32, 64), (100, 100)]
+)
+def test_the_grid_of_a_thousand_classes(side, shown):
+    shards = Shards(20_000, 1000, side)
+    picture = overview(shards)
+    assert shards.reads == 20 * 12
+    assert picture.height == 20 * (shown + 2)
+    margin = picture.width - 12 * (shown + 2)
+    assert 24 <= margin < 250
+    pixels = np.asarray(picture)
+    for row in range(20):
+        for column in (0, 5, 11):
+            tile = pixels[row * (shown + 2) + 1, margin + column * (shown + 2) + 1]
+            assert tile.tolist() == [row * 50 // 4, row * 50 % 4, column]
+
+
+def test_a_large_image_is_reduced_by_averaging():
+    board = np.indices((256, 256)).sum(axis=0) % 2 * 255
+    shards = Shards(1, 1, 256)
+    shards.arrays = [np.repeat(board[None, :, :, None], 3, axis=3).astype(np.uint8)]
+    tile = np.asarray(overview(shards))[:128, -130:-2]
+    assert set(np.unique(tile)) <= {127, 128}
+
+
+def test_few_images_have_few_columns_and_no_empty_rows():
+    shards = Shards(7, 5, 64)
+    picture = overview(shards)
+    assert picture.height == 5 * 66
+    assert picture.width < 24 + 7 * 7 + 3 * 66
+    assert overview(Shards(3, 1000, 64)).height == 3 * 66
+
+
+def test_images_without_a_class_have_no_names():
+    named, nameless = (overview(Shards(50, 5, 64), named=named) for named in (True, False))
+    text = np.asarray(named)[:, : named.width - 10 * 66]
+    none = np.asarray(nameless)[:, : nameless.width - 10 * 66]
+    assert (text != 255).any()
+    assert (none == 255).all()
+
+
+def test_the_grid_of_the_folder_is_that_of_its_images(tmp_path):
+    make(tmp_path / "s")
+    picture = np.asarray(Image.open(tmp_path / "s/grid.png"))
+    assert picture.shape[0] == 4 * 52  # images 5 high, ten times enlarged
+    row = picture[52 : 52 + 50, picture.shape[1] - 7 * 62 :]  # class b
+    for column in range(7):
+        tile = row[:, 62 * column : 62 * column + 60]
+        assert np.array_equal(tile[::10, ::10], IMAGES[1 + 4 * column])

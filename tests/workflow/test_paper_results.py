@@ -1,0 +1,146 @@
+"""The paper's tables of results in the workflow: complete, partial, and planned."""
+
+import csv
+import json
+import os
+import re
+
+import pytest
+
+from dimr.experiment import load_run, write_run_config
+from dimr.files import write_json
+from dimr.recipes import write_data_config
+from dimr.reporting.adoption import expected_results
+
+RUN = "imagenet256/dimr-xl-2r/published"
+METRICS = {
+    "fid": 1.72, "inception_score": 288.0, "precision": 0.79, "recall": 0.63, "images": 50000,
+}  # fmt: skip
+CHAIN = {
+    "source", "autoencoder", "encode", "reference", "extractor", "published", "train", "sample",
+    "evaluate",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unbuilt(stub_project, tmp_path_factory):
+    """A stubbed project whose tests here run nothing but dry runs."""
+    return stub_project(tmp_path_factory.mktemp("unbuilt") / "project")
+
+
+def leave(project, run, setting, key=None):
+    """A result as ``dvc pull`` and ``dimr adopt`` leave it: newer than its configuration."""
+    loaded = load_run(run, project.folder)
+    write_run_config(loaded, project.folder / f"runs/{run}/config")
+    data = project.folder / f"data/{loaded.dataset}/config"
+    write_data_config(loaded.dataset, data, project.folder)
+    target = f"runs/{run}/metrics/{setting}.json"
+    results = {one.target: one.expected for one in expected_results(loaded, project.folder)}
+    write_json(project.folder / target, METRICS)
+    provenance = {"key": key or results[target], "cost": {"parameters_m": 505.0, "gmacs": 160.2}}
+    write_json(project.folder / f"runs/{run}/provenance/{setting}.json", provenance)
+
+
+def rows(project, name):
+    with open(project.folder / name) as file:
+        return {(row.get("block"), row["model"]): row for row in csv.DictReader(file)}
+
+
+def plan(project, *arguments, check=True, **environment):
+    """``dimr plan`` in the copy."""
+    source = str(project.folder / "src")
+    command = ["dimr", "plan", "--root", ".", *arguments]
+    return project.run(*command, check=check, PYTHONPATH=source, **environment)
+
+
+def test_the_whole_table_is_planned_from_the_source_on(unbuilt):
+    assert unbuilt.planned("results/table1.csv") == {*CHAIN, "results_table"}
+    assert unbuilt.planned("results/table5.csv") == {*CHAIN, "results_table"} - {"published"}
+    assert unbuilt.planned("results/table3.csv", "results/table4.csv") == {"paper_table"}
+
+
+def test_a_partial_table_with_nothing_at_hand_has_the_published_side_alone(stubbed):
+    target = "results/partial/table1.csv"
+    assert stubbed.planned(target) == {"partial_results_table"}
+    stubbed.snakemake("--", target)
+    made = rows(stubbed, target)
+    assert len(made) == 34 + 3 + 5 + 3 + 6 + 1 + 1
+    assert not any(row["fid"] for row in made.values())
+    assert sum(bool(row["fid_published"]) for row in made.values()) > 40
+    assert "all of 21" in (stubbed.folder / "results/partial/table1.md").read_text()
+    assert stubbed.planned(target) == set()
+
+
+def test_a_partial_table_takes_what_is_at_hand_and_follows_it(stubbed):
+    target = "results/partial/table1.csv"
+    leave(stubbed, RUN, "guided")
+    leave(stubbed, RUN, "unguided", key="0" * 16)  # of another configuration
+    assert stubbed.planned(target) == {"partial_results_table"}
+    stubbed.snakemake("--", target)
+    row = rows(stubbed, target)["ImageNet 256 x 256, with guidance", "DiMR-XL/2R, authors' weights"]
+    assert (row["fid"], row["fid_published"]) == ("1.72", "1.7")
+    assert float(row["fid_difference"]) == pytest.approx(0.02)
+    text = (stubbed.folder / "results/partial/table1.md").read_text()
+    assert "20 of 21" in text
+    assert f"{RUN} unguided" in text
+    leave(stubbed, RUN, "unguided")  # what is made later is taken up
+    assert stubbed.planned(target) == {"partial_results_table"}
+    stubbed.snakemake("--", target)
+    assert "19 of 21" in (stubbed.folder / "results/partial/table1.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{published: U-ViT-L/2, ", "{published: U-ViT-L/3, ", "no row 'U-ViT-L/3'"),
+        ("run: imagenet256/uvit-l-2}", "run: imagenet256/uvit-l-3}", "no variant 'uvit-l-3'"),
+        ("setting: guided", "setting: gided", "no setting 'gided' (did you mean guided?"),
+    ],
+)
+def test_a_row_that_names_nothing_is_one_line(stubbed, old, new, message):
+    path = stubbed.folder / "experiments/tables/table1.yaml"
+    path.write_text(path.read_text().replace(old, new, 1))
+    for target in ("results/table1.csv", "results/partial/table1.csv"):
+        done = stubbed.snakemake("-n", target, check=False)
+        text = done.stdout + done.stderr
+        assert done.returncode != 0
+        (line,) = [line for line in text.splitlines() if message in line]
+        assert "table1.yaml: ImageNet 256 x 256, with guidance: " in line
+    assert stubbed.planned("results/table3.csv") == {"paper_table"}  # other targets go on
+
+
+def test_a_plan_names_every_job_of_the_dry_run(unbuilt):
+    target = "results/digits/table1.csv"
+    text = unbuilt.snakemake("-n", "--quiet", "host", "progress", "--", target).stdout
+    jobs = len(re.findall(r"^(?:local)?rule \w+:$", text, re.MULTILINE))
+    value = json.loads(plan(unbuilt, target, "--json").stdout)
+    steps = [step["step"] for step in value["steps"]]
+    assert len(steps) == jobs > 20
+    assert set(steps) == {
+        "images", "autoencoder", "latents", "classifier", "train", "sample", "baseline",
+        "evaluate", "table",
+    }  # fmt: skip
+    assert all(step["seconds"] for step in value["steps"])  # all of the digits is estimated
+    trained = [step["of"] for step in value["steps"] if step["step"] == "train"]
+    assert trained == ["digits/dimr-xs-2r/0", "digits/dit-xs-2/0", "digits/uvit-xs-2/0"]
+
+
+def test_a_plan_of_a_mistake_is_one_line(unbuilt):
+    for target, message in (
+        ("results/table9.csv", "snakemake: No rule to produce results/table9.csv"),
+        ("runs/imagenet256/dimr-xl-2r/0/metrics/gided.json", "no setting 'gided'"),
+        ("runs/imagenet256/dimr-xl-4r/0/model", "no variant 'dimr-xl-4r' for imagenet256"),
+    ):
+        done = plan(unbuilt, target, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("dimr: snakemake: ")
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert done.stdout == ""
+
+
+def test_a_plan_of_what_is_there_is_empty(stubbed):
+    assert "images" in plan(stubbed, "data/digits/images").stdout
+    stubbed.snakemake("--", "data/digits/images")
+    done = plan(stubbed, "data/digits/images", SNAKEMAKE_PROFILE=os.devnull)
+    assert done.stdout == "nothing to do: all is there\n"
