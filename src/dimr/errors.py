@@ -20,3 +20,15 @@ class StoppedEarly(DimrError):
     """
 
     exit_code = 75
+
+
+class PeerLost(DimrError):
+    """Another process of the same training has died; the newest checkpoint stays: try again."""
+
+    exit_code = 75
+
+
+class SaveFailed(DimrError):
+    """A checkpoint could not be written (a full disk); the one before it stays."""
+
+    exit_code = 3

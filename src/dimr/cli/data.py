@@ -1,25 +1,64 @@
 """Steps that prepare a dataset: images, autoencoder, latents, classifier."""
 
 import argparse
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import Record, add_device, add_step, add_threads, recorded_key
+from dimr.cli.common import (
+    RECORD,
+    Record,
+    add_device,
+    add_parts,
+    add_step,
+    add_threads,
+    not_negative,
+    positive,
+    recorded_key,
+    refuse_if_changed,
+    run_parts,
+)
+from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
-from dimr.files import atomic_directory
+from dimr.files import atomic_directory, read_json, read_yaml
 from dimr.recipes import load_autoencoder_config
-from dimr.settings import Classifier, Identity, Images, Latents
+from dimr.settings import (
+    Autoencoder,
+    Classifier,
+    Identity,
+    Images,
+    Latents,
+    Pretrained,
+    SourceLatents,
+)
 
 ENCODE_BATCH = 250
+
+log = logging.getLogger(__name__)
 
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
     add_step(steps, "images", images, "make the raw images and their split", "config", "out")
-    text = "train the small autoencoder (or note that there is none)"
-    add_threads(add_step(steps, "autoencoder", autoencoder, text, "config", "images", "out"))
+    text = "train or fetch the autoencoder (or note that there is none)"
+    parser = add_step(steps, "autoencoder", autoencoder, text, "config", "out")
+    parser.add_argument("--images", type=Path, metavar="PATH", help="to train on, where it is")
+    add_threads(parser)
     text = "encode the training images to shards of posterior moments (or of pixels)"
-    add_device(add_step(steps, "encode", encode, text, "config", "images", "autoencoder", "out"))
+    parser = add_step(steps, "encode", encode, text, "config", "images", "autoencoder", "out")
+    add_device(parser)
+    add_parts(parser)
+    parser.add_argument(
+        "--batch",
+        type=positive,
+        help="images at a time; changes speed and memory alone (default: by the images' size)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=not_negative,
+        help="processes that read and crop images (default: as many as threads; with one: none)",
+    )
     text = "train the digit classifier whose features the metrics use"
     add_threads(add_step(steps, "classifier", classifier, text, "config", "images", "out"))
 
@@ -36,40 +75,61 @@ def images(options: argparse.Namespace) -> None:
 
 def autoencoder(options: argparse.Namespace) -> None:
     """``dimr autoencoder``."""
+    config, record = load_autoencoder_config(options.config), Record()
+    inputs = [recorded_key(options.images)] if options.images else []
+    key = section_key(config, *inputs)
+    with atomic_directory(options.out) as folder:
+        if isinstance(config, Identity):
+            record.write(folder, key, **config.model_dump())
+        elif isinstance(config, Pretrained):
+            from dimr.data.pretrained import save_pretrained
+
+            facts = save_pretrained(config.repo, config.revision, folder)
+            record.write(folder, section_key(config), **config.model_dump(), **facts)
+        elif not options.images:
+            raise DimrError("--images: is needed, as this autoencoder is trained on images")
+        else:
+            _train_autoencoder(config, options.images, folder, options.threads)
+            record.write(folder, key, kind="trained")
+
+
+def _train_autoencoder(config: Autoencoder, images: Path, out: Path, threads: int | None) -> None:
     from dimr.data.autoencoder import train_autoencoder
     from dimr.data.digits import load_images
     from dimr.device import prepare_device
 
-    config, record = load_autoencoder_config(options.config), Record()
-    prepare_device("cpu", options.threads)
-    with atomic_directory(options.out) as folder:
-        if isinstance(config, Identity):
-            key = section_key(config, recorded_key(options.images))
-            record.write(folder, key, **config.model_dump())
-            return
-        train_autoencoder(
-            load_images(options.images, "train")[0],
-            load_images(options.images, "heldout")[0],
-            folder,
-            steps=config.steps,
-            batch=config.batch,
-            lr=config.lr,
-            channels=config.channels,
-            seed=config.seed,
-        )
-        key = section_key(config, recorded_key(options.images))
-        record.write(folder, key, kind="trained")
+    prepare_device("cpu", threads)
+    train_autoencoder(
+        load_images(images, "train")[0],
+        load_images(images, "heldout")[0],
+        out,
+        steps=config.steps,
+        batch=config.batch,
+        lr=config.lr,
+        channels=config.channels,
+        seed=config.seed,
+    )
 
 
 def encode(options: argparse.Namespace) -> None:
-    """``dimr encode``."""
+    """``dimr encode``: of the digits at once, of a source's images in pieces."""
+    config = read_yaml(options.config)
+    if isinstance(config, dict) and "image_size" in config:
+        encode_source(options)
+    elif options.part or options.processes:
+        raise DimrError(f"{options.config}: --part and --processes are for a source's images")
+    else:
+        encode_digits(options)
+
+
+def encode_digits(options: argparse.Namespace) -> None:
+    """``dimr encode`` of images that are one array."""
     import numpy as np
 
     from dimr.data.autoencoder import as_pixels, encode_moments, is_identity, load_autoencoder
     from dimr.data.digits import load_images
     from dimr.data.shards import write_shards
     from dimr.device import prepare_device
-    from dimr.files import read_json
     from dimr.progress import progress_bar
 
     config = load_section(Latents, options.config)
@@ -100,6 +160,30 @@ def encode(options: argparse.Namespace) -> None:
             shard_size=config.shard_size,
         )
         record.write(folder, key)
+
+
+def encode_source(options: argparse.Namespace) -> None:
+    """``dimr encode`` of a source's images: what is missing, or a part of it."""
+    from dimr.data.latents import LatentWork
+    from dimr.device import prepare_device
+
+    config = load_section(SourceLatents, options.config)
+    key = section_key(config, recorded_key(options.images), recorded_key(options.autoencoder))
+    if (options.out / RECORD).is_file() and recorded_key(options.out) == key:
+        log.info("%s: is complete already", options.out)
+        return
+    device = prepare_device(options.device, options.threads)
+    record = Record(device)
+    work = LatentWork(options.out, key, config, options.images, options.autoencoder, device)
+    work.announce()
+    with work.assembly.claimed(options.part):
+        if options.processes:
+            run_parts(options.processes, device)
+        work.encode(options.part, options.batch, options.workers)
+        if options.part:
+            return
+        refuse_if_changed(options.config, config)
+        work.finish(lambda folder, facts: record.write(folder, key, **facts))
 
 
 def classifier(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Training batches from a shard folder, as a pure function of (seed, step)."""
 
+import mmap
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,13 +14,18 @@ from dimr.data.shards import open_shards
 from dimr.errors import DimrError
 from dimr.randomness import numpy_generator, torch_generator
 
+MAPPED_BYTES = 16 * 1024**2
+"""Bytes that are read before their pages are unmapped (the system maps up to 8 times as many). It
+would take them back when memory is short, but counts them to the process, as job schedulers do."""
+
 
 class ShardReader:
     """Endless shuffled batches of a shard folder; every sample is seen once an epoch.
 
     The stream's position p = step * batch_size + j holds sample ``permutation(seed, epoch)[p %
     count]`` of epoch p // count, so that batches may span epochs, none is short, and reading can
-    start at any step. Shards stay on disk and are read by memory map.
+    start at any step. Shards stay on disk and are read by memory map, in constant memory
+    whatever their size.
 
     Attributes:
         manifest: the folder's manifest (see ``dimr.data.shards``).
@@ -37,6 +43,7 @@ class ShardReader:
         self.classes: int = opened.manifest["classes"]
         self.batch_size, self.seed = batch_size, seed
         self._shards, self._labels = opened.arrays, opened.labels
+        self._mapped = 0
         self._ends = np.cumsum([len(shard) for shard in opened.arrays])
         # a batch spans two epochs at most (unless it is longer than one), so two are kept
         self._permutation = lru_cache(maxsize=2)(partial(_permutation, seed, self.count))
@@ -87,7 +94,17 @@ class ShardReader:
             if cut > begin:
                 out[order[begin:cut]] = shard[ordered[begin:cut] - (end - len(shard))]
             begin = cut
+        self._mapped += out.nbytes
+        if self._mapped > MAPPED_BYTES:
+            self._unmap()
         return out
+
+    def _unmap(self) -> None:
+        """Let go of the pages of the shards; they stay in the system's cache of files."""
+        for shard in self._shards:
+            if isinstance(shard.base, np.memmap) and isinstance(shard.base.base, mmap.mmap):
+                shard.base.base.madvise(mmap.MADV_DONTNEED)
+        self._mapped = 0
 
 
 def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dimr.data import reader as module
 from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
 from dimr.errors import DimrError
@@ -134,6 +135,33 @@ def test_zero_std_gives_the_scaled_mean(tmp_path: Path) -> None:
     x, labels = ShardReader(write(tmp_path / "z", data, "posterior"), 3, seed=0).batch(0)
     expected = (0.25 * (labels.float() + 1)).reshape(3, 1, 1, 1).expand(3, 2, 2, 2)
     assert torch.equal(x, expected)
+
+
+@pytest.mark.parametrize("limit", [0, 10**9])
+def test_what_was_read_does_not_stay_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Resident memory does not grow with the dataset, and unmapping changes no batch."""
+    data = np.random.default_rng(0).integers(0, 256, (4000, 64, 64, 3), np.uint8)
+    reader = ShardReader(write(tmp_path / "p", data, "pixels", 500), 100, seed=0)
+    monkeypatch.setattr(module, "MAPPED_BYTES", limit)
+    for step in range(40):
+        x, labels = reader.batch(step)
+        expected = data[labels.numpy()].transpose(0, 3, 1, 2) / np.float32(127.5) - 1
+        assert np.array_equal(x.numpy(), expected.astype(np.float32))
+    left = resident_pages(tmp_path / "p")
+    assert left == 0 if limit == 0 else left > data.nbytes / 2
+
+
+def resident_pages(folder: Path) -> int:
+    """Bytes of the folder's shards that are counted to this process."""
+    found, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:  # the first line of a mapping
+            ours = str(folder) in line and "labels" not in line
+        elif ours and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
 
 
 def test_attributes(posterior: tuple[Path, np.ndarray, np.ndarray]) -> None:

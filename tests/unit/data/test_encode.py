@@ -1,0 +1,436 @@
+"""``dimr encode`` of a source's images: what is stored, resuming, parts, errors."""
+
+import io
+import logging
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from dimr.cli import main
+from dimr.data.assembly import Assembly
+from dimr.data.autoencoder import encode_moments, load_autoencoder
+from dimr.data.encode import Encoding, PosteriorEncoder
+from dimr.data.imagenet import center_crop
+from dimr.data.imagenet.store import ENTRY, ImageStore
+from dimr.data.reader import ShardReader
+from dimr.data.shards import open_shards, verify
+from dimr.experiment import section_key
+from dimr.files import read_json, sha256, write_json
+from dimr.settings import SourceLatents
+
+COUNTS = {"n01440764": 4, "n01443537": 6, "n02102040": 3}
+IMAGES = sum(COUNTS.values())
+CONFIG = {
+    "image_size": 32,
+    "mirror": True,
+    "dtype": "float32",
+    "shard_size": 8,
+}  # 26 latents: shards of 8, 8, 8 and 2
+KEYS = {"source": "0" * 16, "autoencoder": "1" * 16}
+
+
+def jpeg(seed):
+    """A soft picture of a random size."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (4, 4, 3), np.uint8)
+    width, height = generator.integers(36, 90, 2).tolist()
+    buffer = io.BytesIO()
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def make_store(folder):
+    """A source folder in the format that its documentation describes."""
+    folder.mkdir(parents=True)
+    entries, tars = [], []
+    for label, (wnid, count) in enumerate(COUNTS.items()):
+        path = folder / f"{wnid}.tar"
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for i in range(count):
+                data = jpeg(100 * label + i)
+                member = tarfile.TarInfo(f"{wnid}_{i}.JPEG")
+                member.size = len(data)
+                entries.append((member.name.encode(), label, tar.offset + 512, len(data)))
+                tar.addfile(member, io.BytesIO(data))
+        tars.append({"size": path.stat().st_size, "sha256": sha256(path)})
+    np.save(folder / "index.npy", np.array(entries, ENTRY))
+    manifest = {
+        "format": "dimr-source-1", "wnids": list(COUNTS), "class_names": ["tench", "fish", "dog"],
+        "counts": list(COUNTS.values()), "images": IMAGES, "tars": tars, "key": KEYS["source"],
+        "index": {"sha256": sha256(folder / "index.npy")}, "source": "folder", "known_bad": [],
+    }  # fmt: skip
+    write_json(folder / "manifest.json", manifest)
+    write_json(folder / "record.json", {"key": KEYS["source"]})
+
+
+def make_vae(folder, scale=1.0):
+    from diffusers import AutoencoderKL
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(8, 8, 16), layers_per_block=1, norm_num_groups=4, sample_size=32,
+        )  # fmt: skip
+    with torch.no_grad():
+        vae.quant_conv.weight[:4] *= scale
+    vae.save_pretrained(folder)
+    write_json(folder / "record.json", {"key": KEYS["autoencoder"], "kind": "pretrained"})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A source and an autoencoder, which tests do not change."""
+    folder = tmp_path_factory.mktemp("made")
+    make_store(folder / "source")
+    make_vae(folder / "vae")
+    return folder
+
+
+@pytest.fixture
+def encode(made, tmp_path):
+    """Run the command; return its exit code and the folder."""
+
+    def run(*options, out="latents", source=made / "source", vae=made / "vae", **config):
+        path = tmp_path / "latents.yaml"
+        path.write_text(yaml.safe_dump(CONFIG | config))
+        arguments = ["encode", "--config", path, "--images", source, "--autoencoder", vae,
+                     "--out", tmp_path / out, "--device", "cpu", "--batch", 3,
+                     *options]  # fmt: skip
+        return main([str(argument) for argument in arguments])
+
+    return run
+
+
+def error_in(caplog):
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    message = record.getMessage()
+    assert "\n" not in message
+    return message
+
+
+def stored(folder):
+    return np.concatenate(open_shards(folder).arrays)
+
+
+def shard_bytes(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npy"))}
+
+
+def crops_of(folder, size=32):
+    store = ImageStore(folder)
+    return np.stack([center_crop(store.image(i), size) for i in range(len(store))])
+
+
+@pytest.fixture(scope="module")
+def whole(made, tmp_path_factory):
+    """What one undisturbed process makes."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "latents.yaml").write_text(yaml.safe_dump(CONFIG))
+    arguments = ["encode", "--config", folder / "latents.yaml", "--images", made / "source",
+                 "--autoencoder", made / "vae", "--out", folder / "latents", "--batch", 3,
+                 "--device", "cpu"]  # fmt: skip
+    assert main([str(argument) for argument in arguments]) == 0
+    return folder / "latents"
+
+
+def test_latents_are_those_of_each_image_and_its_mirror_image(made, whole):
+    crops, vae = crops_of(made / "source"), load_autoencoder(made / "vae")
+    both = np.stack([crops, crops[:, :, ::-1]], axis=1).reshape(-1, 32, 32, 3)
+    expected = encode_moments(vae, both)
+    assert np.abs(expected[0] - expected[1]).max() > 0.1  # mirrored is something else
+    np.testing.assert_allclose(stored(whole), expected, rtol=2e-3, atol=2e-3)
+    manifest = verify(whole)
+    assert [shard["count"] for shard in manifest["shards"]] == [8, 8, 8, 2]
+    assert manifest["scaling_factor"] == pytest.approx(0.18215)
+    assert manifest["class_names"] == ["tench", "fish", "dog"]
+    labels = np.load(whole / "labels.npy")
+    assert labels.tolist() == [0] * 8 + [1] * 12 + [2] * 6
+
+
+def test_the_folder_is_complete_and_nothing_else_is_left(whole):
+    names = {path.name for path in whole.iterdir()}
+    shards = {f"{i:05d}.npy" for i in range(4)}
+    assert names == shards | {"labels.npy", "manifest.json", "record.json", "check.json",
+                              "check.png"}  # fmt: skip
+    assert {path.name for path in whole.parent.iterdir()} == {"latents", "latents.yaml"}
+    record = read_json(whole / "record.json")
+    config = SourceLatents(**CONFIG)
+    assert record["key"] == section_key(config, KEYS["source"], KEYS["autoencoder"])
+    assert record["images"] == IMAGES
+    check = read_json(whole / "check.json")
+    assert record["check"] == {name: check[name] for name in ("psnr_mean", "psnr_min")}
+
+
+def test_the_reader_reads_it(whole):
+    x, labels = ShardReader(whole, 26, seed=0).batch(0)
+    assert x.shape == (26, 4, 8, 8)
+    assert labels.bincount().tolist() == [8, 12, 6]
+
+
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_batches_change_rounding_alone(encode, whole, tmp_path, batch):
+    assert encode("--batch", batch) == 0
+    difference = np.abs(stored(tmp_path / "latents").astype(np.float32) - stored(whole))
+    assert difference.max() < 2e-3  # one step of float16 at this size
+
+
+def test_shards_may_end_between_an_image_and_its_mirror_image(encode, whole, tmp_path):
+    assert encode(shard_size=5) == 0
+    found = stored(tmp_path / "latents")
+    np.testing.assert_allclose(found, stored(whole), rtol=2e-3, atol=2e-3)
+
+
+def test_without_mirror_images(encode, whole, tmp_path):
+    assert encode(mirror=False) == 0
+    np.testing.assert_allclose(
+        stored(tmp_path / "latents"), stored(whole)[::2], rtol=2e-3, atol=2e-3
+    )
+
+
+def test_workers_change_nothing(encode, whole, tmp_path):
+    assert encode("--workers", 2) == 0
+    assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_near(encode, whole, tmp_path, dtype):
+    assert encode(dtype=dtype) == 0
+    found, exact = stored(tmp_path / "latents").astype(np.float32), stored(whole)
+    error = np.sqrt(np.square(found - exact).mean() / np.square(exact.astype(np.float32)).mean())
+    assert 1e-5 < error < {"bfloat16": 2e-2, "float16": 3e-3}[dtype]
+
+
+def test_parts_make_the_same(encode, whole, tmp_path):
+    for part in ("3/3", "1/3", "2/3"):
+        assert encode("--part", part) == 0
+        assert not (tmp_path / "latents").exists()
+    assert encode() == 0
+    assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
+    assert {path.name for path in tmp_path.iterdir()} == {"latents", "latents.yaml"}
+
+
+def test_what_is_complete_is_not_made_again(encode, monkeypatch, caplog):
+    assert encode() == 0
+    monkeypatch.setattr(ImageStore, "image", None)
+    with caplog.at_level(logging.INFO, "dimr"):
+        assert encode() == 0
+        assert encode("--part", "1/2") == 0
+    assert "is complete already" in caplog.text
+
+
+def test_another_configuration_replaces_it_when_it_is_complete(encode, tmp_path):
+    assert encode() == 0
+    assert encode("--part", "1/2", mirror=False) == 0
+    assert len(stored(tmp_path / "latents")) == 26
+    assert encode(mirror=False) == 0
+    assert len(stored(tmp_path / "latents")) == 13
+
+
+def test_an_interrupted_start_is_resumed(encode, whole, tmp_path, monkeypatch):
+    read, asked = ImageStore.image, []
+
+    def image(store, number):
+        asked.append(number)
+        if len(asked) == 9:
+            raise KeyboardInterrupt
+        return read(store, number)
+
+    monkeypatch.setattr(ImageStore, "image", image)
+    assert encode() == 130
+    assert not (tmp_path / "latents").exists()
+    again = []
+    monkeypatch.setattr(ImageStore, "image", lambda store, n: again.append(n) or read(store, n))
+    assert encode() == 0
+    encoded = again[: IMAGES - 4]
+    assert encoded == list(range(4, IMAGES))  # the first shard was there; then the check reads
+    assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_does_not_decode_is_named(encode, whole, made, tmp_path, caplog, workers):
+    source = tmp_path / "source"
+    shutil.copytree(made / "source", source)
+    entry = ImageStore(source).index[4]  # the first of the second shard
+    tar = source / "n01443537.tar"
+    whole_tar = tar.read_bytes()
+    damaged = bytearray(whole_tar)
+    damaged[entry["offset"] : entry["offset"] + 200] = bytes(200)
+    tar.write_bytes(damaged)
+    assert encode("--workers", workers, source=source) == 2
+    message = error_in(caplog)
+    assert str(tar) in message
+    assert "n01443537_0.JPEG" in message
+    assert not (tmp_path / "latents").exists()
+    (work,) = tmp_path.glob(".latents.part-*")
+    assert [path.name for path in work.glob("*.npy")] == ["00000.npy"]  # finished: kept
+    tar.write_bytes(whole_tar)
+    assert encode(source=source) == 0
+    assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
+
+
+def test_a_latent_that_is_not_finite_names_its_image(encode, tmp_path, caplog):
+    make_vae(tmp_path / "vae", scale=1e7)
+    assert encode(vae=tmp_path / "vae") == 2
+    assert "latent of n01440764_0.JPEG is not finite in float16" in error_in(caplog)
+    assert not list(tmp_path.glob(".latents.part-*/*.npy"))
+
+
+def identity(folder, channels=3):
+    folder.mkdir()
+    facts = {"key": KEYS["autoencoder"], "kind": "identity", "channels": channels}
+    write_json(folder / "record.json", facts)
+    return folder
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_pixels_are_the_crops(encode, made, tmp_path, mirror):
+    vae = identity(tmp_path / "none")
+    assert encode(vae=vae, image_size=48, mirror=mirror) == 0
+    crops, found = crops_of(made / "source", 48), stored(tmp_path / "latents")
+    assert (found.dtype, found.shape) == (np.uint8, ((1 + mirror) * IMAGES, 48, 48, 3))
+    assert np.array_equal(found[:: 1 + mirror], crops)
+    if mirror:
+        assert np.array_equal(found[1::2], crops[:, :, ::-1])
+    assert read_json(tmp_path / "latents/check.json")["equal"] is True
+    assert "scaling_factor" not in verify(tmp_path / "latents")
+
+
+def test_colours_are_not_made_grey(encode, tmp_path, caplog):
+    assert encode(vae=identity(tmp_path / "none", channels=1)) == 2
+    assert "channels: 1 is for grey images" in error_in(caplog)
+
+
+def test_a_crop_that_the_autoencoder_cannot_halve_is_refused(encode, caplog):
+    assert encode(image_size=30) == 2
+    assert "image_size: 30 is no multiple of 4" in error_in(caplog)
+
+
+def test_a_disk_without_room_is_refused_before_a_byte(encode, tmp_path, caplog, monkeypatch):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(26 * 1024 - 1))
+    assert encode() == 2
+    assert "latents" in error_in(caplog)
+    assert {path.name for path in tmp_path.iterdir()} == {"latents.yaml"}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(26 * 1024))
+    assert encode() == 0
+
+
+def test_what_it_takes_is_announced(tmp_path):
+    def size(side, mirror=True):
+        images = 1281167
+        shape = (8, side, side)
+        return Assembly(tmp_path / "z", "k", "posterior", shape, images * (1 + mirror), 10000)
+
+    assert (size(32).count, size(64).count) == (2562334, 2562334)
+    assert f"{size(32).nbytes / 1e9:.1f} {size(64).nbytes / 1e9:.1f}" == "42.0 167.9"
+
+
+def test_progress_counts_what_was_there(encode, capsys):
+    assert encode("--part", "1/2") == 0
+    capsys.readouterr()
+    assert encode() == 0
+    shown = capsys.readouterr().err
+    assert "encode:  62%" in shown  # 8 of 13 images: shards 0 and 2
+    assert "image/s" in shown
+    assert "13/13" in shown
+
+
+class FakeStore:
+    """Grey images of known values."""
+
+    def __len__(self):
+        return 40
+
+    def image(self, number):
+        return Image.new("RGB", (32, 32), (number, number, number))
+
+    def name(self, number):
+        return f"image {number}"
+
+
+def test_writing_overlaps_and_its_errors_are_raised(made, tmp_path, monkeypatch):
+    work = Assembly(tmp_path / "z", "k", "posterior", (8, 8, 8), 40, 4)
+    vae = load_autoencoder(made / "vae")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Assembly, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        Encoding(FakeStore(), 32, work, PosteriorEncoder(vae, mirror=False), batch=4).run()
+
+
+def command(tmp_path, made, *options):
+    """The command line in pixels, which needs no diffusers (slow to import)."""
+    vae = identity(tmp_path / "none")
+    (tmp_path / "latents.yaml").write_text(yaml.safe_dump(CONFIG))
+    return [sys.executable, "-m", "dimr", "encode", "--config", tmp_path / "latents.yaml",
+            "--images", made / "source", "--autoencoder", vae, "--device", "cpu",
+            "--out", tmp_path / "latents", "--batch", "3", *options]  # fmt: skip
+
+
+def assert_complete(made, tmp_path):
+    crops = crops_of(made / "source")
+    both = np.stack([crops, crops[:, :, ::-1]], axis=1).reshape(-1, 32, 32, 3)
+    assert np.array_equal(stored(tmp_path / "latents"), both)
+    verify(tmp_path / "latents")
+    assert not list(tmp_path.glob(".latents*"))
+
+
+def test_processes_make_the_same(made, tmp_path):
+    done = subprocess.run(
+        command(tmp_path, made, "--processes", "2"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[1/2] " in done.stderr
+    assert "[2/2] " in done.stderr
+    assert_complete(made, tmp_path)
+
+
+def test_an_error_of_a_process_is_shown_and_its_code_returned(made, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(made / "source", source)
+    tar = source / "n02102040.tar"
+    tar.write_bytes(bytes(tar.stat().st_size))
+    arguments = command(tmp_path, made, "--processes", "2", "--images", source)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "n02102040.tar: n02102040_0.JPEG: does not decode" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("dimr: part ")
+    assert "failed (exit code 2)" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_killed_process_leaves_whole_shards(made, tmp_path):
+    """SIGKILL while the second shard is read: the first is whole, the rest is made later."""
+    script = (
+        "import os, signal, sys; from dimr.cli import main;"
+        "from dimr.data.imagenet.store import ImageStore; read = ImageStore.image\n"
+        "def image(self, number):\n"
+        "    if number == 11: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return read(self, number)\n"
+        "ImageStore.image = image; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = command(tmp_path, made)
+    killed = subprocess.run(
+        [sys.executable, "-c", script, *arguments[3:]], capture_output=True, check=False
+    )
+    assert killed.returncode == -9
+    assert not (tmp_path / "latents").exists()
+    (work,) = tmp_path.glob(".latents.part-*")
+    there = {path.name for path in work.glob("0*.npy")}
+    assert "00000.npy" in there
+    assert "00003.npy" not in there
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_complete(made, tmp_path)
