@@ -14,3 +14,11 @@ def miniature():
     from .miniature import make_miniature  # pyarrow and scipy, slow to import
 
     return make_miniature()
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory):
+    """A file of random weights for torch-fidelity's Inception."""
+    from .inception import save_random_inception  # torch-fidelity, slow to import
+
+    return save_random_inception(tmp_path_factory.mktemp("inception"))

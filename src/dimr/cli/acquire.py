@@ -38,8 +38,8 @@ examples:
   dimr data imagenet --source ILSVRC/imagenet-1k --out data/imagenet/source
   dimr data reference --config data/imagenet256/config/reference.yaml \\
       --source /datasets/adm --out data/imagenet256/reference
-  dimr data extractor --source pt_inception-2015-12-05-6726825d.pth \\
-      --out data/extractors/pt_inception-2015-12-05-6726825d.pth
+  dimr data extractor --source weights-inception-2015-12-05-6726825d.pth \\
+      --out data/extractors/weights-inception-2015-12-05-6726825d.pth
 """
 
 
@@ -61,7 +61,7 @@ def add(steps: Any) -> None:
 def data(options: argparse.Namespace) -> None:
     """``dimr data``."""
     variable = f"DIMR_{options.name.upper().replace('-', '_')}"
-    source = options.source or os.environ.get(variable)
+    source = options.source or os.environ.get(variable) or None
     if options.name == "reference":
         _reference(options, source)
     elif options.name == "extractor":

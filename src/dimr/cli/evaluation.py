@@ -1,21 +1,44 @@
 """Steps from images to numbers and tables."""
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import Record, add_device, add_step, read_record, recorded_key
+from dimr.cli.common import Record, add_device, add_step, positive, read_record, recorded_key
+from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
 from dimr.files import sha256, write_json
 from dimr.settings import Evaluate
+
+FORMS = {
+    "digits": ("images", "classifier"),
+    "inception-v3-compat": ("reference", "extractor_weights"),
+}
+"""What ``dimr evaluate`` takes besides, by extractor."""
 
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
     parser = add_step(
-        steps, "evaluate", evaluate, "compute the metrics of a folder of samples",
-        "config", "samples", "images", "classifier", "metrics", "provenance",
+        steps, "evaluate", evaluate,
+        "compute the metrics of samples: a folder of them, or an .npz with arr_0",
+        "config", "samples", "metrics", "provenance",
     )  # fmt: skip
+    digits = parser.add_argument_group("extractor digits")
+    digits.add_argument("--images", type=Path, metavar="PATH", help="the dataset's images")
+    digits.add_argument("--classifier", type=Path, metavar="PATH", help="whose features are used")
+    inception = parser.add_argument_group("extractor inception-v3-compat")
+    inception.add_argument(
+        "--reference", type=Path, metavar="PATH",
+        help="an ADM reference batch .npz, or a folder of one or of uint8 images",
+    )  # fmt: skip
+    inception.add_argument(
+        "--extractor-weights", type=Path, metavar="FILE", help="torch-fidelity's Inception weights"
+    )
+    inception.add_argument(
+        "--batch", type=positive, default=64, help="images at a time; changes speed alone"
+    )
     parser.add_argument("--model", type=Path, metavar="PATH", help="whose cost is recorded")
     add_device(parser)
     text = "build a table and the picture of its rows (samples, or bars of what is compared)"
@@ -24,16 +47,51 @@ def add(steps: Any) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """``dimr evaluate``: numbers in one file, where they come from in the other."""
-    from dimr.data.digits import load_images
     from dimr.device import prepare_device
+
+    config = load_section(Evaluate, options.config)
+    _check_form(config, options)
+    device = prepare_device(options.device, options.threads)
+    origin = Record(device).origin
+    measure = _measure_digits if config.extractor == "digits" else _measure_inception
+    metrics, facts = measure(config, options, device.type == "cuda")
+    provenance = {
+        "key": section_key(config, *facts["inputs"].values()),
+        "inputs": facts.pop("inputs"),
+        "evaluate": config.model_dump(mode="json"),
+        **facts,
+        "cost": _cost(options.model) if options.model else {},
+        **origin,
+    }
+    write_json(options.provenance, provenance)
+    write_json(options.metrics, metrics)
+
+
+def _check_form(config: Evaluate, options: argparse.Namespace) -> None:
+    """Refuse options of another extractor, and missing ones."""
+    wanted = FORMS[config.extractor]
+    takes = f"extractor {config.extractor} takes " + " and ".join(map(_flag, wanted))
+    for name in itertools.chain(*FORMS.values()):
+        given = getattr(options, name) is not None
+        if given != (name in wanted):
+            state = "not used here" if given else "missing"
+            raise DimrError(f"{_flag(name)}: {state}: {options.config}: {takes}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _measure_digits(
+    config: Evaluate, options: argparse.Namespace, cuda: bool
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics with the digit classifier's features, and the facts of their provenance."""
+    from dimr.data.digits import load_images
     from dimr.evaluation.classifier import load_classifier
     from dimr.evaluation.features import register_digits_extractor
     from dimr.evaluation.fidelity import class_accuracy, fidelity
     from dimr.evaluation.memorisation import memorisation
 
-    config = load_section(Evaluate, options.config)
-    device = prepare_device(options.device, options.threads)
-    origin = Record(device).origin
     training = load_images(options.images, "train")[0]
     reference = load_images(options.images, "heldout")[0]
     images, labels, samples = _read_samples(options.samples)
@@ -44,7 +102,7 @@ def evaluate(options: argparse.Namespace) -> None:
         extractor=extractor,
         isc_splits=config.isc_splits,
         prc_neighborhood=config.prc_neighborhood,
-        cuda=device.type == "cuda",
+        cuda=cuda,
     )
     metrics = {
         "fid_digits": values.pop("fid"),
@@ -53,29 +111,63 @@ def evaluate(options: argparse.Namespace) -> None:
         **memorisation(images, training, reference),
         "images": len(images),
     }
-    inputs = {
-        "samples": samples["key"],
-        "images": recorded_key(options.images),
-        "classifier": recorded_key(options.classifier),
-    }
-    provenance = {
-        "key": section_key(config, *inputs.values()),
-        "inputs": inputs,
-        "evaluate": config.model_dump(mode="json"),
+    facts = {
+        "inputs": {
+            "samples": samples["key"],
+            "images": recorded_key(options.images),
+            "classifier": recorded_key(options.classifier),
+        },
         "extractor": extractor,
         "images": len(images),
         "reference": {"images": len(reference), "what": "held-out images, never trained on"},
         "samples": samples,
-        "cost": _cost(options.model) if options.model else {},
-        **origin,
     }
-    write_json(options.provenance, provenance)
-    write_json(options.metrics, metrics)
+    return metrics, facts
+
+
+def _measure_inception(
+    config: Evaluate, options: argparse.Namespace, cuda: bool
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics with Inception's features, and the facts of their provenance."""
+    from dimr.evaluation.acquire import check_digits, expected_digits
+    from dimr.evaluation.extraction import resolve_layers
+    from dimr.evaluation.fidelity import fidelity
+    from dimr.evaluation.reference import open_set
+
+    weights = options.extractor_weights
+    digest = check_digits(weights, expected_digits(str(config.weights)), str(weights))
+    samples, reference = open_set(options.samples), open_set(options.reference)
+    values = fidelity(
+        samples.images,
+        reference.images,
+        extractor=config.extractor,
+        statistics=reference.statistics,
+        weights=weights,
+        isc_splits=config.isc_splits,
+        prc_neighborhood=config.prc_neighborhood,
+        batch_size=options.batch,
+        cuda=cuda,
+        progress=True,
+    )
+    of_file = reference.statistics is not None
+    facts = {
+        "inputs": {"samples": samples.record["key"], "reference": reference.record["key"]},
+        "extractor": config.extractor,
+        "extractor_weights": {"file": weights.name, "sha256": digest},
+        "layers": resolve_layers(config.extractor),
+        "images": samples.images.shape[0],
+        "reference": {
+            **reference.record,
+            "fid_statistics": "mu and sigma of the file" if of_file else "of its images",
+        },
+        "samples": samples.record,
+    }
+    return {**values, "images": samples.images.shape[0]}, facts
 
 
 def _read_samples(path: Path) -> tuple[Any, Any, dict[str, Any]]:
     """Images, labels and record of a folder of samples, or of other people's .npz (``arr_0``)."""
-    from dimr.evaluation.fidelity import load_npz_images
+    from dimr.evaluation.images import load_npz_images
     from dimr.sampling.folder import read_samples
     from dimr.sampling.generate import labels_in_order
 

@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 from dimr.errors import DimrError, TrainingFailed
-from dimr.evaluation.fidelity import check_images, class_accuracy, image_tensor
+from dimr.evaluation.fidelity import class_accuracy
+from dimr.evaluation.images import check_images, image_tensor
 from dimr.files import atomic_directory, one_line, read_json, write_json
 from dimr.progress import progress_bar
 from dimr.randomness import derived_seed, torch_generator

@@ -1,101 +1,56 @@
-"""FID, Inception Score, precision and recall through torch-fidelity, and the images they take.
-
-The extractor is always named: torch-fidelity's defaults are one network for FID and Inception Score
-and another for precision and recall. Nothing is read from or written to its cache.
+"""FID, Inception Score, precision and recall, as the ADM suite defines them, by torch-fidelity.
 
 - FID is the squared Frechet distance of two Gaussians fitted to D features. N images bias it by
-  about D / N, so values compare only at equal counts.
+  about D / N, so values compare only at equal counts. Mean and covariance are float64.
 - Inception Score is exp(mean KL(p(y|x) || p(y))) within each split, then the mean and standard
-  deviation over splits. Split k of S is images kN/S to (k+1)N/S in the order given, as in the ADM
-  suite; nothing is shuffled. The order must interleave the classes: a split of one class has the
-  score 1, however good its images.
+  deviation over splits. Split k of S is images kN/S to (k+1)N/S in the order given; nothing is
+  shuffled. ADM's splits of 5,000 are S = 10 of 50,000. The order must interleave the classes: a
+  split of one class has the score 1, however good its images.
 - Precision is the share of generated images within the reference's manifold, recall the share of
   the reference within that of the generated images. A manifold is the union of balls around its
-  images, each up to its k-th nearest neighbour.
+  images, each up to its k-th nearest neighbour, not counting the image itself, and with its
+  surface (``<=``). The distances are float32; ADM's own code takes them from float16 features.
+
+The last is the largest: 50,000 x 10,000 features of width 2048 take 8.9 GB at the peak and 210
+seconds of CPU time, FID 2.9 GB and 14 seconds (``benchmarks/metrics.py``). Of the images only a few
+batches are in memory.
 """
 
-import zipfile
-import zlib
+import logging
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dimr.errors import DimrError
+from dimr.evaluation.extraction import (
+    call_options,
+    extract_features,
+    load_extractor,
+    resolve_layers,
+)
+from dimr.evaluation.images import ImageSet, as_image_set, check_images, image_tensor
 from dimr.files import one_line
 
-
-def check_images(
-    images: np.ndarray, name: str, count: int | None = None, size: int | None = None
-) -> np.ndarray:
-    """Return ``images`` if they are uint8 (N, H, W, 3) with N > 0, else raise ``DimrError``.
-
-    Args:
-        images: what to check.
-        name: a file or a set, as the message calls it.
-        count: the N to insist on.
-        size: the height and width to insist on.
-    """
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        kind = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise DimrError(f"{name}: images are {kind}; expected a uint8 array")
-    if images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape:
-        raise DimrError(f"{name}: images have shape {images.shape}; expected (N, H, W, 3)")
-    if count is not None and len(images) != count:
-        raise DimrError(f"{name}: {len(images)} images; expected {count}")
-    if size is not None and images.shape[1:3] != (size, size):
-        height, width = images.shape[1:3]
-        raise DimrError(f"{name}: images are {height}x{width}; expected {size}x{size}")
-    return images
+log = logging.getLogger(__name__)
 
 
-def load_npz_images(path: str | Path) -> np.ndarray:
-    """The images of an ADM-style ``.npz``: its ``arr_0``, uint8 (N, H, W, 3), read whole."""
-    return check_images(_npz_arrays(path, ["arr_0"])[0], str(path))
+class Statistics(TypedDict):
+    """Mean (D,) and covariance (D, D) of features, float64."""
 
-
-def _npz_arrays(path: str | Path, names: list[str]) -> list[np.ndarray]:
-    """Named arrays of a ``.npz``; a missing, damaged or foreign file raises ``DimrError``."""
-    try:
-        archive: Any = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DimrError(f"{path}: a single array; expected an .npz with {', '.join(names)}")
-        with archive:
-            for name in names:
-                if name not in archive:
-                    held = ", ".join(archive.files) or "nothing"
-                    raise DimrError(f"{path}: holds {held}; expected an array {name}")
-            return [archive[name] for name in names]
-    except FileNotFoundError:
-        raise DimrError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DimrError(f"{path}: not readable as .npz ({one_line(error)})") from None
-
-
-def image_tensor(images: np.ndarray) -> torch.Tensor:
-    """A copy of uint8 images (..., H, W, 3) as a contiguous uint8 tensor (..., 3, H, W)."""
-    return torch.from_numpy(np.moveaxis(images, -1, -3).copy())
-
-
-class _ImageDataset(torch.utils.data.Dataset):
-    """uint8 images (N, H, W, 3), possibly a memory map, as uint8 tensors (3, H, W)."""
-
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return image_tensor(self.images[index])
+    mu: NDArray[np.float64]
+    sigma: NDArray[np.float64]
 
 
 def fidelity(
-    images: np.ndarray,
-    reference: np.ndarray,
+    images: ImageSet | np.ndarray,
+    reference: ImageSet | np.ndarray,
     *,
     extractor: str,
+    statistics: Statistics | None = None,
     weights: str | Path | None = None,
     layer_fid: str | None = None,
     layer_isc: str | None = None,
@@ -104,6 +59,7 @@ def fidelity(
     batch_size: int = 64,
     cuda: bool = False,
     prc_neighborhood: int = 3,
+    progress: bool = False,
 ) -> dict[str, float]:
     """``fid``, ``inception_score``, ``inception_score_std``, ``precision`` and ``recall``.
 
@@ -112,8 +68,9 @@ def fidelity(
         reference: real, uint8 (M, H, W, 3).
         extractor: the name of a registered extractor: ``inception-v3-compat``, or what
             ``register_digits_extractor`` returned.
-        weights: the weights file that torch-fidelity's own extractors need (they would download
-            it otherwise); ``None`` for extractors that carry theirs.
+        statistics: what FID compares with, as an ADM reference batch holds it for more images than
+            it has; ``None``: of the reference's images.
+        weights: as in ``load_extractor``.
         layer_fid: feature layer of FID; ``None`` is the extractor's choice, here and below.
         layer_isc: layer of logits for the Inception Score.
         layer_prc: feature layer of precision and recall.
@@ -121,35 +78,97 @@ def fidelity(
         batch_size: images at a time through the extractor.
         cuda: run the extractor on the GPU.
         prc_neighborhood: the k of precision and recall.
+        progress: show how far the extraction is.
 
     Raises:
-        DimrError: wrong images, too few of them, an unknown extractor or layer, unusable weights.
+        DimrError: wrong images, too few of them, an unknown extractor or layer, unusable weights,
+            statistics of another width.
     """
-    import torch_fidelity
-
-    _check_counts(images, reference, isc_splits, prc_neighborhood)
-    options = _extractor_options(extractor, weights, batch_size, cuda)
-    try:
-        values = torch_fidelity.calculate_metrics(
-            input1=_ImageDataset(images),  # the generated side: torch-fidelity's convention
-            input2=_ImageDataset(reference),
-            **_layer_options(extractor, isc=layer_isc, fid=layer_fid, prc=layer_prc),
-            isc_splits=isc_splits,
-            prc_neighborhood=prc_neighborhood,
-            **options,
-        )
-    except np.linalg.LinAlgError as error:
-        raise DimrError(f"{extractor}: its features give no FID ({one_line(error)})") from None
-    found = {
-        "fid": max(float(values["frechet_inception_distance"]), 0.0),  # rounding can leave -1e-9
-        "inception_score": float(values["inception_score_mean"]),
-        "inception_score_std": float(values["inception_score_std"]),
-        "precision": float(values["precision"]),
-        "recall": float(values["recall"]),
-    }
+    own = as_image_set(images, "generated images")
+    other = as_image_set(reference, "reference images")
+    _check_counts(own, other, isc_splits, prc_neighborhood)
+    layers = resolve_layers(extractor, isc=layer_isc, fid=layer_fid, prc=layer_prc)
+    network = load_extractor(extractor, weights, layers.values(), cuda)
+    generated, real = (
+        extract_features(each, network, batch_size=batch_size, cuda=cuda, progress=progress)
+        for each in (own, other)
+    )
+    _warn_if_few(own, generated[layers["fid"]])
+    found = metrics_of_features(
+        generated,
+        real,
+        layers,
+        statistics=statistics,
+        isc_splits=isc_splits,
+        prc_neighborhood=prc_neighborhood,
+    )
     if not np.isfinite(list(found.values())).all():
         raise DimrError(f"{extractor}: its features give metrics that are not finite: {found}")
     return found
+
+
+def metrics_of_features(
+    generated: dict[str, Tensor],
+    real: dict[str, Tensor],
+    layers: dict[str, str],
+    *,
+    statistics: Statistics | None = None,
+    isc_splits: int = 10,
+    prc_neighborhood: int = 3,
+) -> dict[str, float]:
+    """The metrics of ``fidelity``, from features.
+
+    Args:
+        generated: (N, D) by layer; the layer for the Inception Score holds logits (N, K).
+        real: (M, D) by layer.
+        layers: of each metric: ``isc``, ``fid``, ``prc``.
+        statistics: as in ``fidelity``.
+        isc_splits: as in ``fidelity``.
+        prc_neighborhood: as in ``fidelity``.
+    """
+    from torch_fidelity.metric_isc import isc_featuresdict_to_metric
+    from torch_fidelity.metric_prc import prc_featuresdict_to_metric
+
+    options = call_options(isc_splits=isc_splits, prc_neighborhood=prc_neighborhood)
+    score = isc_featuresdict_to_metric(generated, layers["isc"], **options)
+    fid = frechet_distance(
+        feature_statistics(generated[layers["fid"]]),
+        statistics or feature_statistics(real[layers["fid"]]),
+    )
+    # torch-fidelity's convention: the first are the generated ones.
+    covered = prc_featuresdict_to_metric(generated, real, layers["prc"], **options)
+    return {
+        "fid": fid,
+        "inception_score": float(score["inception_score_mean"]),
+        "inception_score_std": float(score["inception_score_std"]),
+        "precision": float(covered["precision"]),
+        "recall": float(covered["recall"]),
+    }
+
+
+def feature_statistics(features: Tensor) -> Statistics:
+    """Mean and covariance (unbiased) of features (N, D), in float64 whatever they are."""
+    from torch_fidelity.metric_fid import fid_featuresdict_to_statistics
+
+    return fid_featuresdict_to_statistics({"": features.double()}, "")
+
+
+def frechet_distance(one: Statistics, other: Statistics) -> float:
+    """|mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)), not below 0.
+
+    Raises:
+        DimrError: statistics of different widths, or that have no such root.
+    """
+    from torch_fidelity.metric_fid import fid_statistics_to_metric
+
+    if one["mu"].shape != other["mu"].shape:
+        widths = f"{len(one['mu'])} features against {len(other['mu'])}"
+        raise DimrError(f"statistics of different widths: {widths} of the reference")
+    try:
+        value = fid_statistics_to_metric(one, other, verbose=False)["frechet_inception_distance"]
+    except np.linalg.LinAlgError as error:
+        raise DimrError(f"the features give no FID ({one_line(error)})") from None
+    return max(float(value), 0.0)  # rounding can leave -1e-9
 
 
 def class_accuracy(
@@ -169,71 +188,27 @@ def class_accuracy(
     return float(np.mean(torch.cat(found).numpy() == labels))
 
 
+def _warn_if_few(images: ImageSet, features: Tensor) -> None:
+    count, width = features.shape
+    if count <= width:
+        log.warning(
+            "%s: %d images for %d features: too few for an FID that means much",
+            images.name, count, width,
+        )  # fmt: skip
+
+
 def _check_counts(
-    images: np.ndarray, reference: np.ndarray, isc_splits: int, neighborhood: int
+    images: ImageSet, reference: ImageSet, isc_splits: int, neighborhood: int
 ) -> None:
-    for name, array in (("generated images", images), ("reference images", reference)):
-        if len(check_images(array, name)) <= neighborhood:
-            raise DimrError(f"{name}: {len(array)} of them; expected more than {neighborhood}")
-    if images.shape[1:] != reference.shape[1:]:
-        own, other = images.shape[1:], reference.shape[1:]
-        raise DimrError(f"generated images: {own} each; the reference images are {other}")
-    if not 1 <= isc_splits <= len(images):
-        raise DimrError(f"isc_splits: {isc_splits}; allowed are 1 to {len(images)}")
     if neighborhood < 1:
         raise DimrError(f"prc_neighborhood: {neighborhood}; expected at least 1")
-
-
-def _extractor_options(
-    extractor: str, weights: str | Path | None, batch_size: int, cuda: bool
-) -> dict[str, Any]:
-    """The arguments that every call into torch-fidelity gets (contract D); checks the weights."""
-    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY as registry
-
-    if extractor not in registry:
-        raise DimrError(f"{extractor}: no such feature extractor; known are {', '.join(registry)}")
-    built_in = registry[extractor].__module__.startswith("torch_fidelity.")
-    if built_in and weights is None:
-        raise DimrError(f"{extractor}: needs a weights file; without one it would be downloaded")
-    if not built_in and weights is not None:
-        raise DimrError(f"{extractor}: carries its own weights; {weights} would be ignored")
-    if weights is not None:
-        _check_weights(registry[extractor], extractor, Path(weights))
-    return {
-        "feature_extractor": extractor,
-        "feature_extractor_weights_path": None if weights is None else str(weights),
-        "batch_size": batch_size,
-        "cuda": cuda,
-        "cache": False,
-        "save_cpu_ram": True,
-        "samples_shuffle": False,
-        "verbose": False,
-    }
-
-
-def _layer_options(extractor: str, **layers: str | None) -> dict[str, Any]:
-    """torch-fidelity's arguments for these metrics; refuses layers that the extractor lacks."""
-    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY as registry
-
-    provided = registry[extractor].get_provided_features_list()
-    for layer in layers.values():
-        if layer is not None and layer not in provided:
-            raise DimrError(f"{extractor}: no layer {layer}; allowed are {', '.join(provided)}")
-    named = {f"feature_layer_{metric}": layer for metric, layer in layers.items()}
-    return {**dict.fromkeys(layers, True), **named}
-
-
-def _check_weights(extractor_class: Any, name: str, path: Path) -> None:
-    """Refuse a file that is more than tensors, which torch-fidelity would unpickle, or foreign."""
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DimrError(f"{path}: no such file") from None
-    except Exception as error:  # what a damaged pickle raises has no common class
-        reason = one_line(error).split(". ")[0]
-        raise DimrError(f"{path}: not readable as plain weights ({reason})") from None
-    try:
-        layer = extractor_class.get_provided_features_list()[0]
-        extractor_class(name, [layer], feature_extractor_weights_path=str(path))
-    except Exception as error:  # the same, for names and shapes that do not fit
-        raise DimrError(f"{path}: not the weights of {name} ({one_line(error)[:200]})") from None
+    for each in (images, reference):
+        if each.shape[0] <= neighborhood:
+            raise DimrError(
+                f"{each.name}: {each.shape[0]} of them; expected more than {neighborhood}"
+            )
+    if images.shape[1:] != reference.shape[1:]:
+        own, other = images.shape[1:], reference.shape[1:]
+        raise DimrError(f"{images.name}: {own} each; those of {reference.name} are {other}")
+    if not 1 <= isc_splits <= images.shape[0]:
+        raise DimrError(f"isc_splits: {isc_splits}; allowed are 1 to {images.shape[0]}")

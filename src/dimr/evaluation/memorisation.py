@@ -3,7 +3,7 @@
 import numpy as np
 
 from dimr.errors import DimrError
-from dimr.evaluation.fidelity import check_images
+from dimr.evaluation.images import check_images
 
 CHUNK_BYTES = 64 * 2**20  # of each of the two float64 blocks that are compared at a time
 

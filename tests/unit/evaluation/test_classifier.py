@@ -15,7 +15,7 @@ from dimr.evaluation.classifier import (
     load_classifier,
     train_classifier,
 )
-from dimr.evaluation.fidelity import image_tensor
+from dimr.evaluation.images import image_tensor
 
 
 def noise(count, seed):

@@ -6,7 +6,8 @@ import torch
 from dimr.errors import DimrError
 from dimr.evaluation.classifier import load_classifier, train_classifier
 from dimr.evaluation.features import register_digits_extractor
-from dimr.evaluation.fidelity import fidelity, image_tensor
+from dimr.evaluation.fidelity import fidelity
+from dimr.evaluation.images import image_tensor
 
 
 def noise(count, seed):

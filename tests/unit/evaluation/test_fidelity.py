@@ -1,21 +1,15 @@
 """torch-fidelity through our arguments, against the definitions written in numpy and scipy."""
 
-import itertools
 import os
 
 import numpy as np
 import pytest
-import scipy.linalg
 import torch
 
 from dimr.errors import DimrError
-from dimr.evaluation.fidelity import (
-    check_images,
-    class_accuracy,
-    fidelity,
-    image_tensor,
-    load_npz_images,
-)
+from dimr.evaluation.extraction import extract_features
+from dimr.evaluation.fidelity import class_accuracy, fidelity
+from dimr.evaluation.images import ArrayImages, check_images, image_tensor, load_npz_images
 
 NAME = "toy-of-test-fidelity"
 SIZE, CLASSES = 8, 5
@@ -79,51 +73,23 @@ def reference():
     return noise(270, 3)
 
 
-def frechet(a, b):
-    cov_a, cov_b = np.cov(a.T), np.cov(b.T)
-    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
-    return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
-
-
-def inception_scores(logits, splits):
-    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    edges = [k * len(p) // splits for k in range(splits + 1)]
-    scores = []
-    for start, end in itertools.pairwise(edges):
-        part = p[start:end]
-        entropy_of_mean = -(part.mean(0) * np.log(part.mean(0))).sum()
-        mean_entropy = -(part * np.log(part)).sum(1).mean()
-        scores.append(np.exp(entropy_of_mean - mean_entropy))
-    return np.mean(scores), np.std(scores)
-
-
-def share_inside(points, manifold, k):
-    """Share of ``points`` within a ball of ``manifold``: up to each one's k-th neighbour."""
-    inside = np.zeros(len(points), bool)
-    for i, centre in enumerate(manifold):
-        others = np.delete(manifold, i, axis=0)
-        radius = np.sort(np.sqrt(((others - centre) ** 2).sum(1)))[k - 1]
-        inside |= np.sqrt(((points - centre) ** 2).sum(1)) <= radius
-    return inside.mean()
-
-
-def test_all_metrics_equal_their_definitions(generated, reference):
+def test_all_metrics_equal_their_definitions(generated, reference, definitions):
     found = fidelity(generated, reference, extractor=NAME, isc_splits=7)
     a, b = toy_features(generated), toy_features(reference)
-    score, deviation = inception_scores(a @ CLASSIFIER, 7)
-    assert found["fid"] == pytest.approx(frechet(a, b), rel=1e-9)
+    score, deviation = definitions.inception_scores(a @ CLASSIFIER, 7)
+    assert found["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
     assert found["inception_score"] == pytest.approx(score, rel=1e-12)
     assert found["inception_score_std"] == pytest.approx(deviation, rel=1e-9)
-    assert found["precision"] == pytest.approx(share_inside(a, b, 3), abs=1e-6)
-    assert found["recall"] == pytest.approx(share_inside(b, a, 3), abs=1e-6)
+    assert found["precision"] == pytest.approx(definitions.share_inside(a, b, 3), abs=1e-6)
+    assert found["recall"] == pytest.approx(definitions.share_inside(b, a, 3), abs=1e-6)
     assert abs(found["precision"] - found["recall"]) > 0.05  # else a swap would go unseen
 
 
-def test_neighbourhood_is_used(generated, reference):
+def test_neighbourhood_is_used(generated, reference, definitions):
     found = fidelity(generated, reference, extractor=NAME, prc_neighborhood=1)
     a, b = toy_features(generated), toy_features(reference)
-    assert found["precision"] == pytest.approx(share_inside(a, b, 1), abs=1e-6)
-    assert found["recall"] == pytest.approx(share_inside(b, a, 1), abs=1e-6)
+    assert found["precision"] == pytest.approx(definitions.share_inside(a, b, 1), abs=1e-6)
+    assert found["recall"] == pytest.approx(definitions.share_inside(b, a, 1), abs=1e-6)
 
 
 def test_batch_size_does_not_matter_and_nothing_is_said(generated, reference, capfd):
@@ -135,21 +101,70 @@ def test_batch_size_does_not_matter_and_nothing_is_said(generated, reference, ca
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("cuda", [False, True])
-def test_torch_fidelity_is_told_everything(generated, reference, monkeypatch, cuda):
+def test_it_is_what_torch_fidelity_makes_of_it_in_one_call(generated, reference):
     import torch_fidelity
+    from torch.utils.data import TensorDataset
+
+    class Images(TensorDataset):
+        def __getitem__(self, index):
+            return super().__getitem__(index)[0]
+
+    whole = torch_fidelity.calculate_metrics(
+        input1=Images(image_tensor(generated)), input2=Images(image_tensor(reference)),
+        feature_extractor=NAME, isc=True, fid=True, prc=True, cuda=False, cache=False,
+        save_cpu_ram=True, samples_shuffle=False, verbose=False,
+    )  # fmt: skip
+    found = fidelity(generated, reference, extractor=NAME)
+    assert found["fid"] == whole["frechet_inception_distance"]
+    assert found["inception_score"] == whole["inception_score_mean"]
+    assert found["inception_score_std"] == whole["inception_score_std"]
+    assert (found["precision"], found["recall"]) == (whole["precision"], whole["recall"])
+
+
+def test_torch_fidelity_is_told_everything(generated, reference, monkeypatch):
+    from torch_fidelity import metric_isc, metric_prc, utils
 
     seen = {}
-    names = ["frechet_inception_distance", "precision", "recall"]
-    names += ["inception_score_mean", "inception_score_std"]
-    monkeypatch.setattr(
-        torch_fidelity,
-        "calculate_metrics",
-        lambda **options: seen.update(options) or dict.fromkeys(names, 1.0),
-    )
-    fidelity(generated, reference, extractor=NAME, cuda=cuda)
-    assert seen["feature_extractor"] == NAME
-    assert (seen["cuda"], seen["cache"], seen["save_cpu_ram"]) == (cuda, False, True)
+
+    def listening(name, own):
+        def call(*values, **options):
+            seen[name] = options
+            return own(*values, **options)
+
+        return call
+
+    for module, name in (
+        (utils, "create_feature_extractor"),
+        (metric_isc, "isc_featuresdict_to_metric"),
+        (metric_prc, "prc_featuresdict_to_metric"),
+    ):
+        monkeypatch.setattr(module, name, listening(name, getattr(module, name)))
+    fidelity(generated, reference, extractor=NAME, isc_splits=5, prc_neighborhood=2)
+    assert seen["create_feature_extractor"]["cuda"] is False
+    assert seen["isc_featuresdict_to_metric"]["isc_splits"] == 5
+    assert seen["prc_featuresdict_to_metric"]["prc_neighborhood"] == 2
+    for options in seen.values():
+        assert (options["cache"], options["save_cpu_ram"]) == (False, True)
+        assert (options["samples_shuffle"], options["verbose"]) == (False, False)
+
+
+def test_convolutions_are_float32_during_extraction(generated):
+    seen = []
+
+    class Listening(torch.nn.Module):
+        def get_requested_features_list(self):
+            return ["all"]
+
+        def forward(self, images):
+            seen.append((torch.backends.cudnn.allow_tf32, torch.is_grad_enabled()))
+            return (images.flatten(1).double(),)
+
+    before = torch.backends.cudnn.allow_tf32
+    images = ArrayImages("generated", [generated])
+    found = extract_features(images, Listening(), batch_size=100, cuda=False)
+    assert found["all"].shape == (len(generated), SIZE * SIZE * 3)
+    assert seen == [(False, False)] * 4
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_shift_of_all_pixels_has_its_closed_form(reference):
@@ -162,6 +177,14 @@ def test_same_images_are_perfect(reference):
     found = fidelity(reference, reference, extractor=NAME)
     assert 0 <= found["fid"] < 1e-6
     assert found["precision"] == found["recall"] == 1.0
+
+
+def test_too_few_images_for_an_fid_are_mentioned(reference, caplog):
+    fidelity(noise(24, 0), reference, extractor=NAME)
+    assert "generated images: 24 images for 24 features: too few" in caplog.text
+    caplog.clear()
+    fidelity(noise(25, 0), reference, extractor=NAME)
+    assert not caplog.text
 
 
 def test_few_modes_have_high_precision_and_low_recall():

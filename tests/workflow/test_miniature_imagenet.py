@@ -1,0 +1,160 @@
+"""From a published form of a miniature ImageNet to a row of a table, by Snakemake, the real steps.
+
+The autoencoder and Inception are random, in their real file formats. Two datasets are made of the
+same source, as ImageNet 64 and 256 are: pixels, and latents of images and their mirror images.
+"""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from dimr.data.reader import ShardReader
+from dimr.files import read_json
+
+pytestmark = pytest.mark.slow
+
+SIZE, CLASSES, COUNT = 32, 3, 12
+TRAIN = {"steps": 3, "batch": 4, "warmup_steps": 1, "log_every": 1, "compile": False}
+TABLE = {
+    "title": "Miniature",
+    "notes": [],
+    "seeds": 1,
+    "columns": [
+        {"key": key, "title": key}
+        for key in ("parameters_m", "fid", "inception_score", "precision", "recall")
+    ],
+    "rows": [{"name": "DiMR-XS/2R", "run": "mini-latent/dimr-xs-2r", "settings": ["guided"]}],
+}
+
+
+def of_the_miniature(recipe, weights, **changes):
+    """An ImageNet recipe at the miniature's size."""
+    recipe["network"].update(num_classes=CLASSES, **changes["network"])
+    recipe["data"].update(source="miniature", **changes["data"])
+    recipe["data"]["latents"].update(image_size=SIZE, shard_size=8)
+    recipe["data"]["reference"] = {"file": "reference.npz"}
+    recipe["train"].update(TRAIN)
+    recipe["sample"].update(count=COUNT, steps=3)
+    recipe["evaluate"].update(weights=weights, isc_splits=2)
+    return recipe
+
+
+def random_autoencoder(folder):
+    import torch
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    AutoencoderKL(
+        block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4, sample_size=SIZE,
+        down_block_types=["DownEncoderBlock2D"] * 3, up_block_types=["UpDecoderBlock2D"] * 3,
+    ).save_pretrained(folder)  # fmt: skip
+
+
+@pytest.fixture
+def mini(project, miniature, inception_weights, tmp_path):
+    """The project with the miniature as source of two datasets, and everything they ask for."""
+    experiments = project.folder / "experiments"
+    sources = yaml.safe_load((experiments / "sources.yaml").read_text())
+    sources["miniature"] = miniature.section()
+    (experiments / "sources.yaml").write_text(yaml.safe_dump(sources))
+    random_autoencoder(tmp_path / "autoencoder")
+    recipes = yaml.safe_load((experiments / "recipes.yaml").read_text())
+    weights = inception_weights.name
+    pretrained = {"kind": "pretrained", "repo": str(tmp_path / "autoencoder")}
+    recipes["mini-latent"] = of_the_miniature(
+        recipes["imagenet256"], weights, network={"input_size": SIZE // 4},
+        data={"autoencoder": pretrained},
+    )  # fmt: skip
+    recipes["mini-pixel"] = of_the_miniature(
+        recipes["imagenet64"], weights, network={"input_size": SIZE}, data={}
+    )
+    (experiments / "recipes.yaml").write_text(yaml.safe_dump(recipes, sort_keys=False))
+    (experiments / "tables/mini-latent").mkdir()
+    (experiments / "tables/mini-latent/table1.yaml").write_text(yaml.safe_dump(TABLE))
+    project.commit("miniature")
+
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (10, SIZE, SIZE, 3), np.uint8)
+    np.savez(tmp_path / "reference.npz", arr_0=images, mu=np.zeros(2048), sigma=np.eye(2048))
+    project.environment = {
+        "DIMR_REFERENCE": str(tmp_path),
+        "DIMR_EXTRACTOR": str(inception_weights),
+    }
+    return project
+
+
+def make(project, source, *targets, check=True):
+    return project.snakemake(
+        "--", *targets, check=check, DIMR_MINIATURE=str(source), **project.environment
+    )
+
+
+def test_from_a_source_to_a_row(mini, miniature, tmp_path):
+    folder = mini.folder
+    table = "results/mini-latent/table1.csv"
+    make(mini, miniature.archive(tmp_path / "official"), table)
+    with open(folder / table) as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["fid"]) > 0
+    assert 1 <= float(row["inception_score"]) <= CLASSES * COUNT
+    assert Image.open(folder / "results/mini-latent/table1.png").width > 100
+
+    manifest = read_json(folder / "data/mini-latent/latents/manifest.json")
+    assert manifest["count"] == 2 * miniature.count
+    assert manifest["shape"] == [8, SIZE // 4, SIZE // 4]
+    samples = folder / "runs/mini-latent/dimr-xs-2r/0/samples/guided"
+    with np.load(samples / "samples.npz") as archive:
+        assert archive["arr_0"].shape == (COUNT, SIZE, SIZE, 3)
+    assert np.load(samples / "labels.npy").tolist() == [i % CLASSES for i in range(COUNT)]
+    provenance = json.loads(
+        (folder / "runs/mini-latent/dimr-xs-2r/0/provenance/guided.json").read_text()
+    )
+    assert (
+        provenance["inputs"]["reference"]
+        == read_json(folder / "data/mini-latent/reference/record.json")["key"]
+    )
+    assert mini.planned(table) == set()
+    adopted = mini.run("dimr", "adopt", "--root", ".").stdout
+    assert "not adopted" not in adopted
+    for target in ("data/miniature/source", "data/mini-latent/latents", "metrics/guided.json"):
+        assert f"{target}\n" in adopted
+
+
+def test_every_published_form_gives_the_same_pixels(mini, miniature, tmp_path):
+    """The pixel dataset, made anew from each form, is the same to the last bit."""
+    sources = {
+        "folders": miniature.class_folders(tmp_path / "folders/train"),
+        "archive": miniature.archive(tmp_path / "official"),
+        "parquet": miniature.shards(tmp_path / "hub/data"),
+    }
+    made = {}
+    for form, source in sources.items():
+        make(mini, source, "data/mini-pixel/latents")
+        manifest = read_json(mini.folder / "data/mini-pixel/latents/manifest.json")
+        made[form] = [shard["sha256"] for shard in manifest["shards"]]
+        reader = ShardReader(mini.folder / "data/mini-pixel/latents", 4, 0)
+        assert reader.count == miniature.count
+        mini.run("rm", "-r", "data/miniature/source", "data/mini-pixel/latents")
+    assert made["folders"] == made["archive"] == made["parquet"]
+
+
+def test_what_is_not_there_is_said_in_one_line(mini, tmp_path):
+    """Nothing is downloaded unasked; the log of the step says what to do."""
+    mini.environment = {}
+    for target, log, words in (
+        ("data/miniature/source", "data/miniature/source", "DIMR_MINIATURE"),
+        ("data/mini-latent/reference", "data/mini-latent/reference", "DIMR_REFERENCE"),
+    ):
+        failed = make(mini, "", target, check=False)
+        assert failed.returncode != 0
+        text = (mini.folder / f"logs/{log}.log").read_text()
+        assert words in text
+        assert "Traceback" not in text
+        assert not (mini.folder / target).exists()
+    failed = make(mini, tmp_path / "nowhere", "data/miniature/source", check=False)
+    assert failed.returncode != 0
+    assert "nowhere" in (mini.folder / "logs/data/miniature/source.log").read_text()
