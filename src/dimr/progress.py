@@ -14,10 +14,12 @@ def progress_bar(
     unit: str = "it",
     initial: int = 0,
     scale: bool = False,
+    shown: bool = True,
 ) -> "tqdm[Any]":
     """A tqdm bar on standard error; where that is no terminal it is refreshed every 10 seconds.
 
-    ``scale`` writes large numbers short, as for bytes: 138G.
+    ``scale`` writes large numbers short, as for bytes: 138G. Of several processes that do the same
+    work, one has it ``shown``.
     """
     return tqdm(
         iterable,
@@ -26,6 +28,7 @@ def progress_bar(
         unit=unit,
         initial=initial,
         unit_scale=scale,
+        disable=not shown,
         mininterval=0.2 if sys.stderr.isatty() else 10.0,
         dynamic_ncols=True,
     )

@@ -1,8 +1,9 @@
 """Training of a run's network."""
 
 import argparse
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dimr.cli.common import (
     Record,
@@ -16,6 +17,9 @@ from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
 from dimr.files import sha256
 from dimr.settings import SamplePhase, TrainPhase
+
+if TYPE_CHECKING:
+    from dimr.training.loop import Training
 
 PREVIEW_STEPS = 25  # network evaluations of a preview: it is to look at, not to measure
 PREVIEW_COLUMNS = 6
@@ -36,45 +40,106 @@ def add(steps: Any) -> None:
                         help="sample grid now and then; 0: never (default: 600)")  # fmt: skip
     parser.add_argument("--previews", type=Path, metavar="PATH", help="folder of the grids")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="decodes the previews")
+    _add_engine(parser.add_argument_group(
+        "how steps are computed", "Speed and memory; the result changes by rounding only. All may "
+        "differ from session to session of a run, as may the number of processes (torchrun).",
+    ))  # fmt: skip
+
+
+def _add_engine(group: Any) -> None:
+    group.add_argument("--accumulate", type=positive, metavar="N", default=1,
+                       help="cut a process's batch into N pieces, one after the other")  # fmt: skip
+    group.add_argument("--checkpointing", choices=["none", "block"],
+                       help="block: keep the inputs of blocks only, for less memory and 30%% more "
+                       "time (default: none)")  # fmt: skip
+    group.add_argument("--sharding", choices=["auto", "none", "full"], default="auto",
+                       help="spread weights, EMA and optimizer over the processes (default: auto, "
+                       "for 0.9 billion parameters or more on several GPUs)")  # fmt: skip
+    group.add_argument("--no-compile", action="store_true", help="never torch.compile")
+    group.add_argument("--plain", action="store_true",
+                       help="the slow reference: eager, tensor by tensor")  # fmt: skip
 
 
 def train(options: argparse.Namespace) -> None:
-    """``dimr train``: state is keyed by the configuration and by the data as they are."""
-    from dimr.data.reader import ShardReader
-    from dimr.device import prepare_device
-    from dimr.reporting.provenance import TRAINING_CODE, code_fingerprint
-    from dimr.training.loop import Limits, Training
+    """``dimr train``: one process, or one of those that torchrun started."""
+    from torch import OutOfMemoryError
+
+    from dimr.distributed import join
+    from dimr.training.loop import Limits
     from dimr.training.loop import train as run_training
 
-    phase = load_section(TrainPhase, options.config)
-    device = prepare_device(options.device, options.threads)
-    key = section_key(phase, recorded_key(options.data))
-    reader = ShardReader(options.data, phase.train.batch, phase.seed)
-    _check_data(reader, phase, options.data)
+    with join(options.device, options.threads) as world:
+        with world.agreed():
+            phase = load_section(TrainPhase, options.config)
+            key = section_key(phase, recorded_key(options.data))
+            reader = _open_data(phase, options.data)
+        try:
+            training = _make_training(options, phase, reader, world)
+            previews = training.preview is not None
+            limits = Limits(
+                stop_after=options.stop_after,
+                checkpoint_every=options.checkpoint_every,
+                preview_every=options.preview_every if previews else None,
+            )
+            run_training(
+                training,
+                limits,
+                options.out,
+                options.log_csv,
+                key,
+                before_export=lambda: refuse_if_changed(options.config, phase),
+            )
+        except OutOfMemoryError:
+            raise DimrError(
+                f"{world.device}: out of memory; use a larger --accumulate, --checkpointing block, "
+                "or more processes with --sharding full"
+            ) from None
+
+
+def _make_training(
+    options: argparse.Namespace, phase: TrainPhase, reader: Any, world: Any
+) -> "Training":
+    """The run; its state is keyed by the configuration and by the data as they are."""
+    from dimr.reporting.provenance import TRAINING_CODE, code_fingerprint
+    from dimr.training.loop import Training
+
+    engine = _engine(options)
     wants_previews = bool(options.previews and options.autoencoder and options.preview_every)
-    training = Training(
+    how = {"processes": world.size, "engine": dataclasses.asdict(engine)}
+    return Training(
         phase,
         reader,
         # The manifest holds the checksum of every shard: other data, other state.
         options.state / section_key(phase, sha256(options.data / "manifest.json")),
-        device=device,
+        device=world.device,
         code=code_fingerprint(*TRAINING_CODE),
-        session=Record(device).origin,
-        preview=_previewer(options, phase, device) if wants_previews else None,
+        session={**Record(world.device).origin, **how} if world.is_first else None,
+        preview=_previewer(options, phase, world.device) if wants_previews else None,
+        engine=engine,
+        world=world,
     )
-    limits = Limits(
-        stop_after=options.stop_after,
-        checkpoint_every=options.checkpoint_every,
-        preview_every=options.preview_every if wants_previews else None,
+
+
+def _engine(options: argparse.Namespace) -> Any:
+    from dimr.training.engine import Engine
+
+    engine = Engine.plain() if options.plain else Engine()
+    return dataclasses.replace(
+        engine,
+        compile=engine.compile and not options.no_compile,
+        checkpointing=options.checkpointing or engine.checkpointing,
+        accumulate=options.accumulate,
+        sharding=options.sharding,
     )
-    run_training(
-        training,
-        limits,
-        options.out,
-        options.log_csv,
-        key,
-        before_export=lambda: refuse_if_changed(options.config, phase),
-    )
+
+
+def _open_data(phase: TrainPhase, folder: Path) -> Any:
+    """The reader of the data, which must agree with the network in shape and labels."""
+    from dimr.data.reader import ShardReader
+
+    reader = ShardReader(folder, phase.train.batch, phase.seed)
+    _check_data(reader, phase, folder)
+    return reader
 
 
 def _check_data(reader: Any, phase: TrainPhase, folder: Path) -> None:

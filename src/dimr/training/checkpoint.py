@@ -1,25 +1,54 @@
-"""Training state on disk: whole or absent, checked on reading, under a lock."""
+"""Checkpoints on disk: whole or absent, checked on reading, under a lock.
+
+A checkpoint is a folder ``step-<n>``: a ``part-<i>.safetensors`` of each process that had something
+to write, and ``manifest.json`` with the SHA-256 of each, the facts that are no tensors, and a
+checksum of itself. It is written as ``.step-<n>.tmp`` and renamed when it is complete.
+"""
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
-import pickle
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
+from dimr.distributed import World
 from dimr.errors import DimrError
-from dimr.files import atomic_file, one_line, sha256, write_text
+from dimr.files import read_json, replace_directory, sha256, write_json
+from dimr.training.tensors import write_tensors
 
 log = logging.getLogger(__name__)
 
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Of the folder's files and the facts; a checkpoint of another one is not read."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was found whole.
+
+    Attributes:
+        step: steps taken.
+        facts: plain values.
+        parts: files of tensors, to be read together.
+    """
+
+    step: int
+    facts: dict[str, Any]
+    parts: tuple[Path, ...]
+
 
 class Checkpoints:
-    """The checkpoints of one training run in a folder, ``step-<n>.pt`` with its SHA-256 beside it.
+    """The checkpoints of one training run in a folder.
 
     Args:
         folder: made if it is not there.
@@ -28,63 +57,114 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        self.folder = folder
-        self.keep = keep
+        self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.tmp*"):  # of a process that was killed while saving
-            leftover.unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        """Remove what a process left that was killed while saving."""
+        for leftover in self.folder.glob(".step-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove all of them."""
-        for file in self.files():
-            file.unlink()
-            _sum_file(file).unlink(missing_ok=True)
+        for folder in self.folders():
+            shutil.rmtree(folder)
 
-    def files(self) -> list[Path]:
+    def folders(self) -> list[Path]:
         """Checkpoints from the oldest step to the newest."""
-        return sorted(f for f in self.folder.iterdir() if re.fullmatch(r"step-\d+\.pt", f.name))
+        return sorted(f for f in self.folder.iterdir() if re.fullmatch(r"step-\d+", f.name))
 
-    def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write the state after ``step`` steps; then remove all but the newest ``keep``."""
-        path = self.folder / f"step-{step:09d}.pt"
-        with atomic_file(path) as temporary:
-            torch.save({"step": step, **state}, temporary)
-            # The sum goes first: a checkpoint without one is never met.
-            write_text(_sum_file(path), sha256(temporary) + "\n")
-        for old in self.files()[: -self.keep]:
-            old.unlink()
-            _sum_file(old).unlink(missing_ok=True)
+    def begin(self, step: int) -> Path:
+        """The hidden folder that the checkpoint of a step is built in."""
+        building = self.folder / f".step-{step:09d}.tmp"
+        building.mkdir(exist_ok=True)
+        return building
+
+    def write_part(self, step: int, number: int, tensors: Mapping[str, Tensor]) -> str:
+        """Write one part of the checkpoint of a step; return its SHA-256."""
+        return write_tensors(self.begin(step) / _part(number), tensors)
+
+    def commit(self, step: int, facts: Mapping[str, Any], sums: Sequence[str | None]) -> Path:
+        """Complete the checkpoint of a step; then remove all but the newest ``keep``.
+
+        Args:
+            step: steps taken.
+            facts: plain values.
+            sums: SHA-256 of each part; None for one that there is not.
+
+        Raises:
+            DimrError: a part is not there: processes on other machines write elsewhere.
+        """
+        building, path = self.begin(step), self.folder / f"step-{step:09d}"
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "step": step,
+            "facts": dict(facts),
+            "parts": {_part(i): total for i, total in enumerate(sums) if total is not None},
+        }
+        for name in content["parts"]:
+            if not (building / name).exists():
+                raise DimrError(
+                    f"{building / name}: written by another process, but not to be seen here; "
+                    "--state must lie on a file system that all machines share"
+                )
+        write_json(building / MANIFEST, {"sha256": _sum(content), "content": content})
+        replace_directory(building, path)
+        # Later steps are not newer: they turned out damaged when this training was resumed.
+        before = [folder for folder in self.folders() if folder.name <= path.name]
+        for folder in set(self.folders()) - set(before[-self.keep :]):
+            shutil.rmtree(folder, ignore_errors=True)
         return path
 
-    def newest(self) -> dict[str, Any] | None:
-        """The newest state that is whole; damaged ones are reported and passed over.
+    def newest(self, world: World) -> Saved | None:
+        """The newest checkpoint that is whole; damaged ones are reported and passed over.
+
+        All processes look at the same ones, each at its share of the parts.
 
         Raises:
             DimrError: there are checkpoints, but every one is damaged.
         """
         problems = []
-        for path in reversed(self.files()):
-            try:
-                return _load(path)
-            except DimrError as error:
-                problems.append(str(error))
-                log.warning("%s; trying the one before", error)
+        for name in world.gather([folder.name for folder in self.folders()])[0][::-1]:
+            saved, problem = self._check(self.folder / name, world)
+            found = [text for text in world.gather(problem) if text is not None]
+            if saved is not None and not found:
+                return saved
+            problems += found[:1]
+            if world.is_first:
+                log.warning("%s; trying the one before", found[0])
         if problems:
-            raise DimrError(f"{problems[0]}; no whole one is left: remove {self.folder} to restart")
+            world.agree(
+                DimrError(f"{problems[0]}; no whole one is left: remove {self.folder} to restart")
+            )
         return None
 
+    def _check(self, folder: Path, world: World) -> tuple[Saved | None, str | None]:
+        """The checkpoint, and what is wrong with this process's share of it."""
+        try:
+            manifest = read_json(folder / MANIFEST)
+            content = manifest["content"]
+            if manifest["sha256"] != _sum(content):
+                return None, f"{folder / MANIFEST}: damaged checkpoint (its checksum is wrong)"
+            if content["format"] != FORMAT:
+                return None, f"{folder}: of format {content['format']}; this code reads {FORMAT}"
+            for name, total in list(content["parts"].items())[world.rank :: world.size]:
+                if sha256(folder / name) != total:
+                    return None, (
+                        f"{folder / name}: damaged checkpoint (its SHA-256 is not the recorded one)"
+                    )
+        except (DimrError, OSError, KeyError, TypeError, AttributeError) as error:
+            return None, f"{folder}: damaged checkpoint ({error})"
+        parts = tuple(folder / name for name in content["parts"])
+        return Saved(content["step"], content["facts"], parts), None
 
-def _sum_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
+
+def _part(number: int) -> str:
+    return f"part-{number:04d}.safetensors"
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        if sha256(path) != _sum_file(path).read_text().strip():
-            raise DimrError(f"{path}: damaged checkpoint (its SHA-256 is not the recorded one)")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise DimrError(f"{path}: not readable as a checkpoint ({one_line(error)})") from None
+def _sum(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ class Engine:
         accumulate: pieces that a process cuts its batch into, one after the other.
         fused: AdamW in one kernel and the EMA in one call; else tensor by tensor.
         prefetch: batches are read and noise is drawn in a thread, one step ahead.
+        sharding: of weights, EMA and optimizer state over several processes (FSDP2): ``none``,
+            ``full``, or ``auto``: for large networks on GPUs (``World.shards``).
     """
 
     compile: bool = True
@@ -37,6 +39,7 @@ class Engine:
     accumulate: int = 1
     fused: bool = True
     prefetch: bool = True
+    sharding: Literal["auto", "none", "full"] = "auto"
 
     @classmethod
     def plain(cls) -> "Engine":

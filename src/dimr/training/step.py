@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dimr.diffusion.loss import branch_losses, weighted_sum
 from dimr.diffusion.schedule import Schedule
 from dimr.diffusion.variational import variational_bound
+from dimr.distributed import whole
 from dimr.models import Network
 from dimr.settings import Train
 from dimr.training.batches import Batch
@@ -98,7 +99,7 @@ def train_step(trainee: Trainee, batch: Batch, step: int) -> Tensor:
         trainee.ema.update_parameters(trainee.network)
     else:
         update_ema(trainee.ema.module, trainee.network, trainee.settings.ema_decay)
-    return torch.cat([losses, norm[None].to(losses)])
+    return torch.cat([losses, whole(norm)[None].to(losses)])
 
 
 def piece_losses(trainee: Trainee, batch: Batch) -> Tensor:

@@ -1,11 +1,22 @@
 """A tiny network and tiny data, so that a training step takes milliseconds."""
 
+import csv
+import socket
+
 import numpy as np
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
 
+from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
 from dimr.files import write_json
 from dimr.settings import TrainPhase
+from dimr.training.engine import Engine
+from dimr.training.loop import Limits, Training, train
+
+from .forks import Server
 
 PHASE = {
     "dataset": "digits",
@@ -55,3 +66,116 @@ def latents(tmp_path_factory):
     )
     write_json(folder / "record.json", {"key": "test"})
     return folder
+
+
+@pytest.fixture
+def run(tmp_path, latents):
+    """Train in ``tmp_path / name``, in this process; returns the final weights."""
+
+    def start(phase, name="a", limits=None, code="", batches=None, **engine):
+        reader = batches or ShardReader(latents, phase.train.batch, phase.seed)
+        engine = Engine(**{"prefetch": batches is None, **engine})  # stops are at a step then
+        folder, cpu = tmp_path / name, torch.device("cpu")
+        training = Training(phase, reader, folder / "state", device=cpu, code=code, engine=engine)
+        train(training, limits or Limits(), folder / "model", folder / "log.csv", "key")
+        return weights_of(folder)
+
+    return start
+
+
+class Stops:
+    """Batches that end with an error: the plug is pulled."""
+
+    def __init__(self, at, reader):
+        self.at, self.reader = at, reader
+
+    def batch(self, step):
+        if step == self.at:
+            raise RuntimeError("pulled")
+        return self.reader.batch(step)
+
+
+def weights_of(folder):
+    """The weights that a training left."""
+    return load_file(folder / "model/diffusion_pytorch_model.safetensors")
+
+
+def log_of(folder):
+    """Its log without the columns of times."""
+    with open(folder / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in r.items() if k not in ("images_per_second", "seconds")} for r in rows]
+
+
+def same(a, b):
+    """Bitwise."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Starts ``dimr`` in real processes, in milliseconds."""
+    server = Server()
+    yield server
+    server.close()
+
+
+class Commands:
+    """``dimr train`` in real processes, each run in a folder of its own."""
+
+    def __init__(self, server, config, latents, folder):
+        self.server, self.config, self.latents, self.folder = server, config, latents, folder
+
+    def arguments(self, name, *more):
+        folder = self.folder / name
+        return [
+            "train", "--config", self.config, "--data", self.latents, "--out", folder / "model",
+            "--log-csv", folder / "log.csv", "--state", folder / "state", "--device", "cpu",
+            "--threads", 1, *more,
+        ]  # fmt: skip
+
+    def start(self, name, *more, **how):
+        return self.server.start(self.arguments(name, *more), self.folder / f"{name}.txt", **how)
+
+    def start_together(self, size, name, *more, file_sizes=None):
+        """Processes that meet as torchrun's do; ``file_sizes``: what each may write."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return [
+            self.start(
+                name, *more,
+                environment={
+                    "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
+                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                    "TORCHELASTIC_RUN_ID": "test",
+                },
+                file_size=file_sizes[rank] if file_sizes else None,
+            )
+            for rank in range(size)
+        ]  # fmt: skip
+
+    def run(self, name, *more, size=1):
+        """Run to the end; the exit codes by rank."""
+        started = self.start_together(size, name, *more) if size > 1 else [self.start(name, *more)]
+        return [process.wait() for process in started]
+
+    def messages(self, name):
+        return (self.folder / f"{name}.txt").read_text()
+
+    def checkpoints(self, name):
+        """The steps of the checkpoints that there are."""
+        found = (self.folder / name).glob("state/*/checkpoints/step-*")
+        return sorted(int(folder.name.split("-")[1]) for folder in found)
+
+
+@pytest.fixture
+def commands(tmp_path, latents, server):
+    """Configure ``Commands``: ``commands(steps=...)``."""
+
+    def configure(**train):
+        config = tmp_path / "train.yaml"
+        config.write_text(yaml.safe_dump(make_phase(**train).model_dump(mode="json")))
+        return Commands(server, config, latents, tmp_path)
+
+    return configure

@@ -1,0 +1,78 @@
+"""What a training is begun with: the trainee with its seeded weights, and its batches."""
+
+import torch
+
+from dimr.diffusion.schedule import SCHEDULES
+from dimr.distributed import World, is_sharded
+from dimr.models import build
+from dimr.randomness import derived_seed
+from dimr.settings import TrainPhase
+from dimr.training.batches import Batches, Draws, Prefetch
+from dimr.training.engine import Engine, prepare_forward, resolve_precision
+from dimr.training.step import Trainee, make_ema, make_optimizer
+
+
+def make_trainee(
+    phase: TrainPhase,
+    device: torch.device,
+    engine: Engine | None = None,
+    world: World | None = None,
+) -> Trainee:
+    """The network with its seeded initial weights, optimizer and EMA, on ``device``.
+
+    The same on all processes of a ``world``; where ``engine.sharding`` says so, each holds a part.
+    """
+    engine, world = engine or Engine(), world or World(device)
+    # Fresh weights draw from torch's global generator, seeded here and put back after.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(phase.seed, "weights"))
+        network = build(phase.network.family, **phase.network.arguments())
+    network = network.to(device)
+    ema = make_ema(network, phase.train.ema_decay)
+    if world.shards(network, engine.sharding):
+        world.shard(network)
+        world.shard(ema.module)
+    return Trainee(
+        network=network,
+        forward=network,
+        ema=ema,
+        optimizer=make_optimizer(network, phase.train, engine.fused),
+        schedule=SCHEDULES[phase.network.schedule](),
+        settings=phase.train,
+        engine=engine,
+        dtype=resolve_precision(phase.train.precision, device),
+    )
+
+
+def make_prefetch(
+    phase: TrainPhase,
+    batches: Batches,
+    trainee: Trainee,
+    device: torch.device,
+    world: World | None = None,
+) -> Prefetch:
+    """The batches of a run's steps; each process of a ``world`` has its rows of them.
+
+    Raises:
+        DimrError: a batch that cannot be cut into equal pieces.
+    """
+    draws = Draws(
+        phase.seed, trainee.schedule, phase.train.label_dropout, phase.network.num_classes
+    )
+    rows = (world or World(device)).rows(phase.train.batch, trainee.engine.accumulate)
+    return Prefetch(batches, draws, device, rows, trainee.engine.prefetch)
+
+
+def prepare(trainee: Trainee, world: World) -> None:
+    """Make ``trainee.forward`` what steps call: compiled if that works, and of all processes."""
+    settings, engine = trainee.settings, trainee.engine
+    rows = settings.batch // (world.size * engine.accumulate)
+    forward = prepare_forward(trainee.network, engine, settings.compile, trainee.dtype, rows)
+    if world.size > 1 and not sharded(trainee):
+        forward = world.replicate(forward)
+    trainee.forward = forward
+
+
+def sharded(trainee: Trainee) -> bool:
+    """Whether this process holds only a part of the weights."""
+    return any(is_sharded(parameter) for parameter in trainee.network.parameters())

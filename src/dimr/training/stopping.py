@@ -1,0 +1,140 @@
+"""When to save, stop and draw a preview: signals, limits, and the processes' common decision."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from dimr.distributed import World
+from dimr.errors import StoppedEarly
+
+SAVE_INTERVAL = 20.0  # seconds between checkpoints at least; saving may take 2% of the time at most
+SAVE_SHARE = 0.02
+DECISION_INTERVAL = 1.0  # seconds between common decisions of several processes, about
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to save and stop; none of it changes the result.
+
+    Attributes:
+        stop_after: seconds after which to save and leave with exit code 75; None: never.
+        checkpoint_every: steps between checkpoints; None: by time, at most 2% of it.
+        preview_every: seconds between previews; None: no previews.
+    """
+
+    stop_after: float | None = None
+    checkpoint_every: int | None = None
+    preview_every: float | None = None
+
+
+class Signals:
+    """SIGINT and SIGTERM, remembered until the step in hand is done.
+
+    A second one acts at once, unless torchrun started the process: it passes on what the process
+    may have been sent already, and kills after its ``--shutdown-timeout``.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.received = 0
+        self._patient = world.launched
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        if not self._patient:
+            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
+
+    @contextmanager
+    def caught(self) -> Iterator["Signals"]:
+        """Install the handlers, and put the old ones back."""
+        old = {n: signal.signal(n, self._receive) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done after a step; for several processes what any of them asks for.
+
+    Attributes:
+        signal: number of the signal to leave for; 0: none.
+        time_is_up: leave, as ``stop_after`` says.
+        save: begin a checkpoint.
+        preview: draw one.
+        writing: a checkpoint is still being written.
+    """
+
+    signal: int = 0
+    time_is_up: bool = False
+    save: bool = False
+    preview: bool = False
+    writing: bool = False
+
+    @property
+    def stop(self) -> bool:
+        """Whether to save and leave."""
+        return bool(self.signal) or self.time_is_up
+
+    def stopped(self, step: int, steps: int) -> StoppedEarly:
+        """The error to leave with: exit code 75, or 128 and the signal's number."""
+        by = f"by {signal.Signals(self.signal).name}" if self.signal else "as time is up"
+        error = StoppedEarly(
+            f"stopped {by} at step {step} of {steps}, saved: the same command goes on"
+        )
+        if self.signal:
+            error.exit_code = 128 + self.signal
+        return error
+
+
+class Decisions:
+    """Makes them: alone after every step, with others about once a second, at the same steps."""
+
+    def __init__(self, world: World, limits: Limits, signals: Signals) -> None:
+        self.world, self.limits, self.signals = world, limits, signals
+        self.started = self.saved = self.previewed = self._asked = time.monotonic()
+        self._since, self._next = 0, 0  # steps of the last decision and of the next one
+
+    def after(self, step: int, writing: bool, save_took: float) -> Decision | None:
+        """The decision after a step; None: at this one there is none.
+
+        Args:
+            step: steps taken.
+            writing: whether this process is still writing a checkpoint.
+            save_took: seconds that the last one took.
+        """
+        every = self.limits.checkpoint_every
+        if self.world.size == 1:
+            return self._wish(step, writing, save_took)
+        known = every is not None and step % every == 0  # which all see by themselves
+        if step < self._next and not known:
+            return None
+        wish, now = self._wish(step, writing, save_took), time.monotonic()
+        a_step = int(1e6 * (now - self._asked) / max(1, step - self._since))
+        number, *flags, pace = self.world.most(
+            [wish.signal, wish.time_is_up, wish.save, wish.preview, wish.writing, a_step]
+        )
+        self._asked, self._since = now, step
+        self._next = step + max(1, int(1e6 * DECISION_INTERVAL / max(1, pace)))
+        return Decision(number, *map(bool, flags))
+
+    def _wish(self, step: int, writing: bool, save_took: float) -> Decision:
+        now, limits = time.monotonic(), self.limits
+        if limits.checkpoint_every is not None:
+            save = step % limits.checkpoint_every == 0
+        else:  # by the first process's clock, and not before the last one is written
+            pause = max(SAVE_INTERVAL, save_took / SAVE_SHARE)
+            save = self.world.is_first and not writing and now - self.saved > pause
+        preview = self.world.is_first and bool(limits.preview_every)
+        return Decision(
+            signal=self.signals.received,
+            time_is_up=limits.stop_after is not None and now - self.started > limits.stop_after,
+            save=save,
+            preview=preview and now - self.previewed > (limits.preview_every or 0),
+            writing=writing,
+        )
