@@ -1,14 +1,19 @@
-"""Images a second of `dimr sample`, against a plain loop: `python benchmarks/sampling.py`.
+"""Guided sampling by `dimr sample` and by a plain loop: `python benchmarks/sampling.py`.
 
-Plain: draw a batch, decode it, copy it to the host, append it to a list, and save everything at the
-end as shards with checksums and as an .npz. Ours: shards in pieces that a killed job goes on with,
-the copy one batch behind, the writing in a thread of its own, constant memory, and the same files
-with a grid. Both draw with one network and autoencoder (random weights), in turns, and their images
-are compared. "Waiting" is the share of the time in which the loop stands still for the autoencoder
-and the copy, and for the disk.
+Plain, as the authors sample: two passes for guidance, the time given image by image, eager, the
+formulas of `benchmarks/network.py` one by one, float32 products of the default library; a batch is
+drawn, decoded, copied to the host and appended to a list, and everything is saved at the end as
+shards with checksums and as an .npz. The solver is diffusers' in every row: the authors' own code
+of the same one costs more. "Plain, same products" has those of ours: oneDNN's on a CPU, bfloat16 on
+CUDA. Ours is what the command does: one batch of both passes in pieces, compiled, shards in pieces
+that a killed job goes on with, the copy one batch behind, the writing in a thread of its own, and a
+grid. All draw with the same weights (random, or of `--model`), in turns, and their images are
+compared. "Waiting" is the share of the time in which the loop stands still for the autoencoder and
+the copy, and for the disk.
 """
 
 import argparse
+import copy
 import dataclasses
 import platform
 import statistics
@@ -18,35 +23,43 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from network import PLAIN
 
 from dimr import models
+from dimr.compute import autocast
 from dimr.data.decoder import Decoder
 from dimr.data.shards import open_shards, write_shards
 from dimr.device import prepare_device
 from dimr.experiment import check_network, find_variant
+from dimr.files import write_json
 from dimr.overlap import Waits
 from dimr.sampling import folder as samples
-from dimr.sampling.generate import Painter, in_batches, labels_in_order
+from dimr.sampling.engine import Engine, Evaluator
+from dimr.sampling.generate import Painter, in_batches, labels_in_order, load_network
 from dimr.settings import SamplePhase
 
 DIGITS = {"input_size": 8, "channels": 4, "num_classes": 10, "time_map": "latent"}
+WAYS = ("plain", "plain, same products", "ours")
 
 
-def make_painter(options, device):
-    """A network of the variant with an autoencoder, and what is drawn."""
+def make_network(options):
+    """The network, and its sizes: of a run, or of the variant with random weights."""
+    if options.model:
+        return load_network(options.model)
     inputs = find_variant(options.variant).published_input or DIGITS
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = models.build(options.variant, **inputs).eval()
-        vae = make_autoencoder(options.autoencoder) if inputs["channels"] == 4 else None
-    schedule = {"schedule": inputs["time_map"]}
-    sizes = check_network({"family": network.family, **schedule, **network.sizes}, options.variant)
-    phase = SamplePhase.model_validate({
+    config = {"family": network.family, "schedule": inputs["time_map"], **network.sizes}
+    return network, check_network(config, options.variant)
+
+
+def make_phase(options):
+    """What is drawn."""
+    return SamplePhase.model_validate({
         "seed": 0, "count": options.count, "steps": options.steps, "solver": "authors",
         "guidance": {"kind": "constant", "scale": 0.4},
     })  # fmt: skip
-    decoder = Decoder(vae.to(device) if vae else None)
-    return Painter(network.to(device), sizes, phase, decoder, device)
 
 
 def make_autoencoder(size):
@@ -54,15 +67,51 @@ def make_autoencoder(size):
     from diffusers import AutoencoderKL
 
     widths, layers = ((128, 256, 512, 512), 2) if size == "sd" else ((32, 32, 32), 1)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        block_out_channels=widths,
-        layers_per_block=layers,
-        latent_channels=4,
-        norm_num_groups=32,
-        scaling_factor=0.18215,
-    ).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            block_out_channels=widths,
+            layers_per_block=layers,
+            latent_channels=4,
+            norm_num_groups=32,
+            scaling_factor=0.18215,
+        ).eval()
+
+
+def painters(options, device):
+    """What draws the images of each way."""
+    network, sizes = make_network(options)
+    phase, network = make_phase(options), network.to(device)
+    vae = make_autoencoder(options.autoencoder).to(device) if sizes.channels == 4 else None
+    engine = Engine(True, options.precision).resolved(sizes, phase, device)
+    ours = Evaluator(network, sizes, engine, options.batch, guided=True)
+    formulas = copy.deepcopy(network)
+    for module in formulas.modules():
+        module.__class__ = PLAIN.get(type(module), type(module))
+    decoder = Decoder(vae)
+    networks = PlainPasses(formulas, None), PlainPasses(formulas, ours.dtype), ours
+    return {
+        name: Painter(one, sizes, phase, decoder, device)
+        for name, one in zip(WAYS, networks, strict=True)
+    }
+
+
+class PlainPasses:
+    """Both halves of a guided batch one after the other, each image with a time of its own."""
+
+    def __init__(self, network, dtype):
+        self.network, self.dtype = network, dtype or torch.float32
+
+    def __call__(self, x, t, y):
+        """As a network is called."""
+        with autocast(x.device, self.dtype):
+            halves = [
+                self.network(images, t.expand(len(images)), labels)[-1].float()
+                for images, labels in zip(x.chunk(2), y.chunk(2), strict=True)
+            ]
+        return [torch.cat(halves)]
 
 
 def wait_for(device):
@@ -106,58 +155,104 @@ def ours(painter, batch, out):
     with waits.on("write"):
         labels = labels_in_order(painter.phase.count, classes)
         samples.complete(work, labels, list(map(str, range(classes))))
-    copy = decoding.seconds["decode"] + waits.seconds["copy"]
-    return {"decode and copy": copy, "write": waits.seconds["write"]}
+    copied = decoding.seconds["decode"] + waits.seconds["copy"]
+    return {"decode and copy": copied, "write": waits.seconds["write"]}
 
 
-def images_of(folder):
-    return np.concatenate(open_shards(folder).arrays)
+def timed_run(name, painter, batch, out, products):
+    """Seconds of one way, and the shares of them that it waited."""
+    torch.set_float32_matmul_precision("highest" if name == "plain" else products)
+    wait_for(painter.device)
+    started = time.perf_counter()
+    waited = (ours if name == "ours" else plain)(painter, batch, out)
+    taken = time.perf_counter() - started
+    return taken, {what: share / taken for what, share in waited.items()}
+
+
+def compare(folder, tolerance):
+    """The largest difference of each way's images from plain's; refused if more than rounding."""
+    first = np.concatenate(open_shards(folder / "0").arrays).astype(np.int16)
+    found = {}
+    for number, name in enumerate(WAYS[1:], start=1):
+        other = np.concatenate(open_shards(folder / str(number)).arrays).astype(np.int16)
+        difference = np.abs(first - other)
+        found[name] = int(difference.max())
+        mean = difference.mean()
+        assert mean < tolerance, f"{name}: images differ by {mean:.2g} levels of 256 on average"
+    return first.shape, found
+
+
+def measure(options, device):
+    """Rows of the table, the shape of the images, and how they differ."""
+    products = torch.get_float32_matmul_precision()
+    drawing = painters(options, device)
+    runs = {name: [] for name in WAYS}
+    tolerance = 0.02 if drawing["ours"].network.dtype == torch.float32 else 2.0
+    for turn in range(options.repeats + 1):  # the first warms up; in turns: noise hits all
+        with tempfile.TemporaryDirectory() as folder:
+            for number, name in list(enumerate(WAYS))[:: (-1) ** turn]:
+                out = Path(folder) / str(number)
+                run = timed_run(name, drawing[name], options.batch, out, products)
+                if turn:
+                    runs[name].append(run)
+            shape, differences = compare(Path(folder), tolerance)
+    rows = {}
+    for name, found in runs.items():
+        taken, shares = zip(*found, strict=True)
+        rows[name] = {
+            "images_per_second": options.count / min(taken),
+            "seconds": list(taken),
+            "decode and copy": statistics.median(s["decode and copy"] for s in shares),
+            "write": statistics.median(s["write"] for s in shares),
+        }
+    assert drawing["ours"].network.compiled, "the compiler failed: there is nothing to compare"
+    return rows, shape, differences
+
+
+def machine_name(device):
+    """The GPU's, or the processor's as Linux tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def main():
-    """Print a table of both, and the ratio."""
+    """Print a table, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", default="dimr-xs-2r")
+    parser.add_argument("--model", type=Path, help="weights of the variant: a run's model folder")
     parser.add_argument("--autoencoder", choices=["small", "sd"], default="small")
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=10, help="network evaluations")
-    parser.add_argument("--batch", type=int, default=250, help="a divisor of 500")
+    parser.add_argument("--count", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=250, help="network evaluations")
+    parser.add_argument("--batch", type=int, default=250, help="images at a time")
+    parser.add_argument("--precision", default="auto", help="of ours, as in dimr sample")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda if there is one)")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--json", type=Path, help="where to keep the results")
     options = parser.parse_args()
     device = prepare_device(options.device, options.threads)
-    painter = make_painter(options, device)
-    seconds = {"plain": [], "ours": []}
-    shares = {"plain": [], "ours": []}
-    for turn in range(options.repeats + 1):  # the first warms up; in turns, so that noise hits both
-        with tempfile.TemporaryDirectory() as folder:
-            for name, run in (("plain", plain), ("ours", ours))[:: (-1) ** turn]:
-                wait_for(device)
-                started = time.perf_counter()
-                waited = run(painter, options.batch, Path(folder) / name)
-                taken = time.perf_counter() - started
-                if turn:
-                    seconds[name].append(taken)
-                    shares[name].append({what: share / taken for what, share in waited.items()})
-            pair = [images_of(Path(folder) / name).astype(np.int16) for name in seconds]
-            difference = np.abs(pair[0] - pair[1]).max()
-            assert difference <= 1, f"images differ by {difference} levels"
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    print(f"{options.variant}, {options.steps} evaluations, {options.count} images of "
-          f"{pair[0].shape[1]} pixels, batch {options.batch}, on {where or platform.machine()}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}; "
-          f"images differ by {difference} levels")  # fmt: skip
-    print(f"{'':6} {'images/s':>9} {'waiting for decode and copy':>28} {'for the disk':>13}")
-    for name in seconds:
-        rate = options.count / statistics.median(seconds[name])
-        decode, write = (
-            statistics.median(s[what] for s in shares[name])
-            for what in ("decode and copy", "write")
-        )
-        print(f"{name:6} {rate:9.1f} {decode:28.1%} {write:13.1%}")
-    ratio = statistics.median(a / b for a, b in zip(seconds["plain"], seconds["ours"], strict=True))
-    print(f"ours / plain: {ratio:.2f} times as many images a second")
+    rows, shape, differences = measure(options, device)
+    facts = {
+        "machine": machine_name(device), "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "network": options.variant, "precision": options.precision,
+        "evaluations": options.steps, "images": options.count, "pixels": shape[1],
+        "batch": options.batch, "largest_difference": differences,
+    }  # fmt: skip
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    head = f"fastest of {options.repeats}"
+    print(f"{head:22} {'images/s':>9} {'ours / it':>10} "
+          f"{'waiting for decode and copy':>28} {'for the disk':>13}")  # fmt: skip
+    for name, row in rows.items():
+        row["ours / it"] = rows["ours"]["images_per_second"] / row["images_per_second"]
+        print(f"{name:22} {row['images_per_second']:9.2f} {row['ours / it']:10.2f} "
+              f"{row['decode and copy']:28.1%} {row['write']:13.1%}")  # fmt: skip
+    if options.json:
+        write_json(options.json, {**facts, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from dimr.settings import (
     VARIANTS,
     BaselinePhase,
     Evaluate,
+    EvaluatePhase,
     ImportPhase,
     Network,
     Params,
@@ -61,20 +62,21 @@ class Run:
     def phases(self) -> dict[str, Section]:
         """Each phase's configuration by name: train, sample-<setting>, evaluate."""
         sample = self.recipe.sample
+        evaluate = EvaluatePhase(**self.recipe.evaluate.model_dump(), count=sample.count)
         if self.network is None:
             source = self.name.split("/")[1]
             baseline = BaselinePhase.model_validate({"source": source, "count": sample.count})
-            return {f"sample-{BASELINE_SETTING}": baseline, "evaluate": self.recipe.evaluate}
+            return {f"sample-{BASELINE_SETTING}": baseline, "evaluate": evaluate}
         phases = self._model_phase(self.network)
-        for setting, guidance in sample.settings.items():
-            phases[f"sample-{setting}"] = SamplePhase(
+        for name, setting in sample.settings.items():
+            phases[f"sample-{name}"] = SamplePhase(
                 seed=self.seed,
                 count=sample.count,
-                steps=sample.steps,
-                solver=sample.solver,
-                guidance=guidance,
+                steps=setting.steps or sample.steps,
+                solver=setting.solver or sample.solver,
+                guidance=setting.guidance(),
             )
-        return {**phases, "evaluate": self.recipe.evaluate}
+        return {**phases, "evaluate": evaluate}
 
     def _model_phase(self, network: Network) -> dict[str, Section]:
         """Where the network's weights come from: training, or the authors."""
@@ -244,8 +246,11 @@ def _check_together(recipe: Recipe, network: Network, source: str) -> None:
         raise DimrError(f"{source}: train.objective: hybrid {needs}")
     if train.objective == "hybrid" and network.schedule == "pixel":
         raise DimrError(f"{source}: train.objective: hybrid needs a discrete schedule, not pixel")
-    if sample.solver == "ancestral" and not (learns_variance and train.objective == "hybrid"):
-        raise DimrError(f"{source}: sample.solver: ancestral {needs}, and train.objective hybrid")
+    own = {f"settings.{name}.solver": one.solver for name, one in sample.settings.items()}
+    for key, solver in {"solver": sample.solver, **own}.items():
+        if solver == "ancestral" and not (learns_variance and train.objective == "hybrid"):
+            message = f"{source}: sample.{key}: ancestral {needs}, and train.objective hybrid"
+            raise DimrError(message)
 
 
 def _overlay(recipe: Any, override: Any) -> Any:
@@ -282,6 +287,13 @@ def load_workspace(params: Path, root: Path = ROOT) -> Run:
         for name, section, part, override in sections
     }
     recipe = recipe.model_copy(update=parts)
+    overrides: Any = choice.sample
+    listed = overrides.settings
+    if listed is not None:  # those that params.yaml names, as dvc.yaml does
+        sample = recipe.sample
+        named = {k: v for k, v in sample.settings.items() if k in listed}
+        update = {"sample": sample.model_copy(update={"settings": named})}
+        recipe = recipe.model_copy(update=update)
     network = _network(model, recipe, choice.dataset, root)
     _check_together(recipe, network, source)
     return Run("workspace", choice.dataset, choice.seed, recipe, network)

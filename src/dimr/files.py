@@ -34,10 +34,19 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def followed(path: str | Path) -> Path:
+    """The target of a link, which a result lies in the place of; ``path`` if it is none."""
+    path = Path(path)
+    return path.resolve() if path.is_symlink() else path
+
+
 @contextlib.contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder; on success it takes the place of ``path``, else it is removed."""
-    path = Path(path)
+    """Yield a temporary folder; on success it takes the place of ``path``, else it is removed.
+
+    If ``path`` is a link, that of its target.
+    """
+    path = followed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -50,7 +59,8 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 
 
 def replace_directory(new: Path, path: Path) -> None:
-    """Rename the folder ``new`` to ``path``, in the place of what is there."""
+    """Rename the folder ``new`` to ``path`` (or its target), in the place of what is there."""
+    path = followed(path)
     old = path.with_name(f".{path.name}.old{os.getpid()}")
     if path.exists():
         os.replace(path, old)

@@ -149,7 +149,7 @@ def latents_folder(tmp_path):
 
 def test_a_corrupt_npz_is_named(tmp_path):
     from dimr.errors import DimrError
-    from dimr.evaluation.fidelity import load_npz_images
+    from dimr.evaluation.images import load_npz_images
 
     path = tmp_path / "reference.npz"
     np.savez(path, arr_0=np.zeros((4, 8, 8, 3), dtype=np.uint8))
@@ -168,6 +168,16 @@ def test_messages_also_go_to_the_log(tmp_path):
     assert done.returncode == 2
     assert "nonsense" in log.read_text()
     assert "Traceback" not in done.stderr
+
+
+def test_too_little_memory_of_a_gpu_is_one_line(monkeypatch, caplog):
+    import torch
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0")
+
+    monkeypatch.setattr("dimr.cli.project.load_run", full)
+    assert "use a smaller --batch" in error_of(["config", "workspace"], caplog)
 
 
 def test_a_full_disk_is_one_line(monkeypatch, caplog, tmp_path):

@@ -9,7 +9,7 @@ import yaml
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_run, load_section, section_key, write_run_config
 from dimr.recipes import load_recipe, training_images, write_data_config
-from dimr.settings import TrainPhase
+from dimr.settings import SamplePhase, TrainPhase
 
 
 @pytest.fixture
@@ -32,7 +32,14 @@ def project(tmp_path):
 
 
 def test_workspace_with_nothing_overridden_is_the_recipe():
-    assert load_run("workspace").phases() == load_run("digits/dimr-xs-2r/0").phases()
+    run = load_run("workspace")
+    assert run.settings == ["unguided", "guided", "power_cosine"]  # those that params.yaml names
+    recipe = load_run("digits/dimr-xs-2r/0").phases()
+    assert run.phases() == {name: recipe[name] for name in run.phases()}
+    assert set(recipe) - set(run.phases()) == {
+        *(f"sample-evaluations{n}" for n in (10, 18, 25, 50, 100, 250)),
+        *(f"sample-multistep{n}" for n in (10, 18, 25, 50)),
+    }
 
 
 def test_an_override_reaches_its_phase_and_no_other(project):
@@ -112,6 +119,45 @@ def test_an_unconditional_model(project):
 def test_guidance_that_cannot_be(project, key, value, message):
     with pytest.raises(DimrError, match=message):
         load_run("workspace", project("params.yaml", key, value))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"interval": [0.5, 0.2]}, r"guided: interval \[0\.5, 0\.2\] is not 0 <= low < high <= 1"),
+        ({"interval": [0.0, 1.5]}, r"guided: interval \[0\.0, 1\.5\] is not 0 <= low < high <= 1"),
+        ({"interval": [0.5, 0.5]}, r"guided: interval \[0\.5, 0\.5\] is not"),
+        ({"interval": [0.1]}, r"guided\.interval"),
+        ({"kind": "none", "interval": [0.1, 0.5]}, r"interval \[0\.1, 0\.5\]: kind none guides"),
+        ({"steps": 2}, r"guided\.steps: 2: input should be greater than or equal to 3"),
+        ({"solver": "euler"}, r"guided\.solver: 'euler'"),
+        ({"solver": "ancestral"}, r"guided\.solver: ancestral needs a network that learns"),
+        ({"intervall": [0.1, 0.5]}, r"guided\.intervall: unknown key \(did you mean interval\?"),
+    ],
+)
+def test_settings_that_cannot_be(project, setting, message):
+    for key, value in setting.items():
+        root = project("params.yaml", f"sample.settings.guided.{key}", value)
+    with pytest.raises(DimrError, match=rf"^params\.yaml: sample\.settings\..*{message}") as caught:
+        load_run("workspace", root)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_setting_may_have_steps_and_a_solver_and_guide_at_some_times(project, tmp_path):
+    plain = load_run("workspace").phases()
+    for key, value in {"steps": 7, "solver": "multistep", "interval": [0.1, 0.5]}.items():
+        root = project("params.yaml", f"sample.settings.guided.{key}", value)
+    run = load_run("workspace", root)
+    guided = run.phases()["sample-guided"]
+    assert (guided.steps, guided.solver) == (7, "multistep")
+    assert guided.guidance.interval == (0.1, 0.5)
+    assert guided.guidance.passes == pytest.approx(1.4)
+    assert [n for n in plain if run.phases()[n] != plain[n]] == ["sample-guided"]
+    write_run_config(run, tmp_path / "config")
+    assert load_section(SamplePhase, tmp_path / "config/sample-guided.yaml") == guided
+    # a file without an interval does not name it, and has the key that it had before there was one
+    assert "interval" not in (tmp_path / "config/sample-unguided.yaml").read_text()
+    assert "steps" not in plain["sample-guided"].model_dump()["guidance"]
 
 
 def test_a_setting_of_ones_own(project):
@@ -200,7 +246,7 @@ def test_unreadable_yaml(project):
 
 
 def test_files_are_rewritten_only_if_they_differ(tmp_path):
-    run = load_run("digits/dimr-xs-2r/0")
+    run = load_run("workspace")
     write_run_config(run, tmp_path)
     write_data_config("digits", tmp_path / "data")
     files = sorted(tmp_path.rglob("*.yaml"))

@@ -42,6 +42,19 @@ def test_an_interrupted_folder_leaves_what_was_there(tmp_path):
     assert everything_in(tmp_path) == ["folder"]
 
 
+def test_a_folder_is_replaced_behind_its_link(tmp_path):
+    large, link = tmp_path / "large", tmp_path / "link"
+    large.mkdir()
+    link.symlink_to(large / "real")
+    for text in ("first", "second"):
+        with atomic_directory(link) as temporary:
+            assert temporary.parent == large
+            (temporary / "x").write_text(text)
+    assert link.is_symlink()
+    assert (large / "real/x").read_text() == "second"
+    assert everything_in(large) == ["real"]
+
+
 def test_write_if_changed(tmp_path):
     path = tmp_path / "a"
     assert write_if_changed(path, "x")

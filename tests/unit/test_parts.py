@@ -13,6 +13,7 @@ import pytest
 from dimr.cli.common import add_parts
 from dimr.cli.parts import PartFailed, run_parts
 from dimr.data.assembly import Part
+from dimr.errors import DimrError
 
 STEP = """
 import json, os, signal, subprocess, sys, time
@@ -119,12 +120,27 @@ def test_every_part_is_run_with_its_share(seen, capsys, monkeypatch):
     parts = seen()
     assert [part["part"] for part in parts] == ["1/3", "2/3", "3/3"]
     assert {part["OMP_NUM_THREADS"] for part in parts} == {"2"}
-    arguments = ["encode", "--processes", "3", "--out", "x", "--processes", "1", "--part", "1/3"]
-    assert parts[0]["arguments"] == arguments
+    arguments = ["encode", "--processes", "3", "--out", "x", "--processes", "1"]
+    assert parts[0]["arguments"] == [*arguments, "--threads", "2", "--part", "1/3"]
     shown = capsys.readouterr().err.splitlines()
     for number in (1, 2, 3):
         assert f"[{number}/3] message of {number}" in shown
         assert f"[{number}/3] 20%" in shown
+
+
+@pytest.mark.parametrize(("threads", "share"), [(8, "2"), (2, "1")])
+def test_threads_are_of_all_parts_together(seen, monkeypatch, threads, share):
+    monkeypatch.setattr(sys, "argv", ["dimr", "encode", "--threads", str(threads)])
+    run_parts(3, "cpu", threads)
+    for part in seen():
+        assert part["OMP_NUM_THREADS"] == share
+        assert part["arguments"][-4:] == ["--threads", share, "--part", part["part"]]
+
+
+def test_a_certain_gpu_is_not_for_several_processes(seen):
+    with pytest.raises(DimrError, match=r"--device cuda:1: .*CUDA_VISIBLE_DEVICES"):
+        run_parts(3, "cuda:1")
+    assert seen() == []
 
 
 @pytest.mark.parametrize("visible", [None, "4,GPU-5"])
@@ -134,7 +150,7 @@ def test_each_part_has_a_gpu(seen, monkeypatch, visible):
     else:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    run_parts(3, "cuda:0")
+    run_parts(3, "cuda")
     first, second = (visible or "0,1").split(",")
     assert [part["CUDA_VISIBLE_DEVICES"] for part in seen()] == [first, second, first]
     assert seen()[0]["arguments"][-4:] == ["--device", "cuda", "--part", "1/3"]

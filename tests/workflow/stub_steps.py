@@ -22,7 +22,7 @@ SECTIONS = {
     "train": settings.TrainPhase,
     "sample": settings.SamplePhase,
     "baseline": settings.BaselinePhase,
-    "evaluate": settings.Evaluate,
+    "evaluate": settings.EvaluatePhase,
 }
 COMMANDS = {
     "data": ["images", "autoencoder", "encode", "classifier"],
@@ -68,7 +68,7 @@ def handle(options):
         "encode": [options.autoencoder],
         "classifier": [options.images],
         "train": [options.data],
-        "sample": [options.model],
+        "sample": [options.model, options.autoencoder],
         "baseline": [options.images],
         "evaluate": [options.samples, options.images, options.classifier],
     }[command]

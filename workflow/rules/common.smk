@@ -27,7 +27,7 @@ wildcard_constraints:
     weights=r"[\w.-]+\.pth",
     run=r"workspace|[\w-]+/[\w-]+/(\d+|published)",
     setting=r"\w+",
-    table=r"table\d+",
+    table=r"table\d+|steps",
 
 
 def one_line_errors(function):
@@ -101,6 +101,11 @@ def image_folder(dataset):
     """Where a dataset's raw images are: its own, or those of the source that it is made of."""
     source = getattr(prepare(dataset).data, "source", None)
     return f"data/{source}/source" if source else f"data/{dataset}/images"
+
+
+def threads_of(dataset):
+    """One for the digits, whose jobs run beside each other; the machine's for a whole ImageNet."""
+    return 16 if getattr(prepare(dataset).data, "source", None) else 1
 
 
 def images_to_train_on(wildcards):

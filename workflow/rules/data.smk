@@ -97,6 +97,7 @@ rule encode:
         "logs/data/{dataset}/encode.tsv"
     conda:
         "../../environment.yml"
+    threads: lambda wildcards: threads_of(wildcards.dataset)
     shell:
         "dimr --log {log} encode --config {input.config} --images {input.images} "
         "--autoencoder {input.autoencoder} --out {output} --threads {threads}"

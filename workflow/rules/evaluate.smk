@@ -16,6 +16,7 @@ rule evaluate:
         "logs/{run}/evaluate-{setting}.tsv"
     conda:
         "../../environment.yml"
+    threads: lambda wildcards: threads_of(resolve(wildcards.run).dataset)
     params:
         others=lambda wildcards, input: options(
             input, "images", "classifier", "reference", "extractor_weights", "model"

@@ -14,6 +14,7 @@ rule sample:
         "logs/{run}/sample-{setting}.tsv"
     conda:
         "../../environment.yml"
+    threads: lambda wildcards: threads_of(resolve(wildcards.run).dataset)
     shell:
         "dimr --log {log} sample --config {input.config} --model {input.model} "
         "--autoencoder {input.autoencoder} --out {output} --threads {threads}"

@@ -20,7 +20,10 @@ rule train:
     conda:
         "../../environment.yml"
     # The runs of a table come in numbers: one core each is the most work a minute.
-    threads: lambda wildcards: 2 if wildcards.run == "workspace" else 1
+    threads: lambda wildcards: max(
+        threads_of(resolve(wildcards.run).dataset),
+        2 if wildcards.run == "workspace" else 1,
+    )
     resources:
         runtime=1440,  # minutes
     shell:

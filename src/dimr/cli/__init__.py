@@ -63,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file = f" ({error.filename})" if error.filename else ""
             log.error("dimr: no space left on the disk%s: make room and start again", file)
             return 3
+        torch = sys.modules.get("torch")  # not imported for this
+        if torch is not None and isinstance(error, torch.OutOfMemoryError):
+            log.error("dimr: out of memory on the GPU: use a smaller --batch")
+            return 2
         log.exception("dimr: unexpected error; please report it with the lines below")
         return 1
     return 0

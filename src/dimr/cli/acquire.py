@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dimr.checking import nearest
-from dimr.cli.common import RECORD, Record, add_step, refuse_if_changed
+from dimr.cli.common import Record, add_step, check_out, refuse_if_changed
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_section, section_key
 from dimr.files import atomic_directory, read_yaml
@@ -84,7 +84,7 @@ def _images(options: argparse.Namespace, source: str | None, variable: str) -> N
         )
     from dimr.data.imagenet.acquire import acquire
 
-    _check_out(options.out, source)
+    check_out(options.out, source)
     key, record = section_key(config), Record()
 
     def complete(folder: Path) -> None:
@@ -95,21 +95,13 @@ def _images(options: argparse.Namespace, source: str | None, variable: str) -> N
     acquire(config, source, options.out, key, complete)
 
 
-def _check_out(out: Path, source: str | None) -> None:
-    """Refuse to put a result in the place of other things, or of its own source."""
-    if out.exists() and not (out / RECORD).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DimrError(f"{out}: is there and was not made by dimr (no {RECORD}): not replaced")
-    if source and Path(source).resolve().is_relative_to(out.resolve()):
-        raise DimrError(f"{source}: lies in {out}, which would be replaced")
-
-
 def _reference(options: argparse.Namespace, source: str | None) -> None:
     """An ADM reference batch."""
     if options.config is None:
         raise DimrError("data: reference needs --config (config/reference.yaml of a dataset)")
     from dimr.evaluation.acquire import acquire_reference
 
-    _check_out(options.out, source)
+    check_out(options.out, source)
     config, record = load_section(ReferencePhase, options.config), Record()
     with atomic_directory(options.out) as folder:
         acquire_reference(config, source, folder)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dimr.cli.parts import processes_for as processes_for
 from dimr.cli.parts import run_parts as run_parts  # beside the arguments that ask for it
 from dimr.errors import DimrError
 from dimr.experiment import load_section
@@ -68,7 +69,7 @@ def add_parts(parser: argparse.ArgumentParser) -> None:
         type=positive,
         action=_Split,
         metavar="N",
-        help="split the work over N processes of this machine (on GPUs: one a device)",
+        help="split the work over N processes of this machine (default: on GPUs one a device)",
     )
 
 
@@ -122,6 +123,28 @@ def read_record(folder: Path) -> dict[str, Any]:
 def recorded_key(folder: Path) -> str:
     """The key in a result's record."""
     return read_record(folder)["key"]
+
+
+def check_out(out: Path, *sources: str | Path | None) -> None:
+    """Refuse to put a result in the place of other things, or of what it is made of.
+
+    What may be replaced is an empty folder, and a result: it has a record, or a manifest of ours.
+    """
+    if out.exists() and not _is_result(out):
+        raise DimrError(f"{out}: is there and was not made by dimr (no {RECORD}): not replaced")
+    for source in sources:
+        if source and Path(source).resolve().is_relative_to(out.resolve()):
+            raise DimrError(f"{source}: lies in {out}, which would be replaced")
+
+
+def _is_result(out: Path) -> bool:
+    if not out.is_dir():
+        return False
+    if (out / RECORD).is_file() or not any(out.iterdir()):
+        return True
+    path = out / "manifest.json"
+    manifest = read_json(path) if path.is_file() else None
+    return isinstance(manifest, dict) and str(manifest.get("format")).startswith("dimr-")
 
 
 def refuse_if_changed(path: Path, section: Section) -> None:

@@ -13,8 +13,10 @@ from dimr.cli.common import (
     add_parts,
     add_step,
     add_threads,
+    check_out,
     not_negative,
     positive,
+    processes_for,
     recorded_key,
     refuse_if_changed,
     run_parts,
@@ -67,6 +69,7 @@ def images(options: argparse.Namespace) -> None:
     """``dimr images``."""
     from dimr.data.digits import make_digits
 
+    check_out(options.out)
     config, record = load_section(Images, options.config), Record()
     with atomic_directory(options.out) as folder:
         make_digits(folder, config.image_size, config.train_per_class, config.split_seed)
@@ -75,6 +78,7 @@ def images(options: argparse.Namespace) -> None:
 
 def autoencoder(options: argparse.Namespace) -> None:
     """``dimr autoencoder``."""
+    check_out(options.out, options.images)
     config, record = load_autoencoder_config(options.config), Record()
     inputs = [recorded_key(options.images)] if options.images else []
     key = section_key(config, *inputs)
@@ -113,6 +117,7 @@ def _train_autoencoder(config: Autoencoder, images: Path, out: Path, threads: in
 
 def encode(options: argparse.Namespace) -> None:
     """``dimr encode``: of the digits at once, of a source's images in pieces."""
+    check_out(options.out, options.images, options.autoencoder)
     config = read_yaml(options.config)
     if isinstance(config, dict) and "image_size" in config:
         encode_source(options)
@@ -166,19 +171,21 @@ def encode_source(options: argparse.Namespace) -> None:
     """``dimr encode`` of a source's images: what is missing, or a part of it."""
     from dimr.data.latents import LatentWork
     from dimr.device import prepare_device
+    from dimr.reporting.provenance import ENCODING_CODE, code_fingerprint
 
     config = load_section(SourceLatents, options.config)
     key = section_key(config, recorded_key(options.images), recorded_key(options.autoencoder))
-    if (options.out / RECORD).is_file() and recorded_key(options.out) == key:
-        log.info("%s: is complete already", options.out)
-        return
+    code = code_fingerprint(*ENCODING_CODE)  # before the work, as it may change meanwhile
     device = prepare_device(options.device, options.threads)
     record = Record(device)
-    work = LatentWork(options.out, key, config, options.images, options.autoencoder, device)
+    work = LatentWork(options.out, key, code, config, options.images, options.autoencoder, device)
+    if work.assembly.is_complete() and (options.out / RECORD).is_file():
+        log.info("%s: is complete already", options.out)
+        return
     work.announce()
+    if options.part is None:  # before all is claimed: they claim their parts
+        run_parts(processes_for(options, device), options.device or device, options.threads)
     with work.assembly.claimed(options.part):
-        if options.processes:
-            run_parts(options.processes, device)
         work.encode(options.part, options.batch, options.workers)
         if options.part:
             return
@@ -192,6 +199,7 @@ def classifier(options: argparse.Namespace) -> None:
     from dimr.device import prepare_device
     from dimr.evaluation.classifier import train_classifier
 
+    check_out(options.out, options.images)
     config, record = load_section(Classifier, options.config), Record()
     prepare_device("cpu", options.threads)
     train_images, train_labels = load_images(options.images, "train")

@@ -9,7 +9,7 @@ from dimr.cli.common import Record, add_device, add_step, positive, read_record,
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
 from dimr.files import sha256, write_json
-from dimr.settings import Evaluate
+from dimr.settings import EvaluatePhase
 
 FORMS = {
     "digits": ("images", "classifier"),
@@ -41,7 +41,9 @@ def add(steps: Any) -> None:
     )
     parser.add_argument("--model", type=Path, metavar="PATH", help="whose cost is recorded")
     add_device(parser)
-    text = "build a table and the picture of its rows (samples, or bars of what is compared)"
+    text = (
+        "build a table and its picture (samples of its rows, bars of what is compared, or a curve)"
+    )
     add_step(steps, "table", table, text, "table", "runs", "csv", "markdown", "picture")
 
 
@@ -49,7 +51,7 @@ def evaluate(options: argparse.Namespace) -> None:
     """``dimr evaluate``: numbers in one file, where they come from in the other."""
     from dimr.device import prepare_device
 
-    config = load_section(Evaluate, options.config)
+    config = load_section(EvaluatePhase, options.config)
     _check_form(config, options)
     device = prepare_device(options.device, options.threads)
     origin = Record(device).origin
@@ -67,7 +69,7 @@ def evaluate(options: argparse.Namespace) -> None:
     write_json(options.metrics, metrics)
 
 
-def _check_form(config: Evaluate, options: argparse.Namespace) -> None:
+def _check_form(config: EvaluatePhase, options: argparse.Namespace) -> None:
     """Refuse options of another extractor, and missing ones."""
     wanted = FORMS[config.extractor]
     takes = f"extractor {config.extractor} takes " + " and ".join(map(_flag, wanted))
@@ -78,12 +80,19 @@ def _check_form(config: Evaluate, options: argparse.Namespace) -> None:
             raise DimrError(f"{_flag(name)}: {state}: {options.config}: {takes}")
 
 
+def _check_count(found: int, config: EvaluatePhase, options: argparse.Namespace) -> None:
+    """The number of images decides what FID and recall are: it must be the run's."""
+    if found != config.count:
+        wanted = f"{options.config} wants {config.count} (count)"
+        raise DimrError(f"{options.samples}: {found} images; {wanted}")
+
+
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
 def _measure_digits(
-    config: Evaluate, options: argparse.Namespace, cuda: bool
+    config: EvaluatePhase, options: argparse.Namespace, cuda: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics with the digit classifier's features, and the facts of their provenance."""
     from dimr.data.digits import load_images
@@ -92,9 +101,10 @@ def _measure_digits(
     from dimr.evaluation.fidelity import class_accuracy, fidelity
     from dimr.evaluation.memorisation import memorisation
 
+    images, labels, samples = _read_samples(options.samples)
+    _check_count(len(images), config, options)
     training = load_images(options.images, "train")[0]
     reference = load_images(options.images, "heldout")[0]
-    images, labels, samples = _read_samples(options.samples)
     extractor = register_digits_extractor(options.classifier)
     values = fidelity(
         images,
@@ -126,17 +136,24 @@ def _measure_digits(
 
 
 def _measure_inception(
-    config: Evaluate, options: argparse.Namespace, cuda: bool
+    config: EvaluatePhase, options: argparse.Namespace, cuda: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics with Inception's features, and the facts of their provenance."""
     from dimr.evaluation.acquire import check_digits, expected_digits
     from dimr.evaluation.extraction import resolve_layers
-    from dimr.evaluation.fidelity import fidelity
-    from dimr.evaluation.reference import open_set
+    from dimr.evaluation.fidelity import PRC_REFERENCE, fidelity
+    from dimr.evaluation.reference import NOT_INTERLEAVED, open_set
 
     weights = options.extractor_weights
     digest = check_digits(weights, expected_digits(str(config.weights)), str(weights))
-    samples, reference = open_set(options.samples), open_set(options.reference)
+    samples = open_set(options.samples)
+    _check_count(samples.images.shape[0], config, options)
+    if config.isc_splits > 1 and samples.record["labels"] == NOT_INTERLEAVED:
+        raise DimrError(
+            f"{options.samples}: classes are not interleaved (i mod classes), so isc_splits of "
+            f"{options.config} can be 1 alone, not {config.isc_splits}"
+        )
+    reference = open_set(options.reference)
     values = fidelity(
         samples.images,
         reference.images,
@@ -159,6 +176,7 @@ def _measure_inception(
         "reference": {
             **reference.record,
             "fid_statistics": "mu and sigma of the file" if of_file else "of its images",
+            "precision_recall_images": min(reference.images.shape[0], PRC_REFERENCE),
         },
         "samples": samples.record,
     }
@@ -196,12 +214,15 @@ def _cost(model: Path) -> dict[str, float]:
 def table(options: argparse.Namespace) -> None:
     """``dimr table``."""
     from dimr.reporting.bars import table_bars
+    from dimr.reporting.curves import table_curves
     from dimr.reporting.figures import table_picture
     from dimr.reporting.tables import load_table, write_table
 
     definition = load_table(options.table)
     if definition.paired:
         table_bars(definition, options.runs, definition.paired, options.picture)
+    elif definition.curve:
+        table_curves(definition, options.runs, *definition.curve, options.picture)
     else:
         table_picture(definition, options.runs, options.picture)
     write_table(definition, options.runs, options.csv, options.markdown)

@@ -26,7 +26,16 @@ class PartFailed(DimrError):
         self.exit_code = exit_code
 
 
-def run_parts(processes: int, device: Any = None) -> None:
+def processes_for(options: Any, device: Any) -> int:
+    """How many parts a step is run in: as ``--processes`` says, else one a GPU of this machine."""
+    if options.processes or str(device) != "cuda":
+        return options.processes or 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def run_parts(processes: int, device: Any = None, threads: int | None = None) -> None:
     """Run this very command line as ``--part 1/N`` to ``--part N/N`` at once, and wait for all.
 
     On CUDA each has a device of its own while there are enough of them, and on a CPU its share of
@@ -37,19 +46,26 @@ def run_parts(processes: int, device: Any = None) -> None:
     Args:
         processes: how many.
         device: of the step, as ``--device`` says or ``prepare_device`` gives it.
+        threads: of all parts together, as ``--threads`` says; None: all cores.
 
     Raises:
+        DimrError: the device is a certain one of several.
         PartFailed: with the exit code of the first part that failed.
     """
     if processes == 1:
         return
+    if str(device).startswith("cuda:"):
+        raise DimrError(
+            f"--device {device}: --processes takes one device after the other; use --device cuda, "
+            "and CUDA_VISIBLE_DEVICES to say which"
+        )
     # A part reads the last of several equal options: these replace those of the command line.
     command = [sys.executable, "-m", "dimr", *sys.argv[1:], "--processes", "1"]
     parts: list[subprocess.Popen[str]] = []
     readers: list[threading.Thread] = []
     with _ended_by_sigterm():
         try:
-            for index, (options, change) in enumerate(_shares(processes, device)):
+            for index, (options, change) in enumerate(_shares(processes, device, threads)):
                 name = f"{index + 1}/{processes}"
                 parts.append(_start([*command, *options, "--part", name], change))
                 reader = threading.Thread(target=_show, args=(parts[-1], f"[{name}] "), daemon=True)
@@ -62,21 +78,23 @@ def run_parts(processes: int, device: Any = None) -> None:
                 reader.join(GRACE_SECONDS)
 
 
-def _shares(processes: int, device: Any) -> Iterator[tuple[list[str], dict[str, str]]]:
+def _shares(
+    processes: int, device: Any, threads: int | None
+) -> Iterator[tuple[list[str], dict[str, str]]]:
     """For each part: further options, and what is different in its environment."""
     import torch
 
     cuda = str(device).startswith("cuda") or (device is None and torch.cuda.is_available())
-    threads = str(max(1, torch.get_num_threads() // processes))
+    share = str(max(1, (threads or torch.get_num_threads()) // processes))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = (
         visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count() or 1)]
     )
     for index in range(processes):
-        change = {"OMP_NUM_THREADS": threads}
+        change = {"OMP_NUM_THREADS": share}
         if cuda:
             change["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
-        yield (["--device", "cuda"] if cuda else []), change
+        yield ["--threads", share, *(["--device", "cuda"] if cuda else [])], change
 
 
 def _start(command: Sequence[str], change: dict[str, str]) -> "subprocess.Popen[str]":

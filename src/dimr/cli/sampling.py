@@ -11,7 +11,9 @@ from dimr.cli.common import (
     add_device,
     add_parts,
     add_step,
+    check_out,
     positive,
+    processes_for,
     read_record,
     recorded_key,
     refuse_if_changed,
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 250
 ASKED = ("classes", "unconditional", "per_class", "seed", "steps", "solver", "guidance",
-         "power_cosine")  # fmt: skip
+         "power_cosine", "interval")  # fmt: skip
 """Options of ``dimr sample`` that are a person's alone; fields of ``Request``."""
 SAMPLE_EXAMPLES = """\
 examples:
@@ -67,6 +69,7 @@ def _add_sample(steps: Any) -> None:
     parser.add_argument("--batch", type=positive, metavar="N",
                         help=f"images at a time (default: {BATCH}; for a picture 32); "
                         "changes speed and memory alone")  # fmt: skip
+    _add_engine(parser)
     add_device(parser)
     asked = parser.add_argument_group("a picture")
     which = asked.add_mutually_exclusive_group()
@@ -88,11 +91,24 @@ def _add_sample(steps: Any) -> None:
     weight.add_argument("--power-cosine", type=float, nargs=2, metavar=("S", "A"),
                         help="uncond + w (cond - uncond), w from 1 to S as noise falls, the later "
                         "the larger A is")  # fmt: skip
+    asked.add_argument("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                       help="guide at diffusion times from LOW to HIGH alone, of 0 to 1, which "
+                       "saves half of an evaluation outside (default: all)")  # fmt: skip
     workflow = parser.add_argument_group("a folder of images, as the workflow draws them")
     workflow.add_argument("--config", type=Path, metavar="PATH",
                           help="sample-<setting>.yaml of a run: it says the rest. What is made "
                           "is kept if the command is cut: the same command goes on")  # fmt: skip
     add_parts(workflow)
+
+
+def _add_engine(parser: Any) -> None:
+    """How passes are computed (``dimr.sampling.engine.Engine``): speed, and rounding."""
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None,
+                        help="torch.compile of the network, if the compiler works "
+                        "(default: where there is enough to draw for it to pay)")  # fmt: skip
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto",
+                        help="of matrix products; the solver stays in float32 (default: auto, "
+                        "which is bfloat16 on CUDA and float32 on a CPU)")  # fmt: skip
 
 
 def sample(options: argparse.Namespace) -> None:
@@ -116,6 +132,7 @@ def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
         )
     from dimr.device import prepare_device
     from dimr.files import atomic_file
+    from dimr.sampling.engine import Engine, Evaluator
     from dimr.sampling.generate import load_network
     from dimr.sampling.request import Request, draw_grid, label_dropout, open_decoder, plan_grid
 
@@ -125,17 +142,20 @@ def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
     device = prepare_device(options.device, options.threads)
     decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
     network = load_network(options.model)[0].to(device)
-    picture = draw_grid(network, sizes, plan, decoder, options.batch or 32, device)
+    drawn = plan.phase.model_copy(update={"count": len(plan.indices)})
+    engine = Engine(options.compile, options.precision).resolved(sizes, drawn, device)
+    batch = min(options.batch or 32, drawn.count)
+    evaluator = Evaluator(network, sizes, engine, batch, drawn.guidance.passes > 1)
+    picture = draw_grid(evaluator, sizes, plan, decoder, batch, device)
     with atomic_file(options.out) as path:
         picture.save(path)
 
 
 def _sample_folder(options: argparse.Namespace) -> None:
     """In pieces: this process makes what is missing, or its part, and completes the folder."""
+    check_out(options.out, options.model, options.autoencoder)
     phase = load_section(SamplePhase, options.config)
     _check_count(phase, load_network_config(options.model / "config.json"), options.config)
-    if options.processes:
-        run_parts(options.processes, options.device)
     from dimr.device import prepare_device
     from dimr.reporting.provenance import SAMPLING_CODE, code_fingerprint
     from dimr.sampling import folder as samples
@@ -144,21 +164,25 @@ def _sample_folder(options: argparse.Namespace) -> None:
     code = code_fingerprint(*SAMPLING_CODE)  # before the work, as it may change meanwhile
     device = prepare_device(options.device, options.threads)
     record, made_by = Record(device), read_record(options.model)
-    key = section_key(phase, made_by["key"])
-    painter, work_key = _open_painter(options, phase, device, key, code)
+    key = section_key(phase, made_by["key"], *_autoencoder_key(options.autoencoder))
+    painter, engine, work_key = _open_painter(options, phase, device, key, code)
     sizes = painter.sizes
     side = sizes.input_size * painter.decode.factor
     work = samples.plan(options.out, work_key, (side, side), phase.count)
     if samples.is_complete(work) and (options.out / RECORD).is_file():
         log.info("%s: is there, with all of its images: nothing to do", options.out)
         return
+    if options.part is None:
+        work.require_space(work.nbytes)  # for the .npz too, before parts begin
+        run_parts(processes_for(options, device), options.device, options.threads)
 
     def add(folder: Path) -> None:
         refuse_if_changed(options.config, phase)
-        record.write(folder, key, config=phase.model_dump(mode="json"), model=made_by)
+        config = phase.model_dump(mode="json")
+        record.write(folder, key, config=config, model=made_by, engine=engine)
 
     with work.claimed(options.part):
-        _fill(work, painter, options.batch or BATCH, options.part)
+        _fill(work, painter, _batch(options, phase), options.part)
         if options.part is None:
             labels = labels_in_order(phase.count, sizes.num_classes)
             names = _class_names(sizes.num_classes)
@@ -166,18 +190,37 @@ def _sample_folder(options: argparse.Namespace) -> None:
             samples.complete(work, labels, names, named=named, add=add)
 
 
+def _autoencoder_key(autoencoder: Path | None) -> list[str]:
+    """The key of the dataset's autoencoder; of another that was named, its name."""
+    if autoencoder is None:
+        return []
+    return [recorded_key(autoencoder) if (autoencoder / RECORD).is_file() else str(autoencoder)]
+
+
+def _batch(options: argparse.Namespace, phase: SamplePhase) -> int:
+    """Images at a time, no more than there are in a shard."""
+    from dimr.sampling.folder import SHARD_SIZE
+
+    return min(options.batch or BATCH, SHARD_SIZE, phase.count)
+
+
 def _open_painter(
     options: argparse.Namespace, phase: SamplePhase, device: Any, key: str, code: str
-) -> tuple[Any, str]:
-    """What draws the images, and the key of everything that decides them."""
+) -> tuple[Any, dict[str, Any], str]:
+    """What draws the images, the engine's options, and the key of everything that decides them."""
+    from dimr.sampling.engine import Engine, Evaluator
     from dimr.sampling.generate import Painter, load_network
     from dimr.sampling.identity import work_key
     from dimr.sampling.request import open_decoder
 
     network, sizes = load_network(options.model)
     decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
-    decided_by = work_key(key, network, sizes, decoder, code)
-    return Painter(network.to(device), sizes, phase, decoder, device), decided_by
+    engine = Engine(options.compile, options.precision).resolved(sizes, phase, device)
+    decided_by = work_key(key, network, sizes, decoder, code, engine.facts())
+    evaluator = Evaluator(
+        network.to(device), sizes, engine, _batch(options, phase), phase.guidance.passes > 1
+    )
+    return Painter(evaluator, sizes, phase, decoder, device), engine.facts(), decided_by
 
 
 def _fill(work: Any, painter: Any, batch: int, part: Any) -> None:
@@ -213,6 +256,7 @@ def baseline(options: argparse.Namespace) -> None:
     from dimr.device import prepare_device
     from dimr.sampling.folder import write_samples
 
+    check_out(options.out, options.images, options.autoencoder)
     phase = load_section(BaselinePhase, options.config)
     device = prepare_device(options.device, options.threads)
     record = Record(device)

@@ -1,13 +1,12 @@
 """A shard folder in the making: shards come in any order, from any of several processes or jobs.
 
-They lie in a hidden folder beside the result, named by the key of the work, so that work on another
-configuration is never mixed in; a workflow that deletes the outputs of a failed job leaves it. Each
-shard is whole or absent. When all are there, labels and manifest are added and the folder takes the
-result's name.
+They lie in a hidden folder beside the result (``dimr.unfinished``); a workflow that deletes the
+outputs of a failed job leaves it. Each shard is whole or absent: one that was damaged since counts
+as absent. When all are there, labels and manifest are added and the folder takes the result's name.
 """
 
 import contextlib
-import shutil
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from dimr.data.shards import DTYPES, checked_samples, complete, map_array
+from dimr.data.shards import DTYPES, checked_samples, complete, map_array, open_shards
 from dimr.errors import DimrError
 from dimr.files import (
     atomic_file,
@@ -27,6 +26,9 @@ from dimr.files import (
     sha256,
     write_json,
 )
+from dimr.unfinished import LOCKS, is_held, remove_abandoned, require_one_disk, work_folder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Assembly:
     @property
     def folder(self) -> Path:
         """Where the shards are until all are there."""
-        return self.out.with_name(f".{self.out.name}.part-{self.key}")
+        return work_folder(self.out, self.key)
 
     @property
     def shards(self) -> int:
@@ -97,33 +99,48 @@ class Assembly:
         """
         samples = sum(len(self.samples(number)) for number in self.missing())
         rest = samples * (self.nbytes // self.count) + extra
-        require_space(self.out.parent, rest, f"what is missing of {self.out}")
+        require_space(self.folder.parent, rest, f"what is missing of {self.out}")
 
     @contextlib.contextmanager
     def claimed(self, part: Part | None = None) -> Iterator[None]:
-        """Keep a part of the work to this process until it ends, however it ends.
+        """Keep a part of the work, or all, to this process until it ends, however it ends.
 
-        ``DimrError`` if another process has the same part.
+        ``DimrError`` if another process has the same part, or a part while this one claims all, or
+        all, or a part of another division; or if the folder is on another disk than the result.
         """
         part = part or Part()
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / f"{part.index + 1}-of-{part.count}.lock")
+        require_one_disk(self.folder, self.out)
+        own = self.folder / f"{part.index + 1}-of-{part.count}.lock"
+        lock = FileLock(own)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise DimrError(
-                f"{self.out}: another process makes part {part.index + 1}/{part.count} of it; "
-                "wait for it or end it"
-            ) from None
+            raise self._taken(own) from None
         try:
+            for other in self.folder.glob(LOCKS):  # of two that begin at once each sees the other
+                if not other.name.endswith(f"-of-{part.count}.lock") and is_held(other):
+                    raise self._taken(other)
             yield
         finally:
             lock.release()
 
+    def _taken(self, lock: Path) -> DimrError:
+        index, _, count = lock.stem.partition("-of-")
+        part = "" if count == "1" else f"part {index}/{count} of "
+        return DimrError(f"{self.out}: another process makes {part}it; wait for it or end it")
+
+    def is_complete(self) -> bool:
+        """Whether the finished folder is there, whole and made by this very work."""
+        try:
+            return open_shards(self.out).manifest["key"] == self.key
+        except DimrError:
+            return False
+
     def missing(self, part: Part | None = None) -> list[int]:
         """Numbers of the shards that are not there yet; with ``part``, of those that are its own.
 
-        ``DimrError`` names a shard that is there and not what was written.
+        A shard that is not what was written (truncated) is named in the log and is missing.
         """
         part = part or Part()
         return [n for n in range(part.index, self.shards, part.count) if not self._is_there(n)]
@@ -151,10 +168,12 @@ class Assembly:
         """Complete the folder and put it in place; return its manifest.
 
         ``add`` is called with the folder before it takes its final name, to put more beside the
-        shards. ``DimrError`` if shards are missing.
+        shards. ``DimrError`` if shards are missing, or have other bytes than were written, which
+        makes them missing.
         """
         if missing := self.missing():
             raise DimrError(f"{self.out}: {len(missing)} of {self.shards} shards are missing")
+        self._compare_checksums()
         for torn in self.folder.glob(".*.tmp*"):  # of starts that were killed while they wrote
             torn.unlink()
         notes = [self._note(number) for number in range(self.shards)]
@@ -174,9 +193,22 @@ class Assembly:
         replace_directory(self.folder, self.out)
         for path in (*(self.out / note.name for note in notes), *self.out.glob("*.lock")):
             path.unlink()
-        for stale in self.out.parent.glob(f".{self.out.name}.part-*"):
-            shutil.rmtree(stale, ignore_errors=True)
+        remove_abandoned(self.out)
         return manifest
+
+    def _compare_checksums(self) -> None:
+        damaged = [
+            number
+            for number in range(self.shards)
+            if sha256(self._path(number)) != read_json(self._note(number))["sha256"]
+        ]
+        for number in damaged:
+            self._note(number).unlink()
+        if damaged:
+            raise DimrError(
+                f"{self._path(damaged[0])}: checksum differs from when it was written, as of "
+                f"{len(damaged)} of {self.shards} shards: the same command makes them again"
+            )
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:05d}.npy"
@@ -185,9 +217,17 @@ class Assembly:
         return self.folder / f"{number:05d}.json"
 
     def _is_there(self, number: int) -> bool:
-        """The note is written last, so a shard without one is not counted."""
+        """The note is written last, so a shard without one is not counted.
+
+        A damaged one loses its note, so that it is named once.
+        """
         if not (self._note(number).is_file() and self._path(number).is_file()):
             return False
         shape = (len(self.samples(number)), *self.shape)
-        map_array(self._path(number), shape, DTYPES[self.kind])
+        try:
+            map_array(self._path(number), shape, DTYPES[self.kind])
+        except DimrError as error:
+            log.warning("%s; it is made again", error)
+            self._note(number).unlink(missing_ok=True)
+            return False
         return True

@@ -17,6 +17,7 @@ from dimr.data.encode import Encoding, PixelEncoder, PosteriorEncoder, stored_as
 from dimr.data.imagenet import center_crop
 from dimr.data.imagenet.store import ImageStore
 from dimr.data.roundtrip import check_latents, check_pixels
+from dimr.files import key_of, sha256
 from dimr.settings import SourceLatents
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class LatentWork:
     Args:
         out: the folder.
         key: of its configuration and of what it is made of.
+        code: fingerprint of the sources that decide the latents.
         config: what is made.
         source: folder of the images (``ImageStore``).
         autoencoder: its folder.
@@ -39,6 +41,7 @@ class LatentWork:
 
     out: Path
     key: str
+    code: str
     config: SourceLatents
     source: Path
     autoencoder: Path
@@ -63,11 +66,21 @@ class LatentWork:
         return 2 if self.config.mirror else 1
 
     @functools.cached_property
+    def work_key(self) -> str:
+        """Identifies everything that decides the latents, but for the device's rounding.
+
+        The key knows where weights and images come from; others may lie there by now.
+        """
+        weights = [*self.autoencoder.glob("config.json"), *self.autoencoder.glob("*.safetensors")]
+        images = [self.store.manifest[name] for name in ("index", "tars")]
+        return key_of(self.key, [sha256(path) for path in sorted(weights)], images, self.code)
+
+    @functools.cached_property
     def assembly(self) -> Assembly:
         """The shards."""
         kind, shape = stored_as(self.autoencoder, self.config.image_size)
         count = len(self.store) * self.copies
-        return Assembly(self.out, self.key, kind, shape, count, self.config.shard_size)
+        return Assembly(self.out, self.work_key, kind, shape, count, self.config.shard_size)
 
     def announce(self) -> None:
         """Say what the folder takes, and refuse if there is no room for what is missing of it."""

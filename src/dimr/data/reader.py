@@ -96,15 +96,16 @@ class ShardReader:
             begin = cut
         self._mapped += out.nbytes
         if self._mapped > MAPPED_BYTES:
-            self._unmap()
+            for each in self._shards:
+                unmap(each)
+            self._mapped = 0
         return out
 
-    def _unmap(self) -> None:
-        """Let go of the pages of the shards; they stay in the system's cache of files."""
-        for shard in self._shards:
-            if isinstance(shard.base, np.memmap) and isinstance(shard.base.base, mmap.mmap):
-                shard.base.base.madvise(mmap.MADV_DONTNEED)
-        self._mapped = 0
+
+def unmap(shard: NDArray[Any]) -> None:
+    """Let go of the pages of a memory map; they stay in the system's cache of files."""
+    if isinstance(shard.base, np.memmap) and isinstance(shard.base.base, mmap.mmap):
+        shard.base.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:

@@ -10,7 +10,15 @@ from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """denoise(x (B, C, H, W), t ()) -> predicted noise (B, C, H, W), or (B, 2 C, H, W) of a network
-that learns its variance: the noise, then the variance."""
+that learns its variance: the noise, then the variance. t lies on the CPU, wherever x does: what is
+decided by it is decided without waiting for the device."""
+
+Model = Callable[[Tensor, Tensor, Tensor], list[Tensor]]
+"""A network, called as ``model(x, t, y)``; the last of its predictions counts."""
+
+Interval = tuple[float, float]
+"""Diffusion times from low to high, both included (up to the rounding of float32)."""
+ROUNDING = 1e-6  # of a time
 
 
 def power_cosine_scale(t: Any, scale: float, power: float) -> Any:
@@ -26,23 +34,33 @@ def power_cosine_scale(t: Any, scale: float, power: float) -> Any:
     return 1.0 + (scale - 1.0) * (1.0 - cosine) / 2.0
 
 
-def unguided(model: torch.nn.Module, y: Tensor) -> Denoise:
+def unguided(model: Model, y: Tensor) -> Denoise:
     """The conditional prediction for labels y (B,)."""
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        return model(x, t, y)[-1]
+        return model(x, _beside(t, x), y)[-1]
 
     return denoise
 
 
+def _beside(t: Tensor, x: Tensor) -> Tensor:
+    """A time () on the CPU, on the device of x: as a kernel's argument, not as a copy."""
+    if t.device == x.device:
+        return t
+    return torch.full((), float(t), dtype=t.dtype, device=x.device)
+
+
 def guided(
-    model: torch.nn.Module,
+    model: Model,
     y: Tensor,
     null_label: int,
     weight: Callable[[float], float],
     channels: int | None = None,
+    interval: Interval | None = None,
 ) -> Denoise:
     """uncond + w(t) (cond - uncond), both passes as one batch of 2 B.
+
+    Outside ``interval`` it is cond, and the network computes nothing else: half the work.
 
     Args:
         model: network called as ``model(x, t, y)``; the last of its predictions counts.
@@ -51,26 +69,33 @@ def guided(
         weight: w as a function of t.
         channels: how many of the noise's channels are guided, the first ones; None: all. The
             others, and a learned variance, are those of the conditional pass.
+        interval: the times that are guided; None: all.
     """
     both = torch.cat([y, torch.full_like(y, null_label)])
+    low, high = interval or (0.0, 1.0)
+    alone = unguided(model, y)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        cond, uncond = model(torch.cat([x, x]), t, both)[-1].chunk(2)
+        now = float(t)
+        if not low - ROUNDING <= now <= high + ROUNDING:
+            return alone(x, t)
+        cond, uncond = model(torch.cat([x, x]), _beside(t, x), both)[-1].chunk(2)
         count = x.shape[1] if channels is None else channels
-        mixed = torch.lerp(uncond[:, :count], cond[:, :count], weight(float(t)))
+        mixed = torch.lerp(uncond[:, :count], cond[:, :count], weight(now))
         return mixed if count == cond.shape[1] else torch.cat([mixed, cond[:, count:]], dim=1)
 
     return denoise
 
 
 def wrap(
-    model: torch.nn.Module,
+    model: Model,
     y: Tensor,
     null_label: int,
     kind: str = "none",
     scale: float = 0.0,
     power: float = 1.0,
     channels: int | None = None,
+    interval: Interval | None = None,
 ) -> Denoise:
     """Guidance by name.
 
@@ -84,6 +109,7 @@ def wrap(
         scale: s of the two formulas.
         power: a of power-cosine.
         channels: how many of the noise's channels are guided; None: all (DiT's default is 3 of 4).
+        interval: the times that are guided; None: all.
 
     Raises:
         ValueError: another name.
@@ -93,8 +119,8 @@ def wrap(
     if kind == "unconditional":
         return unguided(model, torch.full_like(y, null_label))
     if kind == "constant":
-        return guided(model, y, null_label, lambda _: 1.0 + scale, channels)
+        return guided(model, y, null_label, lambda _: 1.0 + scale, channels, interval)
     if kind == "power_cosine":
         weight = functools.partial(power_cosine_scale, scale=scale, power=power)
-        return guided(model, y, null_label, weight, channels)
+        return guided(model, y, null_label, weight, channels, interval)
     raise ValueError(f"guidance {kind!r} is none of none, unconditional, constant, power_cosine")

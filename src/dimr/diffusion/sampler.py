@@ -24,8 +24,8 @@ def sample(
     """Turn noise into samples.
 
     Args:
-        denoise: function of x (B, C, H, W) and t () that predicts the noise, and for
-            ``ancestral`` the variance after it: (B, 2 C, H, W).
+        denoise: function of x (B, C, H, W) and t (), on the CPU, that predicts the noise, and
+            for ``ancestral`` the variance after it: (B, 2 C, H, W).
         noise: standard normal (B, C, H, W); its dtype is that of the solver's state.
         steps: network evaluations.
         schedule: ``latent``, ``pixel`` or ``linear`` (DiT's own).
@@ -64,6 +64,9 @@ def integrate(
 ) -> Tensor:
     """As ``sample``, with any diffusers scheduler of noise predictions whose steps are set.
 
+    Times and noise levels stay on the CPU and the state on its device, in its dtype: the loop gives
+    a device its work, and never waits for it (``ancestral`` does: it brings noise of the CPU).
+
     Args:
         denoise: as for ``sample``; a variance is passed on to a scheduler with a learned one.
         noise: standard normal (B, C, H, W).
@@ -80,7 +83,7 @@ def integrate(
     channels = noise.shape[1]
     x = noise * scheduler.init_noise_sigma
     for k in scheduler.timesteps:
-        t = ((k + 1) / STEPS).to(noise.device, torch.float32)
+        t = ((k + 1) / STEPS).to("cpu", torch.float32)
         output = denoise(scheduler.scale_model_input(x, k), t)
         if not wants_variance:
             output = output[:, :channels]

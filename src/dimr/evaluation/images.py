@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dimr.data.reader import unmap
 from dimr.errors import DimrError
 from dimr.evaluation.npz import array_header, array_pieces, load_arrays
 
@@ -43,6 +44,7 @@ class ArrayImages:
         for array in self.arrays:
             for start in range(0, len(array), size):
                 yield array[start : start + size]
+                unmap(array)  # or all that was read would count to the process
 
 
 class NpzImages:

@@ -19,6 +19,7 @@ from dimr.files import read_json, sha256
 
 WIDTH = 2048
 """Features of Inception's pool3."""
+NOT_INTERLEAVED = "not interleaved"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _of_shards(path: Path) -> dict[str, Any]:
     shards = open_shards(path)
     classes, labels = shards.manifest["classes"], shards.labels
     interleaved = bool((labels == np.arange(len(labels)) % classes).all())
-    order = f"interleaved, i mod {classes}" if interleaved else "not interleaved"
+    order = f"interleaved, i mod {classes}" if interleaved else NOT_INTERLEAVED
     return {"key": shards.manifest["key"], "labels": order}
 
 

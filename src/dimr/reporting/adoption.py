@@ -57,9 +57,9 @@ def expected_results(run: Run, root: Path = ROOT) -> list[Result]:
         latents = expect(f"{data}/latents", steps["latents"], autoencoder)
         compared = [images, expect(f"{data}/classifier", steps["classifier"], images)]
     if "import" in phases:
-        sources = [expect(f"{folder}/model", phases["import"])]
+        sources = [expect(f"{folder}/model", phases["import"]), autoencoder]
     elif run.network is not None:
-        sources = [expect(f"{folder}/model", phases["train"], latents)]
+        sources = [expect(f"{folder}/model", phases["train"], latents), autoencoder]
     elif run.name.split("/")[1] == "reconstruction":
         sources = [images, autoencoder]
     else:

@@ -20,7 +20,7 @@ def table_bars(table: Table, runs: Path, key: str, out: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    title = next(column.title for column in table.columns if column.key == key)
+    title = table.title_of(key)
     settings = list(dict.fromkeys(s for row in table.rows for s in row.settings))
     figure, axes = plt.subplots(
         1, len(settings), figsize=(7.0 if len(settings) == 1 else 5.0 * len(settings),

@@ -161,8 +161,9 @@ def _samples(root: Path, name: str, setting: str) -> Work:
     disk = 2 * sample.count * image_bytes(recipe)
     if run.network is None:
         return Work("baseline", name, setting, disk=disk, digits=True)
-    passes = 2 if sample.settings[setting].kind in ("constant", "power_cosine") else 1
-    flops, images = passes * sample.steps * 2 * count_network(run)[1], sample.count
+    asked = sample.settings[setting]
+    passes = asked.passes * (asked.steps or sample.steps)
+    flops, images = round(passes * 2 * count_network(run)[1]), sample.count
     gpus, assumed = _gpus(recipe, "sample"), tuple[str, ...]()
     if isinstance(recipe.data.autoencoder, Pretrained):
         autoencoder = count_autoencoder(root, run.dataset, recipe)

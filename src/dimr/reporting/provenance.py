@@ -20,7 +20,9 @@ TRAINING_CODE = (
     "diffusion/schedule.py",
     "diffusion/variational.py",
     "training",
+    "compute.py",
     "data/reader.py",
+    "distributed.py",
     "randomness.py",
 )
 """Sources that decide a training's result, as parts for ``code_fingerprint``."""
@@ -31,10 +33,19 @@ SAMPLING_CODE = (
     "diffusion/schedule.py",
     "diffusion/solver.py",
     "data/decoder.py",
+    "compute.py",
     "randomness.py",
+    "sampling/engine.py",
     "sampling/generate.py",
 )
 """Sources that decide the images of a network."""
+ENCODING_CODE = (
+    "data/autoencoder.py",
+    "data/encode.py",
+    "data/imagenet/crop.py",
+    "data/imagenet/store.py",
+)
+"""Sources that decide the latents of an image."""
 
 
 def code_fingerprint(*parts: str) -> str:

@@ -43,13 +43,23 @@ class Table(Section):
     # A column, the lower the better, that every row is compared in, seed by seed, with the row
     # above: adds change (in words), change_mean, change_low and change_high (95%); and bars.
     paired: str | None = None
+    # A column that is drawn over another, one line a row: [x, y]. The picture is then that of them.
+    curve: tuple[str, str] | None = None
 
     @model_validator(mode="after")
-    def _paired_is_a_column(self) -> Self:
+    def _names_are_columns(self) -> Self:
         keys = [column.key for column in self.columns]
-        if self.paired is not None and self.paired not in keys:
-            raise ValueError(f"paired: {self.paired!r} is no column ({', '.join(keys)})")
+        for key in filter(None, (self.paired, *(self.curve or ()))):
+            if key not in keys:
+                what = "paired" if key == self.paired else "curve"
+                raise ValueError(f"{what}: {key!r} is no column ({', '.join(keys)})")
+        if self.paired and self.curve:
+            raise ValueError("paired and curve: a table has one picture")
         return self
+
+    def title_of(self, key: str) -> str:
+        """The heading of a column."""
+        return next(column.title for column in self.columns if column.key == key)
 
     def runs(self, row: Row) -> list[str]:
         """Run names of a row: baselines depend on no seed."""
@@ -72,10 +82,12 @@ def load_table(path: Path) -> Table:
 
 
 def _values(runs: Path, run: str, setting: str) -> dict[str, Any]:
-    """Metrics and costs of one run at one setting."""
+    """Metrics and costs of one run at one setting, and the network evaluations of an image."""
     values = read_json(runs / run / "metrics" / f"{setting}.json")
     record = read_json(runs / run / "provenance" / f"{setting}.json")
-    return {**record["cost"], **values}
+    asked = record.get("samples", {}).get("config", {})
+    evaluations = {"evaluations": asked["steps"]} if "steps" in asked else {}
+    return {**record["cost"], **evaluations, **values}
 
 
 def seed_values(table: Table, runs: Path, row: Row, setting: str, key: str) -> list[float]:

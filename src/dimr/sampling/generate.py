@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from dimr import models
 from dimr.diffusion import sample
-from dimr.diffusion.guidance import wrap
+from dimr.diffusion.guidance import Model, wrap
 from dimr.overlap import Waits, fetch, to_device
 from dimr.randomness import noise_by_index, torch_generator
 from dimr.settings import Network, SamplePhase
@@ -45,14 +45,14 @@ class Painter:
     """Everything that decides the images of a sampling phase, ready to draw any of them.
 
     Attributes:
-        network: called as ``network(x, t, y)``.
+        network: called as ``network(x, t, y)``: a plain one, or ``dimr.sampling.engine.Evaluator``.
         sizes: its sizes.
         phase: seed, count, steps, solver and guidance.
         decode: from solver output to images.
         device: where the network is.
     """
 
-    network: nn.Module
+    network: Model
     sizes: Network
     phase: SamplePhase
     decode: Decode
@@ -110,7 +110,7 @@ def in_batches(numbers: Sequence[int], batch: int) -> list[Sequence[int]]:
 
 
 def generate(
-    network: nn.Module,
+    network: Model,
     sizes: Network,
     phase: SamplePhase,
     decode: Decode,

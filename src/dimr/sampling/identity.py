@@ -25,7 +25,14 @@ def weights_fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def work_key(key: str, network: nn.Module, sizes: Network, decoder: Decoder, code: str) -> str:
+def work_key(
+    key: str,
+    network: nn.Module,
+    sizes: Network,
+    decoder: Decoder,
+    code: str,
+    engine: dict[str, Any],
+) -> str:
     """Identifies everything that decides the images, but for the device's rounding.
 
     Args:
@@ -34,8 +41,10 @@ def work_key(key: str, network: nn.Module, sizes: Network, decoder: Decoder, cod
         sizes: of the network.
         decoder: which makes images of its output.
         code: fingerprint of the sources that decide the images.
+        engine: options of the engine, resolved: they decide the rounding, which a folder that is
+            made in pieces should have one of.
     """
     weights: list[Any] = [weights_fingerprint(network), sizes.model_dump(mode="json")]
     if decoder.vae is not None:
         weights += [weights_fingerprint(decoder.vae), decoder.facts]
-    return key_of(key, *weights, code)
+    return key_of(key, *weights, code, engine)

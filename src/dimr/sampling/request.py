@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 
 from dimr.data.autoencoder import is_identity, load_autoencoder
 from dimr.data.classes import class_index, class_names, short_name
 from dimr.data.decoder import Decoder
+from dimr.diffusion.guidance import Model
 from dimr.errors import DimrError
 from dimr.experiment import validate
 from dimr.files import read_json
@@ -52,6 +52,7 @@ class Request:
         guidance: s of cond + s (cond - uncond); None: 0.4, or none for a model that has learned
             no prediction without a class.
         power_cosine: s and a of the power-cosine guidance, in place of the constant one.
+        interval: the diffusion times, from low to high, that are guided; None: all.
     """
 
     classes: tuple[str, ...] = ()
@@ -62,6 +63,7 @@ class Request:
     solver: str | None = None
     guidance: float | None = None
     power_cosine: tuple[float, float] | None = None
+    interval: tuple[float, float] | None = None
 
 
 def autoencoder_of(
@@ -176,7 +178,11 @@ def _guidance(request: Request, knows_no_class: bool) -> Guidance:
         option, value = "--guidance", {"kind": "constant" if scale else "none", "scale": scale}
     if value["kind"] != "none" and not knows_no_class:
         raise DimrError(f"{option}: this model has learned no prediction without a class")
-    return validate(Guidance, value, "sample", option)
+    guidance = validate(Guidance, value, "sample", option)
+    if request.interval is None:
+        return guidance
+    limited = {**value, "interval": list(request.interval)}
+    return validate(Guidance, limited, "sample", "--interval")
 
 
 def row_labels(request: Request, sizes: Network) -> list[int]:
@@ -233,7 +239,7 @@ def plan_grid(request: Request, sizes: Network, dropout: float | None) -> Plan:
 
 
 def draw_grid(
-    network: nn.Module,
+    network: Model,
     sizes: Network,
     plan: Plan,
     decoder: Decode,

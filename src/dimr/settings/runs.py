@@ -45,21 +45,50 @@ class Guidance(Section):
     scale: Annotated[float, Field(ge=0)] = 0.0
     power: PositiveFloat = 1.0
     channels: Positive | None = None  # only the first so many are guided; null: all
+    # diffusion times [low, high] that are guided; null: all. A file without one does not name it.
+    interval: tuple[float, float] | None = Field(default=None, exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.kind == "power_cosine" and self.scale < 1:
             raise ValueError(f"scale {self.scale} of power_cosine is below 1")
+        if self.interval is None:
+            return self
+        low, high = self.interval
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"interval [{low}, {high}] is not 0 <= low < high <= 1")
+        if self.kind in ("none", "unconditional"):
+            raise ValueError(f"interval [{low}, {high}]: kind {self.kind} guides nothing")
         return self
+
+    @property
+    def passes(self) -> float:
+        """Of the network, an evaluation: 2 where it is guided; the mean over uniform times."""
+        if self.kind in ("none", "unconditional"):
+            return 1.0
+        low, high = self.interval or (0.0, 1.0)
+        return 1.0 + high - low
+
+
+class Setting(Guidance):
+    """A way to sample a run: guidance, and what is not as for the run's other settings."""
+
+    steps: Evaluations | None = None
+    solver: Solver | None = None
+
+    def guidance(self) -> Guidance:
+        """The guidance alone."""
+        own = self.model_dump(exclude={"steps", "solver"})
+        return Guidance.model_validate(own)
 
 
 class Sample(Section):
-    """Sampling: how many images, network evaluations, solver, and the guidance settings by name."""
+    """Sampling: how many images, network evaluations, solver, and the settings by name."""
 
     count: Positive
     steps: Evaluations
     solver: Solver
-    settings: dict[str, Guidance]
+    settings: dict[str, Setting]
 
 
 class Evaluate(Section):
@@ -137,10 +166,10 @@ def _overrides(section: type[Section], **nested: Any) -> Any:
 
 
 TrainOverrides = _overrides(Train)
-GuidanceOverrides = _overrides(Guidance)
+SettingOverrides = _overrides(Setting)
 SampleOverrides = _overrides(
     Sample,
-    settings=dict[str, GuidanceOverrides | None],  # type: ignore[valid-type]
+    settings=dict[str, SettingOverrides | None],  # type: ignore[valid-type]
 )
 EvaluateOverrides = _overrides(Evaluate)
 
@@ -192,6 +221,12 @@ class BaselinePhase(Section):
     """``config/sample-<setting>.yaml`` of a run whose images come from the dataset itself."""
 
     source: Literal["real", "reconstruction"]
+    count: Positive
+
+
+class EvaluatePhase(Evaluate):
+    """``config/evaluate.yaml`` of a run: with the number of images that metrics are taken of."""
+
     count: Positive
 
 

@@ -5,8 +5,6 @@ float32 weights, optimizer state and EMA; the losses of the first hundred steps 
 float32's. Everything else agrees to float32 rounding: losses within 1e-5, relative.
 """
 
-import contextlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dimr.compute import autocast, compile_or_not
+from dimr.compute import resolve_precision as resolve_precision  # beside what it decides
 from dimr.models import Network
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,20 +45,6 @@ class Engine:
         return cls(compile=False, checkpointing="block", fused=False, prefetch=False)
 
 
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products: ``auto`` is bfloat16 on CUDA, float32 elsewhere."""
-    if name == "auto":
-        name = "bfloat16" if device.type == "cuda" else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
-    """Autocast to a dtype below float32; nothing for float32."""
-    if dtype == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype)
-
-
 Forward = Callable[[Tensor, Tensor, Tensor], list[Tensor]]
 """The network, or its compiled or distributed form."""
 
@@ -77,23 +61,21 @@ def prepare_forward(
     if not (engine.compile and wanted):
         return network
     device = next(network.parameters()).device
-    candidate = torch.compile(network)
     sizes = network.sizes
     x = torch.zeros(rows, sizes["channels"], *[sizes["input_size"]] * 2, device=device)
     t, y = (
         torch.full((rows,), 0.5, device=device),
         torch.zeros(rows, dtype=torch.long, device=device),
     )
-    try:
+
+    def attempt(candidate: Any) -> None:
         with autocast(device, dtype):
             predictions = candidate(x, t, y)
         sum(p.float().square().mean() for p in predictions).backward()
-    except Exception as error:  # whatever the compiler stack raises: it is an optimisation only
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        log.warning("torch.compile is not usable here (%s); training without it", reason[0])
-        candidate = network
+
+    forward = compile_or_not(network, attempt, "training")
     network.zero_grad(set_to_none=True)
-    return candidate
+    return forward
 
 
 def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:

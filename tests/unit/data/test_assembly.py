@@ -1,9 +1,12 @@
 """Shard folders that are put together from pieces, by one process or several, at once or not."""
 
+import contextlib
+import os
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,12 +120,76 @@ def test_bad_shards_are_refused_and_leave_nothing(work):
     assert not list(work.folder.glob("*"))
 
 
-def test_a_shard_that_was_changed_is_named(work):
+def test_a_truncated_shard_is_named_once_and_made_again(work, caplog):
     write(work, 0, 1)
     path = work.folder / "00001.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DimrError, match=r"00001\.npy: truncated"):
-        work.missing()
+    assert work.missing() == [1, 2, 3, 4]
+    assert work.missing() == [1, 2, 3, 4]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{path}: truncated")
+    write(work, 1, 2, 3, 4)
+    finish(work)
+    assert verify(work.out)["count"] == COUNT
+
+
+def test_a_flipped_byte_is_found_at_the_end_and_the_shard_made_again(work):
+    write(work, *range(5))
+    path = work.folder / "00003.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DimrError, match=r"00003\.npy: checksum differs .* 1 of 5 shards"):
+        finish(work)
+    assert not work.out.exists()
+    assert work.missing() == [3]
+    write(work, 3)
+    finish(work)
+    assert verify(work.out)["count"] == COUNT
+
+
+def test_complete_is_whole_and_of_this_work(work):
+    write(work, *range(5))
+    assert not work.is_complete()
+    finish(work)
+    assert work.is_complete()
+    assert not Assembly(work.out, "other", "pixels", (2, 2, 3), COUNT, SHARD).is_complete()
+    path = work.out / "00003.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not work.is_complete()
+
+
+def test_behind_a_link_the_work_lies_beside_the_target(tmp_path):
+    large = tmp_path / "large"
+    large.mkdir()
+    link = tmp_path / "out"
+    link.symlink_to(large / "latents")  # not there yet; then it is replaced
+    for _ in range(2):
+        work = Assembly(link, "key", "pixels", (2, 2, 3), COUNT, SHARD)
+        with work.claimed():
+            write(work, *range(5))
+            assert work.folder.parent == large
+            finish(work)
+        assert link.is_symlink()
+        assert verify(link)["count"] == COUNT
+        assert [path.name for path in large.iterdir()] == ["latents"]
+
+
+def test_work_on_another_disk_is_refused_at_once(work, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    work.folder.symlink_to(elsewhere)
+    stat = Path.stat
+
+    def other_disk(path, **options):
+        found = stat(path, **options)
+        is_there = path == work.folder
+        return os.stat_result([*found[:2], found.st_dev + is_there, *found[3:]])
+
+    with work.claimed():
+        pass
+    monkeypatch.setattr(Path, "stat", other_disk)
+    with pytest.raises(DimrError, match=r"key: is on another disk than .*put the whole of"):
+        work.claimed().__enter__()
 
 
 def test_a_shard_without_its_note_is_made_again(work):
@@ -147,30 +214,62 @@ HOLD = """
 import sys
 from pathlib import Path
 from dimr.data.assembly import Assembly, Part
-with Assembly(Path(sys.argv[1]), "key", "pixels", (2, 2, 3), 23, 5).claimed(Part(1, 3)):
+part = Part.parse(sys.argv[3]) if len(sys.argv) > 3 else None
+with Assembly(Path(sys.argv[1]), sys.argv[2], "pixels", (2, 2, 3), 23, 5).claimed(part):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_a_part_has_one_process(work):
-    command = [sys.executable, "-c", HOLD, str(work.out)]
+@contextlib.contextmanager
+def held_by_another(work, key="key", *part):
+    """A process works on all, or a part, until the end, when it is killed."""
+    command = [sys.executable, "-c", HOLD, str(work.out), key, *part]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "held\n"
-        with (
-            pytest.raises(DimrError, match="another process makes part 2/3"),
-            work.claimed(Part(1, 3)),
-        ):
+        yield
+        other.kill()
+
+
+def refusal(work, part=None):
+    with pytest.raises(DimrError) as caught, work.claimed(part):
+        pass
+    return str(caught.value)
+
+
+def test_a_part_has_one_process(work):
+    with held_by_another(work, "key", "2/3"):
+        for part in (Part(1, 3), None, Part(0, 2)):  # itself, all, another division
+            assert "another process makes part 2/3 of it" in refusal(work, part)
+        with work.claimed(Part(0, 3)), work.claimed(Part(2, 3)):
             pass
-        with work.claimed(Part(0, 3)), work.claimed():
-            pass
-        other.kill()  # however it ends
     with work.claimed(Part(1, 3)):
         write(work, *range(5))
+    with work.claimed():
         finish(work)
     assert not list(work.out.glob("*.lock"))
+
+
+def test_one_who_makes_all_is_alone(work):
+    with held_by_another(work):
+        for part in (None, Part(0, 3)):
+            assert "out: another process makes it; wait" in refusal(work, part)
+    with work.claimed():
+        pass
+
+
+def test_other_work_that_goes_on_is_left(work):
+    other = Assembly(work.out, "other", "pixels", (2, 2, 3), COUNT, SHARD)
+    write(other, 0)
+    write(work, *range(5))
+    with held_by_another(work, "other", "1/2"), work.claimed():
+        finish(work)
+    assert len(other.missing()) == 4
+    write(work, *range(5))
+    finish(work)
+    assert not other.folder.exists()  # nobody works there any more
 
 
 def test_a_shard_is_whole_or_absent(work, monkeypatch):

@@ -227,6 +227,45 @@ def test_what_is_complete_is_not_made_again(encode, monkeypatch, caplog):
     assert "is complete already" in caplog.text
 
 
+def test_a_damaged_folder_is_not_complete(encode, whole, tmp_path):
+    assert encode() == 0
+    for name in ("00001.npy", "manifest.json", "record.json"):
+        (tmp_path / "latents" / name).unlink()
+        assert encode() == 0
+        assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
+        assert (tmp_path / "latents/record.json").is_file()
+
+
+def test_work_with_other_weights_is_not_continued(encode, whole, tmp_path):
+    """They may have the same key: a repository's revision is not always said."""
+    make_vae(tmp_path / "vae", scale=2.0)
+    assert encode("--part", "1/2", vae=tmp_path / "vae") == 0
+    assert encode() == 0
+    assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
+    assert encode(vae=tmp_path / "vae") == 0  # nor is what is complete taken for it
+    assert shard_bytes(tmp_path / "latents") != shard_bytes(whole)
+    records = [read_json(folder / "record.json") for folder in (whole, tmp_path / "latents")]
+    assert records[0]["key"] == records[1]["key"]
+
+
+def test_what_is_not_a_result_is_not_replaced(encode, made, tmp_path, caplog):
+    out = tmp_path / "latents"
+    out.mkdir()
+    (out / "precious.txt").write_text("of years")
+    (out / "manifest.json").write_text("{}")  # of something else
+    assert encode() == 2
+    assert f"{out}: is there and was not made by dimr" in error_in(caplog)
+    assert (out / "precious.txt").read_text() == "of years"
+    caplog.clear()
+    shutil.copytree(made, tmp_path / "made")
+    (tmp_path / "made/record.json").write_text("{}")
+    assert encode(out="made", source=tmp_path / "made/source") == 2
+    assert "made/source: lies in" in error_in(caplog)
+    (out / "precious.txt").unlink()
+    (out / "manifest.json").unlink()
+    assert encode() == 0  # an empty folder
+
+
 def test_another_configuration_replaces_it_when_it_is_complete(encode, tmp_path):
     assert encode() == 0
     assert encode("--part", "1/2", mirror=False) == 0

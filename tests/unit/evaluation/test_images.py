@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dimr.data.shards import write_shards
 from dimr.errors import DimrError
 from dimr.evaluation.extraction import extract_features, read_ahead
 from dimr.evaluation.images import ArrayImages, NpzImages, open_images
@@ -94,7 +95,7 @@ import re, sys
 from pathlib import Path
 import torch
 from dimr.evaluation.extraction import extract_features
-from dimr.evaluation.images import NpzImages
+from dimr.evaluation.images import open_images
 import dimr.overlap
 
 class Mean(torch.nn.Module):
@@ -107,18 +108,26 @@ def peak():
     return int(re.findall(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[0])
 
 before = peak()
-found = extract_features(NpzImages(sys.argv[1]), Mean(), batch_size=16, cuda=False)
+found = extract_features(open_images(sys.argv[1]), Mean(), batch_size=16, cuda=False)
 assert found["mean"].shape == (1000, 3)
 print(peak() - before)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
-def test_memory_of_the_process_does_not_grow_with_the_images(tmp_path):
-    """What tracemalloc cannot see: small results that keep freed images from being used again."""
-    np.savez_compressed(tmp_path / "a.npz", np.zeros((1000, 256, 256, 3), np.uint8))  # 197 MB
+@pytest.mark.parametrize("name", ["a.npz", "shards"])
+def test_memory_of_the_process_does_not_grow_with_the_images(tmp_path, name):
+    """What tracemalloc cannot see: results that keep freed images from being used again; maps."""
+    images = np.zeros((1000, 256, 256, 3), np.uint8)  # 197 MB
+    if name == "shards":
+        write_shards(
+            tmp_path / name, [images], np.zeros(1000, int), kind="pixels", classes=1,
+            class_names=["0"], scaling_factor=None, key="k", shard_size=600,
+        )  # fmt: skip
+    else:
+        np.savez_compressed(tmp_path / name, images)
     done = subprocess.run(
-        [sys.executable, "-c", GROWTH, str(tmp_path / "a.npz")],
+        [sys.executable, "-c", GROWTH, str(tmp_path / name)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert int(done.stdout) < 100_000  # kB

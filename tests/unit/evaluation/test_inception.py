@@ -9,11 +9,12 @@ import torch
 
 from dimr.cli import main
 from dimr.data.shards import write_shards
-from dimr.evaluation.fidelity import frechet_distance, metrics_of_features
+from dimr.evaluation import fidelity
+from dimr.evaluation.fidelity import frechet_distance, metrics_of_features, prc_reference
 from dimr.evaluation.reference import open_set
-from dimr.experiment import section_key
+from dimr.experiment import load_run, section_key
 from dimr.files import sha256, write_json
-from dimr.settings import Evaluate
+from dimr.settings import EvaluatePhase
 
 COUNT, SPLITS = 12, 3
 LAYERS = {"isc": "logits", "fid": "features", "prc": "features"}
@@ -33,10 +34,10 @@ def config(tmp_path, inception_weights):
     """evaluate.yaml for the random weights."""
     value = {
         "extractor": "inception-v3-compat", "weights": inception_weights.name,
-        "isc_splits": SPLITS, "prc_neighborhood": 3,
+        "isc_splits": SPLITS, "prc_neighborhood": 3, "count": COUNT,
     }  # fmt: skip
     write_json(tmp_path / "evaluate.yaml", value)
-    return Evaluate.model_validate(value)
+    return EvaluatePhase.model_validate(value)
 
 
 def pixel_shards(folder, images, record=None, classes=5):
@@ -136,6 +137,7 @@ def test_folder_against_folder_without_statistics(
     assert provenance["samples"]["seconds"] == 3
     assert provenance["samples"]["labels"] == "interleaved, i mod 5"
     assert provenance["reference"]["fid_statistics"] == "of its images"
+    assert provenance["reference"]["precision_recall_images"] == len(real)
 
 
 # --- the same functions on features of which the definitions are sharp ----------------------------
@@ -188,6 +190,28 @@ def test_statistics_of_float32_features_are_float64(definitions):
     assert found["fid"] == pytest.approx(wanted, rel=1e-6)
 
 
+def test_a_large_reference_is_thinned_for_precision_and_recall_alone(definitions, monkeypatch):
+    monkeypatch.setattr(fidelity, "PRC_REFERENCE", 70)
+    monkeypatch.setattr(fidelity, "BLOCK", 64)
+    a, b = features(200, 1, shift=0.3), features(300, 2)
+    found = metrics_of_features(as_layers(a), as_layers(b), LAYERS)
+    chosen = prc_reference(torch.arange(300)).numpy()
+    precision, recall = definitions.adm_precision_recall(a, b[chosen])
+    assert found["precision"] == pytest.approx(precision, abs=1e-6)
+    assert found["recall"] == pytest.approx(recall, abs=1e-6)
+    assert abs(precision - definitions.adm_precision_recall(a, b)[0]) > 0.01
+    assert found["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
+
+
+def test_what_is_compared_is_spread_over_the_reference_and_its_classes():
+    chosen = prc_reference(torch.arange(50_000)).numpy()
+    assert np.array_equal(chosen // 5, np.arange(10_000))  # one of each five
+    classes = np.bincount(chosen % 1000, minlength=1000)  # interleaved
+    assert 1 <= classes.min() <= classes.max() <= 25
+    assert np.array_equal(chosen, prc_reference(torch.arange(50_000)))
+    assert len(prc_reference(torch.arange(10_000))) == 10_000
+
+
 def test_gaussians_have_their_closed_form():
     """Diagonal covariances: the sum of squared differences of means and standard deviations."""
     rng = np.random.default_rng(0)
@@ -224,7 +248,7 @@ def test_what_the_conventions_of_precision_and_recall_change(definitions):
 @pytest.fixture
 def here(tmp_path, config):
     """A folder with evaluate.yaml, good samples and a good reference, all of 16 images of 8 px."""
-    del config  # written
+    write_json(tmp_path / "evaluate.yaml", {**config.model_dump(), "count": 16})
     small = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "samples.npz", small)
     np.savez(tmp_path / "reference.npz", small)
@@ -318,10 +342,48 @@ def test_options_of_the_other_extractor_are_refused(here, caplog):
     ]
     assert main([*common, "--reference", "r", "--extractor-weights", "w", "--images", "i"]) == 2
     assert "--images: not used here" in caplog.messages[-1]
-    digits = {"extractor": "digits", "isc_splits": 2, "prc_neighborhood": 3}
+    digits = {"extractor": "digits", "isc_splits": 2, "prc_neighborhood": 3, "count": 16}
     write_json(here / "evaluate.yaml", digits)
     assert main([*common, "--reference", "r"]) == 2
     assert "takes --images and --classifier" in caplog.messages[-1]
+
+
+def test_another_number_of_images_is_refused(here, caplog, inception_weights):
+    small = np.load(here / "samples.npz")["arr_0"]
+    np.savez(here / "fewer.npz", small[:15])
+    pixel_shards(here / "folder", small[:15])
+    for name in ("fewer.npz", "folder"):
+        line = refused(here, caplog, inception_weights, samples=name)
+        assert f"{name}: 15 images; {here / 'evaluate.yaml'} wants 16 (count)" in line
+    digits = {"extractor": "digits", "isc_splits": 2, "prc_neighborhood": 3, "count": 16}
+    write_json(here / "evaluate.yaml", digits)
+    command = ["--images", "none", "--classifier", "none", "--metrics", "m", "--provenance", "p"]
+    common = ["evaluate", "--config", str(here / "evaluate.yaml"), "--device", "cpu"]
+    assert main([*common, "--samples", str(here / "fewer.npz"), *command]) == 2
+    assert "fewer.npz: 15 images" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("name", ["imagenet64/dimr-m-3r/0", "digits/real/0", "workspace"])
+def test_a_runs_evaluation_knows_how_many_images_are_drawn(name):
+    run = load_run(name)
+    phase = run.phases()["evaluate"]
+    assert phase.count == run.recipe.sample.count
+    assert phase.model_dump(exclude={"count"}) == run.recipe.evaluate.model_dump()
+
+
+def test_sorted_classes_are_refused_where_the_score_is_split(here, caplog, inception_weights):
+    small = np.load(here / "samples.npz")["arr_0"]
+    write_shards(
+        here / "sorted", [small], np.arange(16) // 4, kind="pixels", classes=4,
+        class_names=list("abcd"), scaling_factor=None, key="k", shard_size=16,
+    )  # fmt: skip
+    line = refused(here, caplog, inception_weights, samples="sorted")
+    assert "sorted: classes are not interleaved" in line
+    assert f"can be 1 alone, not {SPLITS}" in line
+    whole = {**json.loads((here / "evaluate.yaml").read_text()), "isc_splits": 1}
+    write_json(here / "evaluate.yaml", whole)
+    code, *_ = evaluate(here, here / "sorted", here / "reference.npz", inception_weights)
+    assert code == 0
 
 
 def test_order_of_labels_is_recorded(tmp_path, make_pictures):

@@ -159,24 +159,23 @@ def test_it_says_what_it_does_and_how_fast(tmp_path, caplog):
     assert not (tmp_path / ".s.part-other").exists()  # nobody needs it any more
 
 
-def test_a_damaged_shard_of_an_earlier_start_is_named(tmp_path):
+def test_a_damaged_shard_of_an_earlier_start_is_named_and_made_again(tmp_path, caplog):
     unfinished = work(tmp_path / "s")
     with pytest.raises(KeyboardInterrupt):
         fill(unfinished, Draws(fail_after=9), 3)
     shard = unfinished.folder / "00001.npy"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
-    with pytest.raises(DimrError, match=r"00001\.npy: truncated") as caught:
-        fill(unfinished, Draws(), 3)
-    assert "\n" not in str(caught.value)
+    fill(unfinished, Draws(), 3)
+    assert f"{shard}: truncated" in caplog.text
+    assert shard.read_bytes() == whole
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit: only its checksum tells
     fill(unfinished, Draws(), 3)
-    with pytest.raises(DimrError, match=r"00001\.npy: checksum differs .* remove it") as caught:
+    with pytest.raises(DimrError, match=r"00001\.npy: checksum differs") as caught:
         complete(unfinished, LABELS, NAMES)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "s").exists()
     assert not (unfinished.folder / "samples.npz").exists()
-    shard.unlink()  # as the message says
     again = make(tmp_path / "s")
     assert again.numbers() == list(range(8, 16))
     assert np.array_equal(np.concatenate(open_shards(tmp_path / "s").arrays), IMAGES)

@@ -8,6 +8,8 @@ from dimr.data.decoder import Decoder
 from dimr.sampling.identity import weights_fingerprint, work_key
 from dimr.settings import UViTNetwork
 
+ENGINE = {"compile": False, "precision": "float32"}
+
 
 def sizes_of(config):
     return UViTNetwork.model_validate(config)
@@ -43,18 +45,20 @@ def test_the_key_of_the_work(make_network, vae):
     sizes = sizes_of(config)
     vae = copy.deepcopy(vae)
     keys = [
-        work_key("k", network, sizes, Decoder(vae), "code"),
-        work_key("other", network, sizes, Decoder(vae), "code"),
-        work_key("k", network, sizes, Decoder(vae), "other code"),
-        work_key("k", network, sizes, Decoder(), "code"),
-        work_key("k", network, sizes.model_copy(update={"heads": 4}), Decoder(vae), "code"),
+        work_key("k", network, sizes, Decoder(vae), "code", ENGINE),
+        work_key("other", network, sizes, Decoder(vae), "code", ENGINE),
+        work_key("k", network, sizes, Decoder(vae), "other code", ENGINE),
+        work_key("k", network, sizes, Decoder(), "code", ENGINE),
+        work_key("k", network, sizes.model_copy(update={"heads": 4}), Decoder(vae), "code", ENGINE),
+        work_key("k", network, sizes, Decoder(vae), "code", {**ENGINE, "compile": True}),
+        work_key("k", network, sizes, Decoder(vae), "code", {**ENGINE, "precision": "bfloat16"}),
     ]
     other = copy.deepcopy(vae)
     other.decoder.conv_out.bias.data[0] += 1
-    keys.append(work_key("k", network, sizes, Decoder(other), "code"))
+    keys.append(work_key("k", network, sizes, Decoder(other), "code", ENGINE))
     vae.register_to_config(scaling_factor=0.25)
-    keys.append(work_key("k", network, sizes, Decoder(vae), "code"))
+    keys.append(work_key("k", network, sizes, Decoder(vae), "code", ENGINE))
     assert len(set(keys)) == len(keys)
     vae.register_to_config(scaling_factor=0.5)
     vae.register_to_config(_name_or_path="somewhere/else")
-    assert work_key("k", network, sizes, Decoder(vae), "code") == keys[0]
+    assert work_key("k", network, sizes, Decoder(vae), "code", ENGINE) == keys[0]

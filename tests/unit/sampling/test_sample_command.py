@@ -80,7 +80,8 @@ def test_defaults(trained, tmp_path):
 
 def test_options_reach_the_sampler(trained, tmp_path):
     out, pictures = tmp_path / "grid.png", []
-    for options in ([], ["--seed=1"], ["--guidance=0"], ["--power-cosine", "3", "1"],
+    for options in ([], ["--seed=1"], ["--guidance=0"], ["--interval", "0", "0.6"],
+                    ["--power-cosine", "3", "1"],
                     ["--solver=multistep"], ["--solver=ancestral"], ["--steps=7"]):  # fmt: skip
         assert run("--model", trained, "--out", out, "--per-class=1", "--class=2", "--steps=6",
                    *options) == 0  # fmt: skip
@@ -162,6 +163,10 @@ def test_the_datasets_autoencoder_is_found(model_folder, vae, tmp_path, caplog):
         (["--power-cosine", "0.5", "1"], "--power-cosine: scale 0.5 of power_cosine is below 1"),
         (["--power-cosine", "2", "0"], "--power-cosine.power: 0.0: input should be greater"),
         (["--unconditional", "--guidance=0.4"], "--unconditional: there is no guidance without"),
+        (["--interval", "0.6", "0.2"], "--interval: interval [0.6, 0.2] is not 0 <= low < high"),
+        (["--interval", "0.5", "1.2"], "--interval: interval [0.5, 1.2] is not 0 <= low < high"),
+        (["--interval", "0", "1", "--guidance=0"], "--interval: interval [0.0, 1.0]: kind none"),
+        (["--config=x.yaml", "--interval", "0", "1"], "--interval does not go with --config"),
         (["--config=x.yaml", "--class=3"], "--class does not go with --config"),
         (["--config=x.yaml", "--per-class=3"], "--per-class does not go with --config"),
         (["--config=x.yaml"], "x.yaml: no such file"),

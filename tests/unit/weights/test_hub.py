@@ -122,7 +122,7 @@ def test_adoption_knows_published_runs():
     assert model.inputs == ()
     assert model.expected == section_key(run.phases()["import"])
     samples = results[f"runs/{run.name}/samples/guided"]
-    assert samples.inputs == (model.target,)
+    assert samples.inputs == (model.target, "data/imagenet256/autoencoder")
     metrics = results[f"runs/{run.name}/metrics/guided.json"]
     reference = results["data/imagenet256/reference"]
     assert metrics.inputs == (samples.target, reference.target)

@@ -86,7 +86,7 @@ def _require_space(found: ImageSource, work: Work, config: Source) -> None:
         "%s (%s): %d images; %.1f GB are to be written",
         found.where, found.kind, config.images, needed / 1e9,
     )  # fmt: skip
-    require_space(work.folder, needed, "the images' store")
+    require_space(work.folder.parent, needed, "the images' store")
 
 
 def _write(found: ImageSource, classes: Mapping[str, ClassFiles], work: Work) -> None:

@@ -46,18 +46,20 @@ class ArchiveSource(ImageSource):
 
     def facts(self) -> dict[str, Any]:
         """With the archives' MD5 where it was verified."""
-        names = (self.path.name, DEVKIT)
-        return {"kind": self.kind, "md5": {n: self._md5[n] for n in names if n in self._md5}}
+        return {
+            "kind": self.kind,
+            "md5": {n: self._md5[n] for n in (NAME, DEVKIT) if n in self._md5},
+        }
 
     def space(self, work: Work) -> int:
         """The sizes of the inner tars are known."""
         return missing_bytes(self._classes, work)
 
     def prepare(self, work: Work) -> None:
-        """Compare the MD5 of both archives, once."""
-        for path in (self.path.with_name(DEVKIT), self.path):
-            if path.name in self._md5:
-                check_md5(path, self._md5[path.name], work.folder / "verified.json")
+        """Compare the MD5 of both archives, once; that of the images may have any name."""
+        for name, path in ((DEVKIT, self.path.with_name(DEVKIT)), (NAME, self.path)):
+            if name in self._md5:
+                check_md5(path, self._md5[name], work.folder / "verified.json")
 
     def classes(self) -> dict[str, ClassFiles]:
         """As the devkit has them; their bytes are those of their tars."""

@@ -22,6 +22,7 @@ from dimr.data.imagenet.names import check_content, check_name
 from dimr.data.imagenet.store import ENTRY, FORMAT, INDEX, MANIFEST
 from dimr.errors import DimrError
 from dimr.files import atomic_file, read_json, replace_directory, sha256, write_json
+from dimr.unfinished import remove_abandoned, require_one_disk, work_folder
 
 TAR_OVERHEAD = 1024
 """Bytes at most that a tar adds to an image: its header, and filling up to whole blocks."""
@@ -42,13 +43,14 @@ class Work:
     @property
     def folder(self) -> Path:
         """Where everything lies until the store is whole."""
-        return self.out.with_name(f".{self.out.name}.part-{self.key}")
+        return work_folder(self.out, self.key)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder for this process alone; what a killed one left half-written goes."""
         for name in ("store", "notes", "spill"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+        require_one_disk(self.folder / "store", self.out)
         lock = FileLock(self.folder / "lock")
         try:
             lock.acquire(timeout=0)
@@ -134,13 +136,13 @@ class Work:
         if add:
             add(store)
         replace_directory(store, self.out)
+        shutil.rmtree(self.folder, ignore_errors=True)
         self.clean()
         return manifest
 
     def clean(self) -> None:
-        """Remove what was only needed to make the store, of other keys too."""
-        for stale in self.out.parent.glob(f".{self.out.name}.part-*"):
-            shutil.rmtree(stale, ignore_errors=True)
+        """Remove what was only needed to make the store, of other keys too, if nobody uses it."""
+        remove_abandoned(self.out)
 
     def _write_index(self, path: Path, wnids: list[str], images: int) -> None:
         index = np.lib.format.open_memmap(path, mode="w+", dtype=ENTRY, shape=(images,))

@@ -155,6 +155,15 @@ def test_published_checksums_are_verified_once(miniature, take, refused, tmp_pat
     assert manifest["source"] == {"kind": "archive", "md5": {n: sums[n] for n in (ARCHIVE, DEVKIT)}}
 
 
+def test_a_renamed_archive_is_verified_too(miniature, take, refused, tmp_path):
+    sums = miniature.md5(miniature.archive(tmp_path / "a").parent)
+    archive = (tmp_path / "a" / ARCHIVE).rename(tmp_path / "a/train.tar")
+    message = refused(archive, md5={**sums, ARCHIVE: "0" * 32})
+    assert f"a/train.tar: its MD5 is {sums[ARCHIVE]}" in message
+    manifest = json.loads((take(archive, md5=sums) / "manifest.json").read_text())
+    assert manifest["source"]["md5"] == sums
+
+
 @pytest.mark.parametrize("form", ["folder", "archive", "shards"])
 def test_space_is_checked_before_anything_is_written(
     form, miniature, refused, tmp_path, monkeypatch

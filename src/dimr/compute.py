@@ -1,0 +1,47 @@
+"""What training and sampling share: precision of matrix products, and compiling that may fail."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+log = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products: ``auto`` is bfloat16 on CUDA, float32 elsewhere."""
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Autocast to a dtype below float32; nothing for float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+def compile_or_not(
+    function: Function, attempt: Callable[[Function], object], doing: str, **options: Any
+) -> Function:
+    """The compiled form of a function, or itself where the compiler fails; a warning then says why.
+
+    Args:
+        function: what is compiled.
+        attempt: calls the compiled form as it will be called.
+        doing: what goes on without it, for the warning (``sampling``).
+        options: of ``torch.compile``.
+    """
+    try:
+        compiled: Any = torch.compile(function, **options)
+        attempt(compiled)
+    except Exception as error:  # whatever the compiler stack raises: it is an optimisation only
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        log.warning("torch.compile is not usable here (%s); %s without it", reason[0], doing)
+        return function
+    return compiled

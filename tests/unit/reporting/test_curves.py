@@ -1,0 +1,77 @@
+"""A column over another: the table's evaluations, and the points of the picture."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dimr.reporting.curves import table_curves
+from dimr.reporting.tables import Table, write_table
+
+POINTS = {"ours": {"a10": (10, 4.0), "a100": (100, 1.0)}, "other": {"b10": (10, 2.0)}}
+
+
+@pytest.fixture
+def table(tmp_path):
+    for settings in POINTS.values():
+        for name, (steps, fid) in settings.items():
+            for kind, content in (
+                ("metrics", {"fid": fid}),
+                ("provenance", {"cost": {}, "samples": {"config": {"steps": steps}}}),
+            ):
+                path = tmp_path / f"d/m/0/{kind}/{name}.json"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(content))
+    return Table.model_validate({
+        "title": "T", "notes": [], "seeds": 1, "curve": ("evaluations", "fid"),
+        "columns": [
+            {"key": "evaluations", "title": "Evaluations", "format": "{:.0f}"},
+            {"key": "fid", "title": "FID", "format": "{:.2f}"},
+        ],
+        "rows": [
+            {"name": name, "run": "d/m", "settings": list(settings)}
+            for name, settings in POINTS.items()
+        ],
+    })  # fmt: skip
+
+
+def test_the_table_says_the_evaluations(table, tmp_path):
+    text = write_table(table, tmp_path, tmp_path / "t.csv", tmp_path / "t.md")
+    with open(tmp_path / "t.csv") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["setting"], line["evaluations"], line["fid"]) for line in lines] == [
+        ("a10", "10", "4"), ("a100", "100", "1"), ("b10", "10", "2"),
+    ]  # fmt: skip
+    assert "| 100 |" in " ".join(text.split())
+
+
+def markers(picture, colour):
+    """Centres of a colour's largest runs of columns, and its topmost row."""
+    found = (np.abs(picture.astype(int) - colour) < 40).all(-1)
+    return np.argwhere(found)
+
+
+def test_the_curve_goes_through_the_points(table, tmp_path):
+    table_curves(table, tmp_path, "evaluations", "fid", tmp_path / "c.png")
+    picture = np.asarray(Image.open(tmp_path / "c.png").convert("RGB"))
+    places = markers(picture, (0x08, 0x30, 0x6B))
+    places = places[places[:, 1] < picture.shape[1] * 0.97]
+    left = places[places[:, 1] <= places[:, 1].min() + 8]  # the first marker
+    other = markers(picture, (0xE6, 0x55, 0x0D))
+    other = other[other[:, 1] <= places[:, 1].min() + 8]
+    assert len(other) > 0  # the other row has a point over the same evaluations
+    assert other[:, 0].mean() > left[:, 0].mean() + 20  # a smaller value is lower
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"curve": ("steps", "fid")}, "curve: 'steps' is no column"),
+        ({"paired": "fid"}, "paired and curve: a table has one picture"),
+    ],
+)
+def test_what_cannot_be_drawn(table, change, message):
+    with pytest.raises(ValueError, match=message):
+        Table.model_validate({**table.model_dump(), **change})
