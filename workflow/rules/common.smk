@@ -108,6 +108,12 @@ def threads_of(dataset):
     return 16 if getattr(prepare(dataset).data, "source", None) else 1
 
 
+def threads_to_train(wildcards):
+    """Runs of a table come in numbers: one core each is the most work a minute."""
+    alone = 2 if wildcards.run == "workspace" else 1
+    return max(alone, threads_of(resolve(wildcards.run).dataset))
+
+
 def images_to_train_on(wildcards):
     """The images that a dataset's own autoencoder is trained on; a published one needs none."""
     if "images" in prepare(wildcards.dataset).data.phases():

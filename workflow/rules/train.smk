@@ -19,11 +19,7 @@ rule train:
         run=r"workspace|[\w-]+/[\w-]+/\d+",
     conda:
         "../../environment.yml"
-    # The runs of a table come in numbers: one core each is the most work a minute.
-    threads: lambda wildcards: max(
-        threads_of(resolve(wildcards.run).dataset),
-        2 if wildcards.run == "workspace" else 1,
-    )
+    threads: threads_to_train
     resources:
         runtime=1440,  # minutes
     shell:
