@@ -172,7 +172,9 @@ def test_the_others_are_ended_when_one_fails(seen, monkeypatch, what, message, c
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_none_outlives_the_command(seen, monkeypatch, number):
-    script = "import sys; from dimr.cli.parts import run_parts; import os;"
+    script = "import sys; from dimr.cli.parts import run_parts; import os, signal;"
+    # a shell's background jobs, as tests may be, ignore it and so would this process
+    script += "signal.signal(signal.SIGINT, signal.default_int_handler);"
     script += "os.environ['PYTHONPATH'] = os.environ['STUB']; run_parts(3, 'cpu')"
     monkeypatch.setenv("WHAT", "sleep")
     monkeypatch.setenv("STUB", os.environ["PYTHONPATH"])
