@@ -1,7 +1,8 @@
-"""What training and sampling share: precision of matrix products, and compiling that may fail."""
+"""What training and sampling share: precision, compiling that may fail, the device's ceiling."""
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -45,3 +46,15 @@ def compile_or_not(
         log.warning("torch.compile is not usable here (%s); %s without it", reason[0], doing)
         return function
     return compiled
+
+
+def matrix_ceiling(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the best of a few square matrix products: what a step is compared with."""
+    best = 0.0
+    for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
+        a = torch.ones(side, side, device=device, dtype=dtype)
+        for _ in range(4):
+            started = time.perf_counter()
+            (a @ a)[0, 0].item()  # waits for the device
+            best = max(best, 2 * side**3 / (time.perf_counter() - started))
+    return best

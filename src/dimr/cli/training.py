@@ -40,10 +40,20 @@ def add(steps: Any) -> None:
                         help="sample grid now and then; 0: never (default: 600)")  # fmt: skip
     parser.add_argument("--previews", type=Path, metavar="PATH", help="folder of the grids")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="decodes the previews")
+    _add_watch(parser.add_argument_group(
+        "watching", "Beside log.csv, which has all losses, speed and memory."
+    ))  # fmt: skip
     _add_engine(parser.add_argument_group(
         "how steps are computed", "Speed and memory; the result changes by rounding only. All may "
         "differ from session to session of a run, as may the number of processes (torchrun).",
     ))  # fmt: skip
+
+
+def _add_watch(group: Any) -> None:
+    group.add_argument("--tensorboard", type=Path, metavar="DIR", help="the log for TensorBoard")
+    group.add_argument("--dvclive", type=Path, metavar="DIR", help="the log for DVCLive")
+    group.add_argument("--profile", type=Path, metavar="FILE",
+                       help="a trace of a few steps (.json), for Perfetto or Chrome")  # fmt: skip
 
 
 def _add_engine(group: Any) -> None:
@@ -102,6 +112,7 @@ def _make_training(
     """The run; its state is keyed by the configuration and by the data as they are."""
     from dimr.reporting.provenance import TRAINING_CODE, code_fingerprint
     from dimr.training.loop import Training
+    from dimr.training.observe import Watch
 
     engine = _engine(options)
     wants_previews = bool(options.previews and options.autoencoder and options.preview_every)
@@ -117,6 +128,7 @@ def _make_training(
         preview=_previewer(options, phase, world.device) if wants_previews else None,
         engine=engine,
         world=world,
+        watch=Watch(options.tensorboard, options.dvclive, options.profile),
     )
 
 

@@ -21,6 +21,7 @@ from dimr.training.checkpoint import Checkpoints, locked
 from dimr.training.engine import Engine
 from dimr.training.export import copy_log, ema_network, ema_weights, export
 from dimr.training.log import Log
+from dimr.training.observe import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
 from dimr.training.setup import make_prefetch as make_prefetch
 from dimr.training.setup import make_trainee as make_trainee
@@ -46,6 +47,7 @@ class Training:
         preview: called with (step, EMA network) now and then.
         engine: how steps are computed.
         world: the processes that train together.
+        watch: where else training shows itself.
     """
 
     def __init__(
@@ -60,8 +62,11 @@ class Training:
         preview: Callable[[int, nn.Module], None] | None = None,
         engine: Engine | None = None,
         world: World | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.phase, self.state = phase, state
+        self.watch = watch or Watch()
+        self.sinks: list[Sink] = []
         self.device, self.code, self.preview = device, code, preview
         self.world = world or World(device)
         self.session = json.dumps(session or {}, sort_keys=True)
@@ -70,6 +75,7 @@ class Training:
         self.trainee = make_trainee(phase, device, engine, self.world)
         self.prefetch = make_prefetch(phase, batches, self.trainee, device, self.world)
         self.log = Log(state / "log.csv")
+        self.speedometer = Speedometer(phase, device, self.trainee.dtype, self.world.size)
         logged = 2 + self.trainee.network.predictions  # losses and the gradient's norm
         self.progress = Progress(0, 0.0, torch.zeros(logged, device=device), 0)
         # Steps from the first non-finite loss to the end, 0 if there is none. It stays on the
@@ -138,10 +144,13 @@ class Training:
             "gradient_norm": round(norm, 6),
             "lr": learning_rate(progress.step - 1, settings),
             "images_per_second": round(images_per_second, 1),
+            **self.speedometer.line(images_per_second),
             "seconds": round(progress.seconds, 1),
         }
         if self.world.is_first:
             self.log.append(line)
+            for sink in self.sinks:
+                sink(progress.step, line)
         progress.sums.zero_()
         progress.summed = 0
         return line
@@ -169,8 +178,11 @@ class Training:
             saver = Saver(checkpoints, self.world)
             stack.callback(saver.close)
             stack.callback(self.prefetch.close)
+            if self.world.is_first:
+                self.sinks = stack.enter_context(self.watch.sinks())
+            traced = stack.enter_context(self.watch.tracing())
             bar = stack.enter_context(self._bar())
-            self._steps(Decisions(self.world, limits, signals), saver, bar)
+            self._steps(Decisions(self.world, limits, signals), saver, bar, traced)
             self.save(saver)
             saver.commit()
 
@@ -183,11 +195,14 @@ class Training:
             shown=self.world.is_first,
         )
 
-    def _steps(self, decisions: Decisions, saver: Saver, bar: Any) -> None:
+    def _steps(
+        self, decisions: Decisions, saver: Saver, bar: Any, traced: Callable[[], None]
+    ) -> None:
         settings, progress = self.phase.train, self.progress
         before, logged_at, last_log = progress.seconds, progress.step, decisions.started
         while not self.finished:
             self.one_step()
+            traced()
             bar.update()
             now = time.monotonic()
             progress.seconds = before + now - decisions.started

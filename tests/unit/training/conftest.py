@@ -104,7 +104,8 @@ def log_of(folder):
     """Its log without the columns of times."""
     with open(folder / "log.csv") as file:
         rows = list(csv.DictReader(file))
-    return [{k: v for k, v in r.items() if k not in ("images_per_second", "seconds")} for r in rows]
+    timed = ("images_per_second", "tflops", "mfu", "memory_gb", "seconds")
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
 
 
 def same(a, b):

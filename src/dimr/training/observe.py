@@ -1,0 +1,138 @@
+"""What a person watches while a network trains: speed, memory, curves elsewhere, a trace."""
+
+import contextlib
+import logging
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dimr.compute import matrix_ceiling
+from dimr.errors import DimrError
+from dimr.models import FAMILIES, complexity
+from dimr.settings import TrainPhase
+
+log = logging.getLogger(__name__)
+
+Sink = Callable[[int, Mapping[str, float]], None]
+"""Takes the step and the values of a line of the log."""
+
+TRACED = range(10, 14)
+"""Steps of a session that a trace holds: the ones before them compile and fill caches."""
+
+
+class Speedometer:
+    """Share of the machine's arithmetic that training uses, and its memory.
+
+    Args:
+        phase: the configuration: a step is 6 FLOP a multiply-accumulate and image (forward, and
+            twice as much backward), whatever is computed again for checkpointing.
+        device: whose ceiling is measured, once: the best square matrix product.
+        dtype: of matrix products.
+        devices: how many train together.
+    """
+
+    def __init__(
+        self, phase: TrainPhase, device: torch.device, dtype: torch.dtype, devices: int
+    ) -> None:
+        network = phase.network
+        macs = complexity(FAMILIES[network.family], network.arguments()).macs
+        self.device, self.flop = device, 6 * macs
+        self.ceiling = devices * matrix_ceiling(device, dtype)
+
+    def line(self, images_per_second: float) -> dict[str, float]:
+        """``tflops`` (10^12 FLOP/s of all devices), ``mfu`` of their ceiling, ``memory_gb``."""
+        speed = images_per_second * self.flop
+        return {
+            "tflops": round(speed / 1e12, 4),
+            "mfu": round(speed / self.ceiling, 4),
+            "memory_gb": round(peak_memory(self.device) / 1e9, 3),
+        }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that was held on a GPU, or by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Where else a training shows itself; none of it changes the result.
+
+    Attributes:
+        tensorboard: folder of event files; None: none.
+        dvclive: folder of DVCLive's metrics and plots; None: none.
+        profile: file of a trace (Chrome's format, as Perfetto opens it); None: none.
+    """
+
+    tensorboard: Path | None = None
+    dvclive: Path | None = None
+    profile: Path | None = None
+
+    @contextlib.contextmanager
+    def sinks(self) -> Iterator[list[Sink]]:
+        """The places that lines go to, open. ``DimrError`` for a package that is not installed."""
+        with contextlib.ExitStack() as stack:
+            found: list[Sink] = []
+            if self.tensorboard:
+                found.append(_tensorboard(self.tensorboard, stack))
+            if self.dvclive:
+                found.append(_dvclive(self.dvclive, stack))
+            yield found
+
+    @contextlib.contextmanager
+    def tracing(self) -> Iterator[Callable[[], None]]:
+        """A function to call after each step; the trace of ``TRACED`` is written when they end."""
+        if self.profile is None:
+            yield lambda: None
+            return
+        self.profile.parent.mkdir(parents=True, exist_ok=True)
+        schedule = torch.profiler.schedule(
+            wait=TRACED.start - 1, warmup=1, active=len(TRACED), repeat=1
+        )
+        with torch.profiler.profile(schedule=schedule, on_trace_ready=self._write) as profiler:
+            yield profiler.step
+
+    def _write(self, profiler: Any) -> None:
+        profiler.export_chrome_trace(str(self.profile))
+        log.info("%s: the trace of %d steps", self.profile, len(TRACED))
+
+
+def _tensorboard(folder: Path, stack: contextlib.ExitStack) -> Sink:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise DimrError("--tensorboard: the package tensorboard is not installed") from None
+    writer = SummaryWriter(str(folder))
+    stack.callback(writer.close)
+
+    def write(step: int, line: Mapping[str, float]) -> None:
+        for name, value in line.items():
+            writer.add_scalar(name, value, step)
+
+    return write
+
+
+def _dvclive(folder: Path, stack: contextlib.ExitStack) -> Sink:
+    try:
+        from dvclive import Live
+    except ImportError:
+        raise DimrError("--dvclive: the package dvclive is not installed") from None
+    live = stack.enter_context(
+        Live(str(folder), resume=True, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
+    )
+
+    def write(step: int, line: Mapping[str, float]) -> None:
+        live.step = step
+        for name, value in line.items():
+            live.log_metric(name, value)
+        live.make_summary()
+
+    return write

@@ -1,0 +1,79 @@
+"""Speed against the machine's, curves for other programs, and a trace."""
+
+import csv
+import json
+import sys
+
+import pytest
+import torch
+
+from dimr.compute import matrix_ceiling
+from dimr.data.reader import ShardReader
+from dimr.errors import DimrError
+from dimr.models import FAMILIES, complexity
+from dimr.training.loop import Limits, Training, train
+from dimr.training.observe import TRACED, Speedometer, Watch, peak_memory
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run(tmp_path, latents, phase):
+    def start(watch):
+        settings = phase()
+        reader = ShardReader(latents, settings.train.batch, settings.seed)
+        training = Training(settings, reader, tmp_path / "state", device=CPU, watch=watch)
+        train(training, Limits(), tmp_path / "model", tmp_path / "log.csv", "key")
+        with open(tmp_path / "log.csv") as file:
+            return list(csv.DictReader(file))
+
+    return start
+
+
+def test_speed_is_six_flop_a_multiply_accumulate(phase, monkeypatch):
+    monkeypatch.setattr("dimr.training.observe.matrix_ceiling", lambda *_: 2e9)
+    settings = phase()
+    network = settings.network
+    macs = complexity(FAMILIES[network.family], network.arguments()).macs
+    line = Speedometer(settings, CPU, torch.float32, 2).line(1000.0)
+    assert line["tflops"] == pytest.approx(6 * macs * 1000 / 1e12, abs=1e-4)
+    assert line["mfu"] == pytest.approx(6 * macs * 1000 / 4e9, abs=1e-4)
+    assert 0.05 < line["memory_gb"] < 50
+
+
+def test_the_ceiling_is_that_of_a_matrix_product():
+    assert 1e8 < matrix_ceiling(CPU, torch.float32) < 1e14
+    assert peak_memory(CPU) > 5e7
+
+
+def test_every_line_has_the_speed_and_memory(run):
+    lines = run(Watch())
+    assert all(float(line["memory_gb"]) > 0.05 and 0 <= float(line["mfu"]) < 1 for line in lines)
+
+
+def test_dvclive_has_the_lines_of_the_log(run, tmp_path):
+    lines = run(Watch(dvclive=tmp_path / "live"))
+    summary = json.loads((tmp_path / "live/metrics.json").read_text())
+    assert summary["loss"] == pytest.approx(float(lines[-1]["loss"]))
+    with open(tmp_path / "live/plots/metrics/loss.tsv") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(int(row["step"]), float(row["loss"])) for row in rows] == [
+        (int(line["step"]), float(line["loss"])) for line in lines
+    ]
+
+
+def test_a_trace_holds_a_few_steps(run, tmp_path):
+    run(Watch(profile=tmp_path / "trace/steps.json"))
+    events = json.loads((tmp_path / "trace/steps.json").read_text())["traceEvents"]
+    steps = {event["name"] for event in events if event["name"].startswith("Optimizer.step#")}
+    assert steps == {"Optimizer.step#AdamW.step"}
+    names = [event["name"] for event in events]
+    assert names.count("Optimizer.step#AdamW.step") == len(TRACED)
+
+
+@pytest.mark.parametrize("package", ["tensorboard", "dvclive"])
+def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "dvclive", None)
+    with pytest.raises(DimrError, match=f"--{package}: the package {package} is not installed"):
+        run(Watch(**{package: tmp_path / "x"}))
