@@ -12,12 +12,15 @@ import statistics
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from network import PLAIN
 
+from dimr.compute import matrix_ceiling
 from dimr.device import prepare_device
+from dimr.diffusion.schedule import SCHEDULES
 from dimr.distributed import World
 from dimr.experiment import load_run
 from dimr.models import FAMILIES, complexity
@@ -56,38 +59,26 @@ class Row:
         return time.perf_counter() - started
 
 
-def ceiling(device, dtype):
-    """FLOP/s of the best square matrix product."""
-    best = 0.0
-    for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
-        a = torch.randn(side, side, device=device, dtype=dtype)
-        for _ in range(5):
-            started = time.perf_counter()
-            (a @ a).sum().item()
-            best = max(best, 2 * side**3 / (time.perf_counter() - started))
-    return best
-
-
 def rows_of(phase, device):
-    """The rows, the plain one first."""
+    """Functions that make the rows, the plain one first."""
     ours, plain = Engine(), Engine.plain()
     if device.type == "cuda":
         return [
-            Row("plain, bf16", phase, device, plain, "bfloat16", plain=True),
-            Row("eager, bf16", phase, device, replace(ours, compile=False), "bfloat16"),
-            Row("compiled, bf16", phase, device, ours, "bfloat16"),
+            partial(Row, "plain, bf16", phase, device, plain, "bfloat16", plain=True),
+            partial(Row, "eager, bf16", phase, device, replace(ours, compile=False), "bfloat16"),
+            partial(Row, "compiled, bf16", phase, device, ours, "bfloat16"),
         ]
     return [
-        Row("plain", phase, device, plain, plain=True, product="highest"),
-        Row("plain, same products", phase, device, plain, plain=True),
-        Row("eager", phase, device, replace(ours, compile=False)),
-        Row("compiled", phase, device, ours),
-        Row("compiled, bf16", phase, device, ours, "bfloat16"),
+        partial(Row, "plain", phase, device, plain, plain=True, product="highest"),
+        partial(Row, "plain, same products", phase, device, plain, plain=True),
+        partial(Row, "eager", phase, device, replace(ours, compile=False)),
+        partial(Row, "compiled", phase, device, ours),
+        partial(Row, "compiled, bf16", phase, device, ours, "bfloat16"),
     ]
 
 
 def measure(variant, device, batch_size, steps):
-    """All rows of a variant: a list of dictionaries."""
+    """The rows of a variant, as they are measured: dictionaries."""
     phase = load_run(f"{RUNS[variant]}/{variant}/0").phases()["train"]
     phase = phase.model_copy(update={"train": phase.train.model_copy(update={"compile": True})})
     network = phase.network
@@ -95,30 +86,30 @@ def measure(variant, device, batch_size, steps):
     shape = batch_size, network.channels, network.input_size, network.input_size
     torch.manual_seed(0)
     x, y = torch.randn(shape), torch.randint(network.num_classes, (batch_size,))
-    rows = rows_of(phase, device)
-    draws = Draws(0, rows[0].trainee.schedule, 0.1, network.num_classes)
+    makers = rows_of(phase, device)
+    draws = Draws(0, SCHEDULES[network.schedule](), 0.1, network.num_classes)
     batches = [draws.batch(x, y, number).to(device) for number in range(WARM_UP + steps)]
-    for row in rows:
-        for number in range(WARM_UP):
-            row.step(batches[number], number)
-    for number in range(WARM_UP, WARM_UP + steps):
-        for row in rows:
-            row.times.append(row.step(batches[number], number))
-    peaks = {dtype: ceiling(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    found = []
-    for row in rows:
-        check(row, rows[0])
-        seconds, dtype = statistics.median(row.times), row.trainee.dtype
+    peaks = {dtype: matrix_ceiling(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    for make in makers:  # one beside the plain one at a time: a large network has no room for more
+        plain = makers[0]()
+        row = plain if make is makers[0] else make()
+        for number, batch in enumerate(batches):
+            for one in dict.fromkeys([plain, row]):
+                seconds = one.step(batch, number)
+                if number >= WARM_UP:
+                    one.times.append(seconds)
+        check(row, plain)
+        seconds = statistics.median(row.times)
         flops = 6 * macs * batch_size / seconds
-        found.append({
+        yield {
             "variant": variant, "batch": batch_size, "row": row.name, "ms": 1000 * seconds,
             "images_per_second": batch_size / seconds, "gflops": flops / 1e9,
-            "mfu": flops / peaks[dtype],
+            "mfu": flops / peaks[row.trainee.dtype],
             "ratio": statistics.median(
-                a / b for a, b in zip(rows[0].times, row.times, strict=True)
+                a / b for a, b in zip(plain.times, row.times, strict=True)
             ),
-        })  # fmt: skip
-    return found
+        }  # fmt: skip
+        del plain, row
 
 
 def check(row, plain):
@@ -148,8 +139,8 @@ def main():
     found = []
     for variant in options.variants:
         default = BATCH.get(variant, 1) if device.type == "cpu" else 64
-        found += measure(variant, device, options.batch or default, options.steps)
-        for line in (one for one in found if one["variant"] == variant):
+        for line in measure(variant, device, options.batch or default, options.steps):
+            found.append(line)
             print(f"{line['variant']:12} {line['batch']:5}  {line['row']:22} {line['ms']:8.1f} "
                   f"{line['images_per_second']:9.1f} {line['gflops']:8.0f} {line['mfu']:6.1%} "
                   f"{line['ratio']:6.2f}", flush=True)  # fmt: skip
