@@ -22,3 +22,24 @@ def inception_weights(tmp_path_factory):
     from .inception import save_random_inception  # torch-fidelity, slow to import
 
     return save_random_inception(tmp_path_factory.mktemp("inception"))
+
+
+@pytest.fixture(scope="session")
+def vae():
+    """An autoencoder with random weights: images 16 x 16, latents 4 x 8 x 8."""
+    import torch
+    from diffusers import AutoencoderKL  # slow to import
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            latent_channels=4,
+            norm_num_groups=2,
+            sample_size=16,
+            scaling_factor=0.5,
+            mid_block_add_attention=False,
+        ).eval()

@@ -28,7 +28,7 @@ class Waves:
 
 def losses():
     from dimr.experiment import load_run
-    from dimr.training.loop import make_prefetch, make_trainee
+    from dimr.training.setup import make_prefetch, make_trainee
     from dimr.training.step import train_step
 
     phase = load_run("digits/dimr-xs-2r/0").phases()["train"]

@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.parts import processes_for as processes_for
-from dimr.cli.parts import run_parts as run_parts  # beside the arguments that ask for it
 from dimr.errors import DimrError
 from dimr.experiment import load_section
 from dimr.files import read_json, write_json

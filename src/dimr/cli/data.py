@@ -16,11 +16,10 @@ from dimr.cli.common import (
     check_out,
     not_negative,
     positive,
-    processes_for,
     recorded_key,
     refuse_if_changed,
-    run_parts,
 )
+from dimr.cli.parts import processes_for, run_parts
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
 from dimr.files import atomic_directory, read_json, read_yaml

@@ -13,12 +13,11 @@ from dimr.cli.common import (
     add_step,
     check_out,
     positive,
-    processes_for,
     read_record,
     recorded_key,
     refuse_if_changed,
-    run_parts,
 )
+from dimr.cli.parts import processes_for, run_parts
 from dimr.errors import DimrError
 from dimr.experiment import load_network_config, load_section, section_key
 from dimr.settings import BaselinePhase, Network, SamplePhase

@@ -9,7 +9,7 @@ A folder holds ``00000.npy``, ``00001.npy``, ... (n, *shape), ``labels.npy`` (co
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,18 @@ def complete(
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The checked manifest of a shard folder; ``DimrError`` names the file and what is wrong."""
-    path = Path(folder) / MANIFEST
+    return checked_manifest(Path(folder) / MANIFEST, _manifest_problem, "a manifest of shards")
+
+
+def checked_manifest(
+    path: Path, problem_of: Callable[[dict[str, Any]], str | None], what: str
+) -> dict[str, Any]:
+    """A manifest that ``problem_of`` finds nothing wrong with; it may raise on what is missing."""
     manifest = read_json(path)
     try:
-        problem = _manifest_problem(manifest)
+        problem = problem_of(manifest)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problem = f"not a manifest of shards ({error!r})"
+        problem = f"not {what} ({error!r})"
     if problem:
         raise DimrError(f"{path}: {problem}")
     return manifest

@@ -1,6 +1,7 @@
 """The loop around the training step: resume, log, checkpoint, stop, export."""
 
 import contextlib
+import functools
 import json
 import logging
 import time
@@ -23,9 +24,7 @@ from dimr.training.export import copy_log, ema_network, ema_weights, export
 from dimr.training.log import Log
 from dimr.training.observe import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
-from dimr.training.setup import make_prefetch as make_prefetch
-from dimr.training.setup import make_trainee as make_trainee
-from dimr.training.setup import prepare
+from dimr.training.setup import make_prefetch, make_trainee, prepare
 from dimr.training.state import Progress, restore, state_tensors
 from dimr.training.step import learning_rate, train_step
 from dimr.training.stopping import Decision, Decisions, Signals
@@ -75,12 +74,16 @@ class Training:
         self.trainee = make_trainee(phase, device, engine, self.world)
         self.prefetch = make_prefetch(phase, batches, self.trainee, device, self.world)
         self.log = Log(state / "log.csv")
-        self.speedometer = Speedometer(phase, device, self.trainee.dtype, self.world.size)
         logged = 2 + self.trainee.network.predictions  # losses and the gradient's norm
         self.progress = Progress(0, 0.0, torch.zeros(logged, device=device), 0)
         # Steps from the first non-finite loss to the end, 0 if there is none. It stays on the
         # device: reading it at each step would wait.
         self.spoilt = torch.zeros((), device=device)
+
+    @functools.cached_property
+    def speedometer(self) -> Speedometer:
+        """Made with the first line of the log: a finished training needs none."""
+        return Speedometer(self.phase, self.device, self.trainee.dtype, self.world.size)
 
     @property
     def finished(self) -> bool:

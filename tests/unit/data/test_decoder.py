@@ -3,26 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
 
 from dimr.data import decoder as decoder_module
 from dimr.data.autoencoder import decode
 from dimr.data.decoder import Decoder, load_decoder
 from dimr.errors import DimrError
 from dimr.files import write_json
-
-
-@pytest.fixture(scope="module")
-def vae():
-    """Images twice as large as latents of 4 channels."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            block_out_channels=(8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=2,
-            sample_size=16, scaling_factor=0.5, mid_block_add_attention=False,
-        ).eval()  # fmt: skip
 
 
 def test_latents(vae, monkeypatch):

@@ -26,6 +26,8 @@ from dimr.experiment import section_key
 from dimr.files import read_json, sha256, write_json
 from dimr.settings import SourceLatents
 
+from ...messages import error_in
+
 COUNTS = {"n01440764": 4, "n01443537": 6, "n02102040": 3}
 IMAGES = sum(COUNTS.values())
 CONFIG = {
@@ -108,13 +110,6 @@ def encode(made, tmp_path):
         return main([str(argument) for argument in arguments])
 
     return run
-
-
-def error_in(caplog):
-    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
-    message = record.getMessage()
-    assert "\n" not in message
-    return message
 
 
 def stored(folder):

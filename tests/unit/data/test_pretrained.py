@@ -15,6 +15,8 @@ from dimr.experiment import section_key
 from dimr.files import read_json, write_json
 from dimr.settings import Pretrained
 
+from ...messages import error_in
+
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMMIT = "f04b2c4b98319346dad8c65879f680b1997b204a"
 
@@ -58,13 +60,6 @@ def fetch(tmp_path):
                      "--out", str(tmp_path / "out")])  # fmt: skip
 
     return run
-
-
-def error_in(caplog):
-    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
-    message = record.getMessage()
-    assert "\n" not in message
-    return message
 
 
 def test_a_folder_is_kept(published, fetch, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from dimr.data.reader import ShardReader
 from dimr.diffusion import multi_scale_loss
 from dimr.randomness import torch_generator
-from dimr.training.loop import make_prefetch, make_trainee
+from dimr.training.setup import make_prefetch, make_trainee
 from dimr.training.step import learning_rate, train_step
 
 CPU = torch.device("cpu")

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dimr.data.imagenet.names import NAME_BYTES
-from dimr.data.shards import map_array
+from dimr.data.shards import checked_manifest, map_array
 from dimr.errors import DimrError
-from dimr.files import one_line, read_json, sha256
+from dimr.files import one_line, sha256
 from dimr.progress import progress_bar
 
 FORMAT = "dimr-source-1"
@@ -137,15 +137,8 @@ class ImageStore:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The checked manifest of a store; ``DimrError`` names the file and what is wrong."""
-    path = Path(folder) / MANIFEST
-    manifest = read_json(path)
-    try:
-        problem = _manifest_problem(manifest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problem = f"not the manifest of a source's images ({error!r})"
-    if problem:
-        raise DimrError(f"{path}: {problem}")
-    return manifest
+    what = "the manifest of a source's images"
+    return checked_manifest(Path(folder) / MANIFEST, _manifest_problem, what)
 
 
 def verify(folder: str | Path) -> dict[str, Any]:
