@@ -60,13 +60,14 @@ class Run:
         return list(self.recipe.sample.settings) if self.network else [BASELINE_SETTING]
 
     def phases(self) -> dict[str, Section]:
-        """Each phase's configuration by name: train, sample-<setting>, evaluate."""
+        """Each phase's configuration by name: train, sample-<setting>, evaluate, distortion."""
         sample = self.recipe.sample
         evaluate = EvaluatePhase(**self.recipe.evaluate.model_dump(), count=sample.count)
         if self.network is None:
             source = self.name.split("/")[1]
             baseline = BaselinePhase.model_validate({"source": source, "count": sample.count})
-            return {f"sample-{BASELINE_SETTING}": baseline, "evaluate": evaluate}
+            phases = {f"sample-{BASELINE_SETTING}": baseline, "evaluate": evaluate}
+            return {**phases, **self._distortion_phase()}
         phases = self._model_phase(self.network)
         for name, setting in sample.settings.items():
             phases[f"sample-{name}"] = SamplePhase(
@@ -76,7 +77,12 @@ class Run:
                 solver=setting.solver or sample.solver,
                 guidance=setting.guidance(),
             )
-        return {**phases, "evaluate": evaluate}
+        return {**phases, "evaluate": evaluate, **self._distortion_phase()}
+
+    def _distortion_phase(self) -> dict[str, Section]:
+        """Which images people are asked about; the workspace run is no part of any study."""
+        config = self.recipe.distortion
+        return {} if config is None or self.name == "workspace" else {"distortion": config}
 
     def _model_phase(self, network: Network) -> dict[str, Section]:
         """Where the network's weights come from: training, or the authors."""

@@ -39,6 +39,7 @@ def test_workspace_with_nothing_overridden_is_the_recipe():
     assert set(recipe) - set(run.phases()) == {
         *(f"sample-evaluations{n}" for n in (10, 18, 25, 50, 100, 250)),
         *(f"sample-multistep{n}" for n in (10, 18, 25, 50)),
+        "distortion",  # of named runs alone
     }
 
 

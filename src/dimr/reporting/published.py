@@ -100,12 +100,24 @@ class Results(Section):
     rows: dict[str, Result]
 
 
+class DistortionRate(Section):
+    """Share of a model's low-fidelity images that raters call distorted, and the model's FID."""
+
+    fid: Annotated[float, Field(ge=0)]
+    rate: Annotated[float, Field(ge=0, le=1)]
+    source: Source
+
+
 class PublishedValues(Section):
-    """published.yaml: sizes by name of the variant, settings by dataset, lists of results."""
+    """published.yaml: sizes by name of the variant, settings by dataset, lists of results.
+
+    ``distortion``: the human study, by the model's name.
+    """
 
     variants: dict[str, Size]
     settings: dict[str, Settings]
     results: dict[str, Results]
+    distortion: dict[str, DistortionRate]
 
 
 def load_published(root: Path = ROOT) -> PublishedValues:

@@ -19,6 +19,7 @@ from dimr.settings.data import (
     SourceData,
     SourceLatents,
 )
+from dimr.settings.distortion import Distortion, Study, StudyRow
 from dimr.settings.networks import (
     NETWORKS,
     VARIANTS,

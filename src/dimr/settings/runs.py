@@ -6,6 +6,7 @@ from pydantic import Field, TypeAdapter, create_model, model_validator
 
 from dimr.settings.base import Positive, PositiveFloat, Section, Share
 from dimr.settings.data import Data, Source
+from dimr.settings.distortion import Distortion
 from dimr.settings.networks import (
     AnyNetwork,
     DiMRVariant,
@@ -145,6 +146,7 @@ class Recipe(Section):
     train: Train
     sample: Sample
     evaluate: Evaluate
+    distortion: Distortion | None = None  # null: no distortion study
     published: dict[str, Weights] = {}
     resources: dict[Step, Resources] = {}
 

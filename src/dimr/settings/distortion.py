@@ -1,0 +1,50 @@
+"""Sections about the distortion study: which images people are asked about, and of which runs."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from dimr.settings.base import Positive, Section
+
+
+class Distortion(Section):
+    """Which images of a run are shown to raters; ``config/distortion.yaml`` of a run.
+
+    ``classifier`` is ``digits`` (the digit classifier of the workflow) or a timm model by name.
+    Of all images the ``share`` that it is least confident of is taken, and ``shown`` of these are
+    drawn at random.
+    """
+
+    classifier: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    share: Annotated[float, Field(gt=0, le=1)]
+    shown: Positive
+    seed: Annotated[int, Field(ge=0)]
+
+
+class StudyRow(Section):
+    """A model of the study: a run and a setting; ``published`` is its name in published.yaml."""
+
+    name: str
+    run: str
+    setting: str
+    published: str | None = None
+
+
+class Study(Section):
+    """A distortion study (``experiments/distortion``): the models whose images are rated together.
+
+    ``seed`` is of the order in which a page shows them.
+    """
+
+    title: str
+    seed: Annotated[int, Field(ge=0)]
+    rows: Annotated[tuple[StudyRow, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        cells = [f"{row.run}: {row.setting}" for row in self.rows]
+        for values in ([row.name for row in self.rows], cells):
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"rows: {value!r} is there twice")
+        return self

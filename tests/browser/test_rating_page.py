@@ -1,0 +1,197 @@
+"""The rating page in a real browser, as a rater uses it; its CSV in `dimr distortion`."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from dimr.cli import main
+from dimr.evaluation.distortion import Chosen
+from dimr.evaluation.raters import read_key, read_ratings
+from dimr.reporting.rating_page import ModelImages, write_rating_page
+from dimr.settings import Study
+
+MODELS = ("DiMR-XS/2R", "U-ViT-XS/2")
+IMAGES = 3  # of each model
+PLACE = "document.getElementById('image').alt"
+STATUS = "document.getElementById('status').textContent"
+MESSAGE = "document.getElementById('message').textContent"
+PRESSED = "document.querySelector('[aria-pressed=true]')?.dataset.rating ?? null"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A page of six images and its key."""
+    folder = tmp_path_factory.mktemp("site")
+    random = np.random.default_rng(0)
+    rows = [
+        {"name": name, "run": f"digits/m{k}/0", "setting": "guided"}
+        for k, name in enumerate(MODELS)
+    ]
+    study = Study.model_validate({"title": "Test", "seed": 1, "rows": rows}, strict=False)
+    summary = {
+        "images": 100, "mean": 0.9, "quantiles": {"0.5": 0.9, "0.05": 0.5, "0.01": 0.2},
+        "below_half": 0.05, "least_confident": 3, "threshold": 0.3, "shown": 3, "key": "k",
+        "config": {"classifier": "digits", "share": 0.03, "shown": 3, "seed": 0},
+    }  # fmt: skip
+    models = [
+        ModelImages(
+            row.model_dump(),
+            summary,
+            Chosen(
+                random.integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8),
+                np.arange(IMAGES),
+                np.full(IMAGES, 0.1, np.float32),
+                np.arange(IMAGES),
+            ),
+        )
+        for row in study.rows
+    ]
+    write_rating_page(study, models, folder / "ratings.html", folder / "key.json")
+    return folder
+
+
+@pytest.fixture
+def page(browser, site, tmp_path):
+    browser.call(
+        "Browser.setDownloadBehavior",
+        behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True,
+    )  # fmt: skip
+    browser.events.clear()
+    opened = browser.open(site / "ratings.html")
+    yield opened
+    opened.value("localStorage.clear()")  # files share one storage
+    opened.close()
+
+
+def saved(page, folder):
+    """The CSV that the button saves."""
+    page.click("#save")
+    begun = page.browser.wait_for("Browser.downloadWillBegin")
+    page.browser.wait_for("Browser.downloadProgress", guid=begun["guid"], state="completed")
+    return folder / begun["suggestedFilename"]
+
+
+def test_it_needs_no_network(page, site):
+    page.press("1")
+    assert page.value("document.images.length") == 1
+    assert page.value("document.images[0].naturalWidth") == 32
+    assert page.browser.requested[0] == (site / "ratings.html").as_uri()
+    assert {url.split(":")[0] for url in page.browser.requested} <= {"file", "data"}
+    refused = page.value(
+        "new Promise(done => { document.addEventListener('securitypolicyviolation',"
+        " event => done(event.effectiveDirective)); fetch('https://localhost').catch(() => {}); })"
+    )
+    assert refused == "connect-src"  # even if it tried
+
+
+def test_rating_by_key_and_by_mouse(page):
+    assert page.value(PLACE) == "Picture 1 of 6"
+    assert page.value(STATUS) == "0 of 6 rated"
+    page.press("1")
+    page.click("[data-rating='not distorted']")
+    page.press("s")
+    assert page.value(STATUS) == "3 of 6 rated"
+    assert page.value(PLACE) == "Picture 4 of 6"
+    for expected in ("unsure", "not distorted"):
+        page.press("Backspace")
+        assert page.value(PRESSED) == expected
+    page.click("#back")
+    assert page.value(PRESSED) == "distorted"
+    page.press("0")  # in place of the first
+    page.press("Backspace")
+    assert page.value(PRESSED) == "unsure"
+    assert page.value(STATUS) == "3 of 6 rated"
+
+
+def test_keys_that_rate_nothing(page):
+    page.press("1", autoRepeat=True)
+    page.press("1", modifiers=2)  # Ctrl+1: another tab
+    page.press("5")
+    page.click("#rater")
+    page.write("s012")
+    page.press("Backspace", windowsVirtualKeyCode=8)
+    assert page.value(STATUS) == "0 of 6 rated"
+    assert page.value("document.getElementById('rater').value") == "s01"
+
+
+def test_every_button_is_reached_with_the_keyboard(page):
+    reached = set()
+    page.value("document.body.focus()")
+    for _ in range(12):
+        page.press("Tab", windowsVirtualKeyCode=9)
+        reached.add(
+            page.value("document.activeElement.id || document.activeElement.dataset.rating || ''")
+        )
+    assert {"rater", "distorted", "not distorted", "unsure", "save", "clear"} <= reached
+    page.value("document.querySelector('[data-rating=unsure]').focus()")
+    page.press(" ")
+    assert page.value(STATUS) == "1 of 6 rated"
+
+
+def test_progress_is_kept_and_the_csv_is_read_by_dimr(page, site, tmp_path, capsys):
+    page.click("#save")
+    assert page.value(MESSAGE) == "Please enter your name first."
+    page.write('Ann "A", B')
+    page.press("Enter")  # leaves the name
+    page.click("#save")
+    assert page.value(MESSAGE) == "There are no ratings to save yet."
+    for key in "1210":
+        page.press(key)
+    page.reload()
+    assert page.value(STATUS) == "4 of 6 rated"
+    assert page.value(PLACE) == "Picture 5 of 6"
+    page.press("2")
+    page.press("2")
+    assert page.value("document.getElementById('done').checkVisibility()")
+    assert not page.value("document.getElementById('image').checkVisibility()")
+    page.press("1")  # there is nothing left to rate
+    assert page.value(STATUS) == "6 of 6 rated"
+    file = saved(page, tmp_path)
+    key = read_key(site / "key.json")
+    ratings = read_ratings([file], key)
+    short = {"distorted": "1", "not distorted": "2", "unsure": "0"}
+    assert "".join(short[one.rating] for one in ratings) == "121022"
+    assert [one.image for one in ratings] == list(json.loads(key.file.read_text())["images"])
+    assert {one.rater for one in ratings} == {'Ann "A", B'}
+    table, text = tmp_path / "rates.csv", tmp_path / "rates.md"
+    arguments = [file, "--key", key.file, "--csv", table, "--markdown", text]
+    assert main(["distortion", *map(str, arguments)]) == 0
+    rows = list(csv.DictReader(table.open()))
+    assert [row["model"] for row in rows] == [*MODELS, "All"]
+    assert float(rows[-1]["rate"]) == 2 / 5
+    assert capsys.readouterr().out.strip() == text.read_text().strip()
+
+
+def test_starting_over_asks_first(page):
+    page.press("1")
+    for accept, left in ((False, "1 of 6 rated"), (True, "0 of 6 rated")):
+        page.call(  # the page waits for the answer, so the click itself must not be waited for
+            "Runtime.evaluate",
+            expression="setTimeout(() => document.getElementById('clear').click(), 0)",
+        )
+        page.browser.wait_for("Page.javascriptDialogOpening")
+        page.call("Page.handleJavaScriptDialog", accept=accept)
+        assert page.value(STATUS) == left
+    page.reload()
+    assert page.value(STATUS) == "0 of 6 rated"
+
+
+def test_a_damaged_store_is_no_end(page):
+    page.value("localStorage.setItem('ratings-' + JSON.parse("
+               "document.getElementById('data').textContent).page, '{\"place\": 3')")  # fmt: skip
+    page.reload()
+    assert page.value(STATUS) == "0 of 6 rated"
+
+
+def test_it_fits_a_phone(page):
+    page.resize(360, 640, mobile=True)
+    page.press("1")
+    page.value("document.getElementById('instructions').open = false")
+    wide, bottom = page.value(
+        "[document.documentElement.scrollWidth,"
+        " document.querySelector('.choices').getBoundingClientRect().bottom + window.scrollY]"
+    )
+    assert wide <= 360  # nothing to scroll sideways
+    assert bottom <= 640  # picture and buttons on one screen

@@ -1,0 +1,22 @@
+"""The distortion study's part of the workflow."""
+
+
+def test_what_the_studies_need(stubbed):
+    targets = ("results/digits/distortion/rates.csv", "results/distortion/ratings.html")
+    done = stubbed.snakemake("-n", "--quiet", "host", "progress", "--", *targets)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    rules = [words[1].rstrip(":") for words in lines if words[:1] in (["rule"], ["localrule"])]
+    jobs = {rule: rules.count(rule) for rule in rules}
+    # three models on digits; of the paper's, two have published weights and U-ViT is trained
+    assert (jobs["train"], jobs["published"]) == (4, 2)
+    assert (jobs["sample"], jobs["distortion"]) == (6, 6)
+    assert (jobs["classifier"], jobs["distortion_classifier"]) == (1, 1)
+    assert (jobs["rating_page"], jobs["distortion_rates"]) == (2, 1)
+    assert "evaluate" not in jobs
+
+
+def test_a_dataset_without_a_study_is_named(stubbed):
+    done = stubbed.snakemake("-n", "results/imagenet64/distortion/ratings.html", check=False)
+    assert done.returncode != 0
+    message = "imagenet64.yaml: no such study (there are: digits, imagenet256)"
+    assert message in done.stdout + done.stderr
