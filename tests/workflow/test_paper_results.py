@@ -4,13 +4,17 @@ import csv
 import json
 import os
 import re
+import shutil
 
 import pytest
 
-from dimr.experiment import load_run, write_run_config
-from dimr.files import write_json
+from dimr.errors import DimrError
+from dimr.experiment import ROOT, load_run, write_run_config
 from dimr.recipes import write_data_config
 from dimr.reporting.adoption import expected_results
+from dimr.reporting.made import read_result
+
+from ..results import leave_result
 
 RUN = "imagenet256/dimr-xl-2r/published"
 METRICS = {
@@ -28,7 +32,7 @@ def unbuilt(stub_project, tmp_path_factory):
     return stub_project(tmp_path_factory.mktemp("unbuilt") / "project")
 
 
-def leave(project, run, setting, key=None):
+def leave(project, run, setting, key=None, metrics=None):
     """A result as ``dvc pull`` and ``dimr adopt`` leave it: newer than its configuration."""
     loaded = load_run(run, project.folder)
     write_run_config(loaded, project.folder / f"runs/{run}/config")
@@ -36,9 +40,9 @@ def leave(project, run, setting, key=None):
     write_data_config(loaded.dataset, data, project.folder)
     target = f"runs/{run}/metrics/{setting}.json"
     results = {one.target: one.expected for one in expected_results(loaded, project.folder)}
-    write_json(project.folder / target, METRICS)
-    provenance = {"key": key or results[target], "cost": {"parameters_m": 505.0, "gmacs": 160.2}}
-    write_json(project.folder / f"runs/{run}/provenance/{setting}.json", provenance)
+    cost = {"parameters_m": 505.0, "gmacs": 160.2}
+    record = {"key": key or results[target], "cost": cost}
+    leave_result(project.folder / "runs", run, setting, metrics or METRICS, **record)
 
 
 def rows(project, name):
@@ -56,7 +60,8 @@ def plan(project, *arguments, check=True, **environment):
 def test_the_whole_table_is_planned_from_the_source_on(unbuilt):
     assert unbuilt.planned("results/table1.csv") == {*CHAIN, "results_table"}
     assert unbuilt.planned("results/table5.csv") == {*CHAIN, "results_table"} - {"published"}
-    assert unbuilt.planned("results/table3.csv", "results/table4.csv") == {"paper_table"}
+    counted = [f"results/{folder}table{n}.csv" for folder in ("", "digits/") for n in (3, 4)]
+    assert unbuilt.planned(*counted) == {"paper_table"}
 
 
 def test_a_partial_table_with_nothing_at_hand_has_the_published_side_alone(stubbed):
@@ -87,6 +92,68 @@ def test_a_partial_table_takes_what_is_at_hand_and_follows_it(stubbed):
     assert stubbed.planned(target) == {"partial_results_table"}
     stubbed.snakemake("--", target)
     assert "19 of 21" in (stubbed.folder / "results/partial/table1.md").read_text()
+
+
+def test_a_digits_table_is_built_of_the_runs_at_hand(stubbed):
+    """The real ``dimr table`` on results that are left there."""
+    shutil.copy(ROOT / "src/dimr/cli/evaluation.py", stubbed.folder / "src/dimr/cli/evaluation.py")
+    target, run = "results/partial/digits/table5.csv", "digits-pixel/dimr-xs-3r"
+    columns = ("inception_score", "precision", "recall", "class_accuracy", "nearest_ratio")
+    for seed, fid in enumerate((1.0, 2.0)):
+        metrics = {"fid_digits": fid, **dict.fromkeys(columns, 0.5)}
+        leave(stubbed, f"{run}/{seed}", "guided", metrics=metrics)
+    stubbed.snakemake("--", target)
+    assert stubbed.planned(target) == set()
+    with open(stubbed.folder / target) as file:
+        made = {(row["model"], row["setting"]): row for row in csv.DictReader(file)}
+    row = made["DiMR-XS/3R", "guided"]
+    assert (row["seeds"], row["fid_digits"], row["missing"]) == ("2", "1.5", f"{run}/2 guided")
+    assert made["U-ViT-XS/4", "guided"]["fid_digits"] == ""
+    base = (stubbed.folder / target).with_suffix("")
+    assert f"{run}/2 guided" in base.with_suffix(".md").read_text()
+    assert r"1.50 $\pm$ 0.71" in base.with_suffix(".tex").read_text()
+    # what was changed by hand is no number of a table
+    metrics = stubbed.folder / f"runs/{run}/1/metrics/guided.json"
+    metrics.write_text(metrics.read_text().replace("2.0", "1.9"))
+    done = stubbed.snakemake("-n", target, check=False)
+    assert done.returncode != 0
+    (line,) = [one for one in (done.stdout + done.stderr).splitlines() if "changed after" in one]
+    assert f"runs/{run}/1/metrics/guided.json: changed after it was made (sha256" in line
+
+
+def test_the_command_that_is_printed_evaluates_again_and_no_more(stubbed):
+    """For metrics that were edited, and for those of before there were checksums."""
+    target = "runs/digits/real/0/metrics/reference.json"
+    stubbed.snakemake("--", target)
+    file = stubbed.folder / target
+    good, record = file.read_text(), stubbed.folder / target.replace("metrics", "provenance")
+    old = json.loads(record.read_text())
+    del old["metrics_sha256"], old["digest"]
+    for path, text in ((file, '{"value": 7}'), (record, json.dumps(old))):
+        path.write_text(text)
+        stubbed.calls()
+        with pytest.raises(DimrError) as caught:
+            read_result(stubbed.folder / "runs", "digits/real/0", "reference")
+        command = str(caught.value).rpartition("make it again: ")[2].split()
+        assert command[0] == "snakemake"
+        stubbed.snakemake(*command[1:])
+        assert stubbed.calls() == ["evaluate"]
+        read_result(stubbed.folder / "runs", "digits/real/0", "reference")
+        assert file.read_text() == good
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("results/digits/table7.csv", "table 7 (ImageNet 512 in detail) has no counterpart"),
+        ("results/partial/digits/table3.csv", "digits/table3.yaml: no such table of runs"),
+    ],
+)
+def test_a_table_that_there_is_not_is_one_line(unbuilt, target, message):
+    done = unbuilt.snakemake("-n", target, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert len([line for line in text.splitlines() if message in line]) == 1
 
 
 @pytest.mark.parametrize(

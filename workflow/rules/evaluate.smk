@@ -16,7 +16,9 @@ rule evaluate:
         "logs/{run}/evaluate-{setting}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: threads_of(resolve(wildcards.run).dataset)
+    threads: cores("evaluate")
+    resources:
+        **of_job("evaluate"),
     params:
         others=lambda wildcards, input: options(
             input, "images", "classifier", "reference", "extractor_weights", "model"

@@ -1,4 +1,5 @@
-# Tables of experiments/tables. On a dataset, rows are runs, and beside each table is a picture of them.
+# Tables of experiments/tables. On a dataset, rows are runs, and beside each table is a picture of them;
+# a table that a dataset has no counterpart of says so (kind: absent).
 # The paper's own are counted (variants, settings), or results of runs beside what is published.
 
 
@@ -11,6 +12,7 @@ rule table:
     output:
         csv="results/{dataset}/{table}.csv",
         markdown="results/{dataset}/{table}.md",
+        latex="results/{dataset}/{table}.tex",
         picture=report(
             "results/{dataset}/{table}.png",
             caption="../report/table.rst",
@@ -21,16 +23,37 @@ rule table:
     benchmark:
         "logs/results/{dataset}/{table}.tsv"
     wildcard_constraints:
-        dataset=r"(?!partial/)[\w-]+",
+        dataset=rf"(?!partial/|(?:{of_kind('variants', 'settings')})\.)[\w-]+",
     conda:
         "../../environment.yml"
     shell:
         "dimr --log {log} table --table {input.table} --runs runs --csv {output.csv} "
-        "--markdown {output.markdown} --picture {output.picture}"
+        "--markdown {output.markdown} --latex {output.latex} --picture {output.picture}"
+
+
+rule partial_table:
+    # The same with the runs at hand when the workflow is read; what is missing is marked and listed.
+    input:
+        table="experiments/tables/{dataset}/{table}.yaml",
+        metrics=table_cells_at_hand(metrics_file),
+        provenance=table_cells_at_hand(provenance_file),
+    output:
+        csv="results/partial/{dataset}/{table}.csv",
+        markdown="results/partial/{dataset}/{table}.md",
+        latex="results/partial/{dataset}/{table}.tex",
+    log:
+        "logs/results/partial/{dataset}/{table}.log",
+    benchmark:
+        "logs/results/partial/{dataset}/{table}.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "dimr --log {log} table --table {input.table} --runs runs --csv {output.csv} "
+        "--markdown {output.markdown} --latex {output.latex} --partial"
 
 
 rule paper_table:
-    # The paper's tables of variants (3) and settings (4): counted and looked up, nothing is trained.
+    # Tables of variants (3) and settings (4), the paper's and on digits: counted, nothing is trained.
     input:
         table="experiments/tables/{table}.yaml",
         published="experiments/published.yaml",

@@ -7,7 +7,7 @@ from typing import Any
 
 from dimr.cli.common import Record, add_device, add_step, positive, read_record, recorded_key
 from dimr.errors import DimrError
-from dimr.experiment import load_section, section_key
+from dimr.experiment import ROOT, load_section, section_key
 from dimr.files import sha256, write_json
 from dimr.settings import EvaluatePhase
 
@@ -44,12 +44,21 @@ def add(steps: Any) -> None:
     text = (
         "build a table and its picture (samples of its rows, bars of what is compared, or a curve)"
     )
-    add_step(steps, "table", table, text, "table", "runs", "csv", "markdown", "picture")
+    paths = ("table", "runs", "csv", "markdown", "latex")
+    parser = add_step(steps, "table", table, text, *paths)
+    parser.add_argument("--picture", type=Path, metavar="PATH", help="also draw it")
+    parser.add_argument("--partial", action="store_true",
+                        help="with the results at hand: mark what is missing")  # fmt: skip
+    parser.add_argument(
+        "--root", type=Path, default=ROOT,
+        help="whose experiments/ say what results should be of (default: this)",
+    )  # fmt: skip
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """``dimr evaluate``: numbers in one file, where they come from in the other."""
     from dimr.device import prepare_device
+    from dimr.reporting.provenance import sealed
 
     config = load_section(EvaluatePhase, options.config)
     _check_form(config, options)
@@ -65,8 +74,8 @@ def evaluate(options: argparse.Namespace) -> None:
         "cost": _cost(options.model) if options.model else {},
         **origin,
     }
-    write_json(options.provenance, provenance)
     write_json(options.metrics, metrics)
+    write_json(options.provenance, sealed(provenance, options.metrics))
 
 
 def _check_form(config: EvaluatePhase, options: argparse.Namespace) -> None:
@@ -213,16 +222,31 @@ def _cost(model: Path) -> dict[str, float]:
 
 def table(options: argparse.Namespace) -> None:
     """``dimr table``."""
+    from dimr.reporting.made import read_at_hand, read_cells
+    from dimr.reporting.paper_tables import load_runs_table
+    from dimr.reporting.sheets import label_of, write_sheet
+    from dimr.reporting.tables import table_sheet
+
+    definition = load_runs_table(options.table, options.root)
+    read = read_at_hand if options.partial else read_cells
+    made = read(options.runs, definition.cells(), options.root)
+    sheet = table_sheet(definition, made, options.partial)  # before the picture, which takes longer
+    if options.picture:
+        _draw(definition, options.runs, options.picture)
+    label = label_of(options.table)
+    write_sheet(sheet, options.csv, options.markdown, options.latex, label)
+
+
+def _draw(definition: Any, runs: Path, picture: Path) -> None:
+    """The picture of a table: bars of what is compared, a curve, or samples of its rows."""
     from dimr.reporting.bars import table_bars
     from dimr.reporting.curves import table_curves
-    from dimr.reporting.figures import table_picture
-    from dimr.reporting.tables import load_table, write_table
+    from dimr.reporting.picture import table_picture
 
-    definition = load_table(options.table)
     if definition.paired:
-        table_bars(definition, options.runs, definition.paired, options.picture)
+        table_bars(definition, runs, definition.paired, picture)
     elif definition.curve:
-        table_curves(definition, options.runs, *definition.curve, options.picture)
+        x, y = definition.curve
+        table_curves(definition, runs, x, y, picture)
     else:
-        table_picture(definition, options.runs, options.picture)
-    write_table(definition, options.runs, options.csv, options.markdown)
+        table_picture(definition, runs, picture)

@@ -13,6 +13,7 @@ from dimr.errors import DimrError
 from dimr.experiment import Run, load_run, section_key
 from dimr.files import read_json
 from dimr.recipes import ROOT, load_source
+from dimr.reporting.provenance import fault_of
 from dimr.settings import Section, SourceData
 
 
@@ -31,6 +32,11 @@ class Result:
     record: str
     expected: str
     inputs: tuple[str, ...] = ()
+
+    @property
+    def is_metrics(self) -> bool:
+        """Whether it is a file of metrics, whose record has checksums."""
+        return self.record != f"{self.target}/record.json"
 
 
 def expected_results(run: Run, root: Path = ROOT) -> list[Result]:
@@ -73,7 +79,7 @@ def expected_results(run: Run, root: Path = ROOT) -> list[Result]:
 
 
 def run_names(root: Path) -> Iterator[str]:
-    """Names of the runs that have a folder."""
+    """Names of the runs that have a folder below ``root``."""
     folders = [root / "runs/workspace", *sorted(root.glob("runs/*/*/*"))]
     for folder in folders:
         name = folder.relative_to(root / "runs").as_posix()
@@ -81,24 +87,34 @@ def run_names(root: Path) -> Iterator[str]:
             yield name
 
 
-def survey(root: Path) -> tuple[list[str], list[str]]:
-    """Targets that are there with the expected key, and a line for each that is there without."""
+def survey(root: Path, folder: Path | None = None) -> tuple[list[str], list[str]]:
+    """Targets that are there with the expected key, and a line for each that is there without.
+
+    Args:
+        root: the repository, whose configuration says what is expected.
+        folder: where the results are, ``runs`` and ``data``; None: in the repository.
+    """
+    folder = folder or root
     good: dict[str, None] = {}
     bad: dict[str, None] = {}
     differing: set[str] = set()
-    for name in run_names(root):
+    for name in run_names(folder):
         try:
             run = load_run(name, root)
         except DimrError as error:
             bad[f"runs/{name}: {error}"] = None
             continue
         for result in expected_results(run, root):
-            if not (root / result.target).exists():
+            if not (folder / result.target).exists():
                 continue
             try:
-                recorded = read_json(root / result.record)["key"]
+                record = read_json(folder / result.record)
+                recorded = record["key"]
+                fault = fault_of(record, folder / result.target) if result.is_metrics else None
             except (DimrError, KeyError, TypeError) as error:
-                bad[f"{result.target}: no usable record ({error})"] = None
+                fault = f"no usable record ({error})"
+            if fault:
+                bad[f"{result.target}: {fault}"] = None
                 differing.add(result.target)
                 continue
             stale = [name for name in result.inputs if name in differing]

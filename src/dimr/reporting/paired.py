@@ -1,4 +1,4 @@
-"""Is a row better than the one above it? A paired comparison over seeds.
+"""Is a row better than another? A paired comparison over seeds.
 
 Runs of the same seed share the order of batches, the noise of training and of sampling: their
 difference varies less than either does. The interval is Student's, for the mean of n differences.
@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Change:
-    """The mean difference (this row less the other), and its 95% confidence interval.
+    """The mean difference (one row less the other), and its 95% confidence interval.
 
     ``low`` and ``high`` are None for one seed.
     """
@@ -28,12 +28,17 @@ class Change:
             return "undecided"
         return "better" if (self.high < 0) == lower_is_better else "worse"
 
+    def text(self) -> str:
+        """``-10.78 [-14.54, -7.01], better``; of a quantity that is better if it is lower."""
+        interval = "" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{self.mean:+.2f}{interval}, {self.verdict()}"
+
 
 def paired_change(values: Sequence[float], others: Sequence[float]) -> Change:
     """Compare two rows seed by seed.
 
     Args:
-        values: of this row, one a seed.
+        values: of the one row, one a seed.
         others: of the other row, for the same seeds in the same order.
 
     Raises:

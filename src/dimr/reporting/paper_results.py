@@ -11,17 +11,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from dimr.errors import DimrError
-from dimr.experiment import ROOT, load_run, nearest
-from dimr.reporting.made import Made, RunSetting
+from dimr.experiment import ROOT, nearest
+from dimr.reporting.made import Made, RunSetting, check_settings
 from dimr.reporting.published import SOURCES, PublishedValues, Result, load_published
-from dimr.reporting.sheets import Block, Cell, Sheet, SheetColumn, cell
+from dimr.reporting.sheets import MISSING, Block, Cell, Sheet, SheetColumn, cell
 from dimr.settings import Section
 
 METRICS = ("fid", "inception_score", "precision", "recall")
 """Names in a run's metrics and in published.yaml."""
 COSTS = ("parameters_m", "gmacs")
-MISSING = "?"
-"""What stands where ours is not made yet."""
 
 OURS = ("epochs", *COSTS, *METRICS, *(f"{m}_std" for m in METRICS),
         *(f"{m}_difference" for m in METRICS), "images")  # fmt: skip
@@ -131,7 +129,7 @@ class ResultsTable(Section):
                         f"published.yaml {hint}"
                     )
                 for run, setting in block.cells(row):
-                    _check_setting(f"{where}: {row.title}", run, setting, root)
+                    check_settings(f"{where}: {row.title}", run, [setting], root)
 
     def build(
         self, made: Mapping[RunSetting, Made], partial: bool = False, root: Path = ROOT
@@ -172,15 +170,6 @@ class ResultsTable(Section):
         theirs = rows[row.published] if row.published else None
         values = row_values(block, row, theirs, made, root)
         return [_cell(column, values, row.run is not None) for column in self.columns]
-
-
-def _check_setting(where: str, run: str, setting: str, root: Path) -> None:
-    try:
-        settings = load_run(run, root).settings
-    except DimrError as error:
-        raise DimrError(f"{where}: {error}") from None
-    if setting not in settings:
-        raise DimrError(f"{where}: {run}: no setting {setting!r} {nearest(setting, settings)}")
 
 
 def row_values(

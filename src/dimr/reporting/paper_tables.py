@@ -1,7 +1,8 @@
-"""The paper's own tables: their definitions by kind, and their files."""
+"""Tables' definitions (experiments/tables) by kind, and the files of the paper's own."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_section, nearest
@@ -10,31 +11,64 @@ from dimr.reporting.made import read_made
 from dimr.reporting.paper_results import ResultsTable
 from dimr.reporting.paper_settings import SettingsTable
 from dimr.reporting.paper_variants import VariantsTable
-from dimr.reporting.sheets import Sheet, write_sheet
+from dimr.reporting.sheets import Sheet, label_of, write_sheet
+from dimr.reporting.tables import Table, load_table
+from dimr.settings import Section
+
+
+class AbsentTable(Section):
+    """``kind: absent``: a table of the paper that a dataset has no counterpart of, and why."""
+
+    kind: Literal["absent"]
+    reason: str
+
 
 PaperTable = VariantsTable | SettingsTable | ResultsTable
+Definition = PaperTable | AbsentTable | Table
 
-KINDS: dict[str, type[VariantsTable] | type[SettingsTable] | type[ResultsTable]] = {
+KINDS: dict[str, type[PaperTable] | type[AbsentTable]] = {
     "variants": VariantsTable,
     "settings": SettingsTable,
     "results": ResultsTable,
+    "absent": AbsentTable,
 }
-"""The definition (``experiments/tables/*.yaml``) by its ``kind``; ``results`` alone has runs."""
+"""The definition (``experiments/tables``) by its ``kind``. ``results`` alone has runs, and a
+definition without a kind: a ``Table``, whose rows are runs on one dataset."""
 
 
-def load_paper_table(path: Path) -> PaperTable:
-    """Read a definition; ``DimrError`` names the file and the key."""
+def kind_of(table: Definition) -> str:
+    """A name of ``KINDS``, or ``runs``."""
+    return "runs" if isinstance(table, Table) else table.kind
+
+
+def load_definition(path: Path) -> Definition:
+    """Read any definition; ``DimrError`` names the file and the key."""
     value = read_yaml(path)
-    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or "kind" not in value:
+        return load_table(path)
+    kind = value["kind"]
     if kind not in KINDS:
         raise DimrError(f"{path}: kind: {kind!r} {nearest(str(kind), list(KINDS))}")
     return load_section(KINDS[kind], path)
 
 
-def tables_of_kind(root: Path, *kinds: str) -> str:
-    """A pattern of the names of the tables of these kinds, for the workflow."""
-    found = sorted((root / "experiments/tables").glob("*.yaml"))
-    return "|".join(path.stem for path in found if load_paper_table(path).kind in kinds)
+def load_paper_table(path: Path) -> PaperTable:
+    """Read a definition of the paper's own tables."""
+    table = load_definition(path)
+    if isinstance(table, AbsentTable):
+        raise DimrError(f"{path}: {table.reason}")
+    if isinstance(table, Table):
+        raise DimrError(f"{path}: kind: is missing (allowed: {', '.join(KINDS)})")
+    return table
+
+
+def find_definitions(root: Path) -> dict[str, Definition]:
+    """Every definition by the table's name: ``table1``, ``digits/table1``."""
+    folder = root / "experiments/tables"
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): load_definition(path)
+        for path in sorted(folder.rglob("*.yaml"))
+    }
 
 
 def load_results_table(path: Path, root: Path = ROOT) -> ResultsTable:
@@ -42,6 +76,17 @@ def load_results_table(path: Path, root: Path = ROOT) -> ResultsTable:
     table = load_paper_table(path)
     if not isinstance(table, ResultsTable):
         raise DimrError(f"{path}: kind: {table.kind} takes no runs (results does)")
+    table.check(path.name, root)
+    return table
+
+
+def load_runs_table(path: Path, root: Path = ROOT) -> Table:
+    """Read a table of runs on a dataset and check what its rows name."""
+    table = load_definition(path)
+    if isinstance(table, AbsentTable):
+        raise DimrError(f"{path}: {table.reason}")
+    if not isinstance(table, Table):
+        raise DimrError(f"{path}: kind: {table.kind} is no table of a dataset's runs")
     table.check(path.name, root)
     return table
 
@@ -70,14 +115,15 @@ def write_paper_table(
             made; others are left out.
         partial: mark what is missing, in place of refusing.
     """
-    write_sheet(_build(path, root, runs, metrics, partial), csv, markdown, latex)
+    sheet = _build(path, root, runs, metrics, partial)
+    write_sheet(sheet, csv, markdown, latex, label_of(path))
 
 
 def _build(path: Path, root: Path, runs: Path, metrics: Sequence[Path], partial: bool) -> Sheet:
     table = load_paper_table(path)
     if isinstance(table, ResultsTable):
         table.check(path.name, root)
-        return table.build(read_made(runs, metrics), partial, root)
+        return table.build(read_made(runs, metrics, root), partial, root)
     if metrics or partial:
         raise DimrError(f"{path}: kind: {table.kind} takes no metrics, and is never partial")
     return table.build(root)

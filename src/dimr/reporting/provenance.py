@@ -1,6 +1,11 @@
-"""Which code, versions and commands made a number."""
+"""Which code, versions and commands made a number, and whether it was changed since.
+
+The record of metrics (``runs/<run>/provenance/<setting>.json``) holds the SHA-256 of the metrics'
+file, and a digest of its own content: what is changed by hand, in either, is found.
+"""
 
 import hashlib
+import json
 import platform
 import subprocess
 import sys
@@ -9,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from dimr.experiment import ROOT
+from dimr.files import sha256
 
 PACKAGES = ["torch", "numpy", "diffusers", "torch-fidelity", "scikit-learn", "snakemake", "dvc"]
+METRICS_DIGEST = "metrics_sha256"
+"""Where a record holds the SHA-256 of the metrics that it is of."""
+DIGEST = "digest"
+"""Where a record holds the digest of its own content."""
 
-
-NETWORK_FILES = ("blocks", "dit", "multires", "network", "norms", "time", "uvit")
+NETWORK_FILES = ("blocks", "depthwise", "dit", "multires", "network", "norms", "time", "uvit")
 TRAINING_CODE = (
     *(f"models/{name}.py" for name in NETWORK_FILES),
     "diffusion/loss.py",
@@ -87,3 +96,29 @@ def collect(device: str = "cpu") -> dict[str, Any]:
         "machine": platform.machine(),
         "command": " ".join(["dimr", *sys.argv[1:]]),
     }
+
+
+def sealed(record: dict[str, Any], metrics: Path) -> dict[str, Any]:
+    """A record of metrics with the digests that ``fault_of`` compares; ``metrics`` is written."""
+    content = {**record, METRICS_DIGEST: sha256(metrics)}
+    return {**content, DIGEST: _digest(content)}
+
+
+def fault_of(record: dict[str, Any], metrics: Path) -> str | None:
+    """What is wrong with metrics and their record, in words; None: both are as they were made."""
+    if METRICS_DIGEST not in record or DIGEST not in record:
+        return "its record has no checksums (made by an older version, or by hand)"
+    content = {key: value for key, value in record.items() if key != DIGEST}
+    if _digest(content) != record[DIGEST]:
+        return "its record (provenance) was changed after it was made"
+    found, made = sha256(metrics), record[METRICS_DIGEST]
+    if found != made:
+        return f"changed after it was made (sha256 {found[:12]}..., made with {made[:12]}...)"
+    return None
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 of JSON-able content, the same before it is written and after it is read."""
+    plain = json.loads(json.dumps(content))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -11,6 +11,9 @@ from dimr.files import write_text
 from dimr.reporting.layout import NO, YES, latex_tabular, latex_text, markdown_lines
 from dimr.settings import Section
 
+MISSING = "?"
+"""What stands where ours is not made yet."""
+
 LATEX_PACKAGES = "% \\usepackage{booktabs, amssymb, graphicx}"
 
 
@@ -128,8 +131,14 @@ def to_latex(sheet: Sheet, label: str) -> str:
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
-def write_sheet(sheet: Sheet, csv_path: Path, markdown: Path, latex: Path) -> None:
-    """Write the three files; the LaTeX label is the file's name."""
-    texts = {markdown: to_markdown(sheet), latex: to_latex(sheet, latex.stem)}
-    for path, text in {**texts, csv_path: to_csv(sheet)}.items():
+def label_of(definition: Path) -> str:
+    """The LaTeX label of a table: ``table1``, and ``digits-table1`` of one on a dataset."""
+    folder, name = definition.parent.name, definition.stem
+    return name if folder == "tables" else f"{folder}-{name}"
+
+
+def write_sheet(sheet: Sheet, csv_path: Path, markdown: Path, latex: Path, label: str) -> None:
+    """Write the three files."""
+    texts = {markdown: to_markdown(sheet), latex: to_latex(sheet, label), csv_path: to_csv(sheet)}
+    for path, text in texts.items():
         write_text(path, text)

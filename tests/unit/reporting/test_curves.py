@@ -1,14 +1,17 @@
 """A column over another: the table's evaluations, and the points of the picture."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dimr.reporting.curves import table_curves
-from dimr.reporting.tables import Table, write_table
+from dimr.reporting.made import read_cells
+from dimr.reporting.sheets import to_csv, to_markdown
+from dimr.reporting.tables import Table, table_sheet
+
+from ...results import leave_result
 
 POINTS = {"ours": {"a10": (10, 4.0), "a100": (100, 1.0)}, "other": {"b10": (10, 2.0)}}
 
@@ -17,13 +20,8 @@ POINTS = {"ours": {"a10": (10, 4.0), "a100": (100, 1.0)}, "other": {"b10": (10, 
 def table(tmp_path):
     for settings in POINTS.values():
         for name, (steps, fid) in settings.items():
-            for kind, content in (
-                ("metrics", {"fid": fid}),
-                ("provenance", {"cost": {}, "samples": {"config": {"steps": steps}}}),
-            ):
-                path = tmp_path / f"d/m/0/{kind}/{name}.json"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(content))
+            samples = {"config": {"steps": steps}}
+            leave_result(tmp_path, "d/m/0", name, {"fid": fid}, samples=samples)
     return Table.model_validate({
         "title": "T", "notes": [], "seeds": 1, "curve": ("evaluations", "fid"),
         "columns": [
@@ -38,13 +36,12 @@ def table(tmp_path):
 
 
 def test_the_table_says_the_evaluations(table, tmp_path):
-    text = write_table(table, tmp_path, tmp_path / "t.csv", tmp_path / "t.md")
-    with open(tmp_path / "t.csv") as file:
-        lines = list(csv.DictReader(file))
+    sheet = table_sheet(table, read_cells(tmp_path, table.cells()))
+    lines = list(csv.DictReader(to_csv(sheet).splitlines()))
     assert [(line["setting"], line["evaluations"], line["fid"]) for line in lines] == [
         ("a10", "10", "4"), ("a100", "100", "1"), ("b10", "10", "2"),
     ]  # fmt: skip
-    assert "| 100 |" in " ".join(text.split())
+    assert "| 100 |" in " ".join(to_markdown(sheet).split())
 
 
 def markers(picture, colour):

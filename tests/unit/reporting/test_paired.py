@@ -1,7 +1,6 @@
 """The comparison with the row above: scipy's paired interval, and how it lands in a table."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -9,8 +8,12 @@ from PIL import Image
 from scipy.stats import ttest_rel
 
 from dimr.reporting.bars import table_bars
+from dimr.reporting.made import read_cells
 from dimr.reporting.paired import Change, paired_change
-from dimr.reporting.tables import Table, write_table
+from dimr.reporting.sheets import write_sheet
+from dimr.reporting.tables import Table, change_of, table_sheet
+
+from ...results import leave_result
 
 ABOVE = [3.0, 3.4, 2.9]
 OWN = [2.0, 2.5, 1.8]
@@ -49,10 +52,7 @@ def test_seeds_must_pair():
 def table(tmp_path):
     for name, values in {"a": ABOVE, "b": OWN}.items():
         for seed, value in enumerate(values):
-            for kind, content in (("metrics", {"fid": value}), ("provenance", {"cost": {}})):
-                path = tmp_path / f"d/{name}/{seed}/{kind}/unguided.json"
-                path.parent.mkdir(parents=True)
-                path.write_text(json.dumps(content))
+            leave_result(tmp_path, f"d/{name}/{seed}", "unguided", {"fid": value})
     definition = {
         "title": "T", "notes": [], "seeds": 3, "paired": "fid",
         "columns": [
@@ -68,7 +68,9 @@ def table(tmp_path):
 
 
 def test_table_with_changes(table, tmp_path):
-    text = write_table(table, tmp_path, tmp_path / "t.csv", tmp_path / "t.md")
+    sheet = table_sheet(table, read_cells(tmp_path, table.cells()))
+    write_sheet(sheet, *(tmp_path / f"t.{end}" for end in ("csv", "md", "tex")), label="t")
+    text = (tmp_path / "t.md").read_text()
     with open(tmp_path / "t.csv") as file:
         first, second = csv.DictReader(file)
     assert first["change"] == first["change_mean"] == ""
@@ -77,6 +79,45 @@ def test_table_with_changes(table, tmp_path):
     assert second["change"] == f"-1.00 [{change.low:+.2f}, {change.high:+.2f}], better"
     assert second["change"] in text
     assert float(second["fid"]) == pytest.approx(2.1)
+
+
+def test_a_named_row_is_compared_with_every_other(table, tmp_path):
+    """The named row less each other, at the settings that both have."""
+    for seed, value in enumerate([5.0, 5.0, 5.6]):
+        leave_result(tmp_path, f"d/c/{seed}", "unguided", {"fid": value})
+        leave_result(tmp_path, f"d/c/{seed}", "guided", {"fid": value})
+    rows = [
+        *table.model_dump()["rows"],
+        {"name": "C", "run": "d/c", "settings": ["unguided", "guided"]},
+    ]
+    named = Table.model_validate({**table.model_dump(), "rows": rows, "paired_row": "B"})
+    made = read_cells(tmp_path, named.cells())
+    a, b, c = named.rows
+    assert change_of(named, b, "unguided", made) is None
+    assert change_of(named, a, "unguided", made) == paired_change(OWN, ABOVE)
+    assert change_of(named, c, "unguided", made) == paired_change(OWN, [5.0, 5.0, 5.6])
+    assert change_of(named, c, "guided", made) is None  # B is not made at it
+    block = table_sheet(named, made).blocks[0]
+    at = [column.key for column in block.columns].index("change")
+    changes = [row[at].text for row in block.rows]
+    assert changes[0].startswith("-1.00 [")
+    assert changes[0].endswith("better")
+    assert changes[1] == changes[3] == ""
+    # of the seeds that both are made with
+    del made["d/a/1", "unguided"]
+    assert change_of(named, a, "unguided", made) == paired_change(OWN[::2], ABOVE[::2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"paired_row": "D"}, r"no row 'D' \(allowed: A, B"),
+        ({"paired_row": "B", "paired": None}, "needs paired"),
+    ],
+)
+def test_only_a_row_can_be_compared_with(table, change, message):
+    with pytest.raises(ValueError, match=message):
+        Table.model_validate({**table.model_dump(), **change})
 
 
 def test_only_a_column_can_be_compared(table):

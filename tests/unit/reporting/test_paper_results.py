@@ -1,7 +1,6 @@
 """Tables of results: published values typed from the facts, ours made up and worked by hand."""
 
 import csv
-import json
 import math
 import re
 import shutil
@@ -12,11 +11,12 @@ import yaml
 from dimr.cli import main
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_run
-from dimr.files import write_json
 from dimr.reporting.adoption import expected_results
 from dimr.reporting.made import at_hand, read_made
 from dimr.reporting.paper_tables import load_results_table, write_paper_table
 from dimr.reporting.published import load_published
+
+from ...results import leave_result
 
 GUIDED, UNGUIDED = "ImageNet 256 x 256, with guidance", "ImageNet 256 x 256, without guidance"
 LARGE, LARGE_UNGUIDED = "ImageNet 512 x 512, with guidance", "ImageNet 512 x 512, without guidance"
@@ -70,12 +70,11 @@ def put(root):
     """A function that leaves a run's result under the copy, and returns its metrics file."""
 
     def write(run, setting, metrics, **record):
-        path = root / f"runs/{run}/metrics/{setting}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(metrics))
-        made_by = {"cost": {"parameters_m": 505.046408, "gmacs": 160.176}, **record}
-        write_json(root / f"runs/{run}/provenance/{setting}.json", made_by)
-        return path
+        target = f"runs/{run}/metrics/{setting}.json"
+        expected = {one.target: one.expected for one in expected_results(load_run(run, root), root)}
+        cost = {"parameters_m": 505.046408, "gmacs": 160.176}
+        made_by = {"key": expected[target], "cost": cost, **record}
+        return leave_result(root / "runs", run, setting, metrics, **made_by)
 
     return write
 

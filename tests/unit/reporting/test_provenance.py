@@ -1,16 +1,24 @@
-"""Provenance says which code; adoption takes over what agrees, and nothing that rests on more."""
+"""Provenance says which code, and whether it was changed; adoption takes over what agrees."""
 
-import json
+import re
 import shutil
 from dataclasses import replace
 
 import pytest
 
+from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_run
+from dimr.files import read_json, write_json
 from dimr.reporting.adoption import expected_results, survey
-from dimr.reporting.provenance import code_fingerprint, collect
+from dimr.reporting.made import at_hand, read_cells, read_result
+from dimr.reporting.provenance import code_fingerprint, collect, fault_of, sealed
+
+from ...results import leave_result
 
 RUN = "digits/dimr-xs-2r/0"
+CELL = (RUN, "guided")
+FILE, RECORD = f"runs/{RUN}/metrics/guided.json", f"runs/{RUN}/provenance/guided.json"
+AGAIN = f"make it again: snakemake --force -- {FILE}"
 
 
 def test_what_made_it():
@@ -29,18 +37,100 @@ def test_fingerprints_see_the_named_parts_only():
     assert code_fingerprint("models", "data/reader.py") != models
 
 
+# --- changes by hand ------------------------------------------------------------------------------
+
+
+def edit_metrics(project):
+    path = project / FILE
+    path.write_text(path.read_text().replace("1.5", "1.4"))
+
+
+def edit_record(project):
+    path = project / RECORD
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+
+
+def edit_both(project):
+    """As one who knows of the first checksum alone."""
+    edit_metrics(project)
+    old = read_json(project / RECORD)
+    new = sealed({}, project / FILE)
+    write_json(project / RECORD, {**old, "metrics_sha256": new["metrics_sha256"]})
+
+
+def leave_old_record(project):
+    record = read_json(project / RECORD)
+    del record["metrics_sha256"], record["digest"]
+    write_json(project / RECORD, record)
+
+
+CHANGES = [
+    (edit_metrics, r"changed after it was made \(sha256 \w{12}\.\.\., made with \w{12}\.\.\.\)"),
+    (edit_record, r"its record \(provenance\) was changed after it was made"),
+    (edit_both, r"its record \(provenance\) was changed after it was made"),
+    (leave_old_record, r"its record has no checksums \(made by an older version, or by hand\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES)
+def test_a_change_by_hand_is_refused_by_all_who_read_metrics(results, change, message):
+    runs = results / "runs"
+    metrics = {"fid_digits": 1.5, "images": 10}
+    key = read_json(results / RECORD)["key"]
+    leave_result(runs, *CELL, metrics, key=key, samples={"config": {"seed": 0}})
+    assert read_result(runs, *CELL).metrics == metrics
+    assert FILE in survey(results)[0]
+    change(results)
+    for read in (
+        lambda: read_result(runs, *CELL),
+        lambda: read_cells(runs, [CELL], results),
+        lambda: at_hand([CELL], runs, results),
+    ):
+        with pytest.raises(DimrError, match=message) as caught:
+            read()
+        assert str(caught.value).startswith(f"{runs / RUN}/metrics/guided.json: ")
+        assert str(caught.value).endswith(AGAIN)
+        assert "\n" not in str(caught.value)
+    good, bad = survey(results)
+    assert FILE not in good
+    (line,) = [line for line in bad if line.startswith(FILE)]
+    assert re.search(message, line)
+
+
+def test_metrics_of_another_configuration_are_refused(results):
+    leave_result(results / "runs", *CELL, {"fid_digits": 1.5}, key="0" * 16)
+    with pytest.raises(
+        DimrError, match=r"guided\.json: of another configuration \(key 0{16}, asked"
+    ):
+        read_cells(results / "runs", [CELL], results)
+    assert read_cells(results / "runs", [CELL])[CELL].metrics == {"fid_digits": 1.5}
+    with pytest.raises(DimrError, match=r"no setting 'gided' \(did you mean guided"):
+        leave_result(results / "runs", RUN, "gided", {"fid_digits": 1.5})
+        read_cells(results / "runs", [(RUN, "gided")], results)
+
+
+def test_a_record_is_the_same_after_it_is_written(tmp_path):
+    """Tuples, numbers as keys and text beyond ASCII change on their way through JSON."""
+    write_json(tmp_path / "m.json", {"fid": 1.0})
+    record = {"betas": (0.9, 0.99), "parts": {10: "a", 9: "b"}, "text": "±", "nan": float("nan")}
+    write_json(tmp_path / "r.json", sealed(record, tmp_path / "m.json"))
+    assert fault_of(read_json(tmp_path / "r.json"), tmp_path / "m.json") is None
+
+
+# --- adoption -------------------------------------------------------------------------------------
+
+
 @pytest.fixture
 def results(tmp_path):
     """A project whose results carry the keys that its configuration asks for."""
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     for result in expected_results(load_run(RUN, tmp_path)):
-        record = tmp_path / result.record
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps({"key": result.expected}))
-        if result.target.endswith(".json"):
-            (tmp_path / result.target).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / result.target).write_text("{}")
+        if result.is_metrics:
+            setting = result.target.split("/")[-1].removesuffix(".json")
+            leave_result(tmp_path / "runs", RUN, setting, {}, key=result.expected)
+        else:
+            write_json(tmp_path / result.record, {"key": result.expected})
     return tmp_path
 
 
