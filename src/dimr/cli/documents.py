@@ -1,0 +1,69 @@
+"""Pages that are made from results: the README's tables, the page on the study, HTML of tables."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dimr.cli.common import add_step
+from dimr.experiment import ROOT
+
+
+def add(steps: Any) -> None:
+    """Register the subcommands."""
+    text = "every run's numbers seed by seed, and how they were made, as small files"
+    parser = add_step(steps, "study-results", study_results, text, "runs", "seeds-csv", "facts")
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, metavar="FILE",
+                        help="runs/<run>/metrics/<setting>.json")  # fmt: skip
+    parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="PATH",
+                        help="where jobs leave their seconds (default: logs)")  # fmt: skip
+
+    text = "write the page on the study: which claims show, with intervals and verdicts"
+    parser = add_step(steps, "study", study, text, "results", "out")
+    parser.add_argument("--claims", type=Path, metavar="FILE",
+                        default=ROOT / "experiments/claims.yaml",
+                        help="the comparisons (default: experiments/claims.yaml)")  # fmt: skip
+    parser.add_argument("--template", type=Path, metavar="FILE",
+                        default=ROOT / "docs/digits-study.md.jinja",
+                        help="the text (default: docs/digits-study.md.jinja)")  # fmt: skip
+
+    text = "make the blocks of a document between <!-- from FILE --> and <!-- end --> anew"
+    parser = steps.add_parser("readme", help=text, description=text)
+    parser.set_defaults(handler=readme)
+    parser.add_argument("document", type=Path, nargs="?", default=Path("README.md"),
+                        help="default: README.md")  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="refuse stale blocks, change nothing")
+
+    text = "write a Markdown file as one self-contained HTML page"
+    add_step(steps, "page", page, text, "markdown", "out")
+
+
+def study_results(options: argparse.Namespace) -> None:
+    """``dimr study-results``."""
+    from dimr.reporting.study_results import collect_study
+
+    collect_study(options.runs, options.metrics, options.logs, options.seeds_csv, options.facts)
+
+
+def study(options: argparse.Namespace) -> None:
+    """``dimr study``."""
+    from dimr.reporting.study import write_study
+
+    write_study(options.claims, options.template, options.results, options.out)
+
+
+def readme(options: argparse.Namespace) -> None:
+    """``dimr readme``: says what it did."""
+    from dimr.reporting.readme import check, update
+
+    if options.check:
+        check(options.document)
+        return
+    changed = update(options.document)
+    print(f"{options.document}: {'made anew' if changed else 'was up to date'}")
+
+
+def page(options: argparse.Namespace) -> None:
+    """``dimr page``."""
+    from dimr.reporting.web_page import write_page
+
+    write_page(options.markdown, options.out)

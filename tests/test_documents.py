@@ -1,0 +1,169 @@
+"""What is checked in agrees: the README and the study's page are those of the results beside them.
+
+`make demo` makes some of these results anew, with other digits on another machine: documents may
+agree with the results of this folder or with those that git holds.
+"""
+
+import re
+import shutil
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dimr.errors import DimrError
+from dimr.experiment import ROOT
+from dimr.reporting.readme import MARK, check
+from dimr.reporting.study import study_page
+from dimr.reporting.study_claims import findings, load_claims, read_seeds
+from dimr.reporting.tables import load_table
+
+RESULTS = Path("results/digits")
+PAGE = Path("docs/digits-study.md")
+NUMBER = r"([+−][\d.]+)"
+
+
+def git(*arguments):
+    """Output of git in this folder; None where there is no repository."""
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else None
+
+
+def checked_in(*paths):
+    """Names of the files that git holds."""
+    return (git("ls-files", "--", *map(str, paths)) or "").split()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """This folder, and one with the results that git holds."""
+    held = checked_in(RESULTS)
+    if not held:
+        pytest.skip("no results are checked in")
+    copy = tmp_path_factory.mktemp("checked-in")
+    assert git("checkout-index", f"--prefix={copy}/", "--", *held) is not None
+    for name in ("README.md", "docs", "experiments"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+    return [ROOT, copy]
+
+
+def agrees(folders, fault_of):
+    """At least one of the folders has no fault."""
+    faults = [fault_of(folder) for folder in folders]
+    assert None in faults, faults
+
+
+def test_the_readme_is_of_the_results(folders):
+    def fault_of(folder):
+        try:
+            check(folder / "README.md")
+        except DimrError as error:
+            return str(error)
+        return None
+
+    agrees(folders, fault_of)
+
+
+def test_the_study_is_of_the_results(folders):
+    def fault_of(folder):
+        claims, template = folder / "experiments/claims.yaml", folder / f"{PAGE}.jinja"
+        try:
+            text = study_page(claims, template, folder / RESULTS, folder / PAGE)
+        except DimrError as error:
+            return str(error)
+        return None if text == (folder / PAGE).read_text() else "stale: make study"
+
+    agrees(folders, fault_of)
+
+
+def test_every_verdict_follows_from_its_interval(folders):
+    """Read from the page as a reader would, independently of what made it."""
+    text = (folders[0] / PAGE).read_text()
+    deciding = text.split("## How it was done")[0]
+    rows = [line.split("|") for line in deciding.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 5
+    verdicts = []
+    for row in rows:
+        verdict, cell = row[2].strip(), row[-2].strip()
+        found = re.fullmatch(rf"{NUMBER}(?: \[{NUMBER}, {NUMBER}\])?", cell)
+        mean, low, high = (value and float(value.replace("−", "-")) for value in found.groups())
+        if low is None:
+            assert verdict == "undecided"
+            continue
+        assert low <= mean <= high
+        # printed ends are rounded: an end that prints as 0 may lie on either side
+        allowed = {"better"} if high < 0 else {"worse"} if low > 0 else {"undecided"}
+        if 0 in (low, high):
+            allowed |= {"undecided", "better" if high == 0 else "worse"}
+        assert verdict in allowed, row
+        verdicts.append(verdict)
+    assert verdicts
+
+
+def test_the_page_and_the_ablation_say_the_same(folders):
+    """The table's own change to the row above is the page's difference of the same two runs."""
+    root = folders[-1]
+    rows = load_table(root / "experiments/tables/digits/table2.yaml").rows
+    table = pd.read_csv(root / RESULTS / "table2.csv").set_index("model")
+    found = findings(
+        load_claims(root / "experiments/claims.yaml"), read_seeds(root / RESULTS / "seeds.csv")
+    )
+    names = load_claims(root / "experiments/claims.yaml").names
+    changes = {(one.name, one.against): one.changes["fid_digits"] for one in found}
+    compared = 0
+    for above, row in pairwise(rows):
+        change = changes.get((names[row.run], names[above.run]))
+        if change is None:
+            continue
+        line = table.loc[row.name]
+        assert (change.mean, change.low, change.high) == pytest.approx(
+            (line["change_mean"], line["change_low"], line["change_high"]), rel=1e-3, abs=1e-3
+        )
+        compared += 1
+    assert compared >= 3
+
+
+def test_all_that_the_documents_show_is_checked_in(folders):
+    held = set(checked_in(RESULTS, "docs"))
+    for document in (Path("README.md"), PAGE):
+        text = (folders[0] / document).read_text()
+        assert "is not made yet" not in text
+        links = re.findall(r"\]\(((?:\.\./)?(?:results|docs)/[^)#]+|[\w-]+\.md)", text)
+        assert links
+        for link in links:
+            path = (folders[0] / document.parent / link).resolve().relative_to(folders[0].resolve())
+            assert str(path) in held, f"{document}: {link}"
+
+
+def test_what_is_checked_in_is_small(folders):
+    held = [folders[1] / name for name in checked_in(RESULTS)]
+    assert max(file.stat().st_size for file in held) < 1_000_000
+    assert sum(file.stat().st_size for file in held) < 10_000_000
+
+
+def test_every_block_of_the_readme_names_what_may_be_checked_in():
+    marks = [found for line in (ROOT / "README.md").read_text().splitlines()
+             if (found := MARK.match(line))]  # fmt: skip
+    assert len(marks) >= 3
+    for mark in marks:
+        assert mark["file"].startswith("docs/") or not is_ignored(mark["file"])
+
+
+def test_git_holds_small_results_and_no_others():
+    names = ["csv", "md", "tex", "png"]
+    through = [f"{table}.{kind}" for table in ("table1", "table6", "steps") for kind in names]
+    through += ["seeds.csv", "study.json", "figures/td_ln.pdf", "figures/td_ln.png"]
+    left = ["table1.html", "distortion/ratings.html", "figures/td_ln.svg", "other.bin"]
+    assert [name for name in through if is_ignored(RESULTS / name)] == []
+    assert [name for name in left if not is_ignored(RESULTS / name)] == []
+    assert is_ignored("results/table1.csv")
+    assert is_ignored("runs/digits/dimr-xs-2r/0/model/config.json")
+
+
+def is_ignored(path):
+    if git("rev-parse") is None:
+        pytest.skip("not a git repository")
+    return git("check-ignore", "--no-index", "-q", str(path)) is not None

@@ -1,0 +1,58 @@
+"""The digits study as a target, and its report: one file, made without a network."""
+
+import base64
+import re
+
+import pytest
+from PIL import Image
+
+RESULTS = "results/digits"
+NO_NETWORK = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "all")}
+
+
+@pytest.fixture(scope="module")
+def checked_in(stub_project, tmp_path_factory):
+    """A fresh clone: results are there, runs are not."""
+    project = stub_project(tmp_path_factory.mktemp("study") / "project")
+    results = project.folder / RESULTS
+    results.mkdir(parents=True)
+    for name in ("table1", "steps"):
+        for kind in ("csv", "tex"):
+            (results / f"{name}.{kind}").write_text("from a checkout")
+        (results / f"{name}.md").write_text("**A table**\n\n| a |\n|---|\n| 42.5 |\n")
+        Image.new("RGB", (8, 8), "red").save(results / f"{name}.png")
+    project.commit("results")
+    assert "results/digits/table1.csv" in project.run("git", "ls-files").stdout
+    return project
+
+
+def test_the_demo_trains_where_its_table_is_checked_in(checked_in):
+    """Snakemake makes nothing for a target that is there, whatever its inputs are."""
+    said = checked_in.run("make", "-n", "-o", ".venv/ready", "demo").stdout
+    (targets,) = re.findall(r"snakemake .*? -- (.*?) \|\|", said)
+    assert f"{RESULTS}/table1.csv" in targets.split()
+    assert {"images", "train", "sample", "evaluate", "table"} <= checked_in.planned(
+        *targets.split()
+    )
+
+
+def test_the_study_is_one_target(checked_in):
+    assert checked_in.planned("study") >= {
+        "train", "sample", "baseline", "evaluate", "table", "paper_table", "figure", "distortion",
+        "rating_page", "study_results", "study_page", "page", "study",
+    }  # fmt: skip
+
+
+def test_the_report_is_one_file_and_needs_no_network(checked_in):
+    page, report = f"{RESULTS}/table1.html", "results/report.html"
+    checked_in.snakemake("--allowed-rules", "page", "--", page)  # nothing else may run for it
+    assert checked_in.calls() == []
+    checked_in.snakemake("--report", report, "--", page, **NO_NETWORK)
+    text = (checked_in.folder / report).read_text()
+    held = [base64.b64decode(found) for found in re.findall(r"base64,([\w+/=]+)", text)]
+    assert (checked_in.folder / page).read_bytes() in held
+    assert (checked_in.folder / f"{RESULTS}/table1.png").read_bytes() in held
+    assert b"<td>42.5</td>" in b"".join(held)
+    assert "DiMR, reproduced: the results on digits" in text
+    assert not re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="https?:', text)
+    assert checked_in.run("git", "status", "--porcelain").stdout == ""

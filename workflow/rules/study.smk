@@ -1,0 +1,111 @@
+# The digits study: its numbers seed by seed, the page that they make, and all that belongs to it.
+
+from dimr.reporting.figures.definitions import names as figure_names
+
+
+report: "../report/workflow.rst"
+
+
+localrules:
+    study_results,
+    study_page,
+    page,
+    study_report,
+    study,
+
+
+# Names below results/, without suffix; and every (run, setting) of the tables.
+STUDIED = [name for name in TABLES if name.startswith("digits/")]
+COUNTED = [n for n in tables("variants", "settings") if n.startswith("digits/")]
+DRAWN = [
+    f"digits/figures/{name.removeprefix('digits/')}"
+    for name in figure_names(Path(workflow.basedir))
+    if name.startswith("digits/")
+]
+CELLS = sorted({cell for name in STUDIED for cell in TABLES[name].cells()})
+
+
+rule study_results:
+    input:
+        metrics=[f"runs/{metrics_file(*cell)}" for cell in CELLS],
+        provenance=[f"runs/{provenance_file(*cell)}" for cell in CELLS],
+    output:
+        seeds="results/digits/seeds.csv",
+        facts="results/digits/study.json",
+    log:
+        "logs/results/digits/seeds.log",
+    benchmark:
+        "logs/results/digits/seeds.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "dimr --log {log} study-results --runs runs --logs logs --metrics {input.metrics} "
+        "--seeds-csv {output.seeds} --facts {output.facts}"
+
+
+rule study_page:
+    # The pictures are inputs as the page shows those that are there.
+    input:
+        claims="experiments/claims.yaml",
+        template="docs/digits-study.md.jinja",
+        seeds="results/digits/seeds.csv",
+        facts="results/digits/study.json",
+        pictures=expand("results/{name}.png", name=STUDIED + DRAWN),
+    output:
+        "docs/digits-study.md",
+    log:
+        "logs/results/digits/study.log",
+    benchmark:
+        "logs/results/digits/study.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "dimr --log {log} study --claims {input.claims} --template {input.template} "
+        "--results results/digits --out {output}"
+
+
+rule page:
+    # For the report, which shows HTML and pictures: a table as it is read, and the study's page.
+    input:
+        lambda wildcards: (
+            "docs/digits-study.md"
+            if wildcards.page == "study"
+            else f"results/digits/{wildcards.page}.md"
+        ),
+    output:
+        report(
+            "results/digits/{page}.html",
+            caption="../report/page.rst",
+            category=lambda wildcards: (
+                "Study" if wildcards.page == "study" else "Tables"
+            ),
+        ),
+    log:
+        "logs/results/digits/{page}-page.log",
+    benchmark:
+        "logs/results/digits/{page}-page.tsv"
+    wildcard_constraints:
+        page=r"study|steps|table\d+",
+    conda:
+        "../../environment.yml"
+    shell:
+        "dimr --log {log} page --markdown {input} --out {output}"
+
+
+rule study_report:
+    # What `make report` shows.
+    input:
+        expand("results/{name}.html", name=STUDIED + COUNTED),
+        expand("results/{name}.png", name=STUDIED + DRAWN),
+        "results/digits/study.html",
+
+
+rule study:
+    # Runs are named too: where results are checked in and runs are not, they are made all the same.
+    input:
+        rules.study_results.input,
+        expand("results/{name}.csv", name=STUDIED + COUNTED),
+        expand("results/{name}.pdf", name=DRAWN),
+        "docs/digits-study.md",
+        "results/digits/distortion/ratings.html",
+        rules.study_report.input,
