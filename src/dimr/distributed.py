@@ -230,7 +230,8 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
     except RuntimeError as error:
         if not _is_of_a_peer(error):
             raise
-        reason = re.sub(r"^\[[^]]*\] *", "", one_line(error))[:120]  # without the place in gloo
+        # without the place in gloo, and its advice
+        reason = re.sub(r"^\[[^]]*\] *", "", one_line(error)).split(". ")[0][:120]
         raise PeerLost(
             f"another process of this training has died ({reason}); what was saved stays: the same "
             "command goes on from there"

@@ -13,6 +13,8 @@ import yaml
 
 from dimr.errors import DimrError
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where there is one: 8 times faster
+
 
 def temporary_name(path: Path) -> Path:
     """The hidden name beside ``path`` under which this process builds it."""
@@ -118,7 +120,7 @@ def read_json(path: str | Path) -> Any:
 def read_yaml(path: str | Path) -> Any:
     """Read a YAML file; a missing or damaged one raises ``DimrError`` with its name."""
     try:
-        return yaml.safe_load(Path(path).read_text())
+        return yaml.load(Path(path).read_text(), _LOADER)
     except FileNotFoundError:
         raise DimrError(f"{path}: no such file") from None
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -2,6 +2,10 @@
 
 import argparse
 import dataclasses
+import errno
+import math
+import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +13,14 @@ from dimr.cli.common import (
     Record,
     add_device,
     add_step,
+    check_out,
     positive,
     recorded_key,
     refuse_if_changed,
 )
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
-from dimr.files import sha256
+from dimr.files import followed, sha256
 from dimr.settings import SamplePhase, TrainPhase
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 PREVIEW_STEPS = 25  # network evaluations of a preview: it is to look at, not to measure
 PREVIEW_COLUMNS = 6
+PREVIEW_CLASSES = 10  # while a thousand classes are drawn, the other GPUs would wait for minutes
+FULL = (errno.ENOSPC, errno.EDQUOT)  # which ``dimr`` tells by itself
 
 
 def add(steps: Any) -> None:
@@ -32,11 +39,11 @@ def add(steps: Any) -> None:
         "config", "data", "out", "log-csv", "state",
     )  # fmt: skip
     add_device(parser)
-    parser.add_argument("--stop-after", type=float, metavar="SECONDS",
+    parser.add_argument("--stop-after", type=seconds, metavar="SECONDS",
                         help="save and leave with exit code 75 after so long")  # fmt: skip
     parser.add_argument("--checkpoint-every", type=positive, metavar="STEPS",
                         help="default: by time, at most 2%% of it")  # fmt: skip
-    parser.add_argument("--preview-every", type=float, metavar="SECONDS", default=600.0,
+    parser.add_argument("--preview-every", type=seconds, metavar="SECONDS", default=600.0,
                         help="sample grid now and then; 0: never (default: 600)")  # fmt: skip
     parser.add_argument("--previews", type=Path, metavar="PATH", help="folder of the grids")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="decodes the previews")
@@ -47,6 +54,14 @@ def add(steps: Any) -> None:
         "how steps are computed", "Speed and memory; the result changes by rounding only. All may "
         "differ from session to session of a run, as may the number of processes (torchrun).",
     ))  # fmt: skip
+
+
+def seconds(text: str) -> float:
+    """Argument type: a time, 0 or more; ``inf`` never comes."""
+    value = float(text)
+    if math.isnan(value) or value < 0:
+        raise ValueError(text)
+    return value
 
 
 def _add_watch(group: Any) -> None:
@@ -72,6 +87,7 @@ def _add_engine(group: Any) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """``dimr train``: one process, or one of those that torchrun started."""
+    begun = time.monotonic()  # making ready may take minutes of a job's time
     from torch import OutOfMemoryError
 
     from dimr.distributed import join
@@ -83,11 +99,14 @@ def train(options: argparse.Namespace) -> None:
             phase = load_section(TrainPhase, options.config)
             key = section_key(phase, recorded_key(options.data))
             reader = _open_data(phase, options.data)
+            if world.is_first:
+                _check_places(options)
         try:
             training = _make_training(options, phase, reader, world)
             previews = training.preview is not None
             limits = Limits(
                 stop_after=options.stop_after,
+                begun=begun,
                 checkpoint_every=options.checkpoint_every,
                 preview_every=options.preview_every if previews else None,
             )
@@ -104,6 +123,25 @@ def train(options: argparse.Namespace) -> None:
                 f"{world.device}: out of memory; use a larger --accumulate, --checkpointing block, "
                 "or more processes with --sharding full"
             ) from None
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Refuse, before days of training, places that its results cannot be written to."""
+    check_out(options.out, options.data, options.state, options.autoencoder)
+    if options.log_csv.is_dir():
+        raise DimrError(f"--log-csv {options.log_csv}: is a folder; it names a file")
+    for name, place, folder in (
+        ("state", options.state, options.state),
+        ("out", options.out, followed(options.out).parent),
+        ("log-csv", options.log_csv, options.log_csv.parent),
+    ):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise DimrError(f"--{name} {place}: cannot be written ({error.strerror})") from None
 
 
 def _make_training(
@@ -173,7 +211,7 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
 
         from dimr.data.decoder import load_decoder
         from dimr.files import atomic_file
-        from dimr.sampling.generate import generate, labels_in_order
+        from dimr.sampling.generate import generate
         from dimr.sampling.grid import class_grid
 
         classes = phase.network.num_classes
@@ -183,6 +221,8 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
             "seed": phase.seed, "count": PREVIEW_COLUMNS * classes, "steps": PREVIEW_STEPS,
             "solver": "authors", "guidance": guidance,
         })  # fmt: skip
+        shown = min(classes, PREVIEW_CLASSES)
+        numbers = [k * classes + label for k in range(PREVIEW_COLUMNS) for label in range(shown)]
         batches = generate(
             network,
             phase.network,
@@ -190,12 +230,10 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
             load_decoder(options.autoencoder, str(device)),
             batch=250,
             device=device,
+            indices=numbers,
         )
-        images = np.concatenate(list(batches))
-        labels = labels_in_order(drawing.count, classes)
-        picture = class_grid(
-            images, labels, list(map(str, range(classes))), columns=PREVIEW_COLUMNS
-        )
+        images, labels = np.concatenate(list(batches)), np.array(numbers) % classes
+        picture = class_grid(images, labels, list(map(str, range(shown))), columns=PREVIEW_COLUMNS)
         with atomic_file(options.previews / f"step-{step:09d}.png") as path:
             picture.save(path)
 

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,12 +181,12 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        pid = owner.read_text().strip() if owner.exists() else "unknown"
+        name = owner.read_text().strip() if owner.exists() else "unknown"
         raise DimrError(
-            f"{folder}: process {pid} is training here; wait for it or end it"
+            f"{folder}: process {name} is training here; wait for it or end it"
         ) from None
     try:
-        owner.write_text(f"{os.getpid()}\n")
+        owner.write_text(f"{os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
         lock.release()

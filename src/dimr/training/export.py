@@ -1,6 +1,7 @@
 """The trained EMA network as a model's folder, with its record and its log."""
 
 import json
+import logging
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from dimr.training.setup import sharded
 from dimr.training.state import Progress
 from dimr.training.step import Trainee
 from dimr.weights.layout import write_model
+
+log = logging.getLogger(__name__)
 
 
 def ema_weights(trainee: Trainee, world: World) -> dict[str, Tensor]:
@@ -58,6 +61,9 @@ def export(
 
 
 def copy_log(path: Path, log_csv: Path) -> None:
-    """The state's log in its place."""
+    """The state's log in its place; one without lines if it was lost after training had ended."""
+    content = path.read_bytes() if path.is_file() else b"step\r\n"
+    if not path.is_file():
+        log.warning("%s: no such file; %s has no lines", path, log_csv)
     with atomic_file(log_csv) as temporary:
-        temporary.write_bytes(path.read_bytes())
+        temporary.write_bytes(content)

@@ -1,11 +1,17 @@
 """``log.csv``: one line every so many steps; plots read it."""
 
 import csv
+import io
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dimr.files import atomic_file
+from dimr.errors import SaveFailed
+from dimr.files import atomic_file, one_line
+
+log = logging.getLogger(__name__)
 
 
 class Log:
@@ -19,18 +25,49 @@ class Log:
         self.path = path
 
     def trim(self, step: int) -> None:
-        """Drop lines of steps that the resumed state has not taken, and one that was cut off."""
-        if not self._columns():
-            return  # not begun, or killed as it was created
-        columns, *lines = self._rows()
-        whole = [line for line in lines if len(line) == len(columns)]
-        self._write([columns, *(line for line in whole if int(line[0]) <= step)])
+        """Drop lines of steps that the resumed state has not taken, and those that are damaged.
+
+        A file that is no log at all is set aside: it must not end a training.
+        """
+        if not self.path.exists():
+            return
+        try:
+            columns, lines = self._whole_lines()
+        except (OSError, ValueError, csv.Error) as error:
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            log.warning("%s: damaged (%s); kept as %s", self.path, one_line(error), aside.name)
+            os.replace(self.path, aside)
+            return
+        if columns:
+            self._write([columns, *(line for line in lines if int(line[0]) <= step)])
+        else:
+            self.path.unlink()  # killed, or out of space, as it was begun
+
+    def _whole_lines(self) -> tuple[list[str], list[list[str]]]:
+        """The columns, and the lines that have them all; of a file that was cut, what is before."""
+        text = self.path.read_bytes().decode()
+        columns, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
+        if columns and columns[0] != "step":
+            raise ValueError(f"its first column is {columns[0][:20]!r}, not step")
+        return columns, [a for a in lines if len(a) == len(columns) and a[0].isdecimal()]
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line; its first value is the step.
 
         A line with other columns than the file has (written by newer code) extends the file's.
+
+        Raises:
+            SaveFailed: it cannot be written.
         """
+        try:
+            self._append(line)
+        except OSError as error:
+            raise SaveFailed(
+                f"{self.path}: could not be written ({one_line(error.strerror or error)}); "
+                "checkpoints stay: make room, and the same command goes on"
+            ) from None
+
+    def _append(self, line: Mapping[str, Any]) -> None:
         columns = self._columns()
         if columns and set(line) - set(columns):
             rows = [dict(zip(columns, row, strict=False)) for row in self._rows()[1:]]

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from dimr.distributed import World
-from dimr.errors import TrainingFailed
-from dimr.files import read_json, write_json
+from dimr.files import one_line
 from dimr.progress import progress_bar
 from dimr.settings import TrainPhase
 from dimr.training.batches import Batches
 from dimr.training.checkpoint import Checkpoints, locked
 from dimr.training.engine import Engine
 from dimr.training.export import copy_log, ema_network, ema_weights, export
+from dimr.training.failure import record, recorded
 from dimr.training.log import Log
 from dimr.training.observe import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
@@ -76,8 +76,8 @@ class Training:
         self.log = Log(state / "log.csv")
         logged = 2 + self.trainee.network.predictions  # losses and the gradient's norm
         self.progress = Progress(0, 0.0, torch.zeros(logged, device=device), 0)
-        # Steps from the first non-finite loss to the end, 0 if there is none. It stays on the
-        # device: reading it at each step would wait.
+        # Steps from the first non-finite loss or gradient to the end, 0 if there is none. It
+        # stays on the device: reading it at each step would wait.
         self.spoilt = torch.zeros((), device=device)
 
     @functools.cached_property
@@ -123,17 +123,14 @@ class Training:
         saver.begin(self.progress.step, tensors, self.progress.facts(self.world))
 
     def check_finite(self) -> None:
-        """Raise ``TrainingFailed``, on all processes, and record it if a loss was not finite."""
+        """Raise ``TrainingFailed``, on all processes, if a loss or gradient was not finite.
+
+        The first such step is recorded.
+        """
         (spoilt,) = self.world.most([int(self.spoilt)])
         if spoilt:
             step = self.progress.step - spoilt
-            message = (
-                f"loss is not finite at step {step}: starting again would end there too; lower "
-                f"train.lr, set train.grad_clip, or remove {self.state / 'failure.json'} to try"
-            )
-            if self.world.is_first:
-                write_json(self.state / "failure.json", {"step": step, "message": message})
-            self.world.agree(TrainingFailed(message))
+            self.world.agree(record(self.state, step, self.world.is_first))
 
     def write_log(self, images_per_second: float) -> dict[str, float]:
         """Append the mean losses since the last line, over the whole batches; return the line."""
@@ -150,10 +147,9 @@ class Training:
             **self.speedometer.line(images_per_second),
             "seconds": round(progress.seconds, 1),
         }
-        if self.world.is_first:
-            self.log.append(line)
-            for sink in self.sinks:
-                sink(progress.step, line)
+        self.world.on_first(lambda: self.log.append(line))
+        for sink in self.sinks:
+            sink(progress.step, line)
         progress.sums.zero_()
         progress.summed = 0
         return line
@@ -165,8 +161,8 @@ class Training:
 
         Raises:
             StoppedEarly: saved and left because of a signal or ``stop_after``.
-            TrainingFailed: a loss was not finite.
-            SaveFailed: a checkpoint could not be written.
+            TrainingFailed: a loss, or a gradient's norm, was not finite.
+            SaveFailed: a checkpoint, or the log, could not be written.
         """
         checkpoints = Checkpoints(self.state / "checkpoints")
         self.resume(checkpoints)
@@ -181,9 +177,10 @@ class Training:
             saver = Saver(checkpoints, self.world)
             stack.callback(saver.close)
             stack.callback(self.prefetch.close)
-            if self.world.is_first:
-                self.sinks = stack.enter_context(self.watch.sinks())
-            traced = stack.enter_context(self.watch.tracing())
+            watch = self.watch if self.world.is_first else Watch()
+            with self.world.agreed():
+                self.sinks = stack.enter_context(watch.sinks())
+                traced = stack.enter_context(watch.tracing())
             bar = stack.enter_context(self._bar())
             self._steps(Decisions(self.world, limits, signals), saver, bar, traced)
             self.save(saver)
@@ -227,7 +224,8 @@ class Training:
         progress.sums += losses
         progress.summed += 1
         progress.step += 1
-        self.spoilt += (self.spoilt > 0) | ~losses[0].isfinite()
+        finite = losses[0].isfinite() & losses[-1].isfinite()
+        self.spoilt += (self.spoilt > 0) | ~finite
 
     def _act(self, decision: Decision, decisions: Decisions, saver: Saver) -> None:
         """Do what was decided, the same on all processes."""
@@ -242,8 +240,16 @@ class Training:
         if self.preview and decision.preview:
             network = ema_network(self.phase, self.trainee, self.world)
             if network is not None:
-                self.preview(self.progress.step, network)
+                self._show(self.preview, network)
             decisions.previewed = time.monotonic()
+
+    def _show(self, preview: Callable[[int, nn.Module], None], network: nn.Module) -> None:
+        """Draw a preview; that it fails, as for want of memory or space, must not end training."""
+        try:
+            preview(self.progress.step, network)
+        except Exception as error:
+            reason = one_line(error)[:200] or type(error).__name__
+            log.warning("no preview of step %d (%s); training goes on", self.progress.step, reason)
 
     def export(self, out: Path, log_csv: Path, key: str) -> None:
         """Write the EMA network (diffusers layout), its record and the log in their places."""
@@ -268,13 +274,14 @@ def train(
 
     ``before_export`` may refuse the result by raising; the state stays.
     """
-    world, failure = training.world, training.state / "failure.json"
+    world = training.world
     with contextlib.ExitStack() as stack:
         with world.agreed():
             if world.is_first:
                 stack.enter_context(locked(training.state))
-            if failure.exists():
-                raise TrainingFailed(read_json(failure)["message"])
+            failure = recorded(training.state)
+            if failure is not None:
+                raise failure
         training.run(limits)
         world.on_first(before_export)
         training.export(out, log_csv, key)

@@ -13,6 +13,7 @@ import torch
 
 from dimr.compute import matrix_ceiling
 from dimr.errors import DimrError
+from dimr.files import atomic_file, one_line
 from dimr.models import FAMILIES, complexity
 from dimr.settings import TrainPhase
 
@@ -64,7 +65,7 @@ def peak_memory(device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Watch:
-    """Where else a training shows itself; none of it changes the result.
+    """Where else a training shows itself; none of it changes the result, or ends it by failing.
 
     Attributes:
         tensorboard: folder of event files; None: none.
@@ -78,13 +79,20 @@ class Watch:
 
     @contextlib.contextmanager
     def sinks(self) -> Iterator[list[Sink]]:
-        """The places that lines go to, open. ``DimrError`` for a package that is not installed."""
+        """The places that lines go to, open.
+
+        Raises:
+            DimrError: a package that is not installed, a folder that cannot be written.
+        """
         with contextlib.ExitStack() as stack:
             found: list[Sink] = []
-            if self.tensorboard:
-                found.append(_tensorboard(self.tensorboard, stack))
-            if self.dvclive:
-                found.append(_dvclive(self.dvclive, stack))
+            for option, folder, opened in (
+                ("--tensorboard", self.tensorboard, _tensorboard),
+                ("--dvclive", self.dvclive, _dvclive),
+            ):
+                if folder:
+                    with _named(f"{option} {folder}"):
+                        found.append(_lasting(opened(folder, stack), f"{option} {folder}"))
             yield found
 
     @contextlib.contextmanager
@@ -93,7 +101,10 @@ class Watch:
         if self.profile is None:
             yield lambda: None
             return
-        self.profile.parent.mkdir(parents=True, exist_ok=True)
+        with _named(f"--profile {self.profile}"):
+            if self.profile.is_dir():
+                raise IsADirectoryError(None, "it is a folder")
+            self.profile.parent.mkdir(parents=True, exist_ok=True)
         schedule = torch.profiler.schedule(
             wait=TRACED.start - 1, warmup=1, active=len(TRACED), repeat=1
         )
@@ -101,8 +112,40 @@ class Watch:
             yield profiler.step
 
     def _write(self, profiler: Any) -> None:
-        profiler.export_chrome_trace(str(self.profile))
-        log.info("%s: the trace of %d steps", self.profile, len(TRACED))
+        assert self.profile is not None
+        try:
+            with atomic_file(self.profile) as temporary:
+                profiler.export_chrome_trace(str(temporary))
+        except (OSError, RuntimeError) as error:
+            log.warning("%s: no trace (%s); training goes on", self.profile, one_line(error))
+        else:
+            log.info("%s: the trace of %d steps", self.profile, len(TRACED))
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """A block whose ``OSError`` is the user's: ``DimrError`` then names the option."""
+    try:
+        yield
+    except OSError as error:
+        raise DimrError(f"{what}: cannot be written ({error.strerror or error})") from None
+
+
+def _lasting(sink: Sink, what: str) -> Sink:
+    """The sink until it fails: training goes on without it."""
+    failed = False
+
+    def write(step: int, line: Mapping[str, float]) -> None:
+        nonlocal failed
+        if failed:
+            return
+        try:
+            sink(step, line)
+        except Exception as error:  # whatever another package raises, as of a full disk
+            failed = True
+            log.warning("%s: failed (%s); training goes on without it", what, one_line(error))
+
+    return write
 
 
 def _tensorboard(folder: Path, stack: contextlib.ExitStack) -> Sink:
@@ -111,7 +154,7 @@ def _tensorboard(folder: Path, stack: contextlib.ExitStack) -> Sink:
     except ImportError:
         raise DimrError("--tensorboard: the package tensorboard is not installed") from None
     writer = SummaryWriter(str(folder))
-    stack.callback(writer.close)
+    stack.callback(_lasting(lambda *_: writer.close(), f"--tensorboard {folder}"), 0, {})
 
     def write(step: int, line: Mapping[str, float]) -> None:
         for name, value in line.items():
@@ -125,9 +168,8 @@ def _dvclive(folder: Path, stack: contextlib.ExitStack) -> Sink:
         from dvclive import Live
     except ImportError:
         raise DimrError("--dvclive: the package dvclive is not installed") from None
-    live = stack.enter_context(
-        Live(str(folder), resume=True, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
-    )
+    live = Live(str(folder), resume=True, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
+    stack.callback(_lasting(lambda *_: live.end(), f"--dvclive {folder}"), 0, {})
 
     def write(step: int, line: Mapping[str, float]) -> None:
         live.step = step

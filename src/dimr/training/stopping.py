@@ -21,11 +21,13 @@ class Limits:
 
     Attributes:
         stop_after: seconds after which to save and leave with exit code 75; None: never.
+        begun: when these seconds began, by ``time.monotonic``; None: with the first step.
         checkpoint_every: steps between checkpoints; None: by time, at most 2% of it.
         preview_every: seconds between previews; None: no previews.
     """
 
     stop_after: float | None = None
+    begun: float | None = None
     checkpoint_every: int | None = None
     preview_every: float | None = None
 
@@ -98,6 +100,7 @@ class Decisions:
     def __init__(self, world: World, limits: Limits, signals: Signals) -> None:
         self.world, self.limits, self.signals = world, limits, signals
         self.started = self.saved = self.previewed = self._asked = time.monotonic()
+        self._begun = self.started if limits.begun is None else limits.begun
         self._since, self._next = 0, 0  # steps of the last decision and of the next one
 
     def after(self, step: int, writing: bool, save_took: float) -> Decision | None:
@@ -133,7 +136,7 @@ class Decisions:
         preview = self.world.is_first and bool(limits.preview_every)
         return Decision(
             signal=self.signals.received,
-            time_is_up=limits.stop_after is not None and now - self.started > limits.stop_after,
+            time_is_up=limits.stop_after is not None and now - self._begun > limits.stop_after,
             save=save,
             preview=preview and now - self.previewed > (limits.preview_every or 0),
             writing=writing,

@@ -10,9 +10,10 @@ import torch
 from dimr.data.reader import ShardReader
 from dimr.errors import DimrError, StoppedEarly, TrainingFailed
 from dimr.models import build
+from dimr.training import loop
 from dimr.training.checkpoint import Checkpoints, locked
 from dimr.training.engine import Engine, prepare_forward
-from dimr.training.log import Log
+from dimr.training.failure import record
 from dimr.training.loop import Limits
 
 from .conftest import Stops, log_of, same
@@ -123,8 +124,52 @@ def test_a_non_finite_loss_names_its_step_and_stays_failed(run, phase, latents, 
     assert Checkpoints(tmp_path / "a/state/checkpoints").folders() == []
 
 
+def test_a_gradient_that_is_not_finite_fails_as_its_loss_does(run, phase, tmp_path, monkeypatch):
+    """Also after the last step, whose loss says nothing of the weights that it leaves."""
+    step_of = loop.train_step
+
+    def overflows(trainee, batch, step):
+        losses = step_of(trainee, batch, step)
+        losses[-1] = float("inf") if step == 29 else losses[-1]
+        return losses
+
+    monkeypatch.setattr(loop, "train_step", overflows)
+    with pytest.raises(TrainingFailed, match="not finite at step 29, or its gradient"):
+        run(phase())
+    assert not (tmp_path / "a/model").exists()
+    assert Checkpoints(tmp_path / "a/state/checkpoints").folders() == []
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"message": 5}'])
+def test_a_record_of_a_failure_that_says_nothing_is_named(run, phase, tmp_path, content):
+    (tmp_path / "a/state").mkdir(parents=True)
+    (tmp_path / "a/state/failure.json").write_text(content)
+    with pytest.raises(TrainingFailed, match=r"failure\.json: training failed here before"):
+        run(phase())
+
+
+def test_a_failure_is_told_where_it_cannot_be_recorded(tmp_path, caplog):
+    (tmp_path / "state").write_text("a file")
+    error = record(tmp_path / "state", 7, write=True)
+    assert "not finite at step 7" in str(error)
+    assert "failure.json: could not be written" in caplog.text
+
+
+def test_a_preview_that_fails_does_not_end_training(phase, latents, tmp_path, caplog):
+    def preview(step, _):
+        raise torch.OutOfMemoryError(f"no memory at {step}")
+
+    training = loop.Training(
+        phase(), ShardReader(latents, 8, 3), tmp_path / "state", device=torch.device("cpu"),
+        preview=preview,
+    )  # fmt: skip
+    training.run(Limits(preview_every=1e-9))
+    assert training.finished
+    assert "no preview of step 1 (no memory at 1); training goes on" in caplog.text
+
+
 def test_a_second_writer_is_refused(run, phase, tmp_path):
-    with locked(tmp_path / "a/state"), pytest.raises(DimrError, match=f"process {os.getpid()} is"):
+    with locked(tmp_path / "a/state"), pytest.raises(DimrError, match=f"process {os.getpid()} on "):
         run(phase())
 
 
@@ -200,12 +245,3 @@ def test_memory_is_steady(run, phase, latents):
     limits = Limits(checkpoint_every=40)
     run(phase(steps=2000, log_every=100), batches=batches, limits=limits, prefetch=True)
     assert resident[1999] - resident[400] < 4e6, resident
-
-
-def test_the_log_survives_being_cut_off_and_new_columns(tmp_path):
-    log = Log(tmp_path / "log.csv")
-    log.path.write_text("step,loss\n7,0.5\n14,0.4\n21")
-    log.trim(20)
-    assert log.path.read_text().split() == ["step,loss", "7,0.5", "14,0.4"]
-    log.append({"step": 21, "loss": 0.3, "memory": 5})
-    assert log.path.read_text().split() == ["step,loss,memory", "7,0.5,", "14,0.4,", "21,0.3,5"]

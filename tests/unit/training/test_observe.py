@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from dimr.compute import matrix_ceiling
 from dimr.data.reader import ShardReader
 from dimr.errors import DimrError
 from dimr.models import FAMILIES, complexity
+from dimr.training import observe
 from dimr.training.loop import Limits, Training, train
 from dimr.training.observe import TRACED, Speedometer, Watch, peak_memory
 
@@ -69,6 +71,46 @@ def test_a_trace_holds_a_few_steps(run, tmp_path):
     assert steps == {"Optimizer.step#AdamW.step"}
     names = [event["name"] for event in events]
     assert names.count("Optimizer.step#AdamW.step") == len(TRACED)
+
+
+def test_what_shows_training_does_not_end_it(run, tmp_path, monkeypatch, caplog):
+    """A sink that fails is dropped, and told of once; the log has all its lines."""
+    calls = []
+
+    def broken(*_):
+        def write(step, _):
+            calls.append(step)
+            raise OSError(28, "No space left on device")
+
+        return write
+
+    monkeypatch.setattr(observe, "_dvclive", broken)
+    assert len(run(Watch(dvclive=tmp_path / "live"))) == 5
+    assert calls == [7]
+    assert caplog.text.count("--dvclive") == 1
+    assert "No space left on device); training goes on without it" in caplog.text
+
+
+def test_a_trace_that_cannot_be_written_does_not_end_training(run, tmp_path, caplog):
+    file = tmp_path / "trace.json"
+
+    def in_the_way(*_):
+        raise RuntimeError("no room")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.profiler.profile, "export_chrome_trace", in_the_way)
+        assert len(run(Watch(profile=file))) == 5
+    assert f"{file}: no trace (no room); training goes on" in caplog.text
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [("dvclive", "/proc/nothing/x"), ("profile", "/proc/nothing/x.json"), ("profile", "/tmp")],
+)
+def test_where_to_show_it_is_looked_at_first(run, option, place):
+    with pytest.raises(DimrError, match=f"--{option} {place}: cannot be written"):
+        run(Watch(**{option: Path(place)}))
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "dvclive"])

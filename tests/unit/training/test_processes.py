@@ -103,6 +103,18 @@ def test_errors_are_told_once(commands):
 
 
 @pytest.mark.slow
+def test_only_the_first_process_shows_training(commands):
+    """One trace, not several written over one another; what cannot be shown is told once."""
+    command = commands(steps=16)
+    trace = command.folder / "trace.json"
+    assert command.run("a", "--profile", trace, size=2) == [0, 0], command.messages("a")
+    assert json.loads(trace.read_text())["traceEvents"]
+    assert command.run("b", "--profile", command.folder, size=2) == [2, 2]
+    (line,) = [line for line in command.messages("b").splitlines() if line.startswith("dimr:")]
+    assert f"--profile {command.folder}: cannot be written" in line
+
+
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_fails_all(commands):
     command = commands(lr=1e30, log_every=3)
     assert command.run("a", size=2) == [3, 3]

@@ -1,0 +1,85 @@
+"""``dimr train`` looks at its options and places before it trains; previews are small."""
+
+import argparse
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dimr.cli import make_parser
+from dimr.cli.training import _check_places, _previewer
+from dimr.errors import DimrError
+
+
+@pytest.fixture
+def options(tmp_path):
+    def make(*more):
+        given = [
+            f"--{name}={tmp_path / place}"
+            for name, place in (
+                ("config", "train.yaml"), ("data", "latents"), ("out", "run/model"),
+                ("log-csv", "run/log.csv"), ("state", "run/state"),
+            )
+        ]  # fmt: skip
+        return make_parser().parse_args(["train", *given, *map(str, more)])
+
+    return make
+
+
+def test_places_that_are_not_there_yet_are_made(options, tmp_path):
+    _check_places(options())
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["state"]
+    (tmp_path / "run/model").mkdir()
+    (tmp_path / "run/model/record.json").write_text("{}")  # the result of an earlier training
+    _check_places(options())
+
+
+def test_other_people_s_folders_are_not_replaced(options, tmp_path):
+    (tmp_path / "run/model").mkdir(parents=True)
+    (tmp_path / "run/model/thesis.tex").write_text("years")
+    with pytest.raises(DimrError, match=r"run/model: is there and was not made by dimr"):
+        _check_places(options())
+    with pytest.raises(DimrError, match=r"new/state: lies in .*/new, which would be replaced"):
+        _check_places(options("--out", tmp_path / "new", "--state", tmp_path / "new/state"))
+
+
+@pytest.mark.parametrize("name", ["out", "log-csv", "state"])
+@pytest.mark.parametrize("place", ["/proc/nothing/x", "/dev/null/x"])
+def test_a_place_that_cannot_be_written_is_named_at_the_start(options, name, place):
+    with pytest.raises(DimrError, match=rf"--{name} {place}: cannot be written \([A-Z]\w+"):
+        _check_places(options(f"--{name}", place))
+
+
+def test_a_log_that_is_a_folder_is_refused(options, tmp_path):
+    with pytest.raises(DimrError, match=r"--log-csv .*: is a folder"):
+        _check_places(options("--log-csv", tmp_path))
+
+
+@pytest.mark.parametrize("option", ["--stop-after", "--preview-every"])
+def test_times_are_numbers_that_come(options, option, capsys):
+    name = option[2:].replace("-", "_")
+    assert getattr(options(option, "0"), name) == 0
+    assert getattr(options(option, "inf"), name) == float("inf")
+    for text in ("-5", "nan", "soon"):
+        with pytest.raises(SystemExit):
+            options(f"{option}={text}")
+        assert f"invalid seconds value: '{text}'" in capsys.readouterr().err
+
+
+def test_a_preview_shows_ten_classes_of_a_thousand(phase, tmp_path, monkeypatch):
+    """Of ImageNet's all, other GPUs would wait for minutes."""
+    drawn = []
+
+    def generate(*_, indices, **__):
+        drawn.extend(indices)
+        yield np.zeros((len(indices), 8, 8, 3), np.uint8)
+
+    monkeypatch.setattr("dimr.sampling.generate.generate", generate)
+    monkeypatch.setattr("dimr.data.decoder.load_decoder", lambda *_: None)
+    settings = phase()
+    network = settings.network.model_copy(update={"num_classes": 1000})
+    options = argparse.Namespace(autoencoder=tmp_path, previews=tmp_path)
+    _previewer(options, settings.model_copy(update={"network": network}), "cpu")(7, None)
+    assert sorted(number % 1000 for number in drawn) == sorted([*range(10)] * 6)
+    with Image.open(tmp_path / "step-000000007.png") as picture:
+        assert picture.height < 700
