@@ -6,11 +6,15 @@ min_version("9.0")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/distortion.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/study.smk"
 
 
 localrules:
@@ -22,6 +26,7 @@ localrules:
     table,
     paper_table,
     results_table,
+    partial_table,
     partial_results_table,
 
 

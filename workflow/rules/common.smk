@@ -12,13 +12,16 @@ from dimr.errors import DimrError
 from dimr.experiment import BASELINES, load_run, write_run_config
 from dimr.recipes import load_recipe, write_data_config, write_source_config
 from dimr.reporting.made import at_hand, metrics_file, provenance_file
-from dimr.reporting.paper_tables import load_results_table, tables_of_kind
-from dimr.reporting.tables import load_table
+from dimr.reporting.paper_tables import find_definitions, kind_of, load_results_table
 
-# Rules run this folder's code (a queued experiment has its own) with this environment's programs.
+# Rules run this folder's code with this environment's programs, or with those of `--sdm`.
 shell.prefix(
-    f'export PYTHONPATH="{SOURCE}" PATH="{Path(sys.executable).parent}:$PATH"; '
+    f'. "{workflow.basedir}/workflow/environment.sh" "{SOURCE}" "{Path(sys.executable).parent}"; '
 )
+
+
+# Of `snakemake --sdm apptainer`; made by `make containers/dimr.sif`.
+container: "containers/dimr.sif"
 
 
 wildcard_constraints:
@@ -103,17 +106,6 @@ def image_folder(dataset):
     return f"data/{source}/source" if source else f"data/{dataset}/images"
 
 
-def threads_of(dataset):
-    """One for the digits, whose jobs run beside each other; the machine's for a whole ImageNet."""
-    return 16 if getattr(prepare(dataset).data, "source", None) else 1
-
-
-def threads_to_train(wildcards):
-    """Runs of a table come in numbers: one core each is the most work a minute."""
-    alone = 2 if wildcards.run == "workspace" else 1
-    return max(alone, threads_of(resolve(wildcards.run).dataset))
-
-
 def images_to_train_on(wildcards):
     """The images that a dataset's own autoencoder is trained on; a published one needs none."""
     if "images" in prepare(wildcards.dataset).data.phases():
@@ -144,40 +136,53 @@ def of_dataset(part):
     return lambda wildcards: f"data/{resolve(wildcards.run).dataset}/{part}"
 
 
+DEFINITIONS = one_line_errors(find_definitions)(Path(workflow.basedir))
+
+
+def tables(*kinds):
+    """Definitions of tables of these kinds by their path below experiments/tables."""
+    return {name: one for name, one in DEFINITIONS.items() if kind_of(one) in kinds}
+
+
+TABLES, ABSENT = tables("runs"), tables("absent")
+
+
 @one_line_errors
-def tables():
-    """The definitions of all tables of runs by their path below experiments/tables."""
-    folder = Path(workflow.basedir) / "experiments/tables"
-    return {
-        str(path.relative_to(folder).with_suffix("")): load_table(path)
-        for path in sorted(folder.glob("*/*.yaml"))
-    }
-
-
-TABLES = tables()
+def table_of_runs(wildcards):
+    """A dataset's table of runs."""
+    name = f"{wildcards.dataset}/{wildcards.table}"
+    if name in ABSENT:
+        raise DimrError(f"results/{name}: {ABSENT[name].reason}")
+    if name not in TABLES:
+        raise DimrError(
+            f"experiments/tables/{name}.yaml: no such table of runs (there are: {', '.join(TABLES)})"
+        )
+    return TABLES[name]
 
 
 def table_cells(pattern):
     """Input function: a file or folder of each (run, setting) of a table."""
+    return lambda wildcards: [
+        pattern.format(run=run, setting=setting)
+        for run, setting in table_of_runs(wildcards).cells()
+    ]
 
-    def find(wildcards):
-        name = f"{wildcards.dataset}/{wildcards.table}"
-        if name not in TABLES:
-            raise WorkflowError(
-                f"experiments/tables/{name}.yaml: no such table (there are: {', '.join(TABLES)})"
-            )
-        return [
-            pattern.format(run=run, setting=setting)
-            for run, setting in TABLES[name].cells()
-        ]
 
-    return find
+def table_cells_at_hand(file_of):
+    """Input function: a file of those that are made, with the configuration as it is now."""
+    return lambda wildcards: files_at_hand(table_of_runs(wildcards).cells(), file_of)
+
+
+def of_kind(*kinds):
+    """Constraint: names of the tables of these kinds."""
+    return "|".join(tables(*kinds))
 
 
 @one_line_errors
-def of_kind(*kinds):
-    """Constraint: names of the paper's own tables of these kinds."""
-    return tables_of_kind(Path(workflow.basedir), *kinds)
+def files_at_hand(cells, file_of):
+    """Of (run, setting) that are made, with the configuration as it is now."""
+    made = at_hand(cells, Path("runs"), Path(workflow.basedir))
+    return [f"runs/{file_of(*cell)}" for cell in made]
 
 
 @one_line_errors
@@ -195,15 +200,8 @@ def result_files(file_of):
 
 
 def result_files_at_hand(file_of):
-    """Input function: of those that are made, with the configuration as it is now."""
-
-    @one_line_errors
-    def find(wildcards):
-        cells = result_cells(wildcards.table)
-        made = at_hand(cells, Path("runs"), Path(workflow.basedir))
-        return [f"runs/{file_of(*cell)}" for cell in made]
-
-    return find
+    """Input function: of those that are made."""
+    return lambda wildcards: files_at_hand(result_cells(wildcards.table), file_of)
 
 
 def cost_input(wildcards):
@@ -237,12 +235,13 @@ def baseline_input(wildcards):
     )
 
 
-# Everything that a target may name is resolved now, so that a mistake is met before any job.
+@one_line_errors
+def check_tables():
+    """A mistake in a table is met before any job."""
+    for name, definition in TABLES.items():
+        definition.check(f"experiments/tables/{name}.yaml", Path(workflow.basedir))
+
+
+if workflow.is_main_process:
+    check_tables()
 resolve("workspace")
-for table in TABLES.values():
-    for run, setting in table.cells():
-        if setting not in resolve(run).settings:
-            raise WorkflowError(
-                f"experiments/tables: {run}: no setting {setting!r} "
-                f"(allowed: {', '.join(resolve(run).settings)})"
-            )

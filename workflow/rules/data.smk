@@ -77,6 +77,8 @@ rule autoencoder:
         "logs/data/{dataset}/autoencoder.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        **of_job("autoencoder"),
     params:
         images=lambda wildcards, input: options(input, "images"),
     shell:
@@ -97,7 +99,9 @@ rule encode:
         "logs/data/{dataset}/encode.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: threads_of(wildcards.dataset)
+    threads: cores("encode")
+    resources:
+        **of_job("encode"),
     shell:
         "dimr --log {log} encode --config {input.config} --images {input.images} "
         "--autoencoder {input.autoencoder} --out {output} --threads {threads}"
@@ -115,6 +119,8 @@ rule classifier:
         "logs/data/{dataset}/classifier.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        **of_job("classifier"),
     shell:
         "dimr --log {log} classifier --config {input.config} --images {input.images} "
         "--out {output} --threads {threads}"

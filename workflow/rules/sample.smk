@@ -14,7 +14,9 @@ rule sample:
         "logs/{run}/sample-{setting}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: threads_of(resolve(wildcards.run).dataset)
+    threads: cores("sample")
+    resources:
+        **of_job("sample"),
     shell:
         "dimr --log {log} sample --config {input.config} --model {input.model} "
         "--autoencoder {input.autoencoder} --out {output} --threads {threads}"
@@ -35,6 +37,8 @@ rule baseline:
         run=rf"[\w-]+/({'|'.join(BASELINES)})/\d+",
     conda:
         "../../environment.yml"
+    resources:
+        **of_job("baseline"),
     params:
         autoencoder=lambda wildcards, input: options(input, "autoencoder"),
     shell:

@@ -1,6 +1,6 @@
 # A run's model: trained here, or the authors' own. The state of training lies outside the outputs,
-# which are deleted when a job fails; the command saves and leaves 5 minutes before the job's time is
-# up, and the same command goes on (contract C).
+# which are deleted when a job fails; the command saves and leaves some minutes before the time of a
+# cluster's job is up, and the same command goes on (contract C).
 
 
 rule train:
@@ -19,14 +19,19 @@ rule train:
         run=r"workspace|[\w-]+/[\w-]+/\d+",
     conda:
         "../../environment.yml"
-    threads: threads_to_train
+    threads: cores("train")
     resources:
-        runtime=1440,  # minutes
+        **of_job("train"),
+        launcher=launcher,
+        threads_each=threads_a_process,
+        seconds=seconds_to_train,
     shell:
-        "dimr --log {log} train --config {input.config} --data {input.data} --out {output.model} "
-        "--log-csv {output.log_csv} --state runs/{wildcards.run}/state --threads {threads} "
+        "left=logs/{wildcards.run}/train.exit; rm -f $left; "
+        "{resources.launcher} --log {log} train --config {input.config} --data {input.data} --out {output.model} "
+        "--log-csv {output.log_csv} --state runs/{wildcards.run}/state "
         "--autoencoder {input.autoencoder} --previews runs/{wildcards.run}/previews "
-        "--stop-after $(( {resources.runtime} * 60 - 300 ))"
+        "--threads {resources.threads_each} --stop-after {resources.seconds} "
+        "|| {{ code=$?; echo $code > $left; exit $code; }}"
 
 
 rule published:

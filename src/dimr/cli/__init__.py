@@ -11,7 +11,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dimr.cli import acquire, data, evaluation, paper, plan, project, sampling, training, weights
+from dimr.cli import (
+    acquire,
+    data,
+    distortion,
+    doctor,
+    documents,
+    evaluation,
+    figures,
+    paper,
+    plan,
+    project,
+    sampling,
+    training,
+    versions,
+    weights,
+    why,
+)
 from dimr.errors import DimrError
 
 
@@ -26,7 +42,23 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
     steps = parser.add_subparsers(metavar="STEP", required=True)
-    for module in (project, plan, acquire, data, training, sampling, evaluation, paper, weights):
+    for module in (
+        project,
+        plan,
+        acquire,
+        data,
+        training,
+        sampling,
+        evaluation,
+        distortion,
+        paper,
+        figures,
+        doctor,
+        documents,
+        versions,
+        weights,
+        why,
+    ):
         module.add(steps)
     return parser
 
@@ -63,6 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file = f" ({error.filename})" if error.filename else ""
             log.error("dimr: no space left on the disk%s: make room and start again", file)
             return 3
+        if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            file, reason = error.filename or "a file", (error.strerror or "").lower()
+            log.error(
+                "dimr: %s: %s: make its folder writable, or a link to one that is", file, reason
+            )
+            return 2
         torch = sys.modules.get("torch")  # not imported for this
         if torch is not None and isinstance(error, torch.OutOfMemoryError):
             log.error("dimr: out of memory on the GPU: use a smaller --batch")

@@ -1,0 +1,43 @@
+"""What is in the way of the workflow here."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dimr.cli.common import add_step
+from dimr.experiment import ROOT
+
+
+def add(steps: Any) -> None:
+    """Register the subcommand."""
+    text = "check this machine, and its cluster if there is one; say what to mend, and how"
+    parser = add_step(steps, "doctor", doctor, text)
+    parser.epilog = "Exit code 1: something is to be mended. 'note' lines may be as you want them."
+    parser.add_argument("--site", type=Path, metavar="FILE",
+                        help="site file (default: workflow/profiles/slurm/site.yaml)")  # fmt: skip
+    parser.add_argument("--no-job", action="store_true",
+                        help="start no job (of a second) to see what a node sees")  # fmt: skip
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
+
+
+def doctor(options: argparse.Namespace) -> None:
+    """``dimr doctor``."""
+    import itertools
+
+    from dimr.cluster import SITE
+    from dimr.doctor import machine_findings
+    from dimr.doctor_slurm import cluster_findings
+
+    root = options.root.resolve()
+    site = options.site or root / SITE
+    findings = itertools.chain(
+        machine_findings(root), cluster_findings(root, site, not options.no_job)
+    )
+    to_mend = 0
+    for finding in findings:
+        to_mend += finding.state == "mend"
+        state = {"ok": "ok", "note": "note", "mend": "TO MEND"}[finding.state]
+        print(f"{state:8} {finding.what:16} {finding.found}", flush=True)
+    print(f"{to_mend} to mend" if to_mend else "nothing to mend")
+    if to_mend:
+        raise SystemExit(1)

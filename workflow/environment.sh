@@ -1,0 +1,11 @@
+# Sourced before the command of each rule, with two arguments: the folder of the code, and that of the
+# programs that Snakemake itself was started with. A rule runs this folder's code (a queued experiment
+# has its own) with these programs; but under `--sdm`, with those of the image or conda environment.
+export PYTHONPATH="$1"
+case "${APPTAINER_CONTAINER:-${SINGULARITY_CONTAINER:-}}:${CONDA_PREFIX:-}" in
+    :*/.snakemake/conda/*) # has what the lock pins, and not the package itself
+        dimr() { python -m dimr "$@"; }
+        export -f dimr
+        ;;
+    :*) export PATH="$2:$PATH" ;;
+esac

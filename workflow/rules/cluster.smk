@@ -1,0 +1,138 @@
+# What each job takes: cores, and with `--profile slurm` what it asks the cluster for, by the user's
+# site file and the recipe's resources. None of it is a part of what a result depends on.
+
+from functools import cache
+
+from dimr import cluster, slurm
+
+# The profile names the site's file (dry runs see it too); without one, nothing is asked for.
+ON_CLUSTER = "site" in config
+SITE_FILE = Path(workflow.basedir) / config.get("site", cluster.SITE)
+STEPS = {"distortion": "evaluate"}  # rules that are given another step's resources
+# Rules that go on where a job was cut: all retries are theirs.
+GO_ON = "encode", "train", "sample"
+
+
+@cache
+@one_line_errors
+def site():
+    """The site that jobs are sent to."""
+    return cluster.load_site(SITE_FILE)
+
+
+def dataset_of(wildcards):
+    """The dataset that a job is on."""
+    if "dataset" in wildcards.keys():
+        return wildcards.dataset
+    return resolve(wildcards.run).dataset
+
+
+def threads_of(dataset):
+    """One for the digits, whose jobs run beside each other; the machine's for a whole ImageNet."""
+    return 16 if getattr(prepare(dataset).data, "source", None) else 1
+
+
+def threads_of_step(step, wildcards):
+    """Runs of a table come in numbers: one core each is the most work a minute."""
+    alone = step == "train" and wildcards.run == "workspace"
+    return max(2 if alone else 1, threads_of(dataset_of(wildcards)))
+
+
+@one_line_errors
+def job_of(step, wildcards):
+    """What a job asks a cluster for."""
+    dataset, threads = dataset_of(wildcards), threads_of_step(step, wildcards)
+    resources = prepare(dataset).resources.get(step)
+    return cluster.plan_job(site(), step, resources, threads, dataset)
+
+
+def cores(rule):
+    """Threads of a rule's jobs; on a cluster those that go with the GPUs."""
+    step = STEPS.get(rule, rule)
+    if ON_CLUSTER:
+        return lambda wildcards: job_of(step, wildcards).cpus
+    return lambda wildcards: threads_of_step(step, wildcards)
+
+
+@cache
+def gpus_here():
+    """GPUs of this machine, asked for when a step may need them."""
+    return cluster.visible_gpus()
+
+
+def gpus_given(step, wildcards):
+    """GPUs of a machine that the recipe gives a step, as far as they are here."""
+    given = prepare(dataset_of(wildcards)).resources.get(step)
+    return min(given.gpus, gpus_here()) if given and given.gpus else 0
+
+
+def of_job(rule):
+    """The resources of a rule's jobs: functions by name.
+
+    On a cluster what they ask for; on one machine a job that uses its GPUs has them to itself
+    (`gpu_jobs` in the default profile).
+    """
+    step = STEPS.get(rule, rule)
+    if not ON_CLUSTER:
+        return {"gpu_jobs": lambda wildcards: min(1, gpus_given(step, wildcards))}
+
+    def value(name):
+        return lambda wildcards: cluster.slurm_resources(
+            site(), job_of(step, wildcards)
+        )[name]
+
+    return {name: value(name) for name in cluster.RESOURCES}
+
+
+def processes_to_train(wildcards):
+    """Processes on each machine: one a GPU."""
+    if ON_CLUSTER:
+        return job_of("train", wildcards).processes
+    return max(1, gpus_given("train", wildcards))
+
+
+def launcher(wildcards):
+    """The words that start a training's processes."""
+    processes = processes_to_train(wildcards)
+    if not ON_CLUSTER:
+        return cluster.launcher(processes)
+    job = job_of("train", wildcards)
+    return cluster.launcher(processes, job.nodes, job.cpus)
+
+
+def threads_a_process(wildcards, threads):
+    """The share of a training's process."""
+    given = job_of("train", wildcards).cpus if ON_CLUSTER else threads
+    return max(1, given // processes_to_train(wildcards))
+
+
+def seconds_to_train(wildcards, attempt):
+    """When to save and leave; only a cluster ends a job."""
+    if attempt > 1 and workflow.is_main_process:
+        end_retries(wildcards.run)
+    if not ON_CLUSTER:
+        return "inf"
+    return cluster.seconds_to_train(site(), job_of("train", wildcards))
+
+
+def end_retries(run):
+    """Make this try of a training the last one, if the one before met what no try can mend."""
+    left = Path("logs") / run / "train.exit"
+    if left.is_file() and left.read_text().strip() in ("2", "3"):
+        for job in workflow.dag.jobs:
+            if job.rule.name == "train" and job.wildcards.run == run:
+                job._attempt = job.restart_times + 1
+
+
+onstart:
+    # Before the first job: what sbatch would refuse, in one line. What starts from nothing is tried
+    # twice at most, whatever `retries` says; said here, as within a job a rule's own retries count.
+    for rule in workflow.rules:
+        if rule.name not in GO_ON:
+            rule.restart_times = min(rule.restart_times, 1)
+    if workflow.executor_plugin.name == "slurm":
+        if not ON_CLUSTER:
+            raise WorkflowError(
+                f"--config took the place of the profile's: add site={cluster.SITE}"
+            )
+        one_line_errors(slurm.check_submission)(site(), SITE_FILE.name)
