@@ -9,7 +9,7 @@ TABLE := results/digits/table1
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study test lint check format schemas lock adopt clean
+.PHONY: help setup demo study readme report test lint check format schemas lock adopt pull record clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,16 +25,28 @@ setup: .venv/ready ## the environment in .venv, with the exact versions of requi
 	@touch $@
 
 demo: setup ## train, sample and measure on digits: a table and a picture in about 13 minutes
-	@snakemake --quiet rules --prioritize $(LONGEST) -- $(TABLE).csv || { echo "make demo stopped; what was done is kept, and \
+	@snakemake --quiet rules --prioritize $(LONGEST) -- $(TABLE).csv $(LONGEST) || { echo "make demo stopped; what was done is kept, and \
 	make demo goes on. If it says 'locked' and no other snakemake runs: .venv/bin/snakemake --unlock"; exit 1; }
 	@echo && cat $(TABLE).md && echo
 	@echo "table:   $(TABLE).csv and $(TABLE).md"
 	@echo "picture: $(TABLE).png (samples of every row)"
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
 
-study: setup ## the demo's table and the ablation (table 2, 18 trainings: about an hour)
-	@snakemake --quiet rules -- $(TABLE).csv results/digits/table2.csv
-	@echo && cat $(TABLE).md && echo && cat results/digits/table2.md
+study: setup ## everything on digits: tables, figures, docs/digits-study.md (33 trainings)
+	@snakemake --quiet rules -- study || { echo "make study stopped; what was done is kept, and make study goes on"; exit 1; }
+	@dimr readme
+	@echo "page:    docs/digits-study.md"
+	@echo "tables:  results/digits/table1.md ... (.csv, .tex, .png), figures: results/digits/figures/"
+
+readme: setup ## the README's tables from results/digits (after `make study`)
+	@dimr readme
+
+report: setup ## results/report.html: tables, figures and run times on digits in one file
+	@snakemake --quiet rules progress host --allowed-rules page study_report -- study_report || { echo "make report: not all of \
+	results/digits is there (above): make study"; exit 1; }
+	@snakemake --quiet all --report results/report.html -- study_report || { echo "make report failed; what says why: \
+	snakemake --report results/report.html -- study_report"; exit 1; }
+	@echo "report:  results/report.html"
 
 test: setup ## all tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile
@@ -60,6 +72,12 @@ schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
 adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys agree
 	@dimr adopt
 
+pull: setup ## dvc pull and adopt: what others recorded
+	@dimr pull
+
+record: setup ## finished runs and tables into DVC, for `dvc push`
+	@dimr record
+
 lock: setup ## new exact versions: requirements.lock, and environment.yml with the same pins
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 		--no-header --no-emit-index-url --quiet --output-file requirements.lock
@@ -71,5 +89,9 @@ environment.yml: requirements.lock
 	echo "  - python=3.11"; echo "  - pip"; echo "  - pip:"; \
 	sed -nE 's/^([A-Za-z0-9].*)/      - \1/p' requirements.lock; } > $@
 
-clean: ## remove what the workflow made (not the environment)
-	rm -rf data/* runs/* results/* logs .snakemake
+containers/dimr.sif: containers/dimr.def requirements.lock pyproject.toml Makefile
+	apptainer build --force $@ $<
+
+clean: ## remove what the workflow made (not the environment, nor results that are checked in)
+	rm -rf data/* runs/* logs .snakemake
+	git clean -dfxq results # what is checked in stays

@@ -47,6 +47,7 @@ def test_help_is_quick_and_lists_the_steps():
         "evaluate",
         "table",
         "adopt",
+        "record",
         "models",
     ):
         assert f"\n    {step} " in done.stdout or f"\n    {step}\n" in done.stdout

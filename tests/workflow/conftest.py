@@ -48,19 +48,23 @@ class Project:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            env={
-                **os.environ,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "OMP_NUM_THREADS": "1",
-                "DVC_NO_ANALYTICS": "1",
-                **environment,
-            },
+            env=self.environment(**environment),
         )
         if check and done.returncode:
             raise AssertionError(
                 f"{' '.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
             )
         return done
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What its programs run with."""
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "DVC_NO_ANALYTICS": "1",
+            **more,
+        }
 
     def snakemake(self, *arguments: str, **options):
         """``snakemake`` on two cores."""
@@ -99,14 +103,17 @@ class Project:
         self.run("git", "commit", "-qm", message)
 
 
-def _copy(folder: Path) -> Project:
+def copy_project(folder: Path) -> Project:
+    """The project as git knows it, with the tiny recipe, not yet committed."""
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "-z"],
         capture_output=True, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
     for name in filter(None, listed):
         source, target = ROOT / name, folder / name
-        if name.startswith("tests/") or not (source.exists() or source.is_symlink()):
+        # checked in, made anew by the tests
+        made = name.startswith(("tests/", "results/digits/")) or name.endswith("dvc.lock")
+        if made or not (source.exists() or source.is_symlink()):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target, follow_symlinks=False)
@@ -118,6 +125,7 @@ def _copy(folder: Path) -> Project:
             del tiny["data"]["autoencoder"]
         _merge(content[dataset], tiny)
     recipes.write_text(yaml.safe_dump(content, sort_keys=False))
+    (folder / "results/recorded.yaml").write_text("recorded: {}\n")
     project = Project(folder)
     project.run("git", "init", "-q", "-b", "main")
     project.run("git", "config", "user.name", "test")
@@ -128,14 +136,14 @@ def _copy(folder: Path) -> Project:
 @pytest.fixture
 def project(tmp_path):
     """The whole project with a tiny recipe."""
-    project = _copy(tmp_path / "project")
+    project = copy_project(tmp_path / "project")
     project.commit("tiny")
     return project
 
 
 def stub(folder: Path) -> Project:
     """The project whose steps are a few lines each: its graph, files and keys are the real ones."""
-    project = _copy(folder)
+    project = copy_project(folder)
     for name in ("data", "training", "sampling", "evaluation"):
         shutil.copy(STUBS, project.folder / f"src/dimr/cli/{name}.py")
     with open(project.folder / ".gitignore", "a") as ignored:

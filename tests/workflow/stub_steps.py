@@ -12,6 +12,7 @@ from pathlib import Path
 from dimr import settings
 from dimr.experiment import load_section, section_key
 from dimr.recipes import load_autoencoder_config
+from dimr.reporting.provenance import sealed
 
 MODEL = "1.0"
 SECTIONS = {
@@ -32,7 +33,8 @@ COMMANDS = {
 }
 PATHS = [
     "config", "images", "autoencoder", "data", "model", "samples", "classifier", "out", "log-csv",
-    "state", "metrics", "provenance", "table", "runs", "csv", "markdown", "picture", "previews",
+    "state", "metrics", "provenance", "table", "runs", "csv", "markdown", "latex", "picture",
+    "previews",
 ]  # fmt: skip
 
 
@@ -44,6 +46,7 @@ def add(steps):
             parser.add_argument(f"--{path}", type=Path)
         parser.add_argument("--threads")
         parser.add_argument("--stop-after")
+        parser.add_argument("--partial", action="store_true")
 
 
 def recorded(folder):
@@ -55,7 +58,7 @@ def handle(options):
     with open("calls.txt", "a") as calls:
         calls.write(f"{command}\n")
     if command == "table":
-        for path in (options.csv, options.markdown, options.picture):
+        for path in filter(None, (options.csv, options.markdown, options.latex, options.picture)):
             path.write_text("table")
         return
     if command == "autoencoder":
@@ -78,7 +81,8 @@ def handle(options):
     if command == "evaluate":
         value = json.loads((options.samples / "record.json").read_text())["value"]
         options.metrics.write_text(json.dumps({"value": value}))
-        options.provenance.write_text(json.dumps({"key": key, "cost": {}}))
+        record = sealed({"key": key, "cost": {}}, options.metrics)
+        options.provenance.write_text(json.dumps(record))
         return
     record = {"key": key}
     if command == "train":

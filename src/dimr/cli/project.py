@@ -1,4 +1,4 @@
-"""Commands about the project as a whole: its networks, configurations, adopting pulled results."""
+"""Commands about the project as a whole: its networks and configurations."""
 
 import argparse
 from pathlib import Path
@@ -24,10 +24,6 @@ def add(steps: Any) -> None:
     parser.add_argument("--family", help="of this family only: dimr, uvit, dit")
     parser.add_argument("--dataset", help="of those that it takes, on its input")
     parser.add_argument("--parameters", action="store_true", help="count parameters only: quicker")
-    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
-
-    text = "after `dvc pull`: take over results whose recorded keys agree (snakemake --touch)"
-    parser = add_step(steps, "adopt", adopt, text)
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 
@@ -68,28 +64,3 @@ def models(options: argparse.Namespace) -> None:
     if wrong:
         raise DimrError(f"variants.yaml, published.yaml: {'; '.join(wrong)}")
     print(f"published figures: {checked}, all met" if checked else "published figures: none")
-
-
-def adopt(options: argparse.Namespace) -> None:
-    """``dimr adopt``."""
-    import subprocess
-    import sys
-
-    from dimr.errors import DimrError
-    from dimr.reporting.adoption import survey
-
-    good, bad = survey(options.root)
-    for line in bad:
-        print(f"not adopted  {line}")
-    if not good:
-        print("nothing to adopt")
-        return
-    # --keep-incomplete: whatever goes wrong, what is there stays there
-    flags = ["--touch", "--keep-incomplete", "--cores", "1"]
-    command = [sys.executable, "-m", "snakemake", *flags, "--", *good]
-    done = subprocess.run(command, cwd=options.root, capture_output=True, text=True)
-    if done.returncode:
-        print(done.stdout, done.stderr, sep="\n")
-        raise DimrError(f"snakemake --touch failed (exit code {done.returncode}), as above")
-    for target in good:
-        print(f"adopted      {target}")
