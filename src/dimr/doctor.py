@@ -26,7 +26,6 @@ NETWORK_FILE_SYSTEMS = {
 }  # fmt: skip
 VARIABLES = ("DIMR_REFERENCE", "DIMR_EXTRACTOR", "DIMR_CLASSIFIER")
 """Beside one for each source: ``DIMR_IMAGENET``."""
-HUB = "https://huggingface.co/api/models?limit=1"
 HUB_SECONDS = 10.0
 
 
@@ -159,12 +158,14 @@ def hub_finding(environment: Mapping[str, str]) -> Finding:
         return Finding(
             "note", "hub", "HF_HUB_OFFLINE is set: only what was fetched before is there"
         )
+    from huggingface_hub.constants import ENDPOINT  # the one that is set, or the public one
+
     try:
-        with urllib.request.urlopen(HUB, timeout=HUB_SECONDS):
-            return Finding("ok", "hub", "huggingface.co answers from this machine")
+        with urllib.request.urlopen(f"{ENDPOINT}/api/models?limit=1", timeout=HUB_SECONDS):
+            return Finding("ok", "hub", "answers from this machine")
     except (OSError, urllib.error.URLError) as error:
         return Finding(
             "note", "hub",
-            f"huggingface.co does not answer ({one_line(error)[:80]}): digits need nothing of it; "
+            f"does not answer ({one_line(error)[:80]}): digits need nothing of it; "
             "for ImageNet set https_proxy, or fetch where there is a line (docs/cluster.md)",
         )  # fmt: skip

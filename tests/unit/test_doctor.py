@@ -64,7 +64,7 @@ def test_a_lock_is_told_with_what_to_do(tmp_path):
 
 def test_offline_by_wish_or_by_wire(monkeypatch):
     assert doctor.hub_finding({"HF_HUB_OFFLINE": "1"}).state == "note"
-    monkeypatch.setattr(doctor, "HUB", "http://127.0.0.1:9/")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert "does not answer" in doctor.hub_finding({}).found
 
 
@@ -82,7 +82,7 @@ def test_slurm_that_is_not_there(tmp_path, monkeypatch, there, state, message):
 
 
 def test_the_command_on_a_laptop(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "HUB", "http://127.0.0.1:9/")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(slurm, "missing_commands", lambda: list(slurm.COMMANDS))
     for name in [name for name in os.environ if name.startswith("DIMR_")]:
         monkeypatch.delenv(name)

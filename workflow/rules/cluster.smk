@@ -127,9 +127,9 @@ def end_retries(run):
 onstart:
     # Before the first job: what sbatch would refuse, in one line. What starts from nothing is tried
     # twice at most, whatever `retries` says; said here, as within a job a rule's own retries count.
-    for rule in workflow.rules:
-        if rule.name not in GO_ON:
-            rule.restart_times = min(rule.restart_times, 1)
+    for one in workflow.rules:
+        if one.name not in GO_ON:
+            one.restart_times = min(one.restart_times, 1)
     if workflow.executor_plugin.name == "slurm":
         if not ON_CLUSTER:
             raise WorkflowError(
