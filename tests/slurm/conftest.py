@@ -152,10 +152,17 @@ def again(finished, tmp_path):
     return on
 
 
-@pytest.fixture
-def stubbed(cluster, tmp_path):
-    """A project whose steps are a few lines each."""
-    project = copy_project(tmp_path / "project")
+@pytest.fixture(scope="session")
+def stub_data(cluster, tmp_path_factory):
+    """A project whose steps are a few lines each, with the data made, by the same command here."""
+    project = copy_project(tmp_path_factory.mktemp("stubbed") / "project")
     for name in ("data", "training", "sampling", "evaluation"):
         shutil.copy(STUBS, project.folder / f"src/dimr/cli/{name}.py")
+    project.snakemake("data/digits/latents", PYTHONDONTWRITEBYTECODE="")
     return OnCluster(project, cluster)
+
+
+@pytest.fixture
+def stubbed(stub_data, tmp_path):
+    """A copy of it."""
+    return stub_data.copy(tmp_path / "project")

@@ -10,7 +10,7 @@ from dimr.experiment import ROOT
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
-    text = "write a table of the paper: variants (3), settings (4), results (1, 5, 6, 7)"
+    text = "write a table of the paper: variants (3), settings (4), results (1, 2, 5, 6, 7)"
     parser = add_step(steps, "paper-table", paper_table, text, "table", "csv", "markdown", "latex")
     parser.add_argument(
         "--root", type=Path, default=ROOT, help="whose experiments/ (default: this)"

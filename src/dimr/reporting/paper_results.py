@@ -1,4 +1,4 @@
-"""The paper's tables of results (1, 5, 6, 7): published rows, and ours beside them where we can.
+"""The paper's tables of results (1, 2, 5, 6, 7): published rows, and ours beside them where we can.
 
 A row of ours is a run (one for each seed, or the authors' weights) at a guidance setting. A table
 is complete when all of them are made; a partial one marks what is missing and lists it.

@@ -147,7 +147,7 @@ def test_the_detailed_tables(root):
     assert len(rows_of(write(root, name="table7")[0])) == 8
 
 
-@pytest.mark.parametrize("name", ["table1", "table5", "table6", "table7"])
+@pytest.mark.parametrize("name", ["table1", "table2", "table5", "table6", "table7"])
 def test_committed_tables_name_what_there_is(name):
     table = load_results_table(ROOT / f"experiments/tables/{name}.yaml")
     assert table.cells()
