@@ -126,12 +126,12 @@ class Cluster:
             f"--log-file={self.folder / 'munged.log'}",
             f"--seed-file={self.folder / 'munged.seed'}",
         )  # fmt: skip
-        self._wait(socket_file.exists)
+        self.wait(socket_file.exists)
         configuration = self.environment["SLURM_CONF"]
         self._daemon("slurmctld", "-D", "-f", configuration)
         for name in NODES:
             self._daemon("slurmd", "-D", "-f", configuration, "-N", name)
-        self._wait(lambda: self.command("sinfo", "-h", "-o", "%T %D") == "idle 2")
+        self.wait(lambda: self.command("sinfo", "-h", "-o", "%T %D") == "idle 2")
         shown = self.command("scontrol", "show", "config")
         (self.folder / "config.txt").write_text(shown)
 
@@ -142,16 +142,17 @@ class Cluster:
                 preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGTERM),  # not to outlive us
             ))  # fmt: skip
 
-    def _wait(self, ready, seconds: float = 30.0) -> None:
+    def wait(self, ready, seconds: float = 120.0) -> None:
+        """Return once ``ready()`` holds."""
         deadline = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > deadline:
                 logs = [file.read_text() for file in sorted(self.folder.glob("*.log"))]
-                raise RuntimeError("the cluster does not come up:\n" + "\n".join(logs)[-4000:])
+                raise RuntimeError("the cluster does not get there:\n" + "\n".join(logs)[-4000:])
             time.sleep(0.1)
 
     def command(self, *words: str) -> str:
-        """The answer of a SLURM command, which may be one line of nothing."""
+        """The answer of a SLURM command; of equal lines (of both partitions) one."""
         done = subprocess.run(
             words, capture_output=True, text=True, env={**os.environ, **self.environment}
         )
@@ -163,8 +164,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Cancel all jobs and end the daemons that this object started."""
-        if len(self.daemons) > 1:
-            self.command("scancel", "--signal=KILL", *self.jobs()) if self.jobs() else None
+        if len(self.daemons) > 1 and (jobs := self.jobs()):
+            self.command("scancel", "--signal=KILL", *jobs)
         for process in reversed(self.daemons):
             process.send_signal(signal.SIGTERM)
             try:

@@ -112,8 +112,9 @@ def test_interrupted_snakemake_cancels_its_jobs(stubbed):
     run.wait_for(lambda: [*stubbed.folder.glob(f"{RUN}/state/*/steps")])
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(PATIENCE) != 0
-    shown = stubbed.cluster.command("scontrol", "show", "job", submitted(run.text)[-1])
-    assert "JobState=CANCELLED" in shown
+    stubbed.cluster.wait(lambda: stubbed.cluster.jobs() == [])  # of 100,000 steps it took some
+    (steps,) = stubbed.folder.glob(f"{RUN}/state/*/steps")
+    assert int(steps.read_text()) < 100_000
 
 
 @pytest.mark.parametrize(
