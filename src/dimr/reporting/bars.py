@@ -34,6 +34,7 @@ def table_bars(table: Table, runs: Path, key: str, out: Path) -> None:
         for y, row in enumerate(rows):
             _bar(axis, y, np.array(seed_values(table, runs, row, setting, key)))
         axis.margins(x=0.12)
+        axis.set_xlim(left=0)  # a deviation may reach below what the metric can be
         axis.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
         axis.invert_yaxis()  # the first row on top
         axis.spines[["top", "right"]].set_visible(False)

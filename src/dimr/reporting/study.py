@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SEEDS, FACTS = "seeds.csv", "study.json"
 SANITY = {"real": "Real images (training)", "reconstruction": "Autoencoder (training images)"}
 VERDICTS = ("better", "worse", "undecided")
+FAR = 3.0  # times the median of a run's seeds: a seed that the page names
 MADE_BY = "`make study` from results/digits, experiments/claims.yaml and {}"
 
 
@@ -78,6 +79,8 @@ def _context(claims: Path, results: Path, page: Path) -> dict[str, Any]:
         "steps": _steps(definition, frame, source),
         "copies": _copies(definition, frame, source),
         "seeds_of": _seeds(definition, frame),
+        "outliers": _outliers(definition, frame, source),
+        "far": f"{FAR:.0f}",
         "picture": _picture(results, page),
         "link": lambda name: _link(results / name, page),
         **facts.model_dump(),
@@ -229,6 +232,21 @@ def _copies(definition: Claims, frame: "pd.DataFrame", source: str) -> dict[str,
         "smallest_ratio": f"{min(one[1] for one in of_models):.2f}",
         "largest_share": f"{max(one[2] for one in of_models):.1%}",
     }
+
+
+def _outliers(definition: Claims, frame: "pd.DataFrame", source: str) -> list[str]:
+    """Seeds whose FID is far from the median of their run's, at a setting, in words."""
+    metric, found = definition.metrics[0], []
+    for run, name in definition.names.items():
+        for setting in definition.settings(run):
+            values = column_of(seed_frame(frame, run, setting, source), metric.key, source)
+            median = values.median()
+            found += [
+                f"{name}, seed {seed}, {setting}: {metric.text(value)} (median {metric.text(median)})"
+                for seed, value in values.items()
+                if value > FAR * median
+            ]
+    return found
 
 
 def _seeds(definition: Claims, frame: "pd.DataFrame") -> dict[str, int]:

@@ -29,6 +29,8 @@ FIDS = {"fid": "FID", "fid_digits": "FID-digits"}
 """How a run's metric of fidelity is called."""
 LINE, BREAK, ROW = 0.14, 0.1, SIDE + 0.13
 """Inches: a line of a heading, the space between models, images with their captions."""
+EDGE = 0.03
+"""Inches above the first line, whose letters would be cut."""
 TINY = 5.5
 """Points, of captions."""
 LETTERS = 15
@@ -88,7 +90,7 @@ def _load_model(
 def draw(models: Sequence[LowFidelity]) -> Figure:
     """The models below each other: a heading, then the images with a caption each."""
     heights = [_heading(model) + _rows(model) * ROW + BREAK for model in models]
-    figure = Figure(figsize=(style.WIDTH, sum(heights)))
+    figure = Figure(figsize=(style.WIDTH, EDGE + sum(heights)))
     top = sum(heights)
     for model, height in zip(models, heights, strict=True):
         _draw_model(figure, model, top)
