@@ -242,7 +242,8 @@ def _outliers(definition: Claims, frame: "pd.DataFrame", source: str) -> list[st
             values = column_of(seed_frame(frame, run, setting, source), metric.key, source)
             median = values.median()
             found += [
-                f"{name}, seed {seed}, {setting}: {metric.text(value)} (median {metric.text(median)})"
+                f"{name}, seed {seed}, {setting}: {metric.text(value)} "
+                f"(median {metric.text(median)})"
                 for seed, value in values.items()
                 if value > FAR * median
             ]
