@@ -41,6 +41,8 @@ Mixed: {{ title }}
 
 {{ picture("table1.png", "A picture") }}
 
+far from their fellows: {{ outliers | join("; ") }}.
+
 {{ train_minutes }} minutes, {{ total_hours }} hours, {{ intervals }} intervals
 """
 FIDS = {  # by setting: ours, theirs

@@ -83,6 +83,16 @@ def test_the_page_prints_what_was_computed(case):
     assert text == page_of(case)
 
 
+def test_a_training_that_went_wrong_is_named(tmp_path):
+    lines = seed_lines()
+    (line,) = [line for line in lines if (line["model"], line["setting"]) == ("uvit-xs-2", "guided")
+               and line["seed"] == 2]  # fmt: skip
+    assert "far from their fellows: ." in page_of(write_case(tmp_path / "usual", lines))
+    line["fid_digits"] = 12.0
+    text = page_of(write_case(tmp_path / "wrong", lines))
+    assert "far from their fellows: Theirs, seed 2, guided: 12.00 (median 1.20)." in text
+
+
 def test_evaluations_are_compared_on_the_seeds_that_all_have(case):
     text = page_of(case)
     lines = [line for line in text.splitlines() if line.startswith("|  ")]
