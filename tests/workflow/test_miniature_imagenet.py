@@ -80,7 +80,7 @@ def mini(project, miniature, inception_weights, tmp_path):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (10, SIZE, SIZE, 3), np.uint8)
     np.savez(tmp_path / "reference.npz", arr_0=images, mu=np.zeros(2048), sigma=np.eye(2048))
-    project.environment = {
+    project.files = {
         "DIMR_REFERENCE": str(tmp_path),
         "DIMR_EXTRACTOR": str(inception_weights),
     }
@@ -89,7 +89,7 @@ def mini(project, miniature, inception_weights, tmp_path):
 
 def make(project, source, *targets, check=True):
     return project.snakemake(
-        "--", *targets, check=check, DIMR_MINIATURE=str(source), **project.environment
+        "--", *targets, check=check, DIMR_MINIATURE=str(source), **project.files
     )
 
 
@@ -144,7 +144,7 @@ def test_every_published_form_gives_the_same_pixels(mini, miniature, tmp_path):
 
 def test_what_is_not_there_is_said_in_one_line(mini, tmp_path):
     """Nothing is downloaded unasked; the log of the step says what to do."""
-    mini.environment = {}
+    mini.files = {}
     for target, log, words in (
         ("data/miniature/source", "data/miniature/source", "DIMR_MINIATURE"),
         ("data/mini-latent/reference", "data/mini-latent/reference", "DIMR_REFERENCE"),
