@@ -38,11 +38,11 @@ WARM_UP = 3
 class Row:
     """A way to train: its engine, precision, formulas, and the setting of matrix products."""
 
-    def __init__(self, name, phase, device, engine, precision="float32", plain=False, product=None):
+    def __init__(self, name, phase, device, engine, product, precision="float32", plain=False):
         self.name, self.device = name, device
         train = phase.train.model_copy(update={"precision": precision})
         self.phase = phase.model_copy(update={"train": train})
-        self.product = product or torch.get_float32_matmul_precision()
+        self.product = product
         self.times, self.losses = [], []
         self.trainee = make_trainee(self.phase, device, engine)
         if plain:
@@ -62,18 +62,21 @@ class Row:
 def rows_of(phase, device):
     """Functions that make the rows, the plain one first."""
     ours, plain = Engine(), Engine.plain()
+    own = torch.get_float32_matmul_precision()  # rows change it: asked for once
     if device.type == "cuda":
         return [
-            partial(Row, "plain, bf16", phase, device, plain, "bfloat16", plain=True),
-            partial(Row, "eager, bf16", phase, device, replace(ours, compile=False), "bfloat16"),
-            partial(Row, "compiled, bf16", phase, device, ours, "bfloat16"),
+            partial(Row, "plain, bf16", phase, device, plain, own, "bfloat16", plain=True),
+            partial(
+                Row, "eager, bf16", phase, device, replace(ours, compile=False), own, "bfloat16"
+            ),
+            partial(Row, "compiled, bf16", phase, device, ours, own, "bfloat16"),
         ]
     return [
-        partial(Row, "plain", phase, device, plain, plain=True, product="highest"),
-        partial(Row, "plain, same products", phase, device, plain, plain=True),
-        partial(Row, "eager", phase, device, replace(ours, compile=False)),
-        partial(Row, "compiled", phase, device, ours),
-        partial(Row, "compiled, bf16", phase, device, ours, "bfloat16"),
+        partial(Row, "plain", phase, device, plain, "highest", plain=True),
+        partial(Row, "plain, same products", phase, device, plain, own, plain=True),
+        partial(Row, "eager", phase, device, replace(ours, compile=False), own),
+        partial(Row, "compiled", phase, device, ours, own),
+        partial(Row, "compiled, bf16", phase, device, ours, own, "bfloat16"),
     ]
 
 

@@ -22,7 +22,7 @@ METRICS_DIGEST = "metrics_sha256"
 DIGEST = "digest"
 """Where a record holds the digest of its own content."""
 
-NETWORK_FILES = ("blocks", "depthwise", "dit", "multires", "network", "norms", "time", "uvit")
+NETWORK_FILES = ("blocks", "dit", "multires", "network", "norms", "time", "uvit")
 TRAINING_CODE = (
     *(f"models/{name}.py" for name in NETWORK_FILES),
     "diffusion/loss.py",
