@@ -52,8 +52,8 @@ test: setup ## all tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## style, types, workflow format and lint
-	ruff check src tests
-	ruff format --check src tests
+	ruff check src tests benchmarks
+	ruff format --check src tests benchmarks
 	mypy
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
@@ -61,8 +61,8 @@ lint: setup ## style, types, workflow format and lint
 check: lint test ## lint and test
 
 format: setup ## apply the style
-	ruff check --fix --quiet src tests
-	ruff format src tests
+	ruff check --fix --quiet src tests benchmarks
+	ruff format src tests benchmarks
 	snakefmt Snakefile workflow/rules
 
 schemas: setup ## JSON schemas of params.yaml and experiments/, for editors

@@ -16,6 +16,7 @@ from dimr.reporting.made import Made, RunSetting, check_settings
 from dimr.reporting.published import SOURCES, PublishedValues, Result, load_published
 from dimr.reporting.sheets import MISSING, Block, Cell, Sheet, SheetColumn, cell
 from dimr.settings import Section
+from dimr.settings.base import repeated
 
 METRICS = ("fid", "inception_score", "precision", "recall")
 """Names in a run's metrics and in published.yaml."""
@@ -80,10 +81,8 @@ class ResultBlock(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [row.title for row in self.rows]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"rows: two are called {name!r}: give one a name")
+        if (twice := repeated([row.title for row in self.rows])) is not None:
+            raise ValueError(f"rows: two are called {twice!r}: give one a name")
         return self
 
     def cells(self, row: ResultRow) -> list[RunSetting]:

@@ -13,6 +13,7 @@ from pydantic import Field
 from dimr.checking import nearest
 from dimr.errors import DimrError
 from dimr.experiment import load_section
+from dimr.reporting.frames import read_frame
 from dimr.reporting.paired import Change, paired_change
 from dimr.reporting.study_results import COSTS, KEYS
 from dimr.settings import Section
@@ -123,14 +124,7 @@ class Finding:
 
 def read_seeds(path: Path) -> "pd.DataFrame":
     """``seeds.csv`` with a column ``run`` (dataset/model); ``DimrError`` if it is not that."""
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path)
-    except FileNotFoundError:
-        raise DimrError(f"{path}: no such file; make study makes it") from None
-    except (OSError, ValueError) as error:
-        raise DimrError(f"{path}: not readable as CSV ({' '.join(str(error).split())})") from None
+    frame = read_frame(path, remedy="make study makes it")
     missing = [key for key in (*KEYS, *COSTS) if key not in frame]
     if missing:
         raise DimrError(f"{path}: no column {missing[0]!r}")

@@ -13,6 +13,7 @@ from dimr.reporting.made import Made, RunSetting, check_settings, read_cells
 from dimr.reporting.paired import Change, paired_change
 from dimr.reporting.sheets import MISSING, Block, Cell, Sheet, SheetColumn
 from dimr.settings import Section
+from dimr.settings.base import repeated
 
 COSTS = ("parameters_m", "gmacs", "train_seconds", "evaluations")
 METRICS = (
@@ -77,9 +78,8 @@ class Table(Section):
     @model_validator(mode="after")
     def _names_are_rows(self) -> Self:
         names = [row.name for row in self.rows]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"rows: two are called {name!r}")
+        if (twice := repeated(names)) is not None:
+            raise ValueError(f"rows: two are called {twice!r}")
         if self.paired_row is not None and self.paired is None:
             raise ValueError("paired_row: needs paired, the column to compare")
         if self.paired_row is not None and self.paired_row not in names:

@@ -1,5 +1,6 @@
 """What every section of the configuration is made of."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,3 +14,8 @@ class Section(BaseModel):
     """A part of the configuration: frozen, strictly typed, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def repeated(values: Sequence[str]) -> str | None:
+    """The first value that is listed more than once."""
+    return next((value for value in values if values.count(value) > 1), None)

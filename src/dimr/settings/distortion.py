@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dimr.settings.base import Positive, Section
+from dimr.settings.base import Positive, Section, repeated
 
 
 class Distortion(Section):
@@ -44,7 +44,6 @@ class Study(Section):
     def _each_once(self) -> Self:
         cells = [f"{row.run}: {row.setting}" for row in self.rows]
         for values in ([row.name for row in self.rows], cells):
-            for value in values:
-                if values.count(value) > 1:
-                    raise ValueError(f"rows: {value!r} is there twice")
+            if (twice := repeated(values)) is not None:
+                raise ValueError(f"rows: {twice!r} is there twice")
         return self

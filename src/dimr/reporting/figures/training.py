@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from dimr.errors import DimrError
-from dimr.files import one_line
 from dimr.recipes import ROOT
 from dimr.reporting.figures import style
 from dimr.reporting.figures.definitions import TrainingFigure
+from dimr.reporting.frames import read_frame
 
 BRANCH = "loss_branch_"
 NEEDED = ("images", f"{BRANCH}1", "gradient_norm", "images_per_second")
@@ -57,12 +57,7 @@ def load(definition: TrainingFigure, runs: Path, root: Path = ROOT) -> list[Curv
 
 def read_log(path: Path) -> pd.DataFrame:
     """A run's log.csv; ``DimrError`` names what it lacks."""
-    try:
-        log = pd.read_csv(path)
-    except FileNotFoundError:
-        raise DimrError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise DimrError(f"{path}: not readable as a log ({one_line(error)})") from None
+    log = read_frame(path, "a log")
     missing = [column for column in NEEDED if column not in log]
     if missing or log.empty:
         what = f"no column {missing[0]}" if missing else "no lines"
