@@ -12,6 +12,7 @@ On each of several nodes, ``--slurm`` reads from the step's environment where th
 """
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -87,12 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _cause(failures: Sequence[Any]) -> int:
-    """The exit code of the process that failed first, of those that did not only lose another.
+    """The exit code of the process that failed first and by itself.
 
-    torchrun's times are whole seconds, in which the others have left with 75.
+    Its failure makes the others leave with 75, as they lost it, or torchrun end them by SIGTERM;
+    torchrun's times, in whole seconds, do not say which was first.
     """
-    lost_another = PeerLost.exit_code
-    first = min(failures, key=lambda one: (one.exitcode == lost_another, one.timestamp))
+    drawn_in = {PeerLost.exit_code: 1, -signal.SIGTERM: 2, 128 + signal.SIGTERM: 2}
+    first = min(failures, key=lambda one: (drawn_in.get(one.exitcode, 0), one.timestamp))
     return first.exitcode
 
 

@@ -26,6 +26,10 @@ def failed(*codes, times=None):
         (failed(75, 2), 2),  # process 0 has only lost the other one, in the same second
         (failed(75, 3, times=[100, 101]), 3),
         (failed(75, -9), 137),
+        (failed(75, -15), 75),  # stopped early, and torchrun's SIGTERM met the slower one leaving
+        (failed(-15, 3, times=[100, 101]), 3),
+        (failed(143, 75), 75),
+        (failed(143, -15), 143),
         (failed(3, 2, times=[101, 100]), 2),
     ],
 )
