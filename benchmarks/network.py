@@ -68,8 +68,8 @@ class PlainConvNeXtBlock(ConvNeXtBlock):
 
     def forward(self, x, cond):
         """As ``ConvNeXtBlock.forward``."""
-        image = x.permute(0, 3, 1, 2).contiguous()
-        x = x + self.depthwise(image).permute(0, 2, 3, 1).contiguous()
+        image = nn.Conv2d.forward(self.depthwise, x.permute(0, 3, 1, 2).contiguous())
+        x = x + image.permute(0, 2, 3, 1).contiguous()
         return x + self.feed_forward(self.norm(x, cond))
 
 

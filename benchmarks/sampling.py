@@ -7,23 +7,24 @@ shards with checksums and as an .npz. The solver is diffusers' in every row: the
 of the same one costs more. "Plain, same products" has those of ours: oneDNN's on a CPU, bfloat16 on
 CUDA. Ours is what the command does: one batch of both passes in pieces, compiled, shards in pieces
 that a killed job goes on with, the copy one batch behind, the writing in a thread of its own, and a
-grid. All draw with the same weights (random, or of `--model`), in turns, and their images are
-compared. "Waiting" is the share of the time in which the loop stands still for the autoencoder and
-the copy, and for the disk.
+grid. All draw with the same weights (random, or of `--model`), in turns, each in a process of its
+own, and their images are compared. "Waiting" is the share of the time in which the loop stands
+still for the autoencoder and the copy, and for the disk.
 """
 
 import argparse
-import copy
 import dataclasses
 import platform
 import statistics
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
 from network import PLAIN
+from workers import worker
 
 from dimr import models
 from dimr.compute import autocast
@@ -80,22 +81,47 @@ def make_autoencoder(size):
         ).eval()
 
 
-def painters(options, device):
-    """What draws the images of each way."""
+def make_run(way, options, threads, products):
+    """A function that draws into a folder in one of ``WAYS``: what it took, and what of it waiting.
+
+    Args:
+        way: one of ``WAYS``; the plain ones run with torch's own settings.
+        options: of the command line.
+        threads: of a plain process.
+        products: the setting of float32 matrix products of "plain, same products".
+    """
+    if way == "ours":
+        device = prepare_device(options.device, options.threads)
+    else:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision("highest" if way == "plain" else products)
+        device = torch.device(options.device)
     network, sizes = make_network(options)
     phase, network = make_phase(options), network.to(device)
     vae = make_autoencoder(options.autoencoder).to(device) if sizes.channels == 4 else None
-    engine = Engine(True, options.precision).resolved(sizes, phase, device)
-    ours = Evaluator(network, sizes, engine, options.batch, guided=True)
-    formulas = copy.deepcopy(network)
-    for module in formulas.modules():
-        module.__class__ = PLAIN.get(type(module), type(module))
-    decoder = Decoder(vae)
-    networks = PlainPasses(formulas, None), PlainPasses(formulas, ours.dtype), ours
-    return {
-        name: Painter(one, sizes, phase, decoder, device)
-        for name, one in zip(WAYS, networks, strict=True)
-    }
+    evaluator = Evaluator(
+        network, sizes, make_engine(options, sizes, device), options.batch, guided=True
+    )
+    if way != "ours":
+        for module in network.modules():
+            module.__class__ = PLAIN.get(type(module), type(module))
+        evaluator = PlainPasses(network, None if way == "plain" else evaluator.dtype)
+    painter = Painter(evaluator, sizes, phase, Decoder(vae), device)
+
+    def run(out):
+        wait_for(device)
+        started = time.perf_counter()
+        waited = (ours if way == "ours" else plain)(painter, options.batch, out)
+        taken = time.perf_counter() - started
+        assert getattr(evaluator, "compiled", True), "the compiler failed: nothing to compare"
+        return taken, {what: share / taken for what, share in waited.items()}
+
+    return run
+
+
+def make_engine(options, sizes, device):
+    """Ours: compiled, and in the precision that was asked for."""
+    return Engine(True, options.precision).resolved(sizes, make_phase(options), device)
 
 
 class PlainPasses:
@@ -159,16 +185,6 @@ def ours(painter, batch, out):
     return {"decode and copy": copied, "write": waits.seconds["write"]}
 
 
-def timed_run(name, painter, batch, out, products):
-    """Seconds of one way, and the shares of them that it waited."""
-    torch.set_float32_matmul_precision("highest" if name == "plain" else products)
-    wait_for(painter.device)
-    started = time.perf_counter()
-    waited = (ours if name == "ours" else plain)(painter, batch, out)
-    taken = time.perf_counter() - started
-    return taken, {what: share / taken for what, share in waited.items()}
-
-
 def compare(folder, tolerance):
     """The largest difference of each way's images from plain's; refused if more than rounding."""
     first = np.concatenate(open_shards(folder / "0").arrays).astype(np.int16)
@@ -184,18 +200,19 @@ def compare(folder, tolerance):
 
 def measure(options, device):
     """Rows of the table, the shape of the images, and how they differ."""
-    products = torch.get_float32_matmul_precision()
-    drawing = painters(options, device)
+    rest = options, torch.get_num_threads(), torch.get_float32_matmul_precision()
+    sizes = make_network(options)[1]
+    exact = make_engine(options, sizes, device).precision == "float32"
     runs = {name: [] for name in WAYS}
-    tolerance = 0.02 if drawing["ours"].network.dtype == torch.float32 else 2.0
-    for turn in range(options.repeats + 1):  # the first warms up; in turns: noise hits all
-        with tempfile.TemporaryDirectory() as folder:
-            for number, name in list(enumerate(WAYS))[:: (-1) ** turn]:
-                out = Path(folder) / str(number)
-                run = timed_run(name, drawing[name], options.batch, out, products)
-                if turn:
-                    runs[name].append(run)
-            shape, differences = compare(Path(folder), tolerance)
+    with ExitStack() as processes:
+        draw = {name: processes.enter_context(worker(make_run, name, *rest)) for name in WAYS}
+        for turn in range(options.repeats + 1):  # the first warms up; in turns: noise hits all
+            with tempfile.TemporaryDirectory() as folder:
+                for number, name in list(enumerate(WAYS))[:: (-1) ** turn]:
+                    run = draw[name](Path(folder) / str(number))
+                    if turn:
+                        runs[name].append(run)
+                shape, differences = compare(Path(folder), 0.02 if exact else 2.0)
     rows = {}
     for name, found in runs.items():
         taken, shares = zip(*found, strict=True)
@@ -205,7 +222,6 @@ def measure(options, device):
             "decode and copy": statistics.median(s["decode and copy"] for s in shares),
             "write": statistics.median(s["write"] for s in shares),
         }
-    assert drawing["ours"].network.compiled, "the compiler failed: there is nothing to compare"
     return rows, shape, differences
 
 
@@ -236,6 +252,7 @@ def main():
     parser.add_argument("--json", type=Path, help="where to keep the results")
     options = parser.parse_args()
     device = prepare_device(options.device, options.threads)
+    options.device = str(device)
     rows, shape, differences = measure(options, device)
     facts = {
         "machine": machine_name(device), "threads": torch.get_num_threads(),

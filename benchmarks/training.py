@@ -1,22 +1,24 @@
 """A whole training step, ours against the authors' way: `python benchmarks/training.py`.
 
-Plain: eager, float32 (bfloat16 autocast on CUDA, `plain bf16`), the norms as their formulas, every
-block checkpointed, AdamW and EMA tensor by tensor. The losses of all rows are compared before
-anything is timed; rows are timed in turns, so that the machine's other work falls on all of them.
+Plain: eager, float32 (bfloat16 autocast on CUDA, `plain, bf16`), the norms as their formulas, every
+block checkpointed, AdamW and EMA tensor by tensor. Each row is a process of its own, as settings of
+matrix products and memory are a process's; it takes steps in turns with a plain one, so that the
+machine's other work falls on both, and their losses are compared.
 """
 
 import argparse
 import json
 import platform
+import resource
 import statistics
 import sys
 import time
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from network import PLAIN
+from workers import worker
 
 from dimr.compute import matrix_ceiling
 from dimr.device import prepare_device
@@ -33,94 +35,120 @@ RUNS = {"dimr-xs-2r": "digits", "dimr-m-3r": "imagenet64", "dimr-xl-2r": "imagen
         "dimr-g-2r": "imagenet256"}  # fmt: skip
 BATCH = {"dimr-xs-2r": 64, "dimr-m-3r": 2}  # on a CPU; a GPU takes 64
 WARM_UP = 3
+DTYPES = torch.float32, torch.bfloat16
+TURN = 4  # steps of one, then as many of the other: the caches are its own after the first
 
 
+@dataclass(frozen=True)
 class Row:
-    """A way to train: its engine, precision, formulas, and the setting of matrix products."""
+    """A way to train: its engine and precision; ``plain``: the formulas, torch's own settings.
 
-    def __init__(self, name, phase, device, engine, product, precision="float32", plain=False):
-        self.name, self.device = name, device
-        train = phase.train.model_copy(update={"precision": precision})
-        self.phase = phase.model_copy(update={"train": train})
-        self.product = product
-        self.times, self.losses = [], []
-        self.trainee = make_trainee(self.phase, device, engine)
-        if plain:
-            for module in self.trainee.network.modules():
-                module.__class__ = PLAIN.get(type(module), type(module))
-        prepare(self.trainee, World(device))
+    ``product``: a plain row's setting of float32 matrix products; ours choose their own.
+    """
 
-    def step(self, batch, number):
-        """One step; its seconds."""
-        torch.set_float32_matmul_precision(self.product)
-        started = time.perf_counter()
-        losses = train_step(self.trainee, batch, number)
-        self.losses.append(losses[0].item())  # waits for the device
-        return time.perf_counter() - started
+    name: str
+    engine: Engine
+    precision: str = "float32"
+    plain: bool = False
+    product: str = "highest"
 
 
-def rows_of(phase, device):
-    """Functions that make the rows, the plain one first."""
+def rows_of(device, product):
+    """The rows, the plain one first; ``product``: ours."""
     ours, plain = Engine(), Engine.plain()
-    own = torch.get_float32_matmul_precision()  # rows change it: asked for once
-    if device.type == "cuda":
+    eager = replace(ours, compile=False)
+    if device == "cuda":
         return [
-            partial(Row, "plain, bf16", phase, device, plain, own, "bfloat16", plain=True),
-            partial(
-                Row, "eager, bf16", phase, device, replace(ours, compile=False), own, "bfloat16"
-            ),
-            partial(Row, "compiled, bf16", phase, device, ours, own, "bfloat16"),
+            Row("plain, bf16", plain, "bfloat16", plain=True, product=product),
+            Row("eager, bf16", eager, "bfloat16"),
+            Row("compiled, bf16", ours, "bfloat16"),
         ]
     return [
-        partial(Row, "plain", phase, device, plain, "highest", plain=True),
-        partial(Row, "plain, same products", phase, device, plain, own, plain=True),
-        partial(Row, "eager", phase, device, replace(ours, compile=False), own),
-        partial(Row, "compiled", phase, device, ours, own),
-        partial(Row, "compiled, bf16", phase, device, ours, own, "bfloat16"),
+        Row("plain", plain, plain=True),
+        Row("plain, same products", plain, plain=True, product=product),
+        Row("eager", eager),
+        Row("compiled", ours),
+        Row("compiled, bf16", ours, "bfloat16"),
     ]
 
 
-def measure(variant, device, batch_size, steps):
-    """The rows of a variant, as they are measured: dictionaries."""
+def phase_of(variant, batch, precision="float32"):
+    """The training phase of a variant, compiled, with another batch."""
     phase = load_run(f"{RUNS[variant]}/{variant}/0").phases()["train"]
-    phase = phase.model_copy(update={"train": phase.train.model_copy(update={"compile": True})})
+    changed = {"compile": True, "batch": batch, "precision": precision}
+    return phase.model_copy(update={"train": phase.train.model_copy(update=changed)})
+
+
+def make_step(row, variant, batch_size, device, threads):
+    """A function that takes a step: its seconds, its loss, and the process's peak memory so far."""
+    if row.plain:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(row.product)
+    device = torch.device(device) if row.plain else prepare_device(device, threads)
+    phase = phase_of(variant, batch_size, row.precision)
     network = phase.network
-    macs = complexity(FAMILIES[network.family], network.arguments()).macs
-    shape = batch_size, network.channels, network.input_size, network.input_size
     torch.manual_seed(0)
-    x, y = torch.randn(shape), torch.randint(network.num_classes, (batch_size,))
-    makers = rows_of(phase, device)
+    x = torch.randn(batch_size, network.channels, *[network.input_size] * 2)
+    y = torch.randint(network.num_classes, (batch_size,))
     draws = Draws(0, SCHEDULES[network.schedule](), 0.1, network.num_classes)
-    batches = [draws.batch(x, y, number).to(device) for number in range(WARM_UP + steps)]
-    peaks = {dtype: matrix_ceiling(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    for make in makers:  # one beside the plain one at a time: a large network has no room for more
-        plain = makers[0]()
-        row = plain if make is makers[0] else make()
-        for number, batch in enumerate(batches):
-            for one in dict.fromkeys([plain, row]):
-                seconds = one.step(batch, number)
-                if number >= WARM_UP:
-                    one.times.append(seconds)
-        check(row, plain)
-        seconds = statistics.median(row.times)
+    trainee = make_trainee(phase, device, row.engine)
+    if row.plain:
+        for module in trainee.network.modules():
+            module.__class__ = PLAIN.get(type(module), type(module))
+    prepare(trainee, World(device))
+
+    def step(number):
+        batch = draws.batch(x, y, number).to(device)
+        started = time.perf_counter()
+        loss = train_step(trainee, batch, number)[0].item()  # waits for the device
+        seconds = time.perf_counter() - started
+        if device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated()
+        else:
+            peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return seconds, loss, peak
+
+    return step
+
+
+def measure(variant, device, batch_size, steps, threads, product):
+    """The rows of a variant, as they are measured: dictionaries."""
+    network = phase_of(variant, batch_size).network
+    macs = complexity(FAMILIES[network.family], network.arguments()).macs
+    plain_row, *others = rows_of(device, product)
+    where = torch.device(device)
+    peaks = {str(dtype)[6:]: matrix_ceiling(where, dtype) for dtype in DTYPES}
+
+    def line(row, found, ratio):
+        seconds = statistics.median(one[0] for one in found[WARM_UP:])
         flops = 6 * macs * batch_size / seconds
-        yield {
+        return {
             "variant": variant, "batch": batch_size, "row": row.name, "ms": 1000 * seconds,
             "images_per_second": batch_size / seconds, "gflops": flops / 1e9,
-            "mfu": flops / peaks[row.trainee.dtype],
-            "ratio": statistics.median(
-                a / b for a, b in zip(plain.times, row.times, strict=True)
-            ),
+            "mfu": flops / peaks[row.precision], "peak_gb": found[-1][2] / 1e9, "ratio": ratio,
         }  # fmt: skip
-        del plain, row
+
+    rest = variant, batch_size, device, threads
+    for number, row in enumerate(others):  # two at a time: a large network has no room for more
+        theirs, ours = [], []
+        with worker(make_step, plain_row, *rest) as plain, worker(make_step, row, *rest) as own:
+            for start in range(0, WARM_UP + steps, TURN):
+                turn = range(start, min(start + TURN, WARM_UP + steps))
+                theirs += [plain(i) for i in turn]
+                ours += [own(i) for i in turn]
+        check(row, ours, theirs)
+        if number == 0:
+            yield line(plain_row, theirs, 1.0)
+        ratios = [a[0] / b[0] for a, b in zip(theirs[WARM_UP:], ours[WARM_UP:], strict=True)]
+        yield line(row, ours, statistics.median(ratios))
 
 
-def check(row, plain):
+def check(row, ours, theirs):
     """The same losses, to rounding; bfloat16 within 2%."""
-    allowed = 2e-2 if row.trainee.dtype == torch.bfloat16 else 1e-3
-    for ours, theirs in zip(row.losses, plain.losses, strict=True):
-        if abs(ours - theirs) > allowed * abs(theirs):
-            sys.exit(f"{row.name}: loss {ours}, plain {theirs}")
+    allowed = 2e-2 if row.precision == "bfloat16" else 1e-3
+    for one, other in zip(ours, theirs, strict=True):
+        if abs(one[1] - other[1]) > allowed * abs(other[1]):
+            sys.exit(f"{row.name}: loss {one[1]}, plain {other[1]}")
 
 
 def main():
@@ -135,20 +163,19 @@ def main():
     options = parser.parse_args()
     device = prepare_device(options.device, options.threads)
     machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
-    print(f"{machine or platform.machine()}, torch {torch.__version__}, "
-          f"{torch.get_num_threads()} threads")  # fmt: skip
+    threads = torch.get_num_threads()
+    print(f"{machine or platform.machine()}, torch {torch.__version__}, {threads} threads")
     print(f"{'variant':12} {'batch':>5}  {'':22} {'ms':>8} {'images/s':>9} {'GFLOP/s':>8} "
-          f"{'MFU':>6} {'ratio':>6}")  # fmt: skip
+          f"{'MFU':>6} {'GB':>6} {'ratio':>6}")  # fmt: skip
     found = []
+    product = torch.get_float32_matmul_precision()
     for variant in options.variants:
-        default = BATCH.get(variant, 1) if device.type == "cpu" else 64
-        for line in measure(variant, device, options.batch or default, options.steps):
+        batch = options.batch or (BATCH.get(variant, 1) if device.type == "cpu" else 64)
+        for line in measure(variant, options.device, batch, options.steps, threads, product):
             found.append(line)
             print(f"{line['variant']:12} {line['batch']:5}  {line['row']:22} {line['ms']:8.1f} "
                   f"{line['images_per_second']:9.1f} {line['gflops']:8.0f} {line['mfu']:6.1%} "
-                  f"{line['ratio']:6.2f}", flush=True)  # fmt: skip
-    if device.type == "cuda":
-        print(f"peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB (all rows)")
+                  f"{line['peak_gb']:6.2f} {line['ratio']:6.2f}", flush=True)  # fmt: skip
     if options.json:
         result = {"machine": machine, "torch": torch.__version__, "rows": found}
         options.json.write_text(json.dumps(result, indent=1))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dimr.models.depthwise import DepthwiseConvolution
 from dimr.models.network import Blocks
 from dimr.models.norms import Modulation, modulate
 from dimr.models.time import sinusoids
@@ -108,13 +109,13 @@ class ConvNeXtBlock(nn.Module):
 
     def __init__(self, dim: int, norm: MakeLayer, feed_forward: MakeLayer) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
+        self.depthwise = DepthwiseConvolution(dim)
         self.norm = norm(dim)
         self.feed_forward = feed_forward(dim)
 
     def forward(self, x: Tensor, cond: Any) -> Tensor:
         """(B, H, W, D) -> (B, H, W, D)."""
-        x = x + self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x + self.depthwise(x)
         return x + self.feed_forward(self.norm(x, cond))
 
 

@@ -32,7 +32,8 @@ class InputLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, h, w, D)."""
-        return self.patch(x).permute(0, 2, 3, 1) + self.position
+        # the layout of x would go on through the whole branch
+        return self.patch(x).permute(0, 2, 3, 1).contiguous() + self.position
 
 
 class OutputLayer(nn.Module):

@@ -112,7 +112,6 @@ class Evaluator:
         """On CUDA of short passes as a CUDA graph; the plain form if the compiler fails."""
         sizes = self._sizes
         small = self.device.type == "cuda" and 2 * _macs(sizes) * self.limit < LAUNCH_BOUND
-        mode = "reduce-overhead" if small else None
         shape = (sizes.channels, sizes.input_size, sizes.input_size)
         x = torch.zeros(self.limit, *shape, device=self.device)
         t = torch.full((), 0.5, device=self.device)
@@ -122,7 +121,8 @@ class Evaluator:
             for _ in range(3):  # a CUDA graph is warmed up, recorded, and then replayed
                 self._evaluate(function, x, t, y)
 
-        return compile_or_not(self._last, attempt, "sampling", dynamic=False, mode=mode)
+        graphs = {"triton.cudagraphs": small}
+        return compile_or_not(self._last, attempt, "sampling", dynamic=False, **graphs)
 
     def _evaluate(self, function: Any, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         if self.device.type == "cuda":

@@ -185,7 +185,7 @@ def test_a_finished_state_is_exported_again_but_not_for_other_code(run, phase, l
 def test_a_compiler_that_fails_is_done_without(monkeypatch, caplog):
     network = build("dimr-xs-2r", input_size=4, channels=4, num_classes=10)
 
-    def broken(_):
+    def broken(_, **__):
         def call(*_):
             raise RuntimeError("no compiler")
 
