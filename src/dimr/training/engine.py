@@ -58,7 +58,7 @@ def prepare_forward(
     says why and the network is used as it is.
     """
     network.set_checkpointing(engine.checkpointing == "block")
-    if not (engine.compile and wanted):
+    if not wanted:
         return network
     device = next(network.parameters()).device
     sizes = network.sizes

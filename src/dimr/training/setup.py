@@ -2,6 +2,7 @@
 
 import torch
 
+from dimr.compute import compiler_works
 from dimr.diffusion.schedule import SCHEDULES
 from dimr.distributed import World, is_sharded
 from dimr.models import build
@@ -67,7 +68,10 @@ def prepare(trainee: Trainee, world: World) -> None:
     """Make ``trainee.forward`` what steps call: compiled if that works, and of all processes."""
     settings, engine = trainee.settings, trainee.engine
     rows = settings.batch // (world.size * engine.accumulate)
-    forward = prepare_forward(trainee.network, engine, settings.compile, trainee.dtype, rows)
+    wanted = engine.compile and settings.compile
+    if wanted and world.size > 1:  # one program for all: where one has no compiler, none compiles
+        wanted = not world.most([not compiler_works(world.device, "all processes go on")])[0]
+    forward = prepare_forward(trainee.network, engine, wanted, trainee.dtype, rows)
     if world.size > 1 and not sharded(trainee):
         forward = world.replicate(forward)
     trainee.forward = forward

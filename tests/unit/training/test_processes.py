@@ -166,6 +166,25 @@ def test_torchrun_stopped_by_time_or_signal_leaves_with_that_code(commands):
     assert "stopped by SIGTERM" in command.messages("a")
 
 
+NO_COMPILER = """
+import os
+if os.environ.get("RANK") == "1":
+    os.environ["CXX"] = "/no/such/compiler"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_where_one_process_has_no_compiler_none_compiles(commands, sharding, monkeypatch):
+    """None waits in a collective for one that compiles or does not."""
+    command = commands(compile=True, steps=3)
+    (command.folder / "sitecustomize.py").write_text(NO_COMPILER)  # python runs it when it starts
+    monkeypatch.setenv("PYTHONPATH", str(command.folder))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(command.folder / "cache"))
+    assert launch(command, "a", "--sharding", sharding).wait(100) == 0
+    assert "all processes go on without it" in command.messages("a")
+
+
 def test_rows_of_processes_make_up_the_batch():
     rows = [World(CPU, rank, 4).rows(24, accumulate=3) for rank in range(4)]
     assert [i for part in rows for i in range(24)[part]] == list(range(24))
