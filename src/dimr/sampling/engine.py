@@ -20,8 +20,8 @@ from dimr.settings import Network, SamplePhase
 Precision = Literal["auto", "float32", "bfloat16"]
 
 CPU_ROWS = 64
-"""Rows of a pass on a CPU: their activations stay in its caches (500 rows take 1.2 to 1.5 times as
-long a row, measured with DiMR-XS/2R)."""
+"""Rows of a pass on a CPU, for each of its threads: their activations stay in its caches (500 rows
+take 1.2 to 1.5 times as long a row on a thread, measured with DiMR-XS/2R; fewer leave it idle)."""
 WORTH_COMPILING = {"cpu": 1e13, "cuda": 1e16}
 """FLOP of a phase from which the compiler's time is less than what it saves: the half minute that
 it takes here against 40% of two minutes; on CUDA calculated."""
@@ -36,8 +36,8 @@ class Engine:
 
     Attributes:
         compile: ``torch.compile`` of the network; None: where a phase is long enough for it to pay.
-        precision: of matrix products; ``auto``: bfloat16 on CUDA, float32 elsewhere (on a CPU
-            bfloat16 does not pay).
+        precision: of matrix products; ``auto``: bfloat16 on CUDA, float32 elsewhere (on a CPU with
+            instructions for it bfloat16 takes 3/4 of the time).
     """
 
     compile: bool | None = None
@@ -70,8 +70,8 @@ class Evaluator:
     """A network in the engine's form, called as it is; gives its last prediction alone, float32.
 
     A compiled one sees passes of few sizes, whatever the batch: on a CPU pieces of up to
-    ``CPU_ROWS`` rows, all of one size; on CUDA a batch, or two of them with guidance. What is short
-    of that, as a last batch, is filled up with copies of its first row.
+    ``CPU_ROWS`` rows a thread, all of one size; on CUDA a batch, or two of them with guidance. What
+    is short of that, as a last batch, is filled up with copies of its first row.
 
     Args:
         network: in evaluation mode, on its device; its weights are not copied.
@@ -92,7 +92,8 @@ class Evaluator:
         rows = batch * (2 if guided else 1)
         self.unit, self.limit = batch, rows
         if self.device.type == "cpu":
-            self.unit = self.limit = math.ceil(rows / math.ceil(rows / CPU_ROWS))
+            most = CPU_ROWS * torch.get_num_threads()
+            self.unit = self.limit = math.ceil(rows / math.ceil(rows / most))
 
         def last(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
             return network(x, t, y)[-1]  # compiled, nothing is computed for the others alone

@@ -56,8 +56,10 @@ def spy_on_compile(monkeypatch, rows):
     monkeypatch.setattr(torch, "compile", compile)
 
 
+@pytest.mark.parametrize(("threads", "pieces"), [(1, 4), (2, 2)])
 @pytest.mark.parametrize("batch", [1, 5, 12, 100])
-def test_a_compiled_network_sees_one_size(batch, network, monkeypatch):
+def test_a_compiled_network_sees_one_size(batch, threads, pieces, network, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     plain = draw(network, network[0], 12)
     assert plain.std() > 10
     rows = []
@@ -68,13 +70,14 @@ def test_a_compiled_network_sees_one_size(batch, network, monkeypatch):
     assert called.compiled
     assert len(set(rows)) == 1
     size = rows[0][0]
-    assert size == (2 * batch if batch < 100 else 50)  # 200 rows are four pieces of 50
+    assert size == (2 * batch if batch < 100 else 200 // pieces)
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 150, 500])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_pieces_make_the_whole(rows, compiled, network, monkeypatch):
     seen = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     if compiled:
         spy_on_compile(monkeypatch, seen)
     called = evaluator(network, Engine(compiled, "float32"), 250)
