@@ -53,7 +53,9 @@ def fetch(images: Iterable[Tensor | NDArray[Any]], waits: Waits) -> Iterator[NDA
 
 
 def start_copy(tensor: Tensor) -> Callable[[], NDArray[Any]]:
-    """Begin to copy a CUDA tensor to the host; the function returned waits for the array."""
+    """Begin to copy a tensor to the host; the function returned waits for the array, if on CUDA."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu().numpy
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor, non_blocking=True)
     arrived = torch.cuda.Event()

@@ -4,6 +4,7 @@ Neither depends on the batch size, so image i is the same however many are drawn
 the rounding of matrix products, which may move a pixel by one of its 256 levels).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor
 from dimr import models
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import Model, wrap
-from dimr.overlap import Waits, fetch, to_device
+from dimr.errors import DimrError
+from dimr.overlap import Waits, fetch, start_copy, to_device
 from dimr.randomness import noise_by_index, torch_generator
 from dimr.settings import Network, SamplePhase
 from dimr.weights.layout import read_model
@@ -74,9 +76,25 @@ class Painter:
 
         Yields:
             uint8 (b, H, W, 3), in order; on CUDA a batch when the next one has been launched.
+
+        Raises:
+            DimrError: what the solver ends with is not finite.
         """
-        images = (self.decode(self.solve(numbers, on_step)) for numbers in batches)
-        return fetch(images, waits or Waits())
+        finite: deque[Callable[[], NDArray[np.bool_]]] = deque()
+
+        def decoded() -> Iterator[Tensor | NDArray[np.uint8]]:
+            for numbers in batches:
+                x = self.solve(numbers, on_step)
+                finite.append(start_copy(torch.isfinite(x).all()))  # seen with the images
+                yield self.decode(x)
+
+        for images in fetch(decoded(), waits or Waits()):
+            if not finite.popleft()():
+                raise DimrError(
+                    "the solver ends with NaN or infinity: are the weights damaged, or is the "
+                    "guidance too strong?"
+                )
+            yield images
 
     def solve(self, numbers: Sequence[int], on_step: Callable[[], object] | None = None) -> Tensor:
         """What the solver ends with, (b, C, h, w), for the images of these numbers.

@@ -127,3 +127,12 @@ def test_bad_models_are_one_line(network, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DimrError, match=r"empty/config\.json: no such file"):
         load_network(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_images_that_are_not_finite_are_refused(network, value):
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = value
+    images = generate(network, NETWORK, phase(), to_uint8, batch=12, device=torch.device("cpu"))
+    with pytest.raises(DimrError, match="NaN or infinity: are the weights damaged"):
+        next(images)
