@@ -57,8 +57,11 @@ def test_two_nodes_train_together(finished, again):
     (session,) = sessions(again)
     assert session["processes"] == 2
     one, two = (load_file(on.folder / WEIGHTS) for on in (finished[0], again))
-    for name, tensor in one.items():  # gradients are the same sums in another order
-        torch.testing.assert_close(tensor, two[name], rtol=1e-4, atol=1e-5)
+    # Gradients are the same sums in another order; where one is nearly 0, AdamW's first steps can
+    # make an element's rounding as large as a step (1e-3), so tensors are compared as wholes.
+    for name, tensor in one.items():
+        difference = (tensor - two[name]).square().mean().sqrt()
+        assert difference <= 1e-6 + 1e-4 * tensor.square().mean().sqrt(), name
 
 
 def test_a_failure_that_no_retry_mends_is_shown_and_ends_the_retries(again):
