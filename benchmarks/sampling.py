@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from network import PLAIN
-from workers import worker
+from network import write_out
+from workers import own_device, worker
 
 from dimr import models
-from dimr.compute import autocast
+from dimr.compute import autocast, resolve_precision
 from dimr.data.decoder import Decoder
 from dimr.data.shards import open_shards, write_shards
 from dimr.device import prepare_device
@@ -87,25 +87,21 @@ def make_run(way, options, threads, products):
     Args:
         way: one of ``WAYS``; the plain ones run with torch's own settings.
         options: of the command line.
-        threads: of a plain process.
+        threads: of the process.
         products: the setting of float32 matrix products of "plain, same products".
     """
-    if way == "ours":
-        device = prepare_device(options.device, options.threads)
-    else:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision("highest" if way == "plain" else products)
-        device = torch.device(options.device)
+    own = {"plain": "highest", "plain, same products": products, "ours": None}[way]
+    device = own_device(options.device, threads, own)
     network, sizes = make_network(options)
     phase, network = make_phase(options), network.to(device)
     vae = make_autoencoder(options.autoencoder).to(device) if sizes.channels == 4 else None
-    evaluator = Evaluator(
-        network, sizes, make_engine(options, sizes, device), options.batch, guided=True
-    )
-    if way != "ours":
-        for module in network.modules():
-            module.__class__ = PLAIN.get(type(module), type(module))
-        evaluator = PlainPasses(network, None if way == "plain" else evaluator.dtype)
+    engine = make_engine(options, sizes, device)
+    if way == "ours":
+        evaluator = Evaluator(network, sizes, engine, options.batch, guided=True)
+    else:
+        write_out(network)
+        precision = "float32" if way == "plain" else engine.precision
+        evaluator = PlainPasses(network, resolve_precision(precision, device))
     painter = Painter(evaluator, sizes, phase, Decoder(vae), device)
 
     def run(out):
@@ -128,7 +124,7 @@ class PlainPasses:
     """Both halves of a guided batch one after the other, each image with a time of its own."""
 
     def __init__(self, network, dtype):
-        self.network, self.dtype = network, dtype or torch.float32
+        self.network, self.dtype = network, dtype
 
     def __call__(self, x, t, y):
         """As a network is called."""

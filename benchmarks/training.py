@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from network import PLAIN
-from workers import worker
+from network import write_out
+from workers import own_device, worker
 
 from dimr.compute import matrix_ceiling
 from dimr.device import prepare_device
@@ -57,7 +57,7 @@ def rows_of(device, product):
     """The rows, the plain one first; ``product``: ours."""
     ours, plain = Engine(), Engine.plain()
     eager = replace(ours, compile=False)
-    if device == "cuda":
+    if torch.device(device).type == "cuda":
         return [
             Row("plain, bf16", plain, "bfloat16", plain=True, product=product),
             Row("eager, bf16", eager, "bfloat16"),
@@ -81,10 +81,7 @@ def phase_of(variant, batch, precision="float32"):
 
 def make_step(row, variant, batch_size, device, threads):
     """A function that takes a step: its seconds, its loss, and the process's peak memory so far."""
-    if row.plain:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(row.product)
-    device = torch.device(device) if row.plain else prepare_device(device, threads)
+    device = own_device(device, threads, row.product if row.plain else None)
     phase = phase_of(variant, batch_size, row.precision)
     network = phase.network
     torch.manual_seed(0)
@@ -93,8 +90,7 @@ def make_step(row, variant, batch_size, device, threads):
     draws = Draws(0, SCHEDULES[network.schedule](), 0.1, network.num_classes)
     trainee = make_trainee(phase, device, row.engine)
     if row.plain:
-        for module in trainee.network.modules():
-            module.__class__ = PLAIN.get(type(module), type(module))
+        write_out(trainee.network)
     prepare(trainee, World(device))
 
     def step(number):

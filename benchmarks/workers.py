@@ -3,6 +3,19 @@
 import multiprocessing
 from contextlib import contextmanager
 
+import torch
+
+from dimr.device import prepare_device
+
+
+def own_device(name, threads, product=None):
+    """A process's device, prepared as ours; with a ``product`` setting, torch's own but for it."""
+    if product is None:
+        return prepare_device(name, threads)
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(product)
+    return torch.device(name)
+
 
 @contextmanager
 def worker(make, *arguments):
