@@ -2,8 +2,7 @@
 
 import difflib
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,10 @@ from dimr.errors import DimrError
 from dimr.files import read_yaml
 from dimr.settings import Section
 
+SHOWN = 200
+"""Characters of a wrong value that a message shows at most."""
 AnySection = TypeVar("AnySection", bound=Section)
+Kind = TypeVar("Kind")
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -58,15 +60,27 @@ def validate(section: type[AnySection], value: Any, source: str, prefix: str = "
         elif first["type"] == "value_error":  # a check of our own, which names its values
             message = first["msg"].removeprefix("Value error, ")
         else:
-            message = f"{first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-            if isinstance(first["input"], str) and re.fullmatch(r"[\d.]+e[-+]?\d+", first["input"]):
-                message += " (YAML wants a point and a sign, as in 2.0e-4)"
+            shown = repr(first["input"])[:SHOWN]
+            message = f"{shown}: {first['msg'][0].lower()}{first['msg'][1:]}"
         raise DimrError(f"{source}: {key}: {message}") from None
 
 
 def load_section(section: type[AnySection], path: str | Path) -> AnySection:
     """Read and check a YAML file."""
     return validate(section, read_yaml(path), str(path))
+
+
+def choose(kinds: Mapping[str, Kind], value: Any, key: str, source: str) -> Kind:
+    """The one of ``kinds`` that ``key`` of a mapping names.
+
+    Raises:
+        DimrError: it names none of them.
+    """
+    named = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(named, str) or named not in kinds:
+        shown = repr(named)[:SHOWN]
+        raise DimrError(f"{source}: {key}: {shown} {nearest(str(named)[:SHOWN], list(kinds))}")
+    return kinds[named]
 
 
 def nearest(name: str, allowed: list[str]) -> str:

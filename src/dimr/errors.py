@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line with the file or key, what is wrong, what is allowed."""
+"""Errors that a user can fix: one line with the file or key, what is wrong, what is allowed."""
 
 
 class DimrError(Exception):
@@ -8,13 +8,13 @@ class DimrError(Exception):
 
 
 class TrainingFailed(DimrError):
-    """A failure that no retry can mend (a non-finite loss); recorded in ``failure.json``."""
+    """A failure that no retry can fix (a non-finite loss); recorded in ``failure.json``."""
 
     exit_code = 3
 
 
 class StoppedEarly(DimrError):
-    """Training saved its state and left before the end: the same command goes on from there.
+    """Training saved its state and left before the end: the same command resumes there.
 
     Exit code 75 is EX_TEMPFAIL of sysexits.h: "try again".
     """
@@ -28,7 +28,17 @@ class PeerLost(DimrError):
     exit_code = 75
 
 
+class DiskFull(DimrError, OSError):
+    """There is no room for what is to be written; nothing that was there before is lost."""
+
+    exit_code = 3
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.strerror = "no space left on the disk"
+
+
 class SaveFailed(DimrError):
-    """A checkpoint could not be written (a full disk); the one before it stays."""
+    """A checkpoint could not be written; the one before it stays."""
 
     exit_code = 3

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dimr.checking import nearest, validate
+from dimr.checking import choose, nearest, validate
 from dimr.errors import DimrError
 from dimr.files import read_yaml, write_if_changed
 from dimr.settings import AUTOENCODERS, Recipe, Section, Source, SourceData
+from dimr.strict_yaml import dump
 
 ROOT = Path(__file__).resolve().parents[2]
 """The repository that this code belongs to (a queued experiment's own folder holds its own)."""
@@ -64,15 +63,12 @@ def mapping(value: Any, where: str) -> dict[Any, Any]:
 def load_autoencoder_config(path: Path) -> Any:
     """The configuration of a dataset's autoencoder, of whichever kind."""
     value = read_yaml(path)
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in AUTOENCODERS:
-        raise DimrError(f"{path}: kind: {kind!r} {nearest(str(kind), list(AUTOENCODERS))}")
-    return validate(AUTOENCODERS[kind], value, str(path))
+    return validate(choose(AUTOENCODERS, value, "kind", str(path)), value, str(path))
 
 
 def as_yaml(section: Section) -> str:
     """The text of a phase's file."""
-    return yaml.safe_dump(section.model_dump(mode="json"), sort_keys=False)
+    return dump(section.model_dump(mode="json"))
 
 
 def write_data_config(dataset: str, folder: Path, root: Path = ROOT) -> None:

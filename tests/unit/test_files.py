@@ -1,13 +1,22 @@
 """Files are whole or absent."""
 
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from dimr.errors import DimrError
+from dimr.errors import DimrError, DiskFull
 from dimr.files import (
     atomic_directory,
     atomic_file,
     key_of,
     read_json,
+    remove_leftovers,
+    require_space,
+    size_text,
     write_if_changed,
     write_json,
 )
@@ -79,3 +88,131 @@ def test_damaged_json_is_named(tmp_path, content, message):
         path.write_text(content)
     with pytest.raises(DimrError, match=rf"a\.json: {message}"):
         read_json(path)
+
+
+def test_files_get_the_permissions_of_the_umask(tmp_path):
+    """Some writers (safetensors) keep their files private: colleagues could not read them."""
+    for mask, mode in ((0o022, 0o644), (0o027, 0o640)):
+        before = os.umask(mask)
+        try:
+            with atomic_directory(tmp_path / "model") as folder:
+                os.close(os.open(folder / "weights", os.O_CREAT | os.O_WRONLY, 0o600))
+            with atomic_file(tmp_path / "file") as temporary:
+                os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+        finally:
+            os.umask(before)
+        for path in (tmp_path / "model/weights", tmp_path / "file"):
+            assert path.stat().st_mode & 0o777 == mode
+
+
+def test_the_mode_of_a_linked_file_stays(tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.touch(0o600)
+    with atomic_directory(tmp_path / "reference") as folder:
+        os.link(theirs, folder / "reference.npz")
+    assert theirs.stat().st_mode & 0o777 == 0o600
+
+
+def test_everything_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
+    events = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(descriptor):
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def renamed(old, new):
+        events.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    with atomic_directory(tmp_path / "a") as folder:
+        (folder / "sub").mkdir()
+        for name in ("x", "sub/y"):
+            (folder / name).write_text(name)
+    rename = events.index("rename")
+    assert {"x", "y", "sub"} <= set(events[:rename])
+    assert events[rename + 1 :] == [tmp_path.name]
+
+
+def ended_process():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_the_next_start_removes_what_a_kill_left(tmp_path):
+    dead = ended_process()
+    for name in (f".model.tmp{dead}", f".model.tmp{os.getppid()}", f".other.tmp{dead}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("half")
+    with atomic_directory(tmp_path / "model") as folder:
+        (folder / "weights").write_text("whole")
+    left = {f".model.tmp{os.getppid()}", f".other.tmp{dead}"}  # of a running process; of others
+    assert set(everything_in(tmp_path)) == {"model", *left}
+
+
+def test_what_was_moved_aside_comes_back(tmp_path):
+    """Killed between the two renames, where the system cannot swap."""
+    old = tmp_path / f".model.old{ended_process()}"
+    old.mkdir()
+    (old / "weights").write_text("good")
+    remove_leftovers(tmp_path / "model")
+    assert (tmp_path / "model/weights").read_text() == "good"
+    assert everything_in(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_folder_takes_the_place_of_another(tmp_path, monkeypatch, swaps):
+    if not swaps:
+        monkeypatch.setattr("dimr.files._exchange", lambda *_: False)
+    for text in ("old", "new"):
+        with atomic_directory(tmp_path / "a") as folder:
+            (folder / text).write_text(text)
+    assert everything_in(tmp_path) == ["a"]
+    assert everything_in(tmp_path / "a") == ["new"]
+
+
+FULL_DISKS = {
+    "system": OSError(errno.ENOSPC, "No space left on device"),
+    "quota": OSError(errno.EDQUOT, "Disk quota exceeded"),
+    "numpy": OSError("4096 requested and 0 written"),
+    "safetensors": Exception("Error while serializing: I/O error: No space left (os error 28)"),
+    "torch": RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 128 vs 64"),
+}
+
+
+@pytest.mark.parametrize("who", FULL_DISKS)
+def test_a_full_disk_is_told_whoever_meets_it(tmp_path, who):
+    for writer in (atomic_file, atomic_directory):
+        path = tmp_path / writer.__name__
+        with pytest.raises(DiskFull, match=rf"{path}: no space left") as told, writer(path):
+            raise FULL_DISKS[who]
+        assert told.value.exit_code == 3
+        assert not path.exists()
+    assert everything_in(tmp_path) == []
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(RuntimeError, match="a fault of ours"), atomic_file(tmp_path / "a"):
+        raise RuntimeError("a fault of ours")
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (45_230, "45.2 kB"),
+        (138 * 10**9, "138 GB"),
+    ],
+)
+def test_sizes_for_people(size, text):
+    assert size_text(size) == text
+
+
+def test_what_has_no_room_says_both_numbers(tmp_path):
+    with pytest.raises(DiskFull, match="free, the model takes 1 EB: make room"):
+        require_space(tmp_path, 10**18, "the model")

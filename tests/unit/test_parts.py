@@ -97,7 +97,7 @@ def test_a_part_takes_back_the_processes_of_its_command_line():
     [
         (["--part", "3/2"], "argument --part: '3/2' is not allowed; use I/N"),
         (["--part", "two"], "argument --part: 'two' is not allowed; use I/N"),
-        (["--processes", "0"], "argument --processes: invalid positive value: '0'"),
+        (["--processes", "0"], "argument --processes: '0' is not allowed (1 to 256)"),
         (["--part", "1/2", "--processes", "4"], "--part and --processes: use one of the two"),
         (["--processes", "4", "--part", "1/2"], "--part and --processes: use one of the two"),
     ],

@@ -28,7 +28,10 @@ from dimr.cli import (
     weights,
     why,
 )
+from dimr.cli.common import check_options
 from dimr.errors import DimrError
+from dimr.files import means_full
+from dimr.outputs import check_log
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -38,7 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
         description="Multi-resolution diffusion (DiMR), step by step. The workflow calls these "
         "commands; each can be run by hand, with all its inputs and outputs as arguments.",
         epilog="Exit codes: 0 done, 2 bad input, 3 failed for good or disk full, "
-        "75 stopped early with its state saved (the same command goes on).",
+        "4 cannot be checked (dimr why), 75 stopped early with its state saved (the same command "
+        "resumes).",
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
     steps = parser.add_subparsers(metavar="STEP", required=True)
@@ -66,8 +70,9 @@ def make_parser() -> argparse.ArgumentParser:
 def _set_up(log: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        check_log(log)
         handlers.append(logging.FileHandler(log))
+    logging.raiseExceptions = False  # a full disk must not fill the screen with tracebacks
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers)
     logging.getLogger("dimr").setLevel(logging.INFO)
     # Compiled kernels are kept beside the project, not in the system's temporary folder.
@@ -79,32 +84,62 @@ def _set_up(log: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; errors of the user's are one line on standard error."""
-    options = make_parser().parse_args(arguments)
-    _set_up(options.log)
+    parser = make_parser()
+    empty = [word for word in arguments or sys.argv[1:] if word.endswith("=--")]
+    if empty:  # argparse would take it for no value at all
+        parser.error(f"{empty[0]}: a value is expected")
+    options = parser.parse_args(arguments)
     log = logging.getLogger("dimr")
     try:
+        _set_up(options.log)
+        _check(options)
         options.handler(options)
     except DimrError as error:
         log.error("dimr: %s", error)
         return error.exit_code
+    except BrokenPipeError:  # who read what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         log.error("dimr: interrupted")
         return 130
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            file = f" ({error.filename})" if error.filename else ""
-            log.error("dimr: no space left on the disk%s: make room and start again", file)
-            return 3
-        if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            file, reason = error.filename or "a file", (error.strerror or "").lower()
-            log.error(
-                "dimr: %s: %s: make its folder writable, or a link to one that is", file, reason
-            )
-            return 2
-        torch = sys.modules.get("torch")  # not imported for this
-        if torch is not None and isinstance(error, torch.OutOfMemoryError):
-            log.error("dimr: out of memory on the GPU: use a smaller --batch")
-            return 2
-        log.exception("dimr: unexpected error; please report it with the lines below")
-        return 1
+        told = _told(error)
+        if told is None:
+            log.exception("dimr: unexpected error; please report it with the lines below")
+            return 1
+        message, code = told
+        log.error("dimr: %s", message)
+        return code
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """``check_options``; of several processes that do the same the first one tells the fault."""
+    try:
+        check_options(options)
+    except DimrError as error:
+        if os.environ.get("RANK", "0") != "0":
+            raise SystemExit(error.exit_code) from None
+        raise
+
+
+def _told(error: Exception) -> tuple[str, int] | None:
+    """The line and the exit code of an error that the user can fix; None: it is ours."""
+    if means_full(error):
+        file = getattr(error, "filename", None)
+        where = f" ({file})" if file else ""
+        return f"no space left on the disk{where}: make room and start again", 3
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        advice = {
+            errno.EROFS: ": make its folder writable, or a link to one that is",
+            errno.EACCES: ": make its folder writable, or a link to one that is",
+            errno.EPERM: ": make its folder writable, or a link to one that is",
+        }.get(error.errno or 0, "")
+        return f"{str(error.filename)[:300]}: {error.strerror.lower()}{advice}", 2
+    torch = sys.modules.get("torch")  # not imported for this
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return "out of memory on the GPU: use a smaller --batch", 2
+    if isinstance(error, MemoryError):
+        return "out of memory: use a smaller --batch", 2
+    return None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dimr.checking import nearest
-from dimr.cli.common import Record, add_step, check_out, refuse_if_changed
+from dimr.cli.common import Record, add_output, add_step, refuse_if_changed
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_section, section_key
 from dimr.files import atomic_directory, read_yaml
@@ -14,7 +14,7 @@ from dimr.recipes import load_source, mapping
 from dimr.settings import ReferencePhase, Source
 
 OTHERS = ("reference", "extractor")
-"""What ``dimr data`` takes in besides the sets of images of sources.yaml."""
+"""What ``dimr data`` takes in besides the sets of images of sources.yaml: kinds of ``--out``."""
 
 DESCRIPTION = """\
 Take in what others publish, and check it. NAME is one of
@@ -51,11 +51,17 @@ def add(steps: Any) -> None:
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("name", metavar="NAME", help="imagenet, reference or extractor")
     parser.add_argument("--config", type=Path, metavar="PATH",
-                        help="what must be there: source.yaml (default: its entry in sources.yaml) "
+                        help="what must be there: source.yaml, of a NAME of your own too (default: "
+                        "its entry in sources.yaml) "
                         "or reference.yaml")  # fmt: skip
     parser.add_argument("--source", metavar="PATH|NAME", help="where it is; see above")
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH",
-                        help="the folder to make; of extractor, the file")  # fmt: skip
+    add_output(parser, "--out", _kind, required=True,
+               help="the folder to make; of extractor, the file")  # fmt: skip
+
+
+def _kind(options: argparse.Namespace) -> str:
+    """What ``--out`` is."""
+    return options.name if options.name in OTHERS else "source"
 
 
 def data(options: argparse.Namespace) -> None:
@@ -73,7 +79,7 @@ def data(options: argparse.Namespace) -> None:
 def _images(options: argparse.Namespace, source: str | None, variable: str) -> None:
     """Images of sources.yaml, to a store."""
     names = list(mapping(read_yaml(ROOT / "experiments/sources.yaml"), "sources.yaml"))
-    if options.name not in names:
+    if options.config is None and options.name not in names:
         raise DimrError(f"data: no {options.name!r} {nearest(options.name, [*names, *OTHERS])}")
     config = load_section(Source, options.config) if options.config else load_source(options.name)
     if source is None:
@@ -83,14 +89,15 @@ def _images(options: argparse.Namespace, source: str | None, variable: str) -> N
             f"archive{hub}"
         )
     from dimr.data.imagenet.acquire import acquire
+    from dimr.data.imagenet.store import checksums
 
-    check_out(options.out, source)
     key, record = section_key(config), Record()
 
     def complete(folder: Path) -> None:
         if options.config:
             refuse_if_changed(options.config, config)
-        record.write(folder, key, source=source, config=config.model_dump(mode="json"))
+        facts = {"source": source, "config": config.model_dump(mode="json")}
+        record.write(folder, "source", key, checksums(folder), **facts)
 
     acquire(config, source, options.out, key, complete)
 
@@ -101,12 +108,12 @@ def _reference(options: argparse.Namespace, source: str | None) -> None:
         raise DimrError("data: reference needs --config (config/reference.yaml of a dataset)")
     from dimr.evaluation.acquire import acquire_reference
 
-    check_out(options.out, source)
     config, record = load_section(ReferencePhase, options.config), Record()
     with atomic_directory(options.out) as folder:
         acquire_reference(config, source, folder)
         refuse_if_changed(options.config, config)
-        record.write(folder, section_key(config), config=config.model_dump(mode="json"))
+        key = section_key(config)
+        record.write(folder, "reference", key, config=config.model_dump(mode="json"))
 
 
 def _extractor(options: argparse.Namespace, source: str | None) -> None:

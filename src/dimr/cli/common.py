@@ -1,40 +1,106 @@
 """What subcommands share: arguments, and the record that each step leaves with its result."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dimr.errors import DimrError
 from dimr.experiment import load_section
-from dimr.files import read_json, write_json
+from dimr.outputs import check_places
+from dimr.record import seal
 from dimr.settings import Section
 
-RECORD = "record.json"
+Kind = str | Callable[[argparse.Namespace], str]
+"""What an output is (``dimr.outputs``), or a function that says it of a command's options."""
+TABLE_FILES: dict[str, Kind] = {
+    "csv": "table", "markdown": "Markdown table", "latex": "LaTeX table",
+}  # fmt: skip
+"""The outputs of a command that writes a table."""
+NO_INPUTS = ("root", "runs", "logs", "log", "site", "results")
+"""Options with paths of whole trees, in which outputs may lie."""
 
 
-def add_step(steps: Any, name: str, handler: Any, text: str, *paths: str) -> Any:
-    """A subcommand whose ``paths`` are required arguments: ``--config``, ``--out`` and so on."""
-    parser = steps.add_parser(name, help=text, description=text)
-    parser.set_defaults(handler=handler)
-    for path in paths:
+def add_step(
+    steps: Any, name: str, handler: Any, text: str, *inputs: str, **outputs: Kind
+) -> argparse.ArgumentParser:
+    """A subcommand with required arguments: ``inputs``, and ``outputs`` with their kinds.
+
+    ``add_step(..., "config", out="classifier")`` has ``--config`` and ``--out``.
+    """
+    parser: argparse.ArgumentParser = steps.add_parser(name, help=text, description=text)
+    parser.set_defaults(handler=handler, outputs={})
+    for path in inputs:
         parser.add_argument(f"--{path}", type=Path, required=True, metavar="PATH")
+    for path, kind in outputs.items():
+        add_output(parser, f"--{path.replace('_', '-')}", kind, required=True)
     return parser
 
 
-def positive(text: str) -> int:
-    """Argument type: a whole number of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+def add_output(
+    parser: argparse.ArgumentParser, flag: str, kind: Kind, group: Any = None, **options: Any
+) -> None:
+    """An option that names an output: before the command runs, its place is checked.
+
+    Args:
+        parser: of the subcommand, as ``add_step`` returned it.
+        flag: as in ``--metrics``.
+        kind: what is written there.
+        group: where the help shows it; None: with the others.
+        options: further ones of ``add_argument``.
+    """
+    described = {"type": Path, "metavar": "PATH", **options}
+    action = (group or parser).add_argument(flag, **described)
+    parser.get_default("outputs")[action.dest] = kind
 
 
-def not_negative(text: str) -> int:
-    """Argument type: a whole number of 0 or more."""
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse outputs that would replace inputs, one another, or what dimr did not write.
+
+    Inputs are all other options that are paths.
+
+    Raises:
+        DimrError: as ``dimr.outputs.check_places``.
+    """
+    declared: Mapping[str, Kind] = getattr(options, "outputs", {})
+    outputs: dict[str, tuple[Path, str]] = {}
+    inputs: dict[str, Path] = {}
+    for name, value in vars(options).items():
+        flag = f"--{name.replace('_', '-')}"
+        if name in declared and value is not None:
+            kind = declared[name]
+            outputs[flag] = (value, kind if isinstance(kind, str) else kind(options))
+        elif name not in (*declared, *NO_INPUTS):
+            named = Path(value) if name == "source" and value else value
+            paths = named if isinstance(named, list) else [named]
+            found = [path for path in paths if isinstance(path, Path)]
+            numbered = len(found) > 1
+            inputs |= {f"{flag}{f' ({i + 1})' * numbered}": p for i, p in enumerate(found)}
+    check_places(outputs, inputs)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Argument type: a whole number within limits."""
+
+    def parse(text: str) -> int:
+        digits = text.strip().removeprefix("-")
+        value = int(text) if digits.isdecimal() and len(digits) < 20 else None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text[:30]!r} is not allowed ({least:,} to {most:,})"
+            )
+        return value
+
+    return parse
+
+
+positive = whole(1, 10_000_000)
+not_negative = whole(0, 10_000_000)
+batch_size = whole(1, 65_536)
+"""Images at a time."""
+seed = whole(0, (1 << 63) - 1)
+threads = whole(1, 1024)
+"""CPU threads: of many more the libraries below crash."""
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +111,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """``--threads`` for steps that run on the CPU only."""
-    parser.add_argument("--threads", type=positive, help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")
 
 
-def add_parts(parser: argparse.ArgumentParser) -> None:
+def add_parts(parser: Any) -> None:
     """How work on shards is split: ``part`` (``Part`` or None), ``processes`` (int or None).
 
     A command calls ``run_parts`` if there are ``processes``, then makes what is missing of its
@@ -64,7 +130,7 @@ def add_parts(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--processes",
-        type=positive,
+        type=whole(1, 256),
         action=_Split,
         metavar="N",
         help="split the work over N processes of this machine (default: on GPUs one a device)",
@@ -105,44 +171,24 @@ class Record:
 
         self.origin = collect(str(device))
 
-    def write(self, folder: Path, key: str, **facts: Any) -> None:
-        """Leave ``record.json`` in the result's folder: its key, facts, and what made it."""
-        write_json(folder / RECORD, {"key": key, **facts, **self.origin})
+    def write(
+        self,
+        folder: Path,
+        result: str,
+        key: str,
+        known: Mapping[str, str] | None = None,
+        **facts: Any,
+    ) -> None:
+        """Leave the record of a result that is complete, as ``dimr.record.seal`` does.
 
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a result that an earlier step made; ``DimrError`` if there is none."""
-    record = read_json(folder / RECORD)
-    if not isinstance(record, dict) or not isinstance(record.get("key"), str):
-        raise DimrError(f"{folder / RECORD}: not the record of a step (no key)")
-    return record
-
-
-def recorded_key(folder: Path) -> str:
-    """The key in a result's record."""
-    return read_record(folder)["key"]
-
-
-def check_out(out: Path, *sources: str | Path | None) -> None:
-    """Refuse to put a result in the place of other things, or of what it is made of.
-
-    What may be replaced is an empty folder, and a result: it has a record, or a manifest of ours.
-    """
-    if out.exists() and not _is_result(out):
-        raise DimrError(f"{out}: is there and was not made by dimr (no {RECORD}): not replaced")
-    for source in sources:
-        if source and Path(source).resolve().is_relative_to(out.resolve()):
-            raise DimrError(f"{source}: lies in {out}, which would be replaced")
-
-
-def _is_result(out: Path) -> bool:
-    if not out.is_dir():
-        return False
-    if (out / RECORD).is_file() or not any(out.iterdir()):
-        return True
-    path = out / "manifest.json"
-    manifest = read_json(path) if path.is_file() else None
-    return isinstance(manifest, dict) and str(manifest.get("format")).startswith("dimr-")
+        Args:
+            folder: of the result.
+            result: what it is.
+            key: of its configuration and inputs.
+            known: SHA-256 of files that need not be read again.
+            facts: what else the record says.
+        """
+        seal(folder, result, {"key": key, **facts, **self.origin}, known)
 
 
 def refuse_if_changed(path: Path, section: Section) -> None:

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from dimr.cli.common import (
-    RECORD,
     Record,
     add_device,
     add_parts,
     add_step,
     add_threads,
-    check_out,
-    not_negative,
-    positive,
-    recorded_key,
+    batch_size,
     refuse_if_changed,
+    whole,
 )
 from dimr.cli.parts import processes_for, run_parts
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
 from dimr.files import atomic_directory, read_json, read_yaml
 from dimr.recipes import load_autoencoder_config
+from dimr.record import RECORD, recorded_key
 from dimr.settings import (
     Autoencoder,
     Classifier,
@@ -41,59 +39,61 @@ log = logging.getLogger(__name__)
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
-    add_step(steps, "images", images, "make the raw images and their split", "config", "out")
+    text = "make the raw images and their split"
+    add_step(steps, "images", images, text, "config", out="images")
     text = "train or fetch the autoencoder (or note that there is none)"
-    parser = add_step(steps, "autoencoder", autoencoder, text, "config", "out")
+    parser = add_step(steps, "autoencoder", autoencoder, text, "config", out="autoencoder")
     parser.add_argument("--images", type=Path, metavar="PATH", help="to train on, where it is")
     add_threads(parser)
     text = "encode the training images to shards of posterior moments (or of pixels)"
-    parser = add_step(steps, "encode", encode, text, "config", "images", "autoencoder", "out")
+    paths = ("config", "images", "autoencoder")
+    parser = add_step(steps, "encode", encode, text, *paths, out="latents")
     add_device(parser)
     add_parts(parser)
     parser.add_argument(
         "--batch",
-        type=positive,
+        type=batch_size,
         help="images at a time; changes speed and memory alone (default: by the images' size)",
     )
     parser.add_argument(
         "--workers",
-        type=not_negative,
+        type=whole(0, 256),
         help="processes that read and crop images (default: as many as threads; with one: none)",
     )
     text = "train the digit classifier whose features the metrics use"
-    add_threads(add_step(steps, "classifier", classifier, text, "config", "images", "out"))
+    parser = add_step(steps, "classifier", classifier, text, "config", "images", out="classifier")
+    add_threads(parser)
 
 
 def images(options: argparse.Namespace) -> None:
     """``dimr images``."""
     from dimr.data.digits import make_digits
 
-    check_out(options.out)
     config, record = load_section(Images, options.config), Record()
     with atomic_directory(options.out) as folder:
         make_digits(folder, config.image_size, config.train_per_class, config.split_seed)
-        record.write(folder, section_key(config))
+        record.write(folder, "images", section_key(config))
 
 
 def autoencoder(options: argparse.Namespace) -> None:
     """``dimr autoencoder``."""
-    check_out(options.out, options.images)
     config, record = load_autoencoder_config(options.config), Record()
     inputs = [recorded_key(options.images)] if options.images else []
     key = section_key(config, *inputs)
     with atomic_directory(options.out) as folder:
         if isinstance(config, Identity):
-            record.write(folder, key, **config.model_dump())
+            record.write(folder, "autoencoder", key, **config.model_dump())
         elif isinstance(config, Pretrained):
             from dimr.data.pretrained import save_pretrained
 
             facts = save_pretrained(config.repo, config.revision, folder)
-            record.write(folder, section_key(config), **config.model_dump(), **facts)
+            key = section_key(config)
+            record.write(folder, "autoencoder", key, **config.model_dump(), **facts)
         elif not options.images:
             raise DimrError("--images: is needed, as this autoencoder is trained on images")
         else:
             _train_autoencoder(config, options.images, folder, options.threads)
-            record.write(folder, key, kind="trained")
+            record.write(folder, "autoencoder", key, kind="trained")
 
 
 def _train_autoencoder(config: Autoencoder, images: Path, out: Path, threads: int | None) -> None:
@@ -116,7 +116,6 @@ def _train_autoencoder(config: Autoencoder, images: Path, out: Path, threads: in
 
 def encode(options: argparse.Namespace) -> None:
     """``dimr encode``: of the digits at once, of a source's images in pieces."""
-    check_out(options.out, options.images, options.autoencoder)
     config = read_yaml(options.config)
     if isinstance(config, dict) and "image_size" in config:
         encode_source(options)
@@ -132,7 +131,7 @@ def encode_digits(options: argparse.Namespace) -> None:
 
     from dimr.data.autoencoder import as_pixels, encode_moments, is_identity, load_autoencoder
     from dimr.data.digits import load_images
-    from dimr.data.shards import write_shards
+    from dimr.data.shards import checksums, write_shards
     from dimr.device import prepare_device
     from dimr.progress import progress_bar
 
@@ -163,18 +162,19 @@ def encode_digits(options: argparse.Namespace) -> None:
             key=key,
             shard_size=config.shard_size,
         )
-        record.write(folder, key)
+        record.write(folder, "latents", key, checksums(folder))
 
 
 def encode_source(options: argparse.Namespace) -> None:
     """``dimr encode`` of a source's images: what is missing, or a part of it."""
+    from dimr.code import ENCODING, code_fingerprint
     from dimr.data.latents import LatentWork
+    from dimr.data.shards import checksums
     from dimr.device import prepare_device
-    from dimr.reporting.provenance import ENCODING_CODE, code_fingerprint
 
     config = load_section(SourceLatents, options.config)
     key = section_key(config, recorded_key(options.images), recorded_key(options.autoencoder))
-    code = code_fingerprint(*ENCODING_CODE)  # before the work, as it may change meanwhile
+    code = code_fingerprint(*ENCODING)  # before the work, as it may change meanwhile
     device = prepare_device(options.device, options.threads)
     record = Record(device)
     work = LatentWork(options.out, key, code, config, options.images, options.autoencoder, device)
@@ -189,7 +189,9 @@ def encode_source(options: argparse.Namespace) -> None:
         if options.part:
             return
         refuse_if_changed(options.config, config)
-        work.finish(lambda folder, facts: record.write(folder, key, **facts))
+        work.finish(
+            lambda folder, facts: record.write(folder, "latents", key, checksums(folder), **facts)
+        )
 
 
 def classifier(options: argparse.Namespace) -> None:
@@ -198,7 +200,6 @@ def classifier(options: argparse.Namespace) -> None:
     from dimr.device import prepare_device
     from dimr.evaluation.classifier import train_classifier
 
-    check_out(options.out, options.images)
     config, record = load_section(Classifier, options.config), Record()
     prepare_device("cpu", options.threads)
     train_images, train_labels = load_images(options.images, "train")
@@ -215,4 +216,5 @@ def classifier(options: argparse.Namespace) -> None:
             lr=config.lr,
             seed=config.seed,
         )
-        record.write(folder, section_key(config, recorded_key(options.images)))
+        key = section_key(config, recorded_key(options.images))
+        record.write(folder, "classifier", key)

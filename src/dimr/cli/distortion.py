@@ -6,16 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import (
-    Record,
-    add_device,
-    add_step,
-    positive,
-    recorded_key,
-    refuse_if_changed,
-)
+from dimr.cli.common import Record, add_device, add_step, batch_size, refuse_if_changed
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_section, section_key
+from dimr.record import recorded_key
 from dimr.settings import Distortion, Study
 
 SOURCE = "DIMR_CLASSIFIER"
@@ -33,15 +27,17 @@ def add(steps: Any) -> None:
     """Register the subcommands."""
     _add_scores(steps)
     text = "take in the weights of a timm classifier: from the hub, or a file"
-    parser = add_step(steps, "distortion-classifier", classifier, text, "out")
+    parser = add_step(steps, "distortion-classifier", classifier, text, out="classifier weights")
     parser.add_argument("--name", required=True, help="as timm lists it, with its tag")
     parser.add_argument("--source", type=Path, metavar="FILE",
                         help=f"safetensors or pth with timm's names (default: ${SOURCE}, "
                         "else the hub)")  # fmt: skip
     text = "write the page on which people rate images of several models, and its key"
-    add_step(steps, "rating-page", rating_page, text, "study", "runs", "out", "key")
+    files = {"out": "rating page", "key": "key of a rating page"}
+    add_step(steps, "rating-page", rating_page, text, "study", "runs", **files)
     text = "distortion rates of models from raters' CSVs, beside the published ones"
-    parser = add_step(steps, "distortion", distortion, text, "key", "csv", "markdown")
+    tables = {"csv": "table", "markdown": "Markdown table"}
+    parser = add_step(steps, "distortion", distortion, text, "key", **tables)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     parser.add_argument("ratings", type=Path, nargs="*", metavar="RATINGS",
@@ -51,13 +47,13 @@ def add(steps: Any) -> None:
 
 def _add_scores(steps: Any) -> None:
     text = "score samples by the confidence of their own class, and choose images for raters"
-    parser = add_step(steps, "distortion-scores", scores, text, "config", "samples", "out")
+    parser = add_step(steps, "distortion-scores", scores, text, "config", "samples", out="scores")
     parser.add_argument("--classifier", type=Path, metavar="PATH",
                         help="classifier digits: the folder of the digit classifier")  # fmt: skip
     parser.add_argument("--weights", type=Path, metavar="FILE",
                         help="of a timm classifier (default: from the hub)")  # fmt: skip
     parser.add_argument(
-        "--batch", type=positive, default=64, help="images at a time; changes speed alone"
+        "--batch", type=batch_size, default=64, help="images at a time; changes speed alone"
     )
     add_device(parser)
 
@@ -68,7 +64,6 @@ def scores(options: argparse.Namespace) -> None:
     from dimr.evaluation.distortion import (
         Chosen,
         choose,
-        gather,
         own_confidence,
         summarise,
         write_scores,
@@ -86,7 +81,7 @@ def scores(options: argparse.Namespace) -> None:
         )
     confidence = own_confidence(samples.images, shards.labels, scorer, options.batch)
     index = choose(confidence, config)
-    chosen = Chosen(gather(shards.arrays, index), shards.labels[index], confidence[index], index)
+    chosen = Chosen(shards.take(index), shards.labels[index], confidence[index], index)
     inputs = {"samples": samples.record["key"], "classifier": classifier_key}
     summary = {
         "key": section_key(config, *inputs.values()),

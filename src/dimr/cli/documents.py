@@ -11,14 +11,15 @@ from dimr.experiment import ROOT
 def add(steps: Any) -> None:
     """Register the subcommands."""
     text = "every run's numbers seed by seed, and how they were made, as small files"
-    parser = add_step(steps, "study-results", study_results, text, "runs", "seeds-csv", "facts")
+    parser = add_step(steps, "study-results", study_results, text, "runs",
+                      seeds_csv="table", facts="facts of the study")  # fmt: skip
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, metavar="FILE",
                         help="runs/<run>/metrics/<setting>.json")  # fmt: skip
     parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="PATH",
                         help="where jobs leave their seconds (default: logs)")  # fmt: skip
 
     text = "write the page on the study: which claims show, with intervals and verdicts"
-    parser = add_step(steps, "study", study, text, "results", "out")
+    parser = add_step(steps, "study", study, text, "results", out="study page")
     parser.add_argument("--claims", type=Path, metavar="FILE",
                         default=ROOT / "experiments/claims.yaml",
                         help="the comparisons (default: experiments/claims.yaml)")  # fmt: skip
@@ -26,7 +27,22 @@ def add(steps: Any) -> None:
                         default=ROOT / "docs/digits-study.md.jinja",
                         help="the text (default: docs/digits-study.md.jinja)")  # fmt: skip
 
-    text = "make the blocks of a document between <!-- from FILE --> and <!-- end --> anew"
+    text = "say how a table of runs made here differs from the recorded study"
+    parser = add_step(steps, "compare", compare, text)
+    parser.add_argument("table", type=Path, metavar="TABLE",
+                        help="results/demo/digits/NAME.csv, or any other CSV of runs")  # fmt: skip
+    parser.add_argument("--recorded", type=Path, metavar="FILE",
+                        help="the study's numbers, seed by seed (default: seeds.csv of the "
+                        "dataset's folder in results)")  # fmt: skip
+
+    text = "list DVC's experiments: a column for each setting's FID and each parameter that differs"
+    parser = add_step(steps, "experiments", experiments, text)
+    parser.add_argument("--metric", action="append", metavar="KEY",
+                        help="of each setting, as often as wanted (default: fid, "
+                        "fid_digits)")  # fmt: skip
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
+
+    text = "regenerate the blocks of a document between <!-- from FILE --> and <!-- end -->"
     parser = steps.add_parser("readme", help=text, description=text)
     parser.set_defaults(handler=readme)
     parser.add_argument("document", type=Path, nargs="?", default=Path("README.md"),
@@ -34,7 +50,7 @@ def add(steps: Any) -> None:
     parser.add_argument("--check", action="store_true", help="refuse stale blocks, change nothing")
 
     text = "write a Markdown file as one self-contained HTML page"
-    add_step(steps, "page", page, text, "markdown", "out")
+    add_step(steps, "page", page, text, "markdown", out="page")
 
 
 def study_results(options: argparse.Namespace) -> None:
@@ -51,6 +67,20 @@ def study(options: argparse.Namespace) -> None:
     write_study(options.claims, options.template, options.results, options.out)
 
 
+def compare(options: argparse.Namespace) -> None:
+    """``dimr compare``."""
+    from dimr.reporting.compare import compare_with_recorded
+
+    print(*compare_with_recorded(options.table, options.recorded), sep="\n")
+
+
+def experiments(options: argparse.Namespace) -> None:
+    """``dimr experiments``."""
+    from dimr.reporting.experiments import experiments_text
+
+    print(*experiments_text(options.metric or ("fid", "fid_digits"), options.root), sep="\n")
+
+
 def readme(options: argparse.Namespace) -> None:
     """``dimr readme``: says what it did."""
     from dimr.reporting.readme import check, update
@@ -59,7 +89,7 @@ def readme(options: argparse.Namespace) -> None:
         check(options.document)
         return
     changed = update(options.document)
-    print(f"{options.document}: {'made anew' if changed else 'was up to date'}")
+    print(f"{options.document}: {'regenerated' if changed else 'was up to date'}")
 
 
 def page(options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ what a figure needs first.
 def add(steps: Any) -> None:
     """Register the subcommand."""
     text = "draw a figure, as PDF and PNG, of runs that are at hand"
-    parser = add_step(steps, "figure", figure, text, "out", "png")
+    parser = add_step(steps, "figure", figure, text, out="figure", png="picture")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     parser.add_argument("name", metavar="NAME", help="of the figure: td_ln, digits/td_ln, ...")

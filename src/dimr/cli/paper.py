@@ -4,14 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_step
+from dimr.cli.common import TABLE_FILES, add_step
 from dimr.experiment import ROOT
 
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
     text = "write a table of the paper: variants (3), settings (4), results (1, 2, 5, 6, 7)"
-    parser = add_step(steps, "paper-table", paper_table, text, "table", "csv", "markdown", "latex")
+    parser = add_step(steps, "paper-table", paper_table, text, "table", **TABLE_FILES)
     parser.add_argument(
         "--root", type=Path, default=ROOT, help="whose experiments/ (default: this)"
     )

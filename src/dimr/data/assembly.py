@@ -26,6 +26,7 @@ from dimr.files import (
     sha256,
     write_json,
 )
+from dimr.record import verify
 from dimr.unfinished import LOCKS, is_held, remove_abandoned, require_one_disk, work_folder
 
 log = logging.getLogger(__name__)
@@ -131,11 +132,20 @@ class Assembly:
         return DimrError(f"{self.out}: another process makes {part}it; wait for it or end it")
 
     def is_complete(self) -> bool:
-        """Whether the finished folder is there, whole and made by this very work."""
-        try:
-            return open_shards(self.out).manifest["key"] == self.key
-        except DimrError:
+        """Whether the finished folder is there, whole and made by this very work.
+
+        Every checksum is compared; what is damaged is named in the log.
+        """
+        if not self.out.exists():
             return False
+        try:
+            if open_shards(self.out).manifest["key"] != self.key:
+                return False
+            verify(self.out)
+        except DimrError as error:
+            log.warning("%s; it is regenerated", error)
+            return False
+        return True
 
     def missing(self, part: Part | None = None) -> list[int]:
         """Numbers of the shards that are not there yet; with ``part``, of those that are its own.
@@ -227,7 +237,7 @@ class Assembly:
         try:
             map_array(self._path(number), shape, DTYPES[self.kind])
         except DimrError as error:
-            log.warning("%s; it is made again", error)
+            log.warning("%s; it is regenerated", error)
             self._note(number).unlink(missing_ok=True)
             return False
         return True

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from dimr.data.comparison import comparison
 from dimr.errors import DimrError, TrainingFailed
-from dimr.files import atomic_directory, one_line, read_json, write_json
+from dimr.files import atomic_directory, one_line, read_json, save_png, write_json
 from dimr.progress import progress_bar
 from dimr.randomness import derived_seed, torch_generator
+from dimr.record import RECORD, read_record, verify
 
 Images = NDArray[np.uint8]
 Autoencoder = Any  # diffusers' AutoencoderKL: slow to import, and without types that mypy can see
@@ -28,6 +29,7 @@ Autoencoder = Any  # diffusers' AutoencoderKL: slow to import, and without types
 # Measured on the digits from 1e-7 to 1e-5: a small diffusion model's samples improve up to here and
 # no further, while the error of sampled reconstructions keeps growing.
 KL_WEIGHT = 3e-6
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 WARMUP_STEPS = 20
 
 
@@ -79,7 +81,7 @@ def train_autoencoder(
         shown = validation[np.linspace(0, count - 1, min(count, 48)).astype(int)]
         error = f"MSE {report['mse_heldout']:.1e}, PSNR {report['psnr_heldout']:.1f} dB"
         title = f"Held-out images and their reconstructions: {error}"
-        comparison(shown, reconstruct(vae, shown), title).save(folder / "reconstruction.png")
+        save_png(comparison(shown, reconstruct(vae, shown), title), folder / "reconstruction.png")
     return report
 
 
@@ -93,6 +95,7 @@ def load_autoencoder(folder_or_name: str | Path, device: str = "cpu") -> Autoenc
 
     name = str(folder_or_name)
     if Path(name).is_dir():
+        verify(Path(name), "config.json", WEIGHTS)
         _check_config(Path(name) / "config.json")
     elif Path(name).is_absolute() or name.count("/") != 1 or name.startswith("."):
         raise DimrError(f"{name}: no such folder, and not a hub name (owner/name)")
@@ -113,8 +116,7 @@ def load_autoencoder(folder_or_name: str | Path, device: str = "cpu") -> Autoenc
 
 def is_identity(folder: Path) -> bool:
     """Whether a dataset's ``autoencoder`` folder says that its networks see pixels."""
-    record = folder / "record.json"
-    return record.is_file() and read_json(record).get("kind") == "identity"
+    return (folder / RECORD).is_file() and read_record(folder).get("kind") == "identity"
 
 
 def as_pixels(folder: Path, images: Images) -> Images:
@@ -122,7 +124,7 @@ def as_pixels(folder: Path, images: Images) -> Images:
 
     ``DimrError`` if the folder asks for one channel and those of the images differ.
     """
-    if read_json(folder / "record.json")["channels"] == 3:
+    if read_record(folder)["channels"] == 3:
         return images
     if (images != images[..., :1]).any():
         raise DimrError(f"{folder}: channels: 1 is for grey images; these have colours")

@@ -15,6 +15,7 @@ from dimr.data.shards import map_array
 from dimr.errors import DimrError
 from dimr.files import atomic_directory, key_of, read_json, sha256, write_json
 from dimr.randomness import numpy_generator
+from dimr.record import compare_files, verify
 
 FORMAT = "dimr-images-1"
 SPLITS = ("train", "heldout")
@@ -98,6 +99,7 @@ def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np
     if split not in SPLITS:
         raise DimrError(f"{folder}: no split {split!r}; use one of {', '.join(SPLITS)}")
     path = Path(folder) / "manifest.json"
+    verify(Path(folder), path.name)
     manifest = read_json(path)
     try:
         if manifest["format"] != FORMAT:
@@ -107,15 +109,12 @@ def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np
             (f"{split}.npy", (count, size, size, 3), "uint8"),
             (f"{split}_labels.npy", (count,), "int64"),
         ]
-        sums = [files[name]["sha256"] for name, _, _ in wanted]
+        sums = {name: files[name]["sha256"] for name, _, _ in wanted}
     except (KeyError, TypeError) as error:
         raise DimrError(f"{path}: not a manifest of images ({error!r})") from None
-    arrays = []
-    for (name, shape, dtype), checksum in zip(wanted, sums, strict=True):
-        arrays.append(map_array(Path(folder) / name, shape, dtype))
-        if sha256(Path(folder) / name) != checksum:
-            raise DimrError(f"{Path(folder) / name}: checksum differs from {path}")
-    return arrays[0], arrays[1]
+    images, labels = (map_array(Path(folder) / name, shape, dtype) for name, shape, dtype in wanted)
+    compare_files(Path(folder), sums)
+    return images, labels
 
 
 def _load_source() -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -24,6 +24,7 @@ from dimr.errors import DimrError
 from dimr.files import read_json
 from dimr.overlap import BackgroundWriter, Waits, start_copy
 from dimr.progress import progress_bar
+from dimr.record import read_record
 
 Samples = NDArray[Any]
 Fetch = Callable[[], Samples]
@@ -58,7 +59,7 @@ def stored_as(autoencoder: Path, size: int) -> tuple[str, tuple[int, int, int]]:
     ``DimrError`` if its configuration does not say, or the side is no multiple of its factor.
     """
     if is_identity(autoencoder):
-        return "pixels", (size, size, read_json(autoencoder / "record.json")["channels"])
+        return "pixels", (size, size, read_record(autoencoder)["channels"])
     path = autoencoder / "config.json"
     config = read_json(path)
     try:

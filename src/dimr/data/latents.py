@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from dimr.data.assembly import Assembly, Part
 from dimr.data.autoencoder import Autoencoder, Images, as_pixels, load_autoencoder
 from dimr.data.encode import Encoding, PixelEncoder, PosteriorEncoder, stored_as, usual_batch
 from dimr.data.imagenet import center_crop
-from dimr.data.imagenet.store import ImageStore
+from dimr.data.imagenet.store import ImageStore, verify
 from dimr.data.roundtrip import check_latents, check_pixels
-from dimr.files import key_of, sha256
+from dimr.files import key_of, sha256, size_text
 from dimr.settings import SourceLatents
 
 log = logging.getLogger(__name__)
@@ -87,16 +87,17 @@ class LatentWork:
         work = self.assembly
         what = "latents" if work.kind == "posterior" else "images"
         shape = "x".join(map(str, work.shape))
-        size = f"{work.nbytes / 1e9:.1f} GB" if work.nbytes > 1e8 else f"{work.nbytes:,} bytes"
         there = f"{work.shards - len(work.missing())} of {work.shards} shards are there"
+        size = size_text(work.nbytes)
         log.info("%s: %s %s of %s %s: %s; %s",
                  self.out, f"{work.count:,}", what, shape, work.dtype, size, there)  # fmt: skip
         work.require_space()
 
     def encode(self, part: Part | None, batch: int | None, workers: int | None) -> None:
         """Make the missing shards of a part; ``batch`` and ``workers`` by default as is usual."""
-        if not self.assembly.missing(part):
+        if not (missing := self.assembly.missing(part)):
             return
+        verify(self.source, self._classes(missing))
         threads = torch.get_num_threads()
         encoding = Encoding(
             self.store,
@@ -115,6 +116,15 @@ class LatentWork:
             self.out, f"{images:,}", seconds, images / seconds,
             100 * shares.get("data", 0), 100 * shares.get("write", 0),
         )  # fmt: skip
+
+    def _classes(self, shards: Sequence[int]) -> set[int]:
+        """The classes whose images are in shards: their tars will be read."""
+        labels, found = self.store.labels, set[int]()
+        for number in shards:
+            samples = self.assembly.samples(number)
+            images = slice(samples.start // self.copies, -(-samples.stop // self.copies))
+            found.update(np.unique(labels[images]).tolist())
+        return found
 
     def finish(self, record: Callable[[Path, dict[str, Any]], None]) -> None:
         """Check the latents against their images, and put the folder in place.

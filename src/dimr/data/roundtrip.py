@@ -13,7 +13,7 @@ from dimr.data.autoencoder import Autoencoder, Images, decode
 from dimr.data.comparison import comparison
 from dimr.data.shards import open_shards
 from dimr.errors import DimrError
-from dimr.files import write_json
+from dimr.files import save_png, write_json
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def check_latents(folder: Path, original: Original, vae: Autoencoder) -> dict[st
         "psnr": [round(value, 2) for value in psnr],
     }
     title = f"Images and their decoded latents: PSNR {mean:.1f} dB"
-    comparison(crops, decoded, title).save(folder / "check.png")
+    save_png(comparison(crops, decoded, title), folder / "check.png")
     write_json(folder / "check.json", report)
     if mean < LOW_PSNR:
         log.warning(
@@ -70,7 +70,8 @@ def check_pixels(folder: Path, original: Original) -> dict[str, Any]:
         if not same:
             raise DimrError(f"{folder}: sample {number} is not the image that it should be of")
     report = {"equal": True, "samples": chosen}
-    comparison(crops, shown, "Images and what is stored of them: equal").save(folder / "check.png")
+    title = "Images and what is stored of them: equal"
+    save_png(comparison(crops, shown, title), folder / "check.png")
     write_json(folder / "check.json", report)
     return report
 
@@ -80,12 +81,7 @@ def _chosen(folder: Path) -> tuple[list[int], NDArray[Any]]:
     shards = open_shards(folder)
     count = shards.manifest["count"]
     chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, SHOWN))})
-    starts = np.cumsum([0, *map(len, shards.arrays)])
-    places = [int(np.searchsorted(starts, number, "right")) - 1 for number in chosen]
-    samples = [
-        shards.arrays[k][number - starts[k]] for k, number in zip(places, chosen, strict=True)
-    ]
-    return chosen, np.stack(samples)
+    return chosen, shards.take(chosen)
 
 
 def _psnr(a: Images, b: Images) -> float:

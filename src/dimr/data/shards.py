@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from dimr.errors import DimrError
 from dimr.files import atomic_directory, one_line, read_json, sha256, write_json
-from dimr.progress import progress_bar
+from dimr.record import compare_files
+from dimr.record import verify as verify_files
 
 FORMAT = "dimr-shards-1"
 DTYPES = {"posterior": "float16", "pixels": "uint8"}
@@ -31,9 +32,19 @@ LABELS = "labels.npy"
 class OpenShards:
     """A folder opened for reading: memory maps ``arrays`` of (n_k, *shape), ``labels`` (count,)."""
 
+    folder: Path
     manifest: dict[str, Any]
     arrays: list[NDArray[Any]]
     labels: NDArray[np.int64]
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """Samples (n, *shape) by their numbers, from shards whose checksums are compared first."""
+        ends = np.cumsum([len(array) for array in self.arrays])
+        places = np.searchsorted(ends, indices, side="right")
+        used = [self.manifest["shards"][k] for k in sorted(set(places.tolist()))]
+        compare_files(self.folder, {entry["file"]: entry["sha256"] for entry in used})
+        found = zip(places, indices, strict=True)
+        return np.stack([self.arrays[k][i - ends[k]] for k, i in found])
 
 
 def write_shards(
@@ -146,20 +157,37 @@ def open_shards(folder: Path) -> OpenShards:
     labels = map_array(path, (manifest["count"],), "int64")
     if labels.min() < 0 or labels.max() >= manifest["classes"]:
         raise DimrError(f"{path}: labels must lie in 0..{manifest['classes'] - 1}")
-    return OpenShards(manifest, arrays, labels)
+    return OpenShards(folder, manifest, arrays, labels)
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """Check everything that ``open_shards`` checks and every checksum; return the manifest."""
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 by file name, as the manifest has them."""
+    manifest = read_manifest(folder)
+    return {entry["file"]: entry["sha256"] for entry in [*manifest["shards"], manifest["labels"]]}
+
+
+def verify(folder: Path, share: slice = slice(None)) -> dict[str, Any]:
+    """Check all that ``open_shards`` does, and the checksums of manifest, labels and shards.
+
+    Args:
+        folder: as for ``open_shards``.
+        share: of the shards: processes that work together compare a part each.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DimrError: names the file that differs, is missing, or has no place there.
+    """
     folder = Path(folder)
     manifest = open_shards(folder).manifest
-    entries = [*manifest["shards"], manifest["labels"]]
-    extra = {path.name for path in folder.glob("*.npy")} - {entry["file"] for entry in entries}
+    wanted = checksums(folder)
+    extra = {path.name for path in folder.glob("*.npy")} - wanted.keys()
     if extra:
         raise DimrError(f"{folder / min(extra)}: not listed in {MANIFEST}")
-    for entry in progress_bar(entries, description=f"verify {folder.name}", unit="file"):
-        if sha256(folder / entry["file"]) != entry["sha256"]:
-            raise DimrError(f"{folder / entry['file']}: checksum differs from {MANIFEST}")
+    verify_files(folder, MANIFEST)
+    names = [entry["file"] for entry in [manifest["labels"], *manifest["shards"][share]]]
+    compare_files(folder, {name: wanted[name] for name in names})
     return manifest
 
 

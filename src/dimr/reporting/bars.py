@@ -43,7 +43,7 @@ def table_bars(table: Table, runs: Path, key: str, out: Path) -> None:
     of = f", {settings[0]}" if len(settings) == 1 else ""
     axes[-1][0].set_xlabel(f"{table.title_of(key)}{of} (lower is better)")
     with atomic_file(out) as temporary:
-        figure.savefig(temporary, dpi=160)
+        figure.savefig(temporary, dpi=160, metadata={"Software": "dimr"})
     plt.close(figure)
 
 

@@ -43,5 +43,5 @@ def table_curves(table: Table, runs: Path, x: str, y: str, out: Path) -> None:
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     with atomic_file(out) as temporary:
-        figure.savefig(temporary, dpi=160)
+        figure.savefig(temporary, dpi=160, metadata={"Software": "dimr"})
     plt.close(figure)

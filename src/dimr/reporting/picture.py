@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dimr.data.shards import open_shards
-from dimr.files import atomic_file
+from dimr.files import save_png
 from dimr.reporting.tables import Table
 
 ZOOM, GAP, PER_CLASS = 2, 2, 2
@@ -21,7 +21,7 @@ def table_picture(table: Table, runs: Path, out: Path) -> None:
             folder = runs / table.runs(row)[0] / "samples" / setting
             shards = open_shards(folder)
             classes = shards.manifest["classes"]
-            images = np.array(shards.arrays[0][: PER_CLASS * classes])
+            images = shards.take(range(min(PER_CLASS * classes, len(shards.labels))))
             blocks.append((f"{row.name}, {setting}", _block(images, classes)))
     width = max(block.width for _, block in blocks)
     height = sum(block.height + LINE + 3 * GAP for _, block in blocks)
@@ -31,8 +31,7 @@ def table_picture(table: Table, runs: Path, out: Path) -> None:
         draw.text((GAP, top), title, fill="black", font_size=13)
         picture.paste(block, (GAP, top + LINE))
         top += block.height + LINE + 3 * GAP
-    with atomic_file(out) as temporary:
-        picture.save(temporary)
+    save_png(picture, out)
 
 
 def _block(images: np.ndarray, columns: int) -> Image.Image:

@@ -67,12 +67,7 @@ def write_rating_page(study: Study, models: Sequence[ModelImages], out: Path, ke
         models: whose images are shown.
         out: the page.
         key: which model each image is of, and the confidence that it was chosen by.
-
-    Raises:
-        DimrError: both are the same file.
     """
-    if out.resolve() == key.resolve():
-        raise DimrError(f"{key}: --key and --out are the same file")
     entries = _entries(study, models)
     order = numpy_generator(study.seed, "rating page").permutation(len(entries))
     shown = [entries[i] for i in order]

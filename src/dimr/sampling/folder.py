@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dimr.data.assembly import Assembly, Part
 from dimr.data.shards import open_shards
 from dimr.errors import DimrError
+from dimr.files import save_png
 from dimr.overlap import BackgroundWriter, Waits
 from dimr.progress import progress_bar
 from dimr.sampling.archive import write_npz
@@ -128,7 +129,7 @@ def complete(
 
     def add_all(folder: Path) -> None:
         write_npz(folder, folder / ARCHIVE)
-        overview(open_shards(folder), named).save(folder / GRID)
+        save_png(overview(open_shards(folder), named), folder / GRID)
         if add is not None:
             add(folder)
 

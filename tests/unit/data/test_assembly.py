@@ -206,7 +206,7 @@ def test_room_for_what_is_missing(work, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(13 * 12 + 99))
     work.require_space()
     work.require_space(99)
-    with pytest.raises(DimrError, match=r"GB free, what is missing of .*out takes"):
+    with pytest.raises(DimrError, match=r" free, what is missing of .*out takes"):
         work.require_space(100)
 
 

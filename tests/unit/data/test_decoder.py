@@ -43,5 +43,5 @@ def test_loading(vae, tmp_path):
     latents = torch.ones(1, 4, 8, 8)
     assert torch.equal(load_decoder(tmp_path / "vae")(latents), Decoder(vae)(latents))
     assert load_decoder(None).vae is None
-    write_json(tmp_path / "identity/record.json", {"kind": "identity", "channels": 1})
+    write_json(tmp_path / "identity/record.json", {"key": "k", "kind": "identity", "channels": 1})
     assert load_decoder(tmp_path / "identity").vae is None

@@ -49,16 +49,18 @@ def jpeg(seed):
     return buffer.getvalue()
 
 
-def make_store(folder):
-    """A source folder in the format that its documentation describes."""
+def make_store(folder, bad=()):
+    """A source folder in the format that its documentation describes; ``bad`` do not decode."""
     folder.mkdir(parents=True)
     entries, tars = [], []
     for label, (wnid, count) in enumerate(COUNTS.items()):
         path = folder / f"{wnid}.tar"
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
             for i in range(count):
-                data = jpeg(100 * label + i)
                 member = tarfile.TarInfo(f"{wnid}_{i}.JPEG")
+                data = jpeg(100 * label + i)
+                if member.name in bad:
+                    data = data[:3] + bytes(len(data) - 3)
                 member.size = len(data)
                 entries.append((member.name.encode(), label, tar.offset + 512, len(data)))
                 tar.addfile(member, io.BytesIO(data))
@@ -249,11 +251,11 @@ def test_what_is_not_a_result_is_not_replaced(encode, made, tmp_path, caplog):
     (out / "precious.txt").write_text("of years")
     (out / "manifest.json").write_text("{}")  # of something else
     assert encode() == 2
-    assert f"{out}: is there and was not made by dimr" in error_in(caplog)
+    assert f"{out}: already exists and was not created by dimr; refusing" in error_in(caplog)
     assert (out / "precious.txt").read_text() == "of years"
     caplog.clear()
     shutil.copytree(made, tmp_path / "made")
-    (tmp_path / "made/record.json").write_text("{}")
+    write_json(tmp_path / "made/record.json", {"key": "k", "result": "latents"})
     assert encode(out="made", source=tmp_path / "made/source") == 2
     assert "made/source: lies in" in error_in(caplog)
     (out / "precious.txt").unlink()
@@ -290,23 +292,30 @@ def test_an_interrupted_start_is_resumed(encode, whole, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_does_not_decode_is_named(encode, whole, made, tmp_path, caplog, workers):
+def test_an_image_that_does_not_decode_is_named(encode, tmp_path, caplog, workers):
+    source = tmp_path / "source"
+    make_store(source, bad=["n01443537_0.JPEG"])  # the first of the second shard
+    for _ in range(2):
+        caplog.clear()
+        assert encode("--workers", workers, source=source) == 2
+        message = error_in(caplog)
+        assert f"{source}/n01443537.tar: n01443537_0.JPEG: does not decode" in message
+        assert not (tmp_path / "latents").exists()
+        (work,) = tmp_path.glob(".latents.part-*")
+        assert [path.name for path in work.glob("*.npy")] == ["00000.npy"]  # finished: kept
+
+
+def test_a_tar_that_is_damaged_is_found_before_it_is_encoded(encode, whole, made, tmp_path, caplog):
+    """A picture with other pixels decodes as well as the right one."""
     source = tmp_path / "source"
     shutil.copytree(made / "source", source)
-    entry = ImageStore(source).index[4]  # the first of the second shard
     tar = source / "n01443537.tar"
-    whole_tar = tar.read_bytes()
-    damaged = bytearray(whole_tar)
-    damaged[entry["offset"] : entry["offset"] + 200] = bytes(200)
-    tar.write_bytes(damaged)
-    assert encode("--workers", workers, source=source) == 2
-    message = error_in(caplog)
-    assert str(tar) in message
-    assert "n01443537_0.JPEG" in message
-    assert not (tmp_path / "latents").exists()
-    (work,) = tmp_path.glob(".latents.part-*")
-    assert [path.name for path in work.glob("*.npy")] == ["00000.npy"]  # finished: kept
-    tar.write_bytes(whole_tar)
+    original = tar.read_bytes()
+    tar.write_bytes(original[:-1] + b"x")
+    assert encode(source=source) == 2
+    assert f"{tar}: checksum differs" in error_in(caplog)
+    assert not list(tmp_path.glob(".latents.part-*/*.npy"))
+    tar.write_bytes(original)
     assert encode(source=source) == 0
     assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
 
@@ -351,7 +360,7 @@ def test_a_crop_that_the_autoencoder_cannot_halve_is_refused(encode, caplog):
 def test_a_disk_without_room_is_refused_before_a_byte(encode, tmp_path, caplog, monkeypatch):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(26 * 1024 - 1))
-    assert encode() == 2
+    assert encode() == 3
     assert "latents" in error_in(caplog)
     assert {path.name for path in tmp_path.iterdir()} == {"latents.yaml"}
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(26 * 1024))
@@ -373,9 +382,7 @@ def test_progress_counts_what_was_there(encode, capsys):
     capsys.readouterr()
     assert encode() == 0
     shown = capsys.readouterr().err
-    assert "encode:  62%" in shown  # 8 of 13 images: shards 0 and 2
-    assert "image/s" in shown
-    assert "13/13" in shown
+    assert "encode: 13/13 images" in shown  # 8 of them, of shards 0 and 2, were there
 
 
 class FakeStore:
@@ -432,9 +439,7 @@ def test_processes_make_the_same(made, tmp_path):
 
 def test_an_error_of_a_process_is_shown_and_its_code_returned(made, tmp_path):
     source = tmp_path / "source"
-    shutil.copytree(made / "source", source)
-    tar = source / "n02102040.tar"
-    tar.write_bytes(bytes(tar.stat().st_size))
+    make_store(source, bad=["n02102040_0.JPEG"])
     arguments = command(tmp_path, made, "--processes", "2", "--images", source)
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2

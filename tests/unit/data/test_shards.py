@@ -252,3 +252,17 @@ def test_a_missing_or_broken_manifest_is_named(folder: Path) -> None:
     path.unlink()
     with pytest.raises(DimrError, match=r"z/manifest\.json: no such file"):
         verify(folder)
+
+
+def test_samples_are_taken_by_number_from_whole_shards(folder: Path) -> None:
+    shards = open_shards(folder)
+    every = np.concatenate(shards.arrays)
+    numbers = [len(every) - 1, 0, len(shards.arrays[0]) - 1, len(shards.arrays[0]), 0]
+    assert (shards.take(numbers) == every[numbers]).all()
+    name = shards.manifest["shards"][1]["file"]
+    damaged = bytearray((folder / name).read_bytes())
+    damaged[-1] ^= 1
+    (folder / name).write_bytes(damaged)
+    assert (shards.take([0]) == every[[0]]).all()  # of another shard
+    with pytest.raises(DimrError, match=rf"{name}: checksum"):
+        shards.take(numbers)

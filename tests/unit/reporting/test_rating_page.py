@@ -145,7 +145,7 @@ def test_a_page_in_the_place_of_its_key_is_refused(tmp_path, caplog):
     same = str(tmp_path / "a.html")
     given = ["--study", str(tmp_path / "study.yaml"), "--runs", str(tmp_path / "runs")]
     assert main(["rating-page", *given, "--out", same, "--key", same]) == 2
-    assert "--key and --out are the same file" in caplog.records[-1].getMessage()
+    assert "is --key too" in caplog.records[-1].getMessage()
 
 
 @pytest.mark.usefixtures("study")

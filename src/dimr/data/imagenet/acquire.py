@@ -11,7 +11,7 @@ from dimr.data.imagenet.source import ClassFiles, ImageSource
 from dimr.data.imagenet.store import ImageStore, read_manifest
 from dimr.data.imagenet.work import Work
 from dimr.errors import DimrError
-from dimr.files import require_space
+from dimr.files import require_space, size_text
 from dimr.progress import progress_bar
 from dimr.settings import Source
 
@@ -83,8 +83,8 @@ def _absolute(found: ImageSource) -> str:
 def _require_space(found: ImageSource, work: Work, config: Source) -> None:
     needed = found.space(work)
     log.info(
-        "%s (%s): %d images; %.1f GB are to be written",
-        found.where, found.kind, config.images, needed / 1e9,
+        "%s (%s): %d images; %s are to be written",
+        found.where, found.kind, config.images, size_text(needed),
     )  # fmt: skip
     require_space(work.folder.parent, needed, "the images' store")
 

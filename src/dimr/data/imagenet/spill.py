@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dimr.data.imagenet.names import NAME_BYTES, check_content, official_name
 from dimr.data.imagenet.work import Work
 from dimr.errors import DimrError
-from dimr.files import atomic_file, one_line, read_json, write_json
+from dimr.files import atomic_file, one_line, read_json
 
 ROW = np.dtype(
     [
@@ -41,8 +41,8 @@ class Spill:
 
     def taken(self, size: int) -> bool:
         """Whether the shard, of so many bytes, was taken in."""
-        path = self._path("json")
-        return path.is_file() and read_json(path)["shard_bytes"] == size
+        note = self.work.notes.read(self._path("json"))
+        return note is not None and note["shard_bytes"] == size
 
     @property
     def wnids(self) -> dict[int, str]:
@@ -83,7 +83,8 @@ class Spill:
             file.writelines(data for *_, data in images)
         with atomic_file(self._path("npy")) as temporary, open(temporary, "wb") as file:
             np.save(file, np.array(entries, ROW))
-        write_json(self._path("json"), {"shard_bytes": size, "wnids": wnids})
+        files = {self._path("bin"): None, self._path("npy"): None}
+        self.work.notes.write(self._path("json"), files, shard_bytes=size, wnids=wnids)
 
     def images(self, label: int, wnid: str) -> Iterator[tuple[str, memoryview]]:
         """The (name, bytes) of a class, read at once.

@@ -6,6 +6,7 @@ images come from, the same images give the same bytes: tars are sorted by name a
 """
 
 import contextlib
+import functools
 import hashlib
 import shutil
 import tarfile
@@ -22,7 +23,7 @@ from dimr.data.imagenet.names import check_content, check_name
 from dimr.data.imagenet.store import ENTRY, FORMAT, INDEX, MANIFEST
 from dimr.errors import DimrError
 from dimr.files import atomic_file, read_json, replace_directory, sha256, write_json
-from dimr.unfinished import remove_abandoned, require_one_disk, work_folder
+from dimr.unfinished import Notes, remove_abandoned, require_one_disk, work_folder
 
 TAR_OVERHEAD = 1024
 """Bytes at most that a tar adds to an image: its header, and filling up to whole blocks."""
@@ -39,6 +40,11 @@ class Work:
 
     out: Path
     key: str
+
+    @functools.cached_property
+    def notes(self) -> Notes:
+        """What is done."""
+        return Notes(self.folder)
 
     @property
     def folder(self) -> Path:
@@ -78,15 +84,13 @@ class Work:
 
     def has(self, wnid: str, count: int) -> bool:
         """Whether a class is there; ``DimrError`` if it is there with another number of images."""
-        if not self._note(wnid).is_file():
+        note = self.notes.read(self._note(wnid))
+        if note is None:
             return False
-        tar, note = self._tar(wnid), read_json(self._note(wnid))
-        if not tar.is_file() or tar.stat().st_size != note["size"]:
-            raise DimrError(f"{tar}: not as it was written; remove {self._note(wnid)} to redo it")
         if note["count"] != count:
             raise DimrError(
-                f"{tar}: taken in with {note['count']} images, the source now has {count}: remove "
-                f"{self.folder} to begin anew"
+                f"{self._tar(wnid)}: taken in with {note['count']} images, the source now has "
+                f"{count}: remove {self.folder} to begin again"
             )
         return True
 
@@ -102,7 +106,8 @@ class Work:
             size = temporary.stat().st_size
         with atomic_file(self._entries(wnid)) as temporary, open(temporary, "wb") as file:
             np.save(file, entries)
-        write_json(self._note(wnid), {"count": count, "size": size, "sha256": digest})
+        files = {self._tar(wnid): digest, self._entries(wnid): None}
+        self.notes.write(self._note(wnid), files, count=count, size=size, sha256=digest)
 
     def finish(
         self,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dimr.checking import load_section, nearest, validate
+from dimr.checking import choose, load_section, nearest, validate
 from dimr.errors import DimrError
 from dimr.experiment import Run, find_variant, load_run
 from dimr.files import read_yaml
@@ -341,10 +341,7 @@ def load_figure(name: str, root: Path = ROOT) -> Definition:
         raise DimrError(f"{FOLDER}: no figure {name!r} {nearest(name, known)}")
     path = FOLDER / f"{name}.yaml"
     value = mapping(read_yaml(root / path), str(path))
-    kind = value.get("kind")
-    if kind not in KINDS:
-        raise DimrError(f"{path}: kind: {kind!r} {nearest(str(kind), list(KINDS))}")
-    definition = validate(KINDS[kind], value, str(path))
+    definition = validate(choose(KINDS, value, "kind", str(path)), value, str(path))
     try:
         definition.check(root)
     except DimrError as error:

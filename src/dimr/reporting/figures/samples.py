@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from dimr.data.classes import short_name
 from dimr.data.shards import OpenShards, open_shards
 from dimr.errors import DimrError
-from dimr.evaluation.distortion import gather
 from dimr.experiment import BASELINE_SETTING
 from dimr.reporting.figures import style
 from dimr.reporting.figures.definitions import SampleBlock, SamplesFigure
@@ -74,7 +73,7 @@ def _images(shards: OpenShards, label: int, count: int, folder: Path) -> NDArray
     found = np.flatnonzero(shards.labels == label)[:count]
     if len(found) < count:
         raise DimrError(f"{folder}: {len(found)} images of class {label}, not {count}")
-    return gather(shards.arrays, found)
+    return shards.take(found)
 
 
 @style.styled

@@ -114,5 +114,5 @@ def save(figure: Figure, pdf: Path, png: Path, *, title: str, subject: str) -> N
     facts = {"Title": title, "Creator": "dimr", "Producer": None, "CreationDate": None}
     with mpl.rc_context(STYLE), atomic_file(png) as pixels, atomic_file(pdf) as vectors:
         figure.savefig(vectors, format="pdf", dpi=DPI, metadata={**facts, "Subject": subject})
-        text = {"Title": title, "Description": subject, "Software": None}
+        text = {"Title": title, "Description": subject, "Software": "dimr"}
         figure.savefig(pixels, format="png", dpi=DPI, metadata=text)

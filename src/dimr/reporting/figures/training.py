@@ -11,7 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from dimr.errors import DimrError
+from dimr.files import sha256
 from dimr.recipes import ROOT
+from dimr.record import RECORD, read_record
 from dimr.reporting.figures import style
 from dimr.reporting.figures.definitions import TrainingFigure
 from dimr.reporting.frames import read_frame
@@ -56,8 +58,12 @@ def load(definition: TrainingFigure, runs: Path, root: Path = ROOT) -> list[Curv
 
 
 def read_log(path: Path) -> pd.DataFrame:
-    """A run's log.csv; ``DimrError`` names what it lacks."""
+    """A run's log.csv; ``DimrError`` names what it lacks, or that it is not what was written."""
     log = read_frame(path, "a log")
+    model = path.with_name("model")
+    recorded = read_record(model).get("log_sha256") if (model / RECORD).is_file() else None
+    if recorded not in (None, sha256(path)):
+        raise DimrError(f"{path}: checksum differs from the recorded one: damaged")
     missing = [column for column in NEEDED if column not in log]
     if missing or log.empty:
         what = f"no column {missing[0]}" if missing else "no lines"

@@ -15,6 +15,7 @@ from dimr.cli import main
 from dimr.data.imagenet import ImageStore, digest, verify
 from dimr.data.imagenet.work import Work
 from dimr.experiment import section_key
+from dimr.record import seal
 from dimr.settings import Source
 
 from .conftest import KEY, content
@@ -173,7 +174,7 @@ def test_space_is_checked_before_anything_is_written(
     usage = SimpleNamespace(free=size // 2)
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
     message = refused(source)
-    assert "GB free, the images' store takes" in message
+    assert " free, the images' store takes" in message
     assert not [p for p in tmp_path.glob(".*/**/*") if p.is_file() and p.stat().st_size > 1000]
 
 
@@ -192,7 +193,7 @@ def test_the_command(miniature, tmp_path, monkeypatch, caplog):
     key = section_key(Source(**miniature.section()))
     assert record["key"] == key == ImageStore(tmp_path / "store").key
     assert record["source"] == str(source)
-    assert "18 images; 0.0 GB are to be written" in caplog.text
+    assert "18 images; " in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -214,10 +215,10 @@ def test_other_peoples_folders_are_not_replaced(miniature, tmp_path, caplog):
     source = miniature.class_folders(tmp_path / "images")
     command = ["data", "imagenet", "--source", str(source), "--out"]
     assert main([*command, str(tmp_path)]) == 2
-    assert f"{tmp_path}: is there and was not made by dimr" in caplog.text
-    (tmp_path / "record.json").write_text("{}")
+    assert f"--out {tmp_path}: already exists and was not created by dimr" in caplog.text
+    seal(tmp_path, "source", {"key": "k"})
     assert main([*command, str(tmp_path)]) == 2
-    assert f"{source}: lies in {tmp_path}, which would be replaced" in caplog.text
+    assert f"{source}: lies in --out {tmp_path}, which would be replaced" in caplog.text
     assert len(list(source.iterdir())) == 3
 
 

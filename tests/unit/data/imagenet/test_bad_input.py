@@ -172,9 +172,9 @@ def test_what_class_folders_may_hold(miniature, refused, tmp_path):
     stray.mkdir()
     assert refused(source) == f"i/{WNID}/below: not a file"
     stray.rmdir()
-    stray = source / WNID / "with blank.jpg"
+    stray = source / WNID / "with\ttab.jpg"
     stray.write_bytes(b"x")
-    assert "'with blank.jpg' is no plain file name" in refused(source)
+    assert r"'with\ttab.jpg' is no plain file name" in refused(source)
     stray.unlink()
     (source / "dogs").mkdir()
     assert refused(source).startswith("i/dogs: no class folder")

@@ -178,7 +178,7 @@ def test_a_full_disk_is_named_by_a_folder_that_can_be_a_link(miniature, refused,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: usage(10))
         message = refused(source)
-    assert message.startswith(f"{tmp_path}: 0.0 GB free")
+    assert message.startswith(f"{tmp_path}: 10 bytes free")
     assert "a link to one" in message
 
 
