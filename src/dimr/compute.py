@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from dimr.progress import compiling
+
 log = logging.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -48,8 +50,11 @@ def compile_or_not(
         options: of the compiler, besides ``COMPILER``.
     """
     try:
-        compiled: Any = torch.compile(function, dynamic=dynamic, options={**COMPILER, **options})
-        attempt(compiled)
+        with compiling({"training": "train", "sampling": "sample"}.get(doing)):
+            compiled: Any = torch.compile(
+                function, dynamic=dynamic, options={**COMPILER, **options}
+            )
+            attempt(compiled)
     except Exception as error:  # whatever the compiler stack raises: it is an optimisation only
         reason = str(error).strip().splitlines() or [type(error).__name__]
         log.warning("torch.compile is not usable here (%s); %s without it", reason[0], doing)

@@ -2,14 +2,16 @@
 
 import ctypes
 import logging
+import os
 
 import torch
 
 from dimr.errors import DimrError
-from dimr.files import one_line
+from dimr.files import one_line, size_text
 
 log = logging.getLogger(__name__)
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 ACCEPTED_ERROR = 1e-5  # relative; bf16 rounding would give 2e-3, float32 gives 1e-7
 
 MALLOC = {-1: -1, -2: 64 << 20, -4: 0}
@@ -27,6 +29,8 @@ def prepare_device(name: str | None = None, threads: int | None = None) -> torch
         torch.set_num_threads(threads)
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type not in DEVICES:
+            raise RuntimeError(f"known are {', '.join(DEVICES)}")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise DimrError(f"--device {name}: not usable here ({one_line(error)[:100]})") from None
@@ -35,8 +39,31 @@ def prepare_device(name: str | None = None, threads: int | None = None) -> torch
         torch.set_float32_matmul_precision("medium")
         if matmul_error() > ACCEPTED_ERROR:
             torch.set_float32_matmul_precision("highest")
-            log.info("float32 matrix products stay with the default library: oneDNN rounds here")
+            log.debug("float32 matrix products stay with the default library: oneDNN rounds here")
     return device
+
+
+def require_memory(size: int, what: str, device: torch.device) -> None:
+    """Refuse at once what a device can never hold.
+
+    Args:
+        size: bytes that it takes at the least.
+        what: what takes them, for the message.
+        device: a GPU, or the CPU: the machine's memory.
+
+    Raises:
+        DimrError: with both numbers.
+    """
+    if device.type == "cuda":
+        held = torch.cuda.get_device_properties(device).total_memory
+    elif device.type == "cpu" and hasattr(os, "sysconf"):
+        held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        return
+    if size > held:
+        raise DimrError(
+            f"{what}: takes {size_text(size)} of memory or more; this machine has {size_text(held)}"
+        )
 
 
 def keep_freed_memory() -> None:

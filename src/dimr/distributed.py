@@ -32,6 +32,7 @@ LARGE = 900_000_000
 """Parameters from which ``auto`` shards: 16 bytes each of weights, EMA and AdamW's moments, the
 gradients and the activations would together leave little of a GPU's memory."""
 
+MOST_PROCESSES = 100_000
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """An environment variable that torchrun sets."""
 
@@ -213,7 +214,7 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
         DimrError: a device that cannot be had.
         PeerLost: another process has died.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _number("WORLD_SIZE", 1, MOST_PROCESSES, 1)
     if size == 1:
         yield World(prepare_device(name, threads), launched=LAUNCHED in os.environ)
         return
@@ -238,6 +239,15 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
         ) from None
 
 
+def _number(name: str, least: int, most: int, default: int | None = None) -> int:
+    """A whole number that torchrun sets in the environment; ``DimrError`` if it is none."""
+    text = os.environ.get(name, "" if default is None else str(default))
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not least <= int(text) <= most:
+        shown = f"{name}={text[:30]} is no number from {least} to {most}"
+        raise DimrError(shown if text else f"{name} is not set")
+    return int(text)
+
+
 def _own_device(name: str | None) -> str | None:
     """The device of this process on its machine."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -253,10 +263,12 @@ def _connect(device: torch.device, size: int) -> World:
     if on_gpu:
         torch.cuda.set_device(device)
     try:
+        _number("RANK", 0, size - 1)
+        _number("MASTER_PORT", 1, 65_535)
         torch.distributed.init_process_group(
             "nccl" if on_gpu else "gloo", timeout=TIMEOUT, device_id=device if on_gpu else None
         )
-    except (ValueError, torch.distributed.DistError) as error:
+    except (DimrError, ValueError, torch.distributed.DistError) as error:
         raise DimrError(
             f"WORLD_SIZE={size}, but the processes do not meet ({one_line(error)[:120]}); start "
             "them with torchrun"

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import errno
 import math
 import tempfile
 import time
@@ -12,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from dimr.cli.common import (
     Record,
     add_device,
+    add_output,
     add_step,
-    check_out,
     positive,
-    recorded_key,
     refuse_if_changed,
 )
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
-from dimr.files import followed, sha256
+from dimr.files import FULL, followed, save_png, sha256
+from dimr.record import recorded_key
 from dimr.settings import SamplePhase, TrainPhase
 
 if TYPE_CHECKING:
@@ -29,14 +28,13 @@ if TYPE_CHECKING:
 PREVIEW_STEPS = 25  # network evaluations of a preview: it is to look at, not to measure
 PREVIEW_COLUMNS = 6
 PREVIEW_CLASSES = 10  # while a thousand classes are drawn, the other GPUs would wait for minutes
-FULL = (errno.ENOSPC, errno.EDQUOT)  # which ``dimr`` tells by itself
 
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
     parser = add_step(
-        steps, "train", train, "train a network, or go on where it stopped",
-        "config", "data", "out", "log-csv", "state",
+        steps, "train", train, "train a network, or resume where it stopped",
+        "config", "data", "state", out="model", log_csv="training log",
     )  # fmt: skip
     add_device(parser)
     parser.add_argument("--stop-after", type=seconds, metavar="SECONDS",
@@ -47,9 +45,7 @@ def add(steps: Any) -> None:
                         help="sample grid now and then; 0: never (default: 600)")  # fmt: skip
     parser.add_argument("--previews", type=Path, metavar="PATH", help="folder of the grids")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="decodes the previews")
-    _add_watch(parser.add_argument_group(
-        "watching", "Beside log.csv, which has all losses, speed and memory."
-    ))  # fmt: skip
+    _add_watch(parser)
     _add_engine(parser.add_argument_group(
         "how steps are computed", "Speed and memory; the result changes by rounding only. All may "
         "differ from session to session of a run, as may the number of processes (torchrun).",
@@ -64,11 +60,13 @@ def seconds(text: str) -> float:
     return value
 
 
-def _add_watch(group: Any) -> None:
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    about = "Beside log.csv, which has all losses, speed and memory."
+    group = parser.add_argument_group("watching", about)
     group.add_argument("--tensorboard", type=Path, metavar="DIR", help="the log for TensorBoard")
     group.add_argument("--dvclive", type=Path, metavar="DIR", help="the log for DVCLive")
-    group.add_argument("--profile", type=Path, metavar="FILE",
-                       help="a trace of a few steps (.json), for Perfetto or Chrome")  # fmt: skip
+    add_output(parser, "--profile", "trace", group, metavar="FILE",
+               help="a trace of a few steps (.json), for Perfetto or Chrome")  # fmt: skip
 
 
 def _add_engine(group: Any) -> None:
@@ -127,9 +125,6 @@ def train(options: argparse.Namespace) -> None:
 
 def _check_places(options: argparse.Namespace) -> None:
     """Refuse, before days of training, places that its results cannot be written to."""
-    check_out(options.out, options.data, options.state, options.autoencoder)
-    if options.log_csv.is_dir():
-        raise DimrError(f"--log-csv {options.log_csv}: is a folder; it names a file")
     for name, place, folder in (
         ("state", options.state, options.state),
         ("out", options.out, followed(options.out).parent),
@@ -147,21 +142,30 @@ def _check_places(options: argparse.Namespace) -> None:
 def _make_training(
     options: argparse.Namespace, phase: TrainPhase, reader: Any, world: Any
 ) -> "Training":
-    """The run; its state is keyed by the configuration and by the data as they are."""
-    from dimr.reporting.provenance import TRAINING_CODE, code_fingerprint
+    """The run, with its state's folder; the data is compared with its checksums."""
+    from dimr.code import TRAINING, code_fingerprint
+    from dimr.data.shards import verify
     from dimr.training.loop import Training
     from dimr.training.observe import Watch
+    from dimr.training.state_folder import announce, describe, state_folder
 
+    # The manifest holds the checksum of every shard: other data, other state.
+    data = sha256(options.data / "manifest.json")
+    (state, *_) = world.gather(state_folder(options.state, phase, data))
+    with world.agreed():
+        verify(options.data, slice(world.rank, None, world.size))
+        if world.is_first:
+            announce(state, phase, data)
+            describe(state, phase, data)
     engine = _engine(options)
     wants_previews = bool(options.previews and options.autoencoder and options.preview_every)
     how = {"processes": world.size, "engine": dataclasses.asdict(engine)}
     return Training(
         phase,
         reader,
-        # The manifest holds the checksum of every shard: other data, other state.
-        options.state / section_key(phase, sha256(options.data / "manifest.json")),
+        state,
         device=world.device,
-        code=code_fingerprint(*TRAINING_CODE),
+        code=code_fingerprint(*TRAINING),
         session={**Record(world.device).origin, **how} if world.is_first else None,
         preview=_previewer(options, phase, world.device) if wants_previews else None,
         engine=engine,
@@ -210,7 +214,6 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
         import numpy as np
 
         from dimr.data.decoder import load_decoder
-        from dimr.files import atomic_file
         from dimr.sampling.generate import generate
         from dimr.sampling.grid import class_grid
 
@@ -234,7 +237,6 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
         )
         images, labels = np.concatenate(list(batches)), np.array(numbers) % classes
         picture = class_grid(images, labels, list(map(str, range(shown))), columns=PREVIEW_COLUMNS)
-        with atomic_file(options.previews / f"step-{step:09d}.png") as path:
-            picture.save(path)
+        save_png(picture, options.previews / f"step-{step:09d}.png")
 
     return preview

@@ -66,11 +66,6 @@ class Checkpoints:
         for leftover in self.folder.glob(".step-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    def clear(self) -> None:
-        """Remove all of them."""
-        for folder in self.folders():
-            shutil.rmtree(folder)
-
     def folders(self) -> list[Path]:
         """Checkpoints from the oldest step to the newest."""
         return sorted(f for f in self.folder.iterdir() if re.fullmatch(r"step-\d+", f.name))
@@ -158,6 +153,12 @@ class Checkpoints:
             return None, f"{folder}: damaged checkpoint ({error})"
         parts = tuple(folder / name for name in content["parts"])
         return Saved(content["step"], content["facts"], parts), None
+
+
+def newest_step(state: Path) -> int | None:
+    """The step of the newest checkpoint in a state's folder, whole or not; None: there is none."""
+    found = (re.fullmatch(r"step-(\d+)", path.name) for path in state.glob("checkpoints/step-*"))
+    return max((int(one[1]) for one in found if one), default=None)
 
 
 def _part(number: int) -> str:

@@ -1,5 +1,6 @@
 """The trained EMA network as a model's folder, with its record and its log."""
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from dimr.distributed import World, whole
-from dimr.files import atomic_directory, atomic_file, write_json
+from dimr.files import atomic_directory, require_space
 from dimr.models import build
+from dimr.record import seal
 from dimr.settings import TrainPhase
 from dimr.training.setup import sharded
 from dimr.training.state import Progress
@@ -16,6 +18,9 @@ from dimr.training.step import Trainee
 from dimr.weights.layout import write_model
 
 log = logging.getLogger(__name__)
+
+LOG_DIGEST = "log_sha256"
+"""Where a model's record holds the SHA-256 of the log beside it."""
 
 
 def ema_weights(trainee: Trainee, world: World) -> dict[str, Tensor]:
@@ -44,26 +49,37 @@ def ema_network(phase: TrainPhase, trainee: Trainee, world: World) -> nn.Module 
 
 
 def export(
-    phase: TrainPhase, weights: dict[str, Tensor], progress: Progress, key: str, out: Path
+    phase: TrainPhase,
+    weights: dict[str, Tensor],
+    progress: Progress,
+    log_text: bytes,
+    key: str,
+    out: Path,
 ) -> None:
-    """Write the EMA network (diffusers layout) and its record."""
+    """Write the EMA network (diffusers layout) and its record, which knows the log's checksum.
+
+    Raises:
+        DiskFull: found before anything is written, if the system tells the truth.
+    """
+    require_space(out.parent, sum(tensor.nbytes for tensor in weights.values()), f"{out}")
     with atomic_directory(out) as folder:
-        write_model(folder, phase.network, weights)
+        write_model(folder, phase.network, weights, objective=phase.train.objective)
         record = {
             "key": key,
             "steps": progress.step,
             "images": progress.step * phase.train.batch,
             "seconds": round(progress.seconds, 1),
             "config": phase.model_dump(mode="json"),
+            "codes": progress.codes,
+            LOG_DIGEST: hashlib.sha256(log_text).hexdigest(),
             "sessions": [json.loads(session) for session in progress.sessions],
         }
-        write_json(folder / "record.json", record)
+        seal(folder, "model", record)
 
 
-def copy_log(path: Path, log_csv: Path) -> None:
-    """The state's log in its place; one without lines if it was lost after training had ended."""
-    content = path.read_bytes() if path.is_file() else b"step\r\n"
-    if not path.is_file():
-        log.warning("%s: no such file; %s has no lines", path, log_csv)
-    with atomic_file(log_csv) as temporary:
-        temporary.write_bytes(content)
+def read_log(path: Path) -> bytes:
+    """The state's log; one without lines if it was lost after training had ended."""
+    if path.is_file():
+        return path.read_bytes()
+    log.warning("%s: no such file; the training's log has no lines", path)
+    return b"step\r\n"

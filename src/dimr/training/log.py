@@ -1,7 +1,9 @@
 """``log.csv``: one line every so many steps; plots read it."""
 
 import csv
+import hashlib
 import io
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Log:
-    """The log of a training, which goes on where its state does.
+    """The log of a training, which resumes where its state does.
 
     Args:
         path: of the file; made with the first line.
@@ -43,6 +45,30 @@ class Log:
         else:
             self.path.unlink()  # killed, or out of space, as it was begun
 
+    def resume(self, step: int, digest: str | None) -> None:
+        """As ``trim``; a warning where lines up to the step are not those of the checkpoint.
+
+        Args:
+            step: of the checkpoint.
+            digest: as it was saved then; None: it was not.
+        """
+        self.trim(step)
+        if digest not in (None, self.digest(step)):
+            log.warning(
+                "%s: lines up to step %d are missing or were changed since they were written; "
+                "training resumes, and the log stays so", self.path, step,
+            )  # fmt: skip
+
+    def digest(self, step: int) -> str:
+        """SHA-256 of the lines up to a step, whatever columns newer code adds."""
+        try:
+            columns, lines = self._whole_lines()
+        except (OSError, ValueError, csv.Error):
+            columns, lines = [], []
+        named = (dict(zip(columns, line, strict=True)) for line in lines if int(line[0]) <= step)
+        kept = [{name: value for name, value in line.items() if value} for line in named]
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
     def _whole_lines(self) -> tuple[list[str], list[list[str]]]:
         """The columns, and the lines that have them all; of a file that was cut, what is before."""
         text = self.path.read_bytes().decode()
@@ -64,7 +90,7 @@ class Log:
         except OSError as error:
             raise SaveFailed(
                 f"{self.path}: could not be written ({one_line(error.strerror or error)}); "
-                "checkpoints stay: make room, and the same command goes on"
+                "checkpoints stay: make room, and the same command resumes"
             ) from None
 
     def _append(self, line: Mapping[str, Any]) -> None:

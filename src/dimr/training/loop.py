@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from dimr.distributed import World
-from dimr.files import one_line
+from dimr.files import atomic_file, one_line
 from dimr.progress import progress_bar
 from dimr.settings import TrainPhase
 from dimr.training.batches import Batches
 from dimr.training.checkpoint import Checkpoints, locked
 from dimr.training.engine import Engine
-from dimr.training.export import copy_log, ema_network, ema_weights, export
+from dimr.training.export import ema_network, ema_weights, export, read_log
 from dimr.training.failure import record, recorded
 from dimr.training.log import Log
 from dimr.training.observe import Sink, Speedometer, Watch
@@ -33,6 +33,14 @@ from dimr.training.stopping import Limits as Limits
 log = logging.getLogger(__name__)
 
 
+OTHER_CODE = {
+    False: "the code has changed since it was saved; training resumes, and the record names both",
+    True: "finished by other code, which its record names; it is exported as it is (to train with "
+    "today's code, move this folder away)",
+}
+"""What is said of a state that today's code did not make, by whether it is finished."""
+
+
 class Training:
     """One training run, from wherever its state is to the end.
 
@@ -41,7 +49,7 @@ class Training:
         batches: the data.
         state: folder of checkpoints, log and failure record of exactly this configuration.
         device: where to train.
-        code: fingerprint of the sources; a finished state of other code is not taken for a result.
+        code: fingerprint of the sources, which the state and the result keep.
         session: the provenance of this session, plain JSON.
         preview: called with (step, EMA network) now and then.
         engine: how steps are computed.
@@ -93,34 +101,29 @@ class Training:
     # --- state ------------------------------------------------------------------------------------
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        """Go on from the newest whole checkpoint, if there is one; the log goes back with it."""
+        """Resume from the newest whole checkpoint, if there is one; the log goes back with it."""
         self.world.on_first(checkpoints.clean)
         saved = checkpoints.newest(self.world)
-        if saved is not None and not self._finished_by_other_code(saved.step, saved.facts["codes"]):
-            finished = saved.step == self.phase.train.steps
-            with self.world.agreed():
-                restore(self.trainee, saved, finished, self.world)
-            self.progress = Progress.of(saved, self.device)
-            log.info("resuming at step %d of %d", saved.step, self.phase.train.steps)
-        elif saved is not None:
-            self.world.on_first(checkpoints.clear)
-        self.world.on_first(lambda: self.log.trim(self.progress.step))
-
-    def _finished_by_other_code(self, step: int, codes: list[str]) -> bool:
-        if set(codes) == {self.code}:
-            return False
-        over = step == self.phase.train.steps
-        what = "finished by other code; starting over"
-        going_on = "the code has changed since it was saved; going on"
+        if saved is None:
+            self.world.on_first(lambda: self.log.trim(0))
+            return
+        finished = saved.step == self.phase.train.steps
+        with self.world.agreed():
+            restore(self.trainee, saved, finished, self.world)
+        self.progress = Progress.of(saved, self.device)
         if self.world.is_first:
-            log.warning("%s: %s", self.state, what if over else going_on)
-        return over
+            log.info("resuming at step %d of %d", saved.step, self.phase.train.steps)
+            if set(self.progress.codes) != {self.code}:
+                log.warning("%s: %s", self.state, OTHER_CODE[finished])
+        self.world.on_first(lambda: self.log.resume(saved.step, saved.facts.get("log")))
 
     def save(self, saver: Saver) -> None:
         """Begin to save the state; a run that failed is not saved."""
         self.check_finite()
-        tensors = state_tensors(self.trainee, self.finished)
-        saver.begin(self.progress.step, tensors, self.progress.facts(self.world))
+        facts = self.progress.facts(self.world)
+        if self.world.is_first:
+            facts["log"] = self.log.digest(self.progress.step)
+        saver.begin(self.progress.step, state_tensors(self.trainee), facts)
 
     def check_finite(self) -> None:
         """Raise ``TrainingFailed``, on all processes, if a loss or gradient was not finite.
@@ -256,8 +259,10 @@ class Training:
         weights = ema_weights(self.trainee, self.world)
 
         def write() -> None:
-            export(self.phase, weights, self.progress, key, out)
-            copy_log(self.log.path, log_csv)
+            text = read_log(self.log.path)
+            export(self.phase, weights, self.progress, text, key, out)
+            with atomic_file(log_csv) as temporary:
+                temporary.write_bytes(text)
 
         self.world.on_first(write)
 

@@ -119,5 +119,5 @@ class Saver:
             raise SaveFailed(
                 f"{self.checkpoints.folder}: the checkpoint of step {step} could not be written "
                 f"({one_line(error.strerror or error)}); those before it stay: make room, and the "
-                "same command goes on"
+                "same command resumes"
             ) from None

@@ -3,9 +3,10 @@
 import torch
 
 from dimr.compute import compiler_works
+from dimr.device import require_memory
 from dimr.diffusion.schedule import SCHEDULES
 from dimr.distributed import World, is_sharded
-from dimr.models import build
+from dimr.models import FAMILIES, build, complexity
 from dimr.randomness import derived_seed
 from dimr.settings import TrainPhase
 from dimr.training.batches import Batches, Draws, Prefetch
@@ -24,6 +25,7 @@ def make_trainee(
     The same on all processes of a ``world``; where ``engine.sharding`` says so, each holds a part.
     """
     engine, world = engine or Engine(), world or World(device)
+    _require_memory(phase, engine, world)
     # Fresh weights draw from torch's global generator, seeded here and put back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(phase.seed, "weights"))
@@ -43,6 +45,22 @@ def make_trainee(
         engine=engine,
         dtype=resolve_precision(phase.train.precision, device),
     )
+
+
+def _require_memory(phase: TrainPhase, engine: Engine, world: World) -> None:
+    """Refuse at once a network, or a batch, that no machine like this one can hold.
+
+    What is counted is less than what is taken: weights, EMA, moments (each float32, spread over
+    the processes), and a quarter of what eager training keeps of the images for its way back.
+    """
+    counted = complexity(FAMILIES[phase.network.family], phase.network.arguments())
+    state = 16 * counted.parameters // world.size
+    require_memory(state, f"a network of {counted.parameters:,} parameters", world.device)
+    images = phase.train.batch // (world.size * engine.accumulate)
+    if engine.checkpointing == "none":
+        kept = state + images * counted.activation_bytes // 4
+        what = f"train.batch: {images:,} images at a time (--accumulate makes them fewer)"
+        require_memory(kept, what, world.device)
 
 
 def make_prefetch(

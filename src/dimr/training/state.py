@@ -13,6 +13,7 @@ from dimr.training.step import Trainee
 from dimr.training.tensors import open_pieces
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+EMA = "ema/"
 
 
 @dataclass
@@ -55,13 +56,13 @@ class Progress:
         return cls(step=saved.step, sums=sums, **known)
 
 
-def state_tensors(trainee: Trainee, finished: bool) -> dict[str, Tensor]:
-    """The tensors of a training by name; once it is ``finished`` only what the export needs.
+def state_tensors(trainee: Trainee, finished: bool = False) -> dict[str, Tensor]:
+    """The tensors of a training by name; of a ``finished`` one only those that the export needs.
 
     ``ema/...``, ``network/...``, and AdamW's ``step/...``, ``exp_avg/...``, ``exp_avg_sq/...`` of
     each parameter.
     """
-    tensors = {f"ema/{name}": t for name, t in trainee.ema.module.state_dict().items()}
+    tensors = {f"{EMA}{name}": t for name, t in trainee.ema.module.state_dict().items()}
     if finished:
         return tensors
     tensors |= {f"network/{name}": t for name, t in trainee.network.state_dict().items()}
@@ -74,6 +75,12 @@ def state_tensors(trainee: Trainee, finished: bool) -> dict[str, Tensor]:
 def restore(trainee: Trainee, saved: Saved, finished: bool, world: World) -> None:
     """Put a checkpoint's tensors in their places, however many processes wrote them.
 
+    Args:
+        trainee: whose tensors are filled.
+        saved: the checkpoint.
+        finished: whether only what the export needs is read.
+        world: the processes that read together.
+
     Raises:
         DimrError: a checkpoint of another network; the first tensor that does not fit is named.
     """
@@ -81,7 +88,8 @@ def restore(trainee: Trainee, saved: Saved, finished: bool, world: World) -> Non
         _allocate_optimizer(trainee.optimizer)
     targets = state_tensors(trainee, finished)
     with open_pieces(saved.parts) as pieces, torch.no_grad():
-        _check(pieces.shapes, targets, saved)
+        stored = pieces.shapes.items()
+        _check({n: s for n, s in stored if n.startswith(EMA) or not finished}, targets, saved)
         for name, target in targets.items():
             pieces.read(name, local(target), world.rows_of(target))
     trainee.ema.n_averaged.fill_(saved.step)  # its next update is no first one

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from dimr.code import source_fingerprint
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_run
 from dimr.files import read_json, write_json
 from dimr.reporting.adoption import expected_results, survey
 from dimr.reporting.made import at_hand, read_cells, read_result
-from dimr.reporting.provenance import code_fingerprint, collect, fault_of, sealed
+from dimr.reporting.provenance import collect, fault_of, sealed
 
 from ...results import leave_result
 
@@ -26,15 +27,8 @@ def test_what_made_it():
     assert origin["device"] == "cpu"
     assert origin["versions"]["torch"]
     assert origin["command"].startswith("dimr")
-    assert origin["code"] == code_fingerprint()
+    assert origin["code"] == source_fingerprint()
     assert len(origin["git_revision"]) == 40
-
-
-def test_fingerprints_see_the_named_parts_only():
-    whole, models = code_fingerprint(), code_fingerprint("models")
-    assert whole != models
-    assert models != code_fingerprint("diffusion")
-    assert code_fingerprint("models", "data/reader.py") != models
 
 
 # --- changes by hand ------------------------------------------------------------------------------

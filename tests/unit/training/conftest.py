@@ -16,7 +16,7 @@ from dimr.settings import TrainPhase
 from dimr.training.engine import Engine
 from dimr.training.loop import Limits, Training, train
 
-from .forks import Server
+from ...forks import Server
 
 PHASE = {
     "dataset": "digits",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from dimr.data.reader import ShardReader
 from dimr.errors import DimrError, StoppedEarly, TrainingFailed
+from dimr.files import read_json
 from dimr.models import build
 from dimr.training import loop
 from dimr.training.checkpoint import Checkpoints, locked
@@ -173,13 +175,44 @@ def test_a_second_writer_is_refused(run, phase, tmp_path):
         run(phase())
 
 
-def test_a_finished_state_is_exported_again_but_not_for_other_code(run, phase, latents, caplog):
+def test_a_finished_state_is_exported_whatever_the_code(run, phase, latents, tmp_path, caplog):
     whole = run(phase(), code="x")
     no_data = Stops(0, ShardReader(latents, 8, 3))
     assert same(run(phase(), code="x", batches=no_data), whole)
-    with pytest.raises(RuntimeError, match="pulled"):  # it starts training again
-        run(phase(), code="y", batches=no_data)
+    assert "other code" not in caplog.text
+    assert same(run(phase(), code="y", batches=no_data), whole)
     assert "finished by other code" in caplog.text
+    assert read_json(tmp_path / "a/model/record.json")["codes"] == ["x"]
+
+
+def test_code_that_changes_half_way_is_in_the_record(run, phase, latents, tmp_path):
+    """Killed after the last checkpoint, started again with other code: nothing is trained again."""
+    with pytest.raises(RuntimeError, match="pulled"):
+        run(phase(), batches=Stops(20, ShardReader(latents, 8, 3)), code="x",
+            limits=Limits(checkpoint_every=10))  # fmt: skip
+    whole = run(phase(), code="y")
+    shutil.rmtree(tmp_path / "a/model")
+    assert same(run(phase(), code="z", batches=Stops(0, ShardReader(latents, 8, 3))), whole)
+    assert read_json(tmp_path / "a/model/record.json")["codes"] == ["x", "y"]
+
+
+def test_more_steps_resume_where_the_shorter_training_ended(run, phase):
+    whole = run(phase(steps=40), name="whole")
+    run(phase(steps=30))
+    assert same(run(phase(steps=40)), whole)
+
+
+@pytest.mark.parametrize("damage", [lambda _: "", lambda text: text[: len(text) // 2], None])
+def test_a_log_that_lost_lines_is_a_warning(run, phase, tmp_path, caplog, damage):
+    run(phase())
+    path = tmp_path / "a/state/log.csv"
+    assert "missing or were changed" not in caplog.text
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(damage(path.read_text()))
+    run(phase(steps=35))
+    assert f"{path}: lines up to step 30 are missing or were changed" in caplog.text
 
 
 def test_a_compiler_that_fails_is_done_without(monkeypatch, caplog):

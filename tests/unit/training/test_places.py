@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from dimr.cli import make_parser
+from dimr.cli.common import check_options
 from dimr.cli.training import _check_places, _previewer
 from dimr.errors import DimrError
+from dimr.record import seal
 
 
 @pytest.fixture
@@ -29,18 +31,22 @@ def options(tmp_path):
 def test_places_that_are_not_there_yet_are_made(options, tmp_path):
     _check_places(options())
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["state"]
-    (tmp_path / "run/model").mkdir()
-    (tmp_path / "run/model/record.json").write_text("{}")  # the result of an earlier training
+    seal(tmp_path / "run/model", "model", {"key": "k"})  # the result of an earlier training
+    check_options(options())
     _check_places(options())
 
 
 def test_other_people_s_folders_are_not_replaced(options, tmp_path):
     (tmp_path / "run/model").mkdir(parents=True)
     (tmp_path / "run/model/thesis.tex").write_text("years")
-    with pytest.raises(DimrError, match=r"run/model: is there and was not made by dimr"):
-        _check_places(options())
+    with pytest.raises(DimrError, match=r"run/model: already exists and was not created by dimr"):
+        check_options(options())
     with pytest.raises(DimrError, match=r"new/state: lies in .*/new, which would be replaced"):
-        _check_places(options("--out", tmp_path / "new", "--state", tmp_path / "new/state"))
+        check_options(options("--out", tmp_path / "new", "--state", tmp_path / "new/state"))
+    for kind in ("samples", "autoencoder", "latents"):
+        seal(tmp_path / "other", kind, {"key": "k"})
+        with pytest.raises(DimrError, match=rf"other: holds {kind}, and model would be written"):
+            check_options(options("--out", tmp_path / "other"))
 
 
 @pytest.mark.parametrize("name", ["out", "log-csv", "state"])
@@ -52,7 +58,7 @@ def test_a_place_that_cannot_be_written_is_named_at_the_start(options, name, pla
 
 def test_a_log_that_is_a_folder_is_refused(options, tmp_path):
     with pytest.raises(DimrError, match=r"--log-csv .*: is a folder"):
-        _check_places(options("--log-csv", tmp_path))
+        check_options(options("--log-csv", tmp_path))
 
 
 @pytest.mark.parametrize("option", ["--stop-after", "--preview-every"])

@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,24 +41,28 @@ class Process:
 
 
 class Server:
-    """The process that forks, from the side of a test."""
+    """The process that forks, from the side of a test; it has imported ``modules``."""
 
-    def __init__(self):
+    def __init__(self, *modules):
         self.child = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, __file__, *modules],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def ask(self, **request):
         self.child.stdin.write(json.dumps(request) + "\n")
         self.child.stdin.flush()
         return json.loads(self.child.stdout.readline())
 
-    def start(self, arguments, messages, environment=None, file_size=None):
-        """``dimr ARGUMENTS``; ``file_size`` (bytes) is the largest file it may write."""
+    def start(self, arguments, messages, environment=None, file_size=None, at_once=False):
+        """``dimr ARGUMENTS``; ``file_size`` (bytes) is the largest file it may write.
+
+        ``at_once``: without the seconds in which Python takes a large process apart.
+        """
         arguments = [str(argument) for argument in arguments]
         pid = self.ask(
             start=arguments, messages=str(messages), environment=environment or {},
-            file_size=file_size,
+            file_size=file_size, at_once=at_once,
         )  # fmt: skip
         return Process(self, pid, messages)
 
@@ -69,7 +74,8 @@ class Server:
 def serve():
     import dimr.cli
 
-    for slow in ("torch.distributed.fsdp", "dimr.reporting.provenance", "dimr.training.loop"):
+    always = ("torch.distributed.fsdp", "dimr.reporting.provenance", "dimr.training.loop")
+    for slow in (*always, *sys.argv[1:]):
         importlib.import_module(slow)
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)
@@ -102,7 +108,18 @@ def run(main, request):
     if request["file_size"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
     sys.argv = ["dimr", *request["start"]]
-    sys.exit(main(request["start"]))
+    if not request["at_once"]:
+        sys.exit(main(request["start"]))
+    try:
+        code = main(request["start"])
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":

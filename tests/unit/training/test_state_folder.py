@@ -1,0 +1,136 @@
+"""Where a training's state lies, and what is said where it cannot be used."""
+
+import os
+import shutil
+
+import pytest
+
+from dimr.training.state_folder import announce, describe, state_folder
+
+from .conftest import log_of, same, weights_of
+
+UMASK = os.umask(0o022)
+os.umask(UMASK)
+
+
+@pytest.fixture
+def states(tmp_path):
+    """A folder of states; ``reach(folder, step)`` leaves a checkpoint's folder there."""
+
+    def reach(folder, step, phase=None, data="d"):
+        (folder / f"checkpoints/step-{step:09d}").mkdir(parents=True)
+        if phase is not None:
+            describe(folder, phase, data)
+        return folder
+
+    return tmp_path / "state", reach
+
+
+def test_the_number_of_steps_is_no_part_of_it(states, phase):
+    root, _ = states
+    own = state_folder(root, phase(steps=30), "d")
+    assert own == state_folder(root, phase(steps=50, log_every=1, compile=True), "d")
+    others = (phase(lr=2e-3), phase(batch=16), phase(warmup_steps=6), phase(precision="bfloat16"))
+    folders = {state_folder(root, other, "d") for other in others}
+    assert len(folders | {own, state_folder(root, phase(), "other data")}) == 6
+
+
+def test_a_shorter_training_leaves_the_longer_one_its_checkpoints(states, phase):
+    root, reach = states
+    own = state_folder(root, phase(steps=30), "d")
+    reach(own, 30)
+    shorter = state_folder(root, phase(steps=20), "d")
+    assert shorter == own.with_name(f"{own.name}-20")
+    reach(shorter, 20)
+    assert state_folder(root, phase(steps=25), "d") == shorter  # the newest that can be used
+    assert state_folder(root, phase(steps=40), "d") == own
+
+
+def test_what_differs_is_said_in_one_line(states, phase, caplog):
+    root, reach = states
+    first, second = phase(lr=1e-3), phase(lr=2e-3, batch=16)
+    old = reach(state_folder(root, first, "d"), 5800, first)
+    new = state_folder(root, second, "d")
+    announce(new, second, "d")
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{old}: is at step 5,800 and differs in train.batch 8, now 16; train.lr 0.001, now 0.002; "
+        "training begins at step 0, and that state stays"
+    )
+    caplog.clear()
+    announce(old, first, "d")  # it resumes
+    assert not caplog.records
+    announce(state_folder(root, phase(steps=100), "d"), phase(steps=100), "d")
+    assert "is at step 5,800, beyond the 100 that are asked for" in caplog.text
+
+
+def test_a_state_that_does_not_say_what_it_is_of(states, phase, caplog):
+    root, reach = states
+    reach(root / "0123456789abcdef", 7)
+    announce(state_folder(root, phase(), "d"), phase(), "d")
+    assert "differs in configuration unknown" in caplog.text
+
+
+@pytest.mark.slow
+def test_longer_training_of_a_finished_run(commands):
+    """At a shell: nothing is trained again, and the result is the uninterrupted one."""
+    assert commands(steps=40).run("whole") == [0]
+    assert commands(steps=30).run("a") == [0]
+    longer = commands(steps=40)
+    assert longer.run("a") == [0]
+    assert "resuming at step 30 of 40" in longer.messages("a")
+    assert same(weights_of(longer.folder / "whole"), weights_of(longer.folder / "a"))
+    assert log_of(longer.folder / "whole")[-1]["step"] == log_of(longer.folder / "a")[-1]["step"]
+    # another rate begins anew, and the old state stays: back again, nothing is to be done
+    other = commands(steps=40, lr=2e-3)
+    assert other.run("a") == [0]
+    assert "differs in train.lr 0.001, now 0.002; training begins at step 0" in other.messages("a")
+    back = commands(steps=40)
+    os.truncate(back.folder / "a.txt", 0)
+    assert back.run("a") == [0]
+    assert "resuming at step 40 of 40" in back.messages("a")
+    assert same(weights_of(back.folder / "whole"), weights_of(back.folder / "a"))
+    # shorter than what is there: a state of its own
+    shorter = commands(steps=20)
+    assert shorter.run("a") == [0]
+    assert "beyond the 20 that are asked for" in shorter.messages("a")
+    assert len(list((shorter.folder / "a/state").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_damaged_data_is_found_before_training(commands, latents, tmp_path):
+    """A third of a shard zeroed: its header and its size are as they were."""
+    command = commands(steps=5)
+    command.latents = tmp_path / "latents"
+    shutil.copytree(latents, command.latents)
+    shard = command.latents / "00001.npy"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: 2 * len(whole) // 3] + bytes(len(whole) - 2 * len(whole) // 3))
+    assert command.run("a") == [2]
+    assert "latents/00001.npy: checksum differs" in command.messages("a")
+    shard.write_bytes(whole)
+    assert command.run("a") == [0]
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_the_export_is_one_line(commands):
+    """Training has ended, and its model is larger than what may be written."""
+    command = commands(steps=10)
+    assert command.run("a") == [0]
+    model = command.folder / "a/model"
+    before = weights_of(command.folder / "a")
+    shutil.rmtree(model)
+    os.truncate(command.folder / "a.txt", 0)
+    process = command.start("a", file_size=3_000)
+    assert process.wait() == 3, command.messages("a")
+    last = command.messages("a").splitlines()[-1]
+    assert f"{model}: no space left on the disk" in last
+    assert "Traceback" not in command.messages("a")
+    assert not model.exists()
+    leftover = model.with_name(".model.tmp999999999")  # of a start that was killed
+    leftover.mkdir()
+    assert command.run("a") == [0]
+    assert same(weights_of(command.folder / "a"), before)
+    assert not leftover.exists()
+    weights = model / "diffusion_pytorch_model.safetensors"
+    assert weights.stat().st_mode & 0o777 == 0o666 & ~UMASK
