@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dimr.models import UViT
 from dimr.models.convert import ConversionError, from_published, recognise, to_published
 
 CASES = {
@@ -39,6 +40,41 @@ def test_names_go_both_ways_bitwise(case):
     back = to_published(network)
     assert back.keys() == weights.keys()
     assert all(torch.equal(back[name], weights[name]) for name in weights)
+
+
+def test_the_convolution_of_a_uvit_is_read_off_the_weights(vectors, relative_error):
+    """Whatever the time map is; its values are those of a convolution after the network."""
+    tensors = vectors("uvit_pixel")
+    weights = tensors.part("weights")
+    plain = {name: w for name, w in weights.items() if not name.startswith("final_layer.")}
+    step, y = tensors["timestep"], tensors["y"]
+    for time_map, t in (("pixel", step / 999), ("latent", step / 1000)):
+        network = from_published(weights, 4, time_map)
+        without = from_published(plain, 4, time_map)
+        assert (network.conv is None, without.conv is None) == (False, True)
+        assert network.sizes["time_map"] == without.sizes["time_map"] == time_map
+        with torch.no_grad():
+            image = without(tensors["x"], t, y)[0]
+            kernel, bias = weights["final_layer.weight"], weights["final_layer.bias"]
+            expected = torch.nn.functional.conv2d(image, kernel, bias, padding=1)
+            assert relative_error(network(tensors["x"], t, y)[0], expected) < 1e-6
+        assert relative_error(expected, tensors["output"]) < 1e-5  # the authors'
+        for built, theirs in ((network, weights), (without, plain)):
+            back = to_published(built)
+            assert back.keys() == theirs.keys()
+            assert all(torch.equal(back[name], theirs[name]) for name in theirs)
+            again = UViT(**built.sizes)
+            assert again.state_dict().keys() == built.state_dict().keys()
+
+
+def test_a_latent_uvit_with_a_convolution(vectors):
+    weights = vectors("uvit_latent").part("weights")
+    conv = {"final_layer.weight": torch.randn(4, 4, 3, 3), "final_layer.bias": torch.randn(4)}
+    network = from_published({**weights, **conv}, 4, "latent")
+    assert torch.equal(network.conv.weight, conv["final_layer.weight"])
+    assert network.sizes == {**from_published(weights, 4).sizes, "final_conv": True}
+    with pytest.raises(ConversionError, match=r"'final_layer\.bias' is missing"):
+        from_published({**weights, "final_layer.weight": conv["final_layer.weight"]}, 4)
 
 
 def as_diffusers(weights, depth):

@@ -22,6 +22,11 @@ from dimr.models.norms import (
 from dimr.models.time import DIMR_CONDITIONS, UVIT_STEPS, sinusoids
 
 
+def ends_in_convolution(time_map: str, final_conv: bool | None = None) -> bool:
+    """Whether a U-ViT of these arguments ends in a 3x3 convolution: as said, else as published."""
+    return time_map == "pixel" if final_conv is None else final_conv
+
+
 class UViT(Network):
     """U-ViT.
 
@@ -37,7 +42,8 @@ class UViT(Network):
             blocks as in the released DiMR, TD-LN before the output).
         has_null_label: whether there is a label for "no class" (the authors' pixel models have
             none).
-        time_map: ``latent`` or ``pixel``; pixel models end in a 3x3 convolution.
+        time_map: ``latent`` or ``pixel``.
+        final_conv: whether a 3x3 convolution ends it; None: as published, in pixel models only.
 
     Raises:
         ValueError: sizes that do not fit together.
@@ -58,6 +64,7 @@ class UViT(Network):
         time: str = "token",
         has_null_label: bool = True,
         time_map: str = "latent",
+        final_conv: bool | None = None,
     ) -> None:
         super().__init__()
         if input_size % patch:
@@ -74,6 +81,9 @@ class UViT(Network):
             "has_null_label": has_null_label,
             "time_map": time_map,
         }
+        has_conv = ends_in_convolution(time_map, final_conv)
+        if has_conv != ends_in_convolution(time_map):  # what is as published needs no such size
+            self.sizes["final_conv"] = has_conv
         self.time, self.time_map, self.patch_size = time, time_map, patch
         self.extras = 2 if time == "token" else 1  # tokens that are not patches
         self.patch = nn.Conv2d(channels, dim, patch, stride=patch)
@@ -92,7 +102,7 @@ class UViT(Network):
             blocks = [TransformerBlock(dim, heads, norm, MLP) for _ in range(depth)]
         self.stack = UNetStack(blocks, dim)
         self.output = nn.Linear(dim, patch**2 * channels)
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if time_map == "pixel" else None
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if has_conv else None
         self.apply(initialise)
         # As in the authors' code, which leaves torch's own: 50 times what DiMR's labels start at.
         if not self.label.weight.is_meta:

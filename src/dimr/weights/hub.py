@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dimr.errors import DimrError
 from dimr.files import one_line
-from dimr.weights.read import TORCH_SUFFIXES
+from dimr.weights.opening import SUFFIXES
 
 
 def fetch(repo: str, file: str, revision: str | None = None) -> Path:
@@ -23,7 +23,7 @@ def fetch(repo: str, file: str, revision: str | None = None) -> Path:
     import huggingface_hub
 
     try:
-        if file.endswith((*TORCH_SUFFIXES, ".safetensors")):
+        if file.endswith(SUFFIXES):
             return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
         snapshot = huggingface_hub.snapshot_download(
             repo, allow_patterns=[f"{file}/*"], revision=revision

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dimr import settings
 from dimr.errors import DimrError
 from dimr.experiment import load_network_config
-from dimr.files import one_line, write_json
+from dimr.files import one_line, require_space, write_json
 from dimr.models import Network, build
 from dimr.models.convert import ConversionError, check_tensors
+from dimr.record import RECORD, read_record, verify
 from dimr.weights.recognise import nearest_fit
+from dimr.weights.recorded import OBJECTIVES, facts_of, read_metadata, save_safetensors
+from dimr.weights.values import first_unsound
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -24,9 +27,10 @@ def read_model(folder: Path) -> tuple[Network, settings.Network]:
     """The network of a run's model folder, its tensors as they are in the file, and its sizes.
 
     Raises:
-        DimrError: a missing or damaged file, or weights of another network: names the tensor, and
-            the listed variant that they are of, if there is one.
+        DimrError: a missing or damaged file (also by the record's checksums), or weights of another
+            network: names the tensor, and the listed variant that they are of, if there is one.
     """
+    verify(folder, CONFIG, WEIGHTS)
     sizes = load_network_config(folder / CONFIG)
     path = folder / WEIGHTS
     with torch.device("meta"):
@@ -45,10 +49,44 @@ def read_model(folder: Path) -> tuple[Network, settings.Network]:
     return network, sizes
 
 
-def write_model(folder: Path, sizes: settings.Network, tensors: Mapping[str, Tensor]) -> None:
-    """Write the two files into a folder that is there; values and precision stay as they are."""
+def write_model(
+    folder: Path,
+    sizes: settings.Network,
+    tensors: Mapping[str, Tensor],
+    objective: str | None = None,
+) -> None:
+    """Write the two files into a folder that is there; values and precision stay as they are.
+
+    Args:
+        folder: where to.
+        sizes: the network's; config.json.
+        tensors: its weights by our names.
+        objective: what it has learned to predict, ``noise`` or ``hybrid``; None: not known.
+
+    Raises:
+        DimrError: values that are not finite; names the tensor.
+        DiskFull: no room for them.
+    """
+    if problem := first_unsound(tensors):
+        raise DimrError(f"{problem}: a model of such weights is not written")
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    require_space(folder.parent, size, "the model")
     write_json(folder / CONFIG, sizes.model_dump(mode="json"))
-    save_file({name: alone(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
+    plain = {name: alone(tensor) for name, tensor in tensors.items()}
+    save_safetensors(plain, folder / WEIGHTS, facts_of(sizes, objective))
+
+
+def recorded_objective(folder: Path) -> str | None:
+    """What the network of a model folder has learned to predict, as its files say it."""
+    try:
+        said = read_metadata(folder / WEIGHTS).get("objective")
+    except (OSError, SafetensorError):
+        said = None
+    if said is None and (folder / RECORD).is_file():  # of a version that wrote it there only
+        config = read_record(folder).get("config")
+        train = config.get("train") if isinstance(config, dict) else None
+        said = train.get("objective") if isinstance(train, dict) else None
+    return said if said in OBJECTIVES else None
 
 
 def alone(tensor: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from dimr.experiment import Listed, validate
 from dimr.models import Network
 from dimr.models.complexity import count_parameters
 from dimr.models.convert import (
-    FORMATS,
     ConversionError,
     from_published,
     recognise,
     to_published,
 )
+from dimr.models.uvit import ends_in_convolution
+from dimr.weights.groups import listing
 from dimr.weights.read import Facts, read_checkpoint
 from dimr.weights.recognise import (
     Fit,
@@ -29,6 +30,19 @@ from dimr.weights.recognise import (
     nearest_fit,
     wanted_sizes,
 )
+from dimr.weights.recorded import ALLOWED
+from dimr.weights.told import (
+    PUBLISHED_CHANNELS,
+    RECORDED,
+    Asked,
+    Noise,
+    classes_of,
+    heads_of,
+    noise_of,
+    refuse_other_objectives,
+    schedule_of,
+    time_map_of,
+)
 
 DIFFUSERS_SIZES = {
     "num_layers": "depth",
@@ -37,30 +51,6 @@ DIFFUSERS_SIZES = {
     "num_embeds_ada_norm": "num_classes",
 }
 """Keys of diffusers' config.json, and what they are here."""
-LABELS = ("num_classes", "has_null_label")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user says of the weights; None: as they are, else as it is published.
-
-    Attributes:
-        variant: the listed variant that they should be.
-        network: the network that they should be, input included.
-        where: who says so, for messages.
-        heads: attention heads, which no tensor tells.
-        time_map: ``latent`` or ``pixel``.
-        input_size: H = W of the input, which diffusers' tensors do not tell.
-        schedule: of the noise.
-    """
-
-    variant: Listed | None = None
-    network: settings.Network | None = None
-    where: str = "--variant"
-    heads: int | None = None
-    time_map: str | None = None
-    input_size: int | None = None
-    schedule: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +67,7 @@ class Imported:
         listed: the variant of variants.yaml; None: none.
         nearest: the nearest variant if none is it.
         heads_from: who says the number of heads.
+        noise: how they were trained, or what must be told of it.
     """
 
     network: settings.Network
@@ -88,6 +79,7 @@ class Imported:
     listed: Listed | None
     nearest: Fit | None
     heads_from: str
+    noise: Noise
 
     def record(self) -> dict[str, Any]:
         """What matched, plain JSON."""
@@ -100,28 +92,36 @@ class Imported:
             "parameters": self.parameters,
             "precision": dict(precisions),
             "heads_from": self.heads_from,
+            "schedule_from": self.noise.schedule_from,
+            "objective": self.noise.objective,
         }
 
     def report(self) -> list[str]:
         """The same for people, a few lines."""
-        network, facts, record = self.network, self.facts, self.record()
+        network, facts, noise = self.network, self.facts, self.noise
         under = f", tensors under {facts.taken!r}" if facts.taken else ""
         if facts.passed_over:
-            under += f" (passed over: {', '.join(facts.passed_over)})"
+            under += f" (passed over: {listing(facts.passed_over)})"
         prefix = f", prefix {facts.prefix!r} removed" if facts.prefix else ""
         name = self.listed.name if self.listed else "no listed variant"
         null = "" if getattr(network, "has_null_label", True) else ', no label for "no class"'
-        learns = ", learns its variance" if getattr(network, "learn_sigma", False) else ""
+        more = ", learns its variance" if getattr(network, "learn_sigma", False) else ""
+        more += ", ends in a convolution" if _ends_in_convolution(network.model_dump()) else ""
         size = f"{self.parameters / 1e6:.1f}M parameters, {self.in_file} tensors, all matched"
+        told = f"{network.heads} heads ({self.heads_from})"  # type: ignore[attr-defined]
+        if not noise.untold:
+            told += f", time map {network.time_map}, noise schedule {network.schedule} "
+            told += f"({noise.schedule_from}), objective {noise.objective or 'unknown'}"
         lines = [
             f"read     {facts.path} ({facts.kind}{under}{prefix})",
-            f"network  {name} ({size}; names: {self.format}{learns})",
+            f"network  {name} ({size}; names: {self.format}{more})",
             f"input    {network.channels} x {network.input_size} x {network.input_size}, "
             f"{network.num_classes} classes{null}",
-            f"told     {network.heads} heads ({self.heads_from}), "  # type: ignore[attr-defined]
-            f"time map {network.time_map}, noise schedule {network.schedule}",
-            f"values   {', '.join(record['precision'])}, kept as they are",
+            f"told     {told}",
+            f"values   {', '.join(self.record()['precision'])}, kept as they are",
         ]
+        if noise.untold:
+            lines.append(f"untold   {noise.untold}")
         if self.nearest:
             near, whole = self.nearest, len(self.nearest.expected)
             heads = near.listed.variant.sizes()["heads"]
@@ -144,10 +144,12 @@ def read_published(path: Path, asked: Asked) -> Imported:
     listed = find_listed(sizes, heads=False)
     if listed:
         sizes.update(wanted_sizes(listed, sizes, heads=False))
+    sizes.update(classes_of(facts, sizes, asked, listed))
+    _check_recorded(facts, sizes)
     _check_asked(facts.file, sizes, asked, listed)
-    sizes["heads"], heads_from = _heads(facts, sizes, asked, listed)
-    own = "linear" if module.family == "dit" else sizes["time_map"]
-    sizes["schedule"] = asked.schedule or (asked.network.schedule if asked.network else own)
+    sizes["heads"], heads_from = heads_of(facts, sizes, asked, listed)
+    noise = noise_of(facts, form, sizes, asked)
+    sizes["schedule"] = noise.schedule
     network = validate(settings.NETWORKS[module.family], sizes, str(facts.file))
     listed, nearest = find_listed(sizes), None
     if listed is None:
@@ -156,23 +158,26 @@ def read_published(path: Path, asked: Asked) -> Imported:
     parameters = count_parameters(module)
     tensors = module.state_dict()
     return Imported(
-        network, tensors, facts, form, len(weights), parameters, listed, nearest, heads_from
+        network, tensors, facts, form, len(weights), parameters, listed, nearest, heads_from, noise
     )
 
 
 def _convert(weights: Mapping[str, Tensor], facts: Facts, asked: Asked) -> tuple[str, Network]:
     """Format, and the network as if it had one head: no tensor depends on their number."""
-    wanted = asked.network
-    time_map = asked.time_map
-    if time_map is None and wanted and wanted.family != "uvit":  # whose tensors tell it
-        time_map = wanted.time_map
-    input_size = facts.input_size or asked.input_size or (wanted.input_size if wanted else None)
     try:
         form = recognise(weights)
     except ConversionError as error:
         raise DimrError(f"{facts.file}: {error}") from None
+    refuse_other_objectives(facts, form)
+    wanted, time_map = asked.network, time_map_of(facts, asked)
+    input_size = facts.input_size or asked.input_size or (wanted.input_size if wanted else None)
     try:
-        return form, from_published(weights, 1, time_map, input_size)
+        module = from_published(weights, 1, time_map, input_size)
+        schedule = schedule_of(facts, asked)
+        unusual = module.sizes["channels"] not in PUBLISHED_CHANNELS
+        if schedule and schedule[0] in ALLOWED["time_map"] and time_map is None and unusual:
+            module = from_published(weights, 1, schedule[0], input_size)  # the two go together
+        return form, module
     except ConversionError as error:
         raise DimrError(f"{facts.file}: {explain(weights, form, error)}") from None
 
@@ -190,11 +195,31 @@ def _check_config(facts: Facts, sizes: Mapping[str, Any]) -> None:
         )
 
 
+def _check_recorded(facts: Facts, sizes: dict[str, Any]) -> None:
+    """What the file says of itself must agree with its tensors.
+
+    Where they leave a choice (an even number of layers), ``sizes`` becomes what it says.
+    """
+    said = {key: value for key, value in facts.recorded.items() if key in ("family", "layers")}
+    wanted = {"family": sizes["family"], **said}
+    has_conv = _ends_in_convolution(sizes)
+    if sizes["family"] == "uvit" and facts.recorded.get("final_conv", has_conv) != has_conv:
+        raise DimrError(f"{facts.file}: final_conv {has_conv}, not {not has_conv} ({RECORDED})")
+    if difference := differences(sizes, wanted):
+        raise DimrError(f"{facts.file}: {difference} ({RECORDED})")
+    sizes.update(wanted)
+
+
+def _ends_in_convolution(sizes: Mapping[str, Any]) -> bool:
+    """Whether sizes are of a U-ViT that ends in a convolution, as they say it or as published."""
+    final_conv = sizes.get("final_conv")
+    return sizes["family"] == "uvit" and ends_in_convolution(sizes["time_map"], final_conv)
+
+
 def _check_asked(file: Path, sizes: dict[str, Any], asked: Asked, listed: Listed | None) -> None:
     """What the user says must agree with the weights, heads aside.
 
-    Where tensors leave a choice (an even number of layers, what the last label of a U-ViT means),
-    ``sizes`` becomes what was asked for.
+    Where tensors leave a choice (an even number of layers), ``sizes`` becomes what was asked for.
     """
     if asked.input_size and asked.input_size != sizes["input_size"]:
         raise DimrError(
@@ -206,46 +231,12 @@ def _check_asked(file: Path, sizes: dict[str, Any], asked: Asked, listed: Listed
         wanted = asked.network.model_dump(mode="json", exclude={"heads", "schedule"})
         there = find_listed(wanted, heads=False)
         name = there.name if there else "its network"
-        if _labels(sizes) == _labels(wanted):
-            sizes.update({key: wanted[key] for key in LABELS if key in wanted})
     else:
         return
-    if difference := differences(sizes, wanted):
+    has_conv = {"final_conv": _ends_in_convolution(sizes)}
+    expected = {**wanted, "final_conv": _ends_in_convolution(wanted)} if asked.network else wanted
+    if difference := differences({**sizes, **has_conv}, expected):
         found = listed.name if listed else "a network of no listed variant"
         other = "but not as in" if found == name else f"not {name} of"
         raise DimrError(f"{file}: holds {found}, {other} {asked.where}: {difference}")
     sizes.update(wanted)
-
-
-def _labels(sizes: Mapping[str, Any]) -> int:
-    """Labels that a network has, "no class" included."""
-    return sizes["num_classes"] + sizes.get("has_null_label", True)
-
-
-def _heads(
-    facts: Facts, sizes: Mapping[str, Any], asked: Asked, listed: Listed | None
-) -> tuple[int, str]:
-    """The number of heads, which no tensor tells, and who says it."""
-    wanted = asked.network or (asked.variant.variant if asked.variant else None)
-    stated = {
-        "--heads": asked.heads,
-        "config.json": facts.heads,
-        asked.where: getattr(wanted, "heads", None),
-    }
-    said: dict[str, int] = {who: heads for who, heads in stated.items() if heads is not None}
-    if len(set(said.values())) > 1:
-        each = ", ".join(f"{heads} ({who})" for who, heads in said.items())
-        raise DimrError(f"{facts.file}: number of heads: {each}: which?")
-    width = sizes["dims"][0] if "dims" in sizes else sizes["dim"]
-    published = FORMATS[sizes["family"]].HEADS
-    if not said and listed:
-        said = {f"as {listed.name} has": listed.variant.sizes()["heads"]}
-    if not said and (isinstance(published, int) or width in published):
-        known = published if isinstance(published, int) else published[width]
-        said = {f"as published for width {width}; --heads N if not": known}
-    if not said:
-        raise DimrError(f"{facts.file}: no tensor tells the heads of width {width}: give --heads")
-    who, heads = next(iter(said.items()))
-    if width % heads:
-        raise DimrError(f"{facts.file}: width {width} cannot be split into {heads} heads ({who})")
-    return heads, who

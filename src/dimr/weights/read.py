@@ -1,31 +1,30 @@
-"""Checkpoints as others write them: PyTorch files, safetensors, diffusers folders.
+"""Checkpoints as others write them: PyTorch files, safetensors, folders of trainers and diffusers.
 
 Nothing of a file is ever run: PyTorch files are read with ``weights_only=True``.
 """
 
 import re
-import warnings
-import zipfile
+from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dimr.errors import DimrError
 from dimr.experiment import nearest
-from dimr.files import one_line, read_json
+from dimr.files import read_json
+from dimr.weights.groups import find_group, listing
+from dimr.weights.opening import SUFFIXES, TORCH_SUFFIXES, open_file
+from dimr.weights.values import first_unsound
 
-TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 FOLDER_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 DIT_CLASSES = ["DiTTransformer2DModel", "Transformer2DModel"]  # its name today and at first
-NESTED = ("ema", "nnet_ema", "model", "state_dict")
-"""Where checkpoints of a whole training keep weights; the averaged ones are what is sampled."""
-PREFIXES = ("module.", "_orig_mod.")
-"""What torch's wrappers (data parallel, compiled) put before every name."""
+TRAINER_FILES = ("nnet_ema.pth", "nnet.pth")
+"""Weights in a checkpoint folder of U-ViT's and DiMR's trainers; the averaged ones first."""
+SETTINGS = ("args", "hyper_parameters", "config", "cfg")
+"""Where trainers keep their settings beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,11 @@ class Facts:
         file: the file that holds the tensors.
         kind: what was read, in words.
         taken: under which name the tensors lay in the file; None: they lay in it directly.
-        passed_over: other names with weights in the file.
+        passed_over: what else there was, in the file and beside it.
         prefix: what was removed before every tensor's name; empty: nothing.
         config: config.json of a diffusers folder; empty elsewhere.
+        recorded: what ``dimr export`` wrote beside the tensors (``recorded.FACTS``).
+        settings: the trainer's, where the file holds them.
     """
 
     path: Path
@@ -48,16 +49,18 @@ class Facts:
     taken: str | None
     passed_over: tuple[str, ...]
     prefix: str
-    config: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    recorded: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def heads(self) -> int | None:
-        """Attention heads, where the file says so."""
+        """Attention heads, where diffusers' config.json says so."""
         return self.config.get("num_attention_heads")
 
     @property
     def input_size(self) -> int | None:
-        """H = W of the input, where the file says so."""
+        """H = W of the input, where diffusers' config.json says so."""
         return self.config.get("sample_size")
 
     def record(self) -> dict[str, Any]:
@@ -72,124 +75,107 @@ class Facts:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Facts]:
-    """Tensors by name, as they are in the file, and what was read.
+    """Tensors by name, as they are in the file, and what was read. Every import passes here.
 
     Args:
-        path: a ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` that holds tensors by name, or one level
-            below (``NESTED``); a ``.safetensors``; or a folder of diffusers' (also the whole
-            pipeline's, whose ``transformer`` is read).
+        path: a ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` that holds tensors by name, at the top or
+            among what a trainer saves; a ``.safetensors``; a folder of diffusers' (also the whole
+            pipeline's, whose ``transformer`` is read); or one of U-ViT's and DiMR's trainers.
 
     Raises:
-        DimrError: names the file and what is wrong with it.
+        DimrError: names the file and what is wrong with it, or the tensor that is not dense or
+            not finite.
     """
     config: dict[str, Any] = {}
+    beside: tuple[str, ...] = ()
+    kind = ""
     if path.is_dir():
-        file, config = _open_folder(path)
+        file, config, beside = _open_folder(path)
     elif path.name in FOLDER_FILES and (path.parent / "config.json").exists():
         file, config = path, _diffusers_config(path.parent)
     else:
         file = path
-    taken: str | None = None
-    passed_over: tuple[str, ...] = ()
-    value: Any = _load(file)
-    if not _is_weights(value):
-        taken, passed_over = _nested(value, file)
-        value = value[taken]
-    prefix = _common_prefix(value)
-    kind = "PyTorch file" if file.suffix in TORCH_SUFFIXES else "safetensors"
-    if config:
-        kind = f"diffusers folder, {kind}"
-    weights = {name.removeprefix(prefix): tensor for name, tensor in value.items()}
-    return weights, Facts(path, file, kind, taken, passed_over, prefix, config)
+    content, recorded = open_file(file)
+    group = find_group(content, file)
+    if problem := first_unsound(group.tensors):
+        raise DimrError(f"{file}: {problem}")
+    if config or beside:
+        kind = "diffusers folder, " if config else "training folder, "
+    kind += "PyTorch file" if file.suffix in TORCH_SUFFIXES else "safetensors"
+    taken, passed_over = ".".join(group.path) or None, (*group.passed_over, *beside)
+    told = _settings(content)
+    facts = Facts(path, file, kind, taken, passed_over, group.prefix, config, recorded, told)
+    return group.tensors, facts
 
 
-def _open_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The weights and the configuration of a diffusers folder."""
+def _settings(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """A trainer's settings by name; empty: the file holds none."""
+    for name in SETTINGS:
+        value = content.get(name)
+        found = vars(value) if isinstance(value, Namespace) else value
+        if isinstance(found, Mapping) and found:
+            return {str(key): entry for key, entry in found.items()}
+    return {}
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def _open_folder(folder: Path) -> tuple[Path, dict[str, Any], tuple[str, ...]]:
+    """The file of weights in a folder, diffusers' configuration, and what else a trainer left."""
     if not (folder / "config.json").exists() and (folder / "transformer").is_dir():
         folder = folder / "transformer"
+    if not (folder / "config.json").exists():
+        return _trainer_files(folder)
     config = _diffusers_config(folder)
     files = [folder / name for name in FOLDER_FILES if (folder / name).exists()]
     if not files:
         raise DimrError(f"{folder}: holds none of {', '.join(FOLDER_FILES)}")
-    return files[0], config
+    return files[0], config, ()
+
+
+def _trainer_files(folder: Path) -> tuple[Path, dict[str, Any], tuple[str, ...]]:
+    """As ``_open_folder``, of a folder that U-ViT's or DiMR's trainer has written."""
+    there = sorted(path.name for path in folder.iterdir() if path.is_file())
+    for name in TRAINER_FILES:
+        if name in there:
+            return folder / name, {}, tuple(other for other in there if other != name)
+    inside = folder / "ckpts" if (folder / "ckpts").is_dir() else folder
+    checkpoints = sorted((p for p in inside.glob("*.ckpt") if p.is_dir()), key=_steps)
+    if len(checkpoints) == 1:
+        return _trainer_files(checkpoints[0])
+    if checkpoints:
+        names = [str(path.relative_to(folder)) for path in checkpoints]
+        raise DimrError(f"{folder}: holds several checkpoints: name one of {listing(names)}")
+    if files := [name for name in there if name.endswith(SUFFIXES)]:
+        raise DimrError(
+            f"{folder}: no config.json and no {TRAINER_FILES[0]}: name one of its files "
+            f"({listing(files)})"
+        )
+    raise DimrError(
+        f"{folder}: no config.json, so no diffusers folder, and no {TRAINER_FILES[0]}, so none of "
+        "a trainer: no weights"
+    )
+
+
+def _steps(checkpoint: Path) -> tuple[int, str]:
+    """The number in ``500000.ckpt``, the largest first."""
+    found = re.match(r"\d{1,18}", checkpoint.name)
+    return -int(found[0]) if found else 1, checkpoint.name
 
 
 def _diffusers_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
-    if not path.exists():
-        raise DimrError(f"{folder}: no config.json, so no diffusers folder")
     config = read_json(path)
     if not isinstance(config, dict):
-        raise DimrError(f"{path}: {config!r} should be a mapping of names")
+        raise DimrError(f"{path}: {str(config)[:80]!r} should be a mapping of names")
     if "family" in config and "_class_name" not in config:
         raise DimrError(f"{folder}: is a run's model already (`dimr export` writes it for others)")
     name = config.get("_class_name")
     if name not in DIT_CLASSES:
         raise DimrError(f"{path}: _class_name: {name!r} {nearest(str(name), DIT_CLASSES)}")
-    for key in ("num_attention_heads", "sample_size"):
+    for key in ("num_attention_heads", "sample_size", "attention_head_dim"):
         value = config.get(key)
         if value is not None and (type(value) is not int or value < 1):
             raise DimrError(f"{path}: {key}: {value!r} should be a whole number of 1 or more")
     return config
-
-
-def _load(file: Path) -> Any:
-    """What a file holds; nothing in it is run."""
-    if not file.is_file():
-        raise DimrError(f"{file}: no such file")
-    if file.suffix not in (*TORCH_SUFFIXES, ".safetensors"):
-        known = ", ".join((*TORCH_SUFFIXES, ".safetensors"))
-        raise DimrError(f"{file}: {file.suffix or 'no suffix'!r} is not of weights ({known})")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old pickles; what matters is an error
-            mapped = zipfile.is_zipfile(file)  # files from before 2020 cannot be
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # a damaged file makes the readers raise almost anything
-        raise DimrError(f"{file}: {_reason(error, file)}") from None
-
-
-def _reason(error: Exception, file: Path) -> str:
-    """Why a file cannot be read, in few words."""
-    text = one_line(error)
-    if code := re.search(r"\bGLOBAL (\S+)", text):
-        return f"holds code or objects ({code[1]}), not weights alone: not loaded"
-    if re.search(r"central directory|unexpected EOF|[Ii]ncomplete|file size", text) or not text:
-        return "truncated or damaged: fetch it again"
-    kind = "safetensors" if file.suffix == ".safetensors" else "a PyTorch file of weights"
-    if "Unsupported operand" in text or isinstance(error, KeyError):
-        return f"not readable as {kind}"
-    return f"not readable as {kind} ({text[:200]})"
-
-
-def _is_weights(value: Any) -> bool:
-    """Whether it is tensors by name and nothing else."""
-    return isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
-    )
-
-
-def _nested(value: Any, file: Path) -> tuple[str, tuple[str, ...]]:
-    """Under which name the weights lie, and the others that would have done."""
-    if not isinstance(value, Mapping):
-        raise DimrError(f"{file}: holds a {type(value).__name__}, not tensors by name")
-    found = [name for name in NESTED if name in value and _is_weights(value[name])]
-    if not found:
-        there = ", ".join(list(map(str, value))[:6])
-        raise DimrError(
-            f"{file}: no tensors by name, nor under {', '.join(NESTED)} (it holds: {there})"
-        )
-    return found[0], tuple(found[1:])
-
-
-def _common_prefix(weights: Mapping[str, Tensor]) -> str:
-    """What wrappers put before all names, however many there were."""
-    prefix = ""
-    while weights:
-        more = [p for p in PREFIXES if all(name.startswith(prefix + p) for name in weights)]
-        if not more:
-            break
-        prefix += more[0]
-    return prefix

@@ -131,6 +131,8 @@ def nearest_fit(
 def _candidates(one: Listed, inputs: Mapping[str, Any]) -> Iterator[Network]:
     """The variant without memory, for the inputs given and for those of the paper."""
     given = {key: inputs[key] for key in INPUTS if key in inputs}
+    if one.family == "uvit" and given and "final_conv" in inputs:
+        given["final_conv"] = inputs["final_conv"]
     learns = one.family == "dit" and one.variant.published and {"learn_sigma": True}
     tried: list[dict[str, Any]] = []
     for values in (given, one.published_input):
@@ -139,7 +141,7 @@ def _candidates(one: Listed, inputs: Mapping[str, Any]) -> Iterator[Network]:
             if len(values) < len(INPUTS) or sizes in tried:
                 continue
             tried.append(sizes)
-            with contextlib.suppress(ValueError):  # an input that cannot be cut so
+            with contextlib.suppress(ValueError, RuntimeError):  # an input that cannot be cut so
                 yield on_meta(FAMILIES[one.family], sizes)
 
 
@@ -172,7 +174,7 @@ def explain(weights: Mapping[str, Tensor], form: str, error: ConversionError) ->
     try:
         sizes = module.read_sizes(tensors, 1, None, None)
         wrong = compare(tensors, to_published(on_meta(module.FAMILY, sizes)))[1]
-    except (KeyError, ValueError):  # ``error`` says which
+    except (KeyError, ValueError, RuntimeError):  # ``error`` says which
         pass
     fit = nearest_fit(tensors, sizes, family=module.FAMILY.family, published=True)
     if fit is None or fit.wrong > wrong or 2 * fit.agreeing < len(fit.expected):

@@ -8,6 +8,11 @@ from safetensors.torch import load_file
 
 from dimr.cli import main
 
+SAVE_WEIGHTS_ONLY = (
+    "in the program that wrote it save only the weights: torch.save(model.state_dict(), 'w.pth')"
+)
+DITS = ("--heads", 4, "--schedule", "linear")
+"""What has to be told of the small weights under DiT's names."""
 VECTORS = Path(__file__).parents[2] / "parity/vectors"
 
 

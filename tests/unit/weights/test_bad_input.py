@@ -1,8 +1,10 @@
 """Files that are not what they should be: one line that names them, and nothing is written."""
 
 import argparse
+import fractions
 import json
 import os
+import pathlib
 import pickle
 
 import pytest
@@ -13,7 +15,7 @@ from dimr.errors import DimrError
 from dimr.models import build
 from dimr.sampling.generate import load_network
 
-from .conftest import weights_of
+from .conftest import DITS, SAVE_WEIGHTS_ONLY, weights_of
 
 
 class Code:
@@ -31,15 +33,27 @@ def test_code_in_a_pickle_is_named_and_not_run(save, tmp_path, error_of):
     path = tmp_path / "evil.pth"
     save({"stages.0.x": Code(tmp_path / "ran")}, path)
     refused = error_of("import", path, "--out", tmp_path / "model")
-    assert refused == f"{path}: holds code or objects (posix.system), not weights alone: not loaded"
+    said = (
+        f"holds code or objects (posix.system), not only weights: not loaded; {SAVE_WEIGHTS_ONLY}"
+    )
+    assert refused == f"{path}: {said}"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_objects_beside_the_weights(tmp_path, error_of):
+@pytest.mark.parametrize(
+    ("beside", "named"),
+    [
+        (pathlib.PurePosixPath("x"), "pathlib.PurePosixPath"),
+        (argparse.Namespace(out=pathlib.PurePosixPath("x")), "pathlib.PurePosixPath"),
+        (fractions.Fraction(1, 2), "fractions.Fraction"),
+    ],
+)
+def test_objects_beside_the_weights(beside, named, tmp_path, error_of):
     path = tmp_path / "dit.pt"
-    torch.save({"ema": weights_of("dit"), "args": argparse.Namespace(lr=1)}, path)
+    torch.save({"ema": weights_of("dit"), "hyper_parameters": {"out": beside}}, path)
     refused = error_of("import", path, "--out", tmp_path / "model")
-    assert "holds code or objects (argparse.Namespace)" in refused
+    assert f"holds code or objects ({named}), not only weights" in refused
+    assert refused.endswith(SAVE_WEIGHTS_ONLY)
 
 
 def truncated(path):
@@ -243,9 +257,10 @@ def test_only_a_model_is_replaced(tmp_path, error_of, dimr):
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "chapter1.tex").write_text("...")
-    command = ["import", tmp_path / "dit.pth", "--heads", 4, "--out"]
-    assert "thesis: is there and is no model folder" in error_of(*command, thesis)
-    assert "dit.pth: is there and is no model folder" in error_of(*command, tmp_path / "dit.pth")
+    command = ["import", tmp_path / "dit.pth", *DITS, "--out"]
+    assert "thesis: already exists and was not created by dimr" in error_of(*command, thesis)
+    assert "dit.pth" in error_of(*command, tmp_path / "dit.pth")  # its own input
+    assert torch.load(tmp_path / "dit.pth").keys() == weights_of("dit").keys()
     assert (thesis / "chapter1.tex").exists()
     dimr(*command, tmp_path / "model")
     first = (tmp_path / "model/config.json").read_text()
@@ -259,16 +274,17 @@ def test_only_a_model_is_replaced(tmp_path, error_of, dimr):
 def test_exports_that_cannot_be(tmp_path, error_of, dimr):
     torch.save(weights_of("dit"), tmp_path / "dit.pth")
     model = tmp_path / "model"
-    dimr("import", tmp_path / "dit.pth", "--heads", 4, "--out", model)
+    dimr("import", tmp_path / "dit.pth", *DITS, "--out", model)
     export = ["export", "--model", model, "--out"]
     assert "suffix '.npz' (allowed: .pth, .pt, .safetensors)" in error_of(
         *export, tmp_path / "a.npz"
     )
     inside = model / "diffusion_pytorch_model.safetensors"
-    assert "outside the model's own folder" in error_of(*export, inside)
+    assert "refusing to overwrite" in error_of(*export, inside)
+    assert "outside the model's own folder" in error_of(*export, model / "new.safetensors")
     load_network(model)
     (tmp_path / "folder.pth").mkdir()
-    assert "should be a file" in error_of(*export, tmp_path / "folder.pth")
+    assert "folder.pth: is a folder" in error_of(*export, tmp_path / "folder.pth")
     assert "config.json: no such file" in error_of(
         "export", "--model", tmp_path / "none", "--out", tmp_path / "a.pth"
     )

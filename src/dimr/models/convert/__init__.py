@@ -30,8 +30,9 @@ FORMATS: dict[str, ModuleType] = {
     "dit": dit,
     "diffusers-dit": diffusers_dit,
 }
-"""Formats by name. Each module has ``MARK``, ``FAMILY``, ``read_sizes``, ``published_name``,
-``to_ours`` and ``to_theirs``; a network is written back in the format of its family's name."""
+"""Formats by name. Each module has ``MARK``, ``SIGNS`` (names that other networks do not have),
+``FAMILY``, ``read_sizes``, ``published_name``, ``to_ours`` and ``to_theirs``; a network is written
+back in the format of its family's name."""
 
 
 def recognise(state_dict: Mapping[str, Tensor]) -> str:
@@ -59,7 +60,7 @@ def from_published(
     Args:
         state_dict: tensors under the names of their authors. All sizes are read from them.
         num_heads: attention heads, which no shape tells; None: as published for this width.
-        time_map: ``latent`` or ``pixel``; None: pixel for 3 channels, else latent.
+        time_map: ``latent`` or ``pixel``; None: pixel for 1 or 3 channels, else latent.
         input_size: H = W of the input, needed only where no tensor tells it (diffusers' DiT;
             None: 32 there).
 
@@ -82,8 +83,9 @@ def from_published(
     try:
         with torch.device("meta"):
             network: Network = module.FAMILY(**sizes)
-    except ValueError as error:
-        raise ConversionError(f"the shapes make no network ({error})") from None
+    except (ValueError, RuntimeError, OverflowError) as error:  # the last two: sizes of a hoax
+        reason = " ".join(str(error).split())
+        raise ConversionError(f"the shapes make no network ({reason[:200]})") from None
     expected = {module.published_name(n, network): (n, t) for n, t in network.state_dict().items()}
     check_tensors(tensors, {name: tensor for name, (_, tensor) in expected.items()}, in_file)
     ours = {ours: tensors[name].reshape(t.shape) for name, (ours, t) in expected.items()}

@@ -17,12 +17,19 @@ from torch import Tensor
 
 from dimr.models.convert import dit
 from dimr.models.convert.dit import published_name, to_theirs
-from dimr.models.convert.names import ConversionError, count_blocks, shape_of, swap_prefix
+from dimr.models.convert.names import (
+    MAX_INPUT,
+    ConversionError,
+    count_blocks,
+    shape_of,
+    swap_prefix,
+)
 from dimr.models.dit import position_sinusoids
 
 __all__ = [
     "FAMILY",
     "MARK",
+    "SIGNS",
     "name_in_file",
     "published_name",
     "read_sizes",
@@ -31,6 +38,7 @@ __all__ = [
 ]
 
 MARK = "transformer_blocks."
+SIGNS = (MARK,)
 FAMILY = dit.FAMILY
 DEFAULT_INPUT_SIZE = 32  # the models for images of 256 x 256
 
@@ -121,6 +129,8 @@ def read_sizes(
         dim, _, _, patch = shape_of(weights, "x_embedder.proj.weight", 4)
         if size % patch:
             raise ConversionError(f"input size {size} cannot be cut into patches of {patch}")
+        if size > MAX_INPUT:
+            raise ConversionError(f"input size {size} (at most {MAX_INPUT})")
         grid = position_sinusoids(size // patch, dim)[None]
         weights.setdefault("pos_embed", grid.to(weights["x_embedder.proj.weight"]))
         return dit.read_sizes(weights, num_heads, time_map, input_size)

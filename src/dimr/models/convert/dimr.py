@@ -14,15 +14,16 @@ from dimr.models.convert.names import (
     ConversionError,
     count_blocks,
     heads_of,
+    input_side,
     likely_time_map,
     shape_of,
-    square_side,
     swap_prefix,
 )
 from dimr.models.multires import MultiResolutionNetwork
 from dimr.models.network import Network
 
 MARK = "stages."
+SIGNS = ("stages.0.input_layer.", "stages.0.class_embeds.")  # ConvNeXt has stages too
 FAMILY = MultiResolutionNetwork
 HEADS = 16  # of every published size
 
@@ -75,9 +76,9 @@ def read_sizes(
     input_size: int | None,  # noqa: ARG001  (the position embedding tells it)
 ) -> dict[str, Any]:
     """The network's sizes, read from names and shapes; KeyError: a tensor that is missing."""
-    stages = {int(m[1]) for n in weights if (m := re.match(r"stages\.(\d+)\.", n))}
-    branches = 1 + max(stages, default=-1)
-    if stages != set(range(branches)):
+    stages = {int(m[1]) for n in weights if (m := re.match(r"stages\.(\d{1,4})\.", n))}
+    branches = len(stages)
+    if branches != 1 + max(stages, default=-1):
         raise ConversionError(f"branches (stages.R) are {sorted(stages)}, with a gap")
     patches = [shape_of(weights, f"stages.{r}.input_layer.1.weight", 4) for r in range(branches)]
     last = f"stages.{branches - 1}.input_layer.3.position_embeddings.weight"
@@ -88,7 +89,7 @@ def read_sizes(
         "layers": [count_blocks(weights, f"stages.{r}.blocks.") for r in range(branches)],
         "dims": dims,
         "heads": heads_of(dims[0], HEADS, num_heads),
-        "input_size": square_side(shape_of(weights, last, 2)[0], last) * patches[-1][-1],
+        "input_size": input_side(shape_of(weights, last, 2)[0], patches[-1][-1], last),
         "channels": channels,
         "num_classes": shape_of(weights, "stages.0.class_embeds.weight", 2)[0] - 1,
         "norm": "rms" if any(n.endswith(norms) for n in weights) else "layer",

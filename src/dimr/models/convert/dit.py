@@ -8,15 +8,16 @@ from torch import Tensor
 from dimr.models.convert.names import (
     count_blocks,
     heads_of,
+    input_side,
     likely_time_map,
     shape_of,
-    square_side,
     swap_prefix,
 )
 from dimr.models.dit import DiT
 from dimr.models.network import Network
 
 MARK = "x_embedder."
+SIGNS = (MARK, "t_embedder.", "y_embedder.")
 FAMILY = DiT
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 
@@ -55,7 +56,7 @@ def read_sizes(
         "dim": dim,
         "heads": heads_of(dim, HEADS, num_heads),
         "patch": patch,
-        "input_size": patch * square_side(shape_of(weights, "pos_embed", 3)[1], "pos_embed"),
+        "input_size": input_side(shape_of(weights, "pos_embed", 3)[1], patch, "pos_embed"),
         "channels": channels,
         "num_classes": labels - 1,
         "learn_sigma": outputs == 2 * channels,

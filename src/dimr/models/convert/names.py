@@ -7,6 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+MAX_INPUT = 1024
+"""Largest H = W of an input. Files can claim any, and position embeddings grow with its square."""
+MAX_WIDTH = 1 << 16
+"""Largest D of a network, for the same reason."""
+
 
 class ConversionError(ValueError):
     """Weights that are no network of ours; the message is one line and names a tensor."""
@@ -47,6 +52,8 @@ def nearest_name(name: str, others: Iterable[str], what: str = "nearest") -> str
 
 def heads_of(dim: int, published: Mapping[int, int] | int, num_heads: int | None) -> int:
     """Attention heads of width ``dim``: as asked for, else as published for that width."""
+    if dim > MAX_WIDTH:
+        raise ConversionError(f"width {dim} (at most {MAX_WIDTH})")
     known = published if isinstance(published, int) else published.get(dim)
     heads = num_heads if num_heads is not None else known
     if heads is None or heads < 1 or dim % heads:
@@ -57,12 +64,14 @@ def heads_of(dim: int, published: Mapping[int, int] | int, num_heads: int | None
     return heads
 
 
-def square_side(tokens: int, name: str) -> int:
-    """The side of a square of ``tokens`` patches."""
+def input_side(tokens: int, patch: int, name: str) -> int:
+    """H = W of an input that ``tokens`` patches of side ``patch`` make, at most ``MAX_INPUT``."""
     side = math.isqrt(max(tokens, 0))
     if side**2 != tokens or tokens < 1:
         raise ConversionError(f"tensor {name!r}: {tokens} patches make no square")
-    return side
+    if side * patch > MAX_INPUT:
+        raise ConversionError(f"tensor {name!r}: input size {side * patch} (at most {MAX_INPUT})")
+    return side * patch
 
 
 def count_blocks(names: Mapping[str, object], prefix: str) -> int:

@@ -12,14 +12,16 @@ from dimr.models.convert.names import (
     ConversionError,
     count_blocks,
     heads_of,
+    input_side,
+    likely_time_map,
     shape_of,
-    square_side,
     swap_prefix,
 )
 from dimr.models.network import Network
 from dimr.models.uvit import UViT
 
 MARK = "in_blocks."
+SIGNS = (MARK, "out_blocks.")
 FAMILY = UViT
 HEADS = {768: 12, 1024: 16, 1152: 16}
 
@@ -65,19 +67,21 @@ def read_sizes(
     """The network's sizes, read from names and shapes; KeyError: a tensor that is missing."""
     dim, channels, patch, _ = shape_of(weights, "patch_embed.proj.weight", 4)
     tokens = shape_of(weights, "pos_embed", 3)[1] - 2  # time and class have one each
-    time_map = time_map or ("pixel" if "final_layer.weight" in weights else "latent")
-    # The authors' latent models have one label more than classes, their pixel models have not.
+    time_map = time_map or likely_time_map(channels)
+    # No tensor tells: the authors' latent models have one label more than classes, their pixel
+    # models have not.
     has_null_label = time_map == "latent"
     return {
         "depth": 2 * count_blocks(weights, "in_blocks.") + 1,
         "dim": dim,
         "heads": heads_of(dim, HEADS, num_heads),
         "patch": patch,
-        "input_size": patch * square_side(tokens, "pos_embed"),
+        "input_size": input_side(tokens, patch, "pos_embed"),
         "channels": channels,
         "num_classes": shape_of(weights, "label_emb.weight", 2)[0] - has_null_label,
         "has_null_label": has_null_label,
         "time_map": time_map,
+        "final_conv": any(name.startswith("final_layer.") for name in weights),
     }
 
 
