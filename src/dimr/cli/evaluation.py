@@ -2,14 +2,19 @@
 
 import argparse
 import itertools
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import Record, add_device, add_step, positive, read_record, recorded_key
+from dimr.cli.common import TABLE_FILES, Record, add_device, add_output, add_step, batch_size
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_section, section_key
-from dimr.files import sha256, write_json
+from dimr.files import write_json
+from dimr.record import read_record, recorded_key
 from dimr.settings import EvaluatePhase
+
+log = logging.getLogger(__name__)
 
 FORMS = {
     "digits": ("images", "classifier"),
@@ -22,8 +27,9 @@ def add(steps: Any) -> None:
     """Register the subcommands."""
     parser = add_step(
         steps, "evaluate", evaluate,
-        "compute the metrics of samples: a folder of them, or an .npz with arr_0",
-        "config", "samples", "metrics", "provenance",
+        "compute the metrics of samples: a folder of them (or of PNG or JPEG images of one size), "
+        "an .npz (arr_0, labels in arr_1) or an .npy",
+        "config", "samples", metrics="metrics", provenance="provenance",
     )  # fmt: skip
     digits = parser.add_argument_group("extractor digits")
     digits.add_argument("--images", type=Path, metavar="PATH", help="the dataset's images")
@@ -37,16 +43,15 @@ def add(steps: Any) -> None:
         "--extractor-weights", type=Path, metavar="FILE", help="torch-fidelity's Inception weights"
     )
     inception.add_argument(
-        "--batch", type=positive, default=64, help="images at a time; changes speed alone"
+        "--batch", type=batch_size, default=64, help="images at a time; changes speed alone"
     )
     parser.add_argument("--model", type=Path, metavar="PATH", help="whose cost is recorded")
     add_device(parser)
     text = (
         "build a table and its picture (samples of its rows, bars of what is compared, or a curve)"
     )
-    paths = ("table", "runs", "csv", "markdown", "latex")
-    parser = add_step(steps, "table", table, text, *paths)
-    parser.add_argument("--picture", type=Path, metavar="PATH", help="also draw it")
+    parser = add_step(steps, "table", table, text, "table", "runs", **TABLE_FILES)
+    add_output(parser, "--picture", "picture", help="also draw it")
     parser.add_argument("--partial", action="store_true",
                         help="with the results at hand: mark what is missing")  # fmt: skip
     parser.add_argument(
@@ -104,42 +109,50 @@ def _measure_digits(
     config: EvaluatePhase, options: argparse.Namespace, cuda: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics with the digit classifier's features, and the facts of their provenance."""
+    import numpy as np
+
     from dimr.data.digits import load_images
     from dimr.evaluation.classifier import load_classifier
     from dimr.evaluation.features import register_digits_extractor
     from dimr.evaluation.fidelity import class_accuracy, fidelity
+    from dimr.evaluation.images import check_kind
     from dimr.evaluation.memorisation import memorisation
+    from dimr.evaluation.reference import open_set
 
-    images, labels, samples = _read_samples(options.samples)
-    _check_count(len(images), config, options)
+    samples = open_set(options.samples)
+    _check_count(samples.images.shape[0], config, options)
     training = load_images(options.images, "train")[0]
     reference = load_images(options.images, "heldout")[0]
+    check_kind(samples.images.name, training.dtype, samples.images.shape, reference.shape[1])
+    images = np.concatenate(list(samples.images.batches(config.count)))
     extractor = register_digits_extractor(options.classifier)
+    order = _announced_order(samples, ["class_accuracy"])
     values = fidelity(
         images,
         reference,
         extractor=extractor,
         isc_splits=config.isc_splits,
         prc_neighborhood=config.prc_neighborhood,
+        score_order=order,
         cuda=cuda,
     )
-    metrics = {
-        "fid_digits": values.pop("fid"),
-        **values,
-        "class_accuracy": class_accuracy(load_classifier(options.classifier), images, labels),
-        **memorisation(images, training, reference),
-        "images": len(images),
-    }
+    metrics = {"fid_digits": values.pop("fid"), **values}
+    if (labels := samples.labels.values) is not None:
+        classifier = load_classifier(options.classifier)
+        name = f"{options.samples}: {samples.labels.origin}"
+        metrics["class_accuracy"] = class_accuracy(classifier, images, labels, name=name)
+    metrics |= {**memorisation(images, training, reference), "images": len(images)}
     facts = {
         "inputs": {
-            "samples": samples["key"],
+            "samples": samples.record["key"],
             "images": recorded_key(options.images),
             "classifier": recorded_key(options.classifier),
         },
         "extractor": extractor,
         "images": len(images),
         "reference": {"images": len(reference), "what": "held-out images, never trained on"},
-        "samples": samples,
+        "samples": samples.record,
+        "inception_score_order": samples.labels.score_note,
     }
     return metrics, facts
 
@@ -151,18 +164,14 @@ def _measure_inception(
     from dimr.evaluation.acquire import check_digits, expected_digits
     from dimr.evaluation.extraction import resolve_layers
     from dimr.evaluation.fidelity import PRC_REFERENCE, fidelity
-    from dimr.evaluation.reference import NOT_INTERLEAVED, open_set
+    from dimr.evaluation.reference import open_set
 
     weights = options.extractor_weights
     digest = check_digits(weights, expected_digits(str(config.weights)), str(weights))
     samples = open_set(options.samples)
     _check_count(samples.images.shape[0], config, options)
-    if config.isc_splits > 1 and samples.record["labels"] == NOT_INTERLEAVED:
-        raise DimrError(
-            f"{options.samples}: classes are not interleaved (i mod classes), so isc_splits of "
-            f"{options.config} can be 1 alone, not {config.isc_splits}"
-        )
-    reference = open_set(options.reference)
+    reference = open_set(options.reference, labelled=False)
+    order = _announced_order(samples)
     values = fidelity(
         samples.images,
         reference.images,
@@ -171,6 +180,7 @@ def _measure_inception(
         weights=weights,
         isc_splits=config.isc_splits,
         prc_neighborhood=config.prc_neighborhood,
+        score_order=order,
         batch_size=options.batch,
         cuda=cuda,
         progress=True,
@@ -188,22 +198,25 @@ def _measure_inception(
             "precision_recall_images": min(reference.images.shape[0], PRC_REFERENCE),
         },
         "samples": samples.record,
+        "inception_score_order": samples.labels.score_note,
     }
     return {**values, "images": samples.images.shape[0]}, facts
 
 
-def _read_samples(path: Path) -> tuple[Any, Any, dict[str, Any]]:
-    """Images, labels and record of a folder of samples, or of other people's .npz (``arr_0``)."""
-    from dimr.evaluation.images import load_npz_images
-    from dimr.sampling.folder import read_samples
-    from dimr.sampling.generate import labels_in_order
+def _announced_order(samples: Any, needing: Sequence[str] = ()) -> Any:
+    """The order for the Inception Score; what it changes for want of labels is said.
 
-    if path.suffix == ".npz":
-        images = load_npz_images(path)
-        record = {"key": sha256(path), "file": str(path), "labels": "assumed interleaved, i mod 10"}
-        return images, labels_in_order(len(images), 10), record
-    images, labels = read_samples(path)
-    return images, labels, read_record(path)
+    ``needing``: metrics that are left out without labels.
+    """
+    name, labels = samples.images.name, samples.labels
+    order = labels.score_order(samples.images.shape[0])
+    taken = f"the Inception Score takes the images in another order ({labels.score_note})"
+    if labels.values is None:
+        left_out = "".join(f"{metric} is left out, and " for metric in needing)
+        log.warning("%s: labels are not known (%s): %s%s", name, labels.origin, left_out, taken)
+    elif order is not None:
+        log.info("%s: classes are not interleaved: %s", name, taken)
+    return order
 
 
 def _cost(model: Path) -> dict[str, float]:

@@ -21,6 +21,7 @@ from dimr.evaluation.images import check_images, image_tensor
 from dimr.files import atomic_directory, one_line, read_json, write_json
 from dimr.progress import progress_bar
 from dimr.randomness import derived_seed, torch_generator
+from dimr.record import verify
 
 MIN_SIZE, MAX_SIZE = 16, 512  # of images, in pixels
 FEATURES = 64
@@ -189,6 +190,7 @@ def load_classifier(folder: str | Path) -> DigitClassifier:
     import safetensors.torch
 
     folder = Path(folder)
+    verify(folder, "config.json", WEIGHTS)
     width, classes, size = _sizes(folder / "config.json")
     path = folder / WEIGHTS
     try:

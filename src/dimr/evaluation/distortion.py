@@ -15,7 +15,7 @@ confident share, or all of it where it has no more: nobody looks at them first.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from dimr.errors import DimrError
 from dimr.evaluation.images import ImageSet, check_images
 from dimr.evaluation.npz import load_arrays
-from dimr.files import atomic_file, read_json, write_json
+from dimr.files import atomic_file, read_json, sha256, write_json
 from dimr.progress import progress_bar
 from dimr.randomness import numpy_generator
+from dimr.record import is_intact, sealed
 from dimr.settings import Distortion
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
@@ -132,13 +133,6 @@ def summarise(confidence: NDArray[np.float32], config: Distortion) -> Summary:
     }
 
 
-def gather(arrays: Sequence[NDArray[np.uint8]], index: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Images (n, H, W, 3) by their place in consecutive arrays (memory maps): these alone."""
-    ends = np.cumsum([len(array) for array in arrays])
-    places = np.searchsorted(ends, index, side="right")
-    return np.stack([arrays[k][i - ends[k]] for k, i in zip(places, index, strict=True)])
-
-
 def write_scores(
     out: Path,
     confidence: NDArray[np.float32],
@@ -156,7 +150,8 @@ def write_scores(
         np.save(file, confidence)
     with atomic_file(out.with_suffix(".npz")) as file:
         np.savez_compressed(file, **arrays)
-    write_json(out, summary)
+    sums = {suffix: sha256(out.with_suffix(suffix)) for suffix in (".npy", ".npz")}
+    write_json(out, sealed({**summary, "sha256": sums}))
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -164,6 +159,8 @@ def read_summary(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict):
         raise DimrError(f"{path}: not the summary of a distortion study")
+    if not is_intact(value):
+        raise DimrError(f"{path}: changed since it was written (its digest differs)")
     for name in ("key", "config", *Summary.__annotations__):
         if name not in value:
             raise DimrError(f"{path}: not the summary of a distortion study (no {name})")
@@ -180,6 +177,9 @@ def read_chosen(summary: Path) -> Chosen:
         DimrError: a missing or damaged file, or arrays of other kinds.
     """
     path = summary.with_suffix(".npz")
+    recorded = read_json(summary).get("sha256", {}).get(".npz")
+    if recorded is not None and path.is_file() and sha256(path) != recorded:
+        raise DimrError(f"{path}: checksum differs from the recorded one: damaged")
     images, labels, confidence, index = load_arrays(path, ARRAYS)
     check_images(images, str(path), count=len(index))
     for name, array, kind in (

@@ -3,9 +3,9 @@
 - FID is the squared Frechet distance of two Gaussians fitted to D features. N images bias it by
   about D / N, so values compare only at equal counts. Mean and covariance are float64.
 - Inception Score is exp(mean KL(p(y|x) || p(y))) within each split, then the mean and standard
-  deviation over splits. Split k of S is images kN/S to (k+1)N/S in the order given; nothing is
-  shuffled. ADM's splits of 5,000 are S = 10 of 50,000. The order must interleave the classes: a
-  split of one class has the score 1, however good its images.
+  deviation over splits. Split k of S is images kN/S to (k+1)N/S of ``score_order``, by default of
+  the order given. ADM's splits of 5,000 are S = 10 of 50,000. The order must mix the classes: a
+  split of one class has the score 1, however good its images (``dimr.evaluation.labels``).
 - Precision is the share of generated images within the reference's manifold, recall the share of
   the reference within that of the generated images. A manifold is the union of balls around its
   images, each up to its k-th nearest neighbour, not counting the image itself, and with its
@@ -66,12 +66,13 @@ def fidelity(
     batch_size: int = 64,
     cuda: bool = False,
     prc_neighborhood: int = 3,
+    score_order: NDArray[np.int64] | None = None,
     progress: bool = False,
 ) -> dict[str, float]:
     """``fid``, ``inception_score``, ``inception_score_std``, ``precision`` and ``recall``.
 
     Args:
-        images: generated, uint8 (N, H, W, 3), classes interleaved.
+        images: generated, uint8 (N, H, W, 3).
         reference: real, uint8 (M, H, W, 3).
         extractor: the name of a registered extractor: ``inception-v3-compat``, or what
             ``register_digits_extractor`` returned.
@@ -85,6 +86,8 @@ def fidelity(
         batch_size: images at a time through the extractor.
         cuda: run the extractor on the GPU.
         prc_neighborhood: the k of precision and recall.
+        score_order: numbers of the images (N,) in the order that the Inception Score splits; None:
+            as they are, which must mix the classes.
         progress: show how far the extraction is.
 
     Raises:
@@ -108,6 +111,7 @@ def fidelity(
         statistics=statistics,
         isc_splits=isc_splits,
         prc_neighborhood=prc_neighborhood,
+        score_order=score_order,
     )
     if not np.isfinite(list(found.values())).all():
         raise DimrError(f"{extractor}: its features give metrics that are not finite: {found}")
@@ -122,6 +126,7 @@ def metrics_of_features(
     statistics: Statistics | None = None,
     isc_splits: int = 10,
     prc_neighborhood: int = 3,
+    score_order: NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
     """The metrics of ``fidelity``, from features.
 
@@ -132,12 +137,16 @@ def metrics_of_features(
         statistics: as in ``fidelity``.
         isc_splits: as in ``fidelity``.
         prc_neighborhood: as in ``fidelity``.
+        score_order: as in ``fidelity``.
     """
     from torch_fidelity.metric_isc import isc_featuresdict_to_metric
     from torch_fidelity.metric_prc import prc_featuresdict_to_metric
 
     options = call_options(isc_splits=isc_splits, prc_neighborhood=prc_neighborhood)
-    score = isc_featuresdict_to_metric(generated, layers["isc"], **options)
+    logits = generated[layers["isc"]]
+    if score_order is not None:
+        logits = logits[torch.from_numpy(score_order)]
+    score = isc_featuresdict_to_metric({layers["isc"]: logits}, layers["isc"], **options)
     fid = frechet_distance(
         feature_statistics(generated[layers["fid"]]),
         statistics or feature_statistics(real[layers["fid"]]),
@@ -202,20 +211,31 @@ def frechet_distance(one: Statistics, other: Statistics) -> float:
 
 
 def class_accuracy(
-    classifier: torch.nn.Module, images: np.ndarray, labels: np.ndarray, batch_size: int = 250
+    classifier: torch.nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int = 250,
+    name: str = "labels",
 ) -> float:
     """Share in [0, 1] of uint8 images (N, H, W, 3) that the classifier gives their label (N,).
 
     ``classifier`` takes uint8 (B, 3, H, W) and returns (logits (B, K), features), in its own mode.
+    ``name`` is what messages call the labels.
+
+    Raises:
+        DimrError: no such images, labels of another number, or of classes that it does not know.
     """
     check_images(images, "images")
     if labels.shape != (len(images),):
-        raise DimrError(f"labels: shape {labels.shape}; expected ({len(images)},)")
+        raise DimrError(f"{name}: shape {labels.shape}; expected ({len(images)},)")
     device = next(classifier.parameters()).device
     parts = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
     with torch.no_grad():
-        found = [classifier(image_tensor(part).to(device))[0].argmax(1).cpu() for part in parts]
-    return float(np.mean(torch.cat(found).numpy() == labels))
+        logits = torch.cat([classifier(image_tensor(part).to(device))[0].cpu() for part in parts])
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        found = f"from {labels.min()} to {labels.max()}"
+        raise DimrError(f"{name}: {found}; the classifier knows 0 to {logits.shape[1] - 1}")
+    return float(np.mean(logits.argmax(1).numpy() == labels))
 
 
 def _warn_if_few(images: ImageSet, features: Tensor) -> None:

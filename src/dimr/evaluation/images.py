@@ -4,6 +4,7 @@ A set holds its name, its shape (N, H, W, 3) and a way to go through its images 
 size (50,000 images of 256 px are 9.8 GB) no step has more of them in memory than a few batches.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from dimr.data.reader import unmap
 from dimr.errors import DimrError
-from dimr.evaluation.npz import array_header, array_pieces, load_arrays
+from dimr.evaluation.npz import array_header, array_pieces, file_header, load_arrays
+from dimr.evaluation.picture_files import EXPECTED, PictureFiles
 
 REFERENCE = "reference.npz"
 """The file in a folder that ``dimr data reference`` wrote."""
@@ -60,26 +62,44 @@ class NpzImages:
         yield from array_pieces(self.path, "arr_0", size)
 
 
+def npy_images(path: Path) -> ArrayImages:
+    """The images of an ``.npy`` file, a memory map; ``DimrError`` if they are none, or damaged."""
+    from dimr.data.shards import map_array
+
+    shape, dtype = file_header(path)
+    check_kind(str(path), dtype, shape)
+    return ArrayImages(str(path), [map_array(path, shape, dtype)])
+
+
+def shard_images(folder: Path) -> ArrayImages:
+    """The images of a folder of pixel shards; ``DimrError`` if it holds others, or damage."""
+    from dimr.data.shards import open_shards
+
+    shards = open_shards(folder)
+    if shards.manifest["kind"] != "pixels":
+        raise DimrError(f"{folder}: shards of kind {shards.manifest['kind']}; expected pixels")
+    return ArrayImages(str(folder), shards.arrays)
+
+
 def open_images(path: str | Path) -> ImageSet:
-    """The images of an ``.npz``, of a folder of pixel shards, or of a reference folder.
+    """The images of whatever ``EXPECTED`` names, by what is there.
 
     Raises:
-        DimrError: nothing there, damage, or no uint8 images (N, H, W, 3).
+        DimrError: nothing there, something else, damage, or no uint8 images (N, H, W, 3).
     """
-    from dimr.data.shards import MANIFEST, open_shards
+    from dimr.data.shards import MANIFEST
 
     path = Path(path)
-    if path.suffix == ".npz" and not path.is_dir():
+    if path.is_dir():
+        if (path / REFERENCE).is_file():
+            return NpzImages(path / REFERENCE)
+        return shard_images(path) if (path / MANIFEST).is_file() else PictureFiles(path)
+    if path.is_file() and path.suffix.lower() == ".npy":
+        return npy_images(path)
+    if path.is_file() and path.suffix.lower() == ".npz":
         return NpzImages(path)
-    if (path / REFERENCE).is_file():
-        return NpzImages(path / REFERENCE)
-    if not (path / MANIFEST).is_file():
-        wanted = f"expected an .npz, or a folder with {MANIFEST} or {REFERENCE}"
-        raise DimrError(f"{path}: {'no images here' if path.exists() else 'not there'}; {wanted}")
-    shards = open_shards(path)
-    if shards.manifest["kind"] != "pixels":
-        raise DimrError(f"{path}: shards of kind {shards.manifest['kind']}; expected pixels")
-    return ArrayImages(str(path), shards.arrays)
+    state = "no images here" if os.path.lexists(path) else "no such file or folder"
+    raise DimrError(f"{path}: {state}; {EXPECTED}")
 
 
 def as_image_set(images: ImageSet | NDArray[Any], name: str) -> ImageSet:

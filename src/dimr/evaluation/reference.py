@@ -1,4 +1,4 @@
-"""What metrics compare with: an ADM reference batch, or images of which statistics are taken.
+"""What metrics are taken of, and what they compare with: samples, or an ADM reference batch.
 
 ADM's batches hold 10,000 images (``arr_0``) for precision and recall, and ``mu`` and ``sigma`` of
 the features of many more for FID (``mu_s`` and ``sigma_s``, of the spatial features of sFID, are
@@ -13,66 +13,95 @@ import numpy as np
 
 from dimr.errors import DimrError
 from dimr.evaluation.fidelity import Statistics
-from dimr.evaluation.images import ImageSet, NpzImages, open_images
+from dimr.evaluation.images import (
+    REFERENCE,
+    ImageSet,
+    NpzImages,
+    PictureFiles,
+    open_images,
+)
+from dimr.evaluation.labels import Labels, file_labels, npz_labels
 from dimr.evaluation.npz import array_header, array_names, check_whole, load_arrays
+from dimr.evaluation.picture_files import LABELS
 from dimr.files import read_json, sha256
+from dimr.record import DIGEST, FILES, RECORD, read_record, verify
 
 WIDTH = 2048
 """Features of Inception's pool3."""
-NOT_INTERLEAVED = "not interleaved"
+UNREAD = Labels(None, "not asked for")
+NOTE = "reference.json"
+"""Beside a reference batch: its file, SHA-256, number of images."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """Images, the statistics that came with them, and the record of where they are from."""
+    """Images, their labels, the statistics that came with them, and where they are from."""
 
     images: ImageSet
+    labels: Labels
     statistics: Statistics | None
     record: dict[str, Any]
 
 
-def open_set(path: str | Path, width: int = WIDTH) -> Opened:
-    """Open samples or a reference: an ``.npz``, a folder of pixel shards, or a reference folder.
+def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Opened:
+    """Open samples or a reference, of any kind that ``dimr.evaluation.images.open_images`` knows.
 
     Args:
-        path: of any of the three.
+        path: of a file or a folder.
         width: of the features that an ``.npz``'s ``mu`` and ``sigma`` must have.
+        labelled: whether labels are read where there are some; of a reference nobody asks.
 
-    The record holds ``key`` (what the step that made it wrote, else the manifest's, else the file's
-    SHA-256), ``file``, ``images``, ``size``, the order of the ``labels`` (all that the Inception
-    Score asks of them), and for an ``.npz`` its ``sha256``.
+    The record holds ``key`` (what the step that made it wrote, else the manifest's, else a SHA-256
+    of the content), ``file``, ``images``, ``size``, where the ``labels`` are from and what order
+    they make, and for files their ``sha256``.
 
     Every checksum is compared first: damage shows before hours of work, not after.
 
     Raises:
-        DimrError: damage, no images, statistics that are incomplete or of another width.
+        DimrError: damage, no images, labels that do not fit them, statistics that are incomplete or
+            of another width.
     """
-    path, images = Path(path), open_images(path)
+    path, images, statistics = Path(path), open_images(path), None
     record = {"file": str(path), "images": images.shape[0], "size": list(images.shape[1:3])}
-    noted = read_json(path / "record.json") if (path / "record.json").is_file() else {}
-    statistics = None
     if isinstance(images, NpzImages):
-        check_whole(images.path)
+        record["sha256"] = record["key"] = _checked_npz(path, Path(images.path))
         statistics = read_statistics(images.path, width)
-        digest = sha256(images.path)
-        record |= {"sha256": digest, "key": digest, "labels": "assumed interleaved, i mod classes"}
+        labels = npz_labels(images.path, images.shape[0]) if labelled else UNREAD
+    elif isinstance(images, PictureFiles):
+        labels = file_labels(path / LABELS, images.shape[0]) if labelled else UNREAD
+        record["key"] = images.key
+    elif path.is_dir():
+        labels, record["key"] = _of_shards(path)
     else:
-        record |= _of_shards(path)
-    if not isinstance(noted, dict) or not isinstance(noted.get("key", ""), str):
-        raise DimrError(f"{path / 'record.json'}: not the record of a step (no key)")
-    return Opened(images, statistics, record | noted)
+        labels = Labels(None, f"{path.suffix} has none")
+        record["sha256"] = record["key"] = sha256(path)
+    record["labels"] = labels.note
+    noted = read_record(path) if (path / RECORD).is_file() else {}
+    facts = {key: value for key, value in noted.items() if key not in (FILES, DIGEST)}
+    return Opened(images, labels, statistics, record | facts)
 
 
-def _of_shards(path: Path) -> dict[str, Any]:
-    """Key and order of a shard folder."""
-    from dimr.data.shards import open_shards, verify
+def _of_shards(folder: Path) -> tuple[Labels, str]:
+    """Labels and key of a shard folder, all of whose checksums are compared."""
+    from dimr.data.shards import open_shards
+    from dimr.data.shards import verify as verify_shards
 
-    verify(path)
-    shards = open_shards(path)
-    classes, labels = shards.manifest["classes"], shards.labels
-    interleaved = bool((labels == np.arange(len(labels)) % classes).all())
-    order = f"interleaved, i mod {classes}" if interleaved else NOT_INTERLEAVED
-    return {"key": shards.manifest["key"], "labels": order}
+    verify_shards(folder)
+    shards = open_shards(folder)
+    name, classes = shards.manifest["labels"]["file"], shards.manifest["classes"]
+    return Labels(shards.labels, name, classes), shards.manifest["key"]
+
+
+def _checked_npz(path: Path, file: Path) -> str:
+    """SHA-256 of an ``.npz`` whose members are whole, and that is what its folder notes of it."""
+    check_whole(file)
+    digest = sha256(file)
+    if path != file:
+        verify(path, REFERENCE, NOTE)
+        note = read_json(path / NOTE) if (path / NOTE).is_file() else {}
+        if not isinstance(note, dict) or note.get("sha256", digest) != digest:
+            raise DimrError(f"{file}: damaged: its SHA-256 is not the one in {NOTE}")
+    return digest
 
 
 def read_statistics(path: str | Path, width: int = WIDTH) -> Statistics | None:

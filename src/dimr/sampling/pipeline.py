@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from dimr.data.autoencoder import to_uint8
-from dimr.data.classes import class_index, class_names
+from dimr.data.classes import class_names
 from dimr.diffusion.guidance import Denoise, wrap
 from dimr.diffusion.sampler import integrate
 from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver, place_steps
@@ -32,6 +32,7 @@ from dimr.experiment import check_network
 from dimr.models import build
 from dimr.models.network import Network
 from dimr.sampling.generate import load_network
+from dimr.sampling.pipeline_arguments import check_arguments, check_noise, class_numbers
 from dimr.sampling.request import DIT_GUIDED_CHANNELS, PIXEL_CHANNELS, autoencoder_of, own_solver
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -216,11 +217,23 @@ class DiMRPipeline(DiffusionPipeline):
             return_dict: whether to return an ``ImagePipelineOutput`` or a tuple.
 
         Raises:
-            DimrError: no such class.
-            ValueError: arguments that do not fit together.
+            ValueError: an argument that is not allowed, or does not fit the others; one line.
+            NoSuchClass: a label that means no class; it is a ``ValueError`` and a ``DimrError``.
         """
-        labels = self._labels(class_labels, num_images)
-        shape = self._shape(len(labels), generator, latents, output_type)
+        sizes = self.model.config
+        check_arguments(
+            self.scheduler,
+            sizes.channels,
+            labelled=class_labels is not None,
+            scale=guidance_scale,
+            power=guidance_power,
+            guided_channels=guided_channels,
+            steps=num_inference_steps,
+        )
+        labels = class_numbers(class_labels, num_images, sizes.num_classes)
+        shape = (len(labels), sizes.channels, sizes.input_size, sizes.input_size)
+        check_noise(generator, latents, shape)
+        self._check_output(output_type)
         device = self._execution_device
         y = torch.tensor(labels, device=device)
         if guided_channels is None and isinstance(self.scheduler, AncestralSampler):
@@ -229,7 +242,7 @@ class DiMRPipeline(DiffusionPipeline):
         denoise = self._denoise(y, class_labels is None, *guidance)
         if latents is None:
             latents = randn_tensor(shape, generator, device, torch.float32)
-        scheduler = place_steps(self.scheduler, num_inference_steps)
+        scheduler = place_steps(self.scheduler, int(num_inference_steps))
         with self.progress_bar(total=len(scheduler.timesteps)) as bar:
             x = integrate(
                 denoise, latents.to(device), scheduler, generator=generator, on_step=bar.update
@@ -238,42 +251,12 @@ class DiMRPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def _labels(self, labels: Any, num_images: int | None) -> list[int]:
-        """Class numbers, one an image; the number of "no class" where no labels are given."""
-        classes = self.model.config.num_classes
-        if labels is None:
-            if num_images is None:
-                raise ValueError("give class_labels, or num_images to draw without a class")
-            return [classes] * num_images
-        if isinstance(labels, str) or not isinstance(labels, Iterable):
-            labels = [labels]
-        # numbers need no names, which take seconds to load
-        counted = [str(label) for label in range(classes)]
-        return [
-            class_index(label, self.class_names)
-            if isinstance(label, str)
-            else class_index(str(int(label)), counted)
-            for label in labels
-        ]
-
-    def _shape(
-        self, count: int, generator: Generators, latents: Tensor | None, output_type: str
-    ) -> tuple[int, ...]:
-        """The shape of the noise; ``ValueError`` for arguments that do not fit it."""
-        sizes = self.model.config
-        shape = (count, sizes.channels, sizes.input_size, sizes.input_size)
-        if count < 1:
-            raise ValueError("no images: give one class label or more")
-        if isinstance(generator, list) and len(generator) != count:
-            raise ValueError(f"{len(generator)} generators for {count} images")
-        if latents is not None and tuple(latents.shape) != shape:
-            raise ValueError(f"latents of shape {tuple(latents.shape)}, not {shape}")
+    def _check_output(self, output_type: str) -> None:
         if output_type not in OUTPUTS:
             raise ValueError(f"output_type {output_type!r} is none of {', '.join(OUTPUTS)}")
-        in_pixels = self.vae is not None or sizes.channels in PIXEL_CHANNELS
+        in_pixels = self.vae is not None or self.model.config.channels in PIXEL_CHANNELS
         if not in_pixels and output_type != "latent":
             raise ValueError("a model of latents without a vae: output_type must be 'latent'")
-        return shape
 
     def _denoise(
         self,

@@ -5,7 +5,7 @@ steps, solver and guidance it is that image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ ALL_UP_TO = 20
 """Of so many classes at most, each has a row where none is asked for."""
 DIT_GUIDED_CHANNELS = 3
 """Published DiTs guide so many of their four noise channels."""
+STEPS = 50
+"""Network evaluations of a model whose run is not known."""
 GUIDANCE = 0.4
 """The constant guidance of the paper's latent models, in U-ViT's form."""
 
@@ -46,24 +48,44 @@ class Request:
         classes: numbers, names or WordNet ids; none: all of them, or a few of many.
         unconditional: draw without a class.
         per_class: images of each class, or in all without a class.
-        seed: of the noise.
-        steps: network evaluations, 3 or more.
-        solver: as for ``dimr.diffusion.sample``; None: its authors' (see ``own_solver``).
-        guidance: s of cond + s (cond - uncond); None: 0.4, or none for a model that has learned
-            no prediction without a class.
+        seed: of the noise; None: of ``own``, or 0.
+        steps: network evaluations, 3 or more; None: of ``own``, or 50.
+        solver: as for ``dimr.diffusion.sample``; None: of ``own``, or its authors' (see
+            ``own_solver``).
+        guidance: s of cond + s (cond - uncond); None: of ``own``; or 0.4, or none for a model that
+            has learned no prediction without a class.
         power_cosine: s and a of the power-cosine guidance, in place of the constant one.
-        interval: the diffusion times, from low to high, that are guided; None: all.
+        interval: the diffusion times, from low to high, that are guided; None: as in ``own``, if
+            its guidance is taken, or all.
+        own: how the model's run is sampled, for what is not asked for.
     """
 
     classes: tuple[str, ...] = ()
     unconditional: bool = False
     per_class: int = 8
-    seed: int = 0
-    steps: int = 50
+    seed: int | None = None
+    steps: int | None = None
     solver: str | None = None
     guidance: float | None = None
     power_cosine: tuple[float, float] | None = None
     interval: tuple[float, float] | None = None
+    own: SamplePhase | None = None
+
+    def made_out(self) -> "Request":
+        """With what ``own`` says in the place of what is not asked for, but for guidance."""
+        own = self.own
+        steps = self.steps or (own.steps if own else STEPS)
+        seed = self.seed if self.seed is not None else (own.seed if own else 0)
+        solver = self.solver or (own.solver if own else None)
+        asks = (self.classes, self.guidance, self.power_cosine, self.interval)
+        without = own is not None and own.guidance.kind == "unconditional" and not any(asks)
+        return replace(
+            self,
+            steps=steps,
+            seed=seed,
+            solver=solver,
+            unconditional=self.unconditional or without,
+        )
 
 
 def autoencoder_of(
@@ -140,7 +162,7 @@ def own_solver(sizes: Network) -> str:
 
 def _phase(request: Request, sizes: Network, dropout: float | None) -> SamplePhase:
     """Steps, solver and guidance; ``DimrError`` names the option that does not fit the model."""
-    if request.steps < 3:
+    if (request.steps or 0) < 3:
         raise DimrError(f"--steps: {request.steps} is too few: the solver needs 3 or more")
     if dropout == 1 and not request.unconditional:
         raise DimrError("this model was trained without classes: it needs --unconditional")
@@ -149,14 +171,14 @@ def _phase(request: Request, sizes: Network, dropout: float | None) -> SamplePha
     guidance = _guidance(request, getattr(sizes, "has_null_label", True) and dropout != 0)
     if own_solver(sizes) == "ancestral" and sizes.channels == 4:
         guidance = guidance.model_copy(update={"channels": DIT_GUIDED_CHANNELS})
-    solver: Any = request.solver or own_solver(sizes)
-    return SamplePhase(
-        seed=request.seed,
-        count=sizes.num_classes * request.per_class,
-        steps=request.steps,
-        solver=solver,
-        guidance=guidance,
-    )
+    value = {
+        "seed": request.seed,
+        "count": sizes.num_classes * request.per_class,
+        "steps": request.steps,
+        "solver": request.solver or own_solver(sizes),
+        "guidance": guidance.model_dump(),
+    }
+    return validate(SamplePhase, value, "sample")
 
 
 def _guidance(request: Request, knows_no_class: bool) -> Guidance:
@@ -172,6 +194,8 @@ def _guidance(request: Request, knows_no_class: bool) -> Guidance:
             "--power-cosine",
             {"kind": "power_cosine", "scale": scale, "power": power},
         )
+    elif request.guidance is None and request.own is not None:
+        option, value = "--setting", request.own.guidance.model_dump()
     else:
         default = GUIDANCE if knows_no_class else 0.0
         scale = default if request.guidance is None else request.guidance
@@ -226,6 +250,7 @@ def plan_grid(request: Request, sizes: Network, dropout: float | None) -> Plan:
     Raises:
         DimrError: no such class, or an option that does not fit the model.
     """
+    request = request.made_out()
     phase = _phase(request, sizes, dropout)
     count, each = sizes.num_classes, request.per_class
     if request.unconditional:

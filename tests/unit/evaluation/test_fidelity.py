@@ -324,7 +324,7 @@ def test_damaged_npz_is_named(tmp_path):
         "flipped": "not readable as .npz",
         "empty": "not readable as .npz",
         "text": "not readable as .npz",
-        "objects": "not readable as .npz",
+        "objects": "arr_0: holds Python objects",
         "named": "holds images; expected an array arr_0",
         "floats": "images are float64",
         "single": "a single array",

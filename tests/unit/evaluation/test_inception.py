@@ -91,7 +91,7 @@ def test_against_an_adm_batch_of_other_statistics(
     rng = np.random.default_rng(5)
     many = 1.5 * b[rng.integers(0, len(b), 400)] + rng.normal(size=(400, 2048)) / 3
     mu, sigma = many.mean(0), np.cov(many.T)
-    np.savez(tmp_path / "samples.npz", generated, np.arange(COUNT))
+    np.savez(tmp_path / "samples.npz", generated, np.arange(COUNT) % 4)
     np.savez(
         tmp_path / "batch.npz", arr_0=real, mu=mu.astype(np.float32), sigma=sigma,
         mu_s=np.zeros(3), sigma_s=np.eye(3),
@@ -115,7 +115,9 @@ def test_against_an_adm_batch_of_other_statistics(
     assert provenance["reference"]["sha256"] == digest
     assert provenance["reference"]["images"] == len(real)
     assert provenance["reference"]["fid_statistics"] == "mu and sigma of the file"
-    assert provenance["samples"]["labels"] == "assumed interleaved, i mod classes"
+    assert provenance["samples"]["labels"] == "arr_1: interleaved, i mod 4"
+    assert provenance["reference"]["labels"] == "not known: not asked for"
+    assert provenance["inception_score_order"] == "as they are"
     assert provenance["extractor"] == "inception-v3-compat"
     assert provenance["extractor_weights"]["sha256"] == sha256(inception_weights)
     assert provenance["layers"] == {"isc": "logits_unbiased", "fid": "2048", "prc": "2048"}
@@ -135,7 +137,7 @@ def test_folder_against_folder_without_statistics(
     expect(definitions, metrics, sets, definitions.frechet_of_few(a, b), tolerance=1e-3)
     assert provenance["key"] == section_key(config, "s", "of the manifest")
     assert provenance["samples"]["seconds"] == 3
-    assert provenance["samples"]["labels"] == "interleaved, i mod 5"
+    assert provenance["samples"]["labels"] == "labels.npy: interleaved, i mod 5"
     assert provenance["reference"]["fid_statistics"] == "of its images"
     assert provenance["reference"]["precision_recall_images"] == len(real)
 
@@ -260,7 +262,7 @@ def refused(here, caplog, weights, samples="samples.npz", reference="reference.n
     caplog.clear()
     code, *_ = evaluate(here, here / samples, here / reference, weights)
     assert code == 2
-    [record] = caplog.records
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "\n" not in record.getMessage()
     return record.getMessage()
 
@@ -304,10 +306,12 @@ def test_damaged_and_missing_files_are_refused(here, caplog, inception_weights):
     assert "absent.npz: no such file" in refused(
         here, caplog, inception_weights, reference="absent.npz"
     )
-    assert "nowhere: not there" in refused(here, caplog, inception_weights, samples="nowhere")
+    assert "nowhere: no such file or folder" in refused(
+        here, caplog, inception_weights, samples="nowhere"
+    )
     (here / "empty").mkdir()
     line = refused(here, caplog, inception_weights, samples="empty")
-    assert "empty: no images here; expected an .npz, or a folder with manifest.json" in line
+    assert "empty: no images here; expected an .npz (arr_0: uint8 (N, H, W, 3); arr_1" in line
     pixel_shards(here / "bent", np.load(here / "samples.npz")["arr_0"])
     shard = here / "bent/00001.npy"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
@@ -371,30 +375,43 @@ def test_a_runs_evaluation_knows_how_many_images_are_drawn(name):
     assert phase.model_dump(exclude={"count"}) == run.recipe.evaluate.model_dump()
 
 
-def test_sorted_classes_are_refused_where_the_score_is_split(here, caplog, inception_weights):
-    small = np.load(here / "samples.npz")["arr_0"]
+def test_sorted_classes_and_unknown_ones_have_the_score_of_a_mixed_order(
+    here, caplog, inception_weights
+):
+    """Class-sorted shards are put in turns; where nothing is known the order is random."""
+    images = np.load(here / "samples.npz")["arr_0"]
     write_shards(
-        here / "sorted", [small], np.arange(16) // 4, kind="pixels", classes=4,
+        here / "sorted", [images], np.arange(16) // 4, kind="pixels", classes=4,
         class_names=list("abcd"), scaling_factor=None, key="k", shard_size=16,
     )  # fmt: skip
-    line = refused(here, caplog, inception_weights, samples="sorted")
-    assert "sorted: classes are not interleaved" in line
-    assert f"can be 1 alone, not {SPLITS}" in line
-    whole = {**json.loads((here / "evaluate.yaml").read_text()), "isc_splits": 1}
-    write_json(here / "evaluate.yaml", whole)
-    code, *_ = evaluate(here, here / "sorted", here / "reference.npz", inception_weights)
-    assert code == 0
+    notes = {}
+    for name in ("sorted", "samples.npz"):
+        caplog.clear()
+        code, metrics, provenance = evaluate(
+            here, here / name, here / "reference.npz", inception_weights
+        )
+        assert code == 0
+        notes[name] = provenance["inception_score_order"], caplog.text
+        order = open_set(here / name).labels.score_order(16)
+        np.savez(here / "mixed.npz", images[order], np.arange(16) % 4)
+        _, mixed, _ = evaluate(here, here / "mixed.npz", here / "reference.npz", inception_weights)
+        for key in ("inception_score", "inception_score_std"):
+            assert metrics[key] == pytest.approx(mixed[key], rel=1e-4)
+    assert notes["sorted"][0] == "random, seed 0, classes in turn"
+    assert notes["samples.npz"][0] == "random, seed 0"
+    assert "sorted: classes are not interleaved" in notes["sorted"][1]
+    assert "labels are not known (no arr_1): the Inception Score takes" in notes["samples.npz"][1]
 
 
 def test_order_of_labels_is_recorded(tmp_path, make_pictures):
     images = make_pictures(10, 0)
     folder = pixel_shards(tmp_path / "a", images)
-    assert open_set(folder).record["labels"] == "interleaved, i mod 5"
+    assert open_set(folder).record["labels"] == "labels.npy: interleaved, i mod 5"
     write_shards(
         tmp_path / "sorted", [images], np.arange(10) // 2, kind="pixels", classes=5,
         class_names=list("abcde"), scaling_factor=None, key="k", shard_size=10,
     )  # fmt: skip
     opened = open_set(tmp_path / "sorted")
-    assert opened.record["labels"] == "not interleaved"
+    assert opened.record["labels"] == "labels.npy: not interleaved"
     assert opened.record["key"] == "k"
     assert opened.statistics is None

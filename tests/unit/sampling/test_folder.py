@@ -263,15 +263,17 @@ def test_the_archive_is_what_numpy_writes(tmp_path):
     make(tmp_path / "s")
     archive = tmp_path / "s/samples.npz"
     with np.load(archive) as opened:
-        assert opened.files == ["arr_0"]
+        assert opened.files == ["arr_0", "arr_1"]
+        assert np.array_equal(opened["arr_1"], LABELS)
         assert opened["arr_0"].dtype == np.uint8
         assert np.array_equal(opened["arr_0"], IMAGES)
     with zipfile.ZipFile(archive) as opened:
         assert opened.testzip() is None
         assert opened.getinfo("arr_0.npy").compress_type == zipfile.ZIP_STORED
-    np.savez(tmp_path / "numpy.npz", arr_0=IMAGES)
+    np.savez(tmp_path / "numpy.npz", IMAGES, np.asarray(LABELS, np.int64))
     with zipfile.ZipFile(tmp_path / "numpy.npz") as a, zipfile.ZipFile(archive) as b:
-        assert a.read("arr_0.npy") == b.read("arr_0.npy")
+        for name in ("arr_0.npy", "arr_1.npy"):
+            assert a.read(name) == b.read(name)
 
 
 SPARSE = """

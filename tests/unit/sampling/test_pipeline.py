@@ -329,8 +329,9 @@ def test_labels_by_number_and_name(pixel_pipe):
     assert len(pixel_pipe("3", num_inference_steps=3).images) == 1
     assert len(pixel_pipe(3, num_inference_steps=3).images) == 1
     for wrong in ("three", 5, -1):
-        with pytest.raises(DimrError, match=rf"no class '?{wrong}'? \(allowed: 0 to 4\)"):
-            pixel_pipe([0, wrong])
+        for kind in (DimrError, ValueError):
+            with pytest.raises(kind, match=rf"no class '?{wrong}'? \(allowed: 0 to 4\)"):
+                pixel_pipe([0, wrong])
 
 
 def test_the_progress_bar_counts_steps(pixel_pipe, capsys):
@@ -346,21 +347,6 @@ def test_half_precision_keeps_the_solver_in_float32(pixel_pipe):
     half = draw(pixel_pipe.to(dtype=torch.bfloat16), num_inference_steps=6)
     assert half.dtype == torch.float32
     assert 0 < (half - exact).norm() / exact.norm() < 0.1
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"class_labels": None}, "give class_labels, or num_images"),
-        ({"class_labels": []}, "no images"),
-        ({"latents": torch.zeros(1, 3, 8, 8)}, r"latents of shape \(1, 3, 8, 8\), not \(2, 3"),
-        ({"generator": [torch.Generator()]}, "1 generators for 2 images"),
-        ({"output_type": "jpg"}, "'jpg' is none of pil, np, pt, latent"),
-    ],
-)
-def test_arguments_that_do_not_fit(options, message, pixel_pipe):
-    with pytest.raises(ValueError, match=message):
-        pixel_pipe(**{"class_labels": [1, 2], **options})
 
 
 def test_latents_need_an_autoencoder(make_network):

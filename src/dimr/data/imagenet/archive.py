@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from dimr.data.imagenet.devkit import NAME as DEVKIT
 from dimr.data.imagenet.devkit import read_devkit
 from dimr.data.imagenet.digest import check_md5
+from dimr.data.imagenet.members import members
 from dimr.data.imagenet.names import WNID, check_name, check_size
 from dimr.data.imagenet.source import ClassFiles, ImageSource, missing_bytes
 from dimr.data.imagenet.work import Work
@@ -29,8 +30,10 @@ class ArchiveSource(ImageSource):
     kind = "archive"
 
     def __init__(self, path: Path, config: Source) -> None:
-        self.path, self.where, self._md5 = path, str(path), config.md5
+        self.path, self.where, self.config = path, str(path), config
         self._bad = set(config.known_bad)
+        if not path.is_file():
+            raise DimrError(f"{path}: not a file")
         synsets = read_devkit(path.with_name(DEVKIT))
         self.words = {wnid: synset.words for wnid, synset in synsets.items()}
         self._tars = self._inner_tars()
@@ -46,10 +49,8 @@ class ArchiveSource(ImageSource):
 
     def facts(self) -> dict[str, Any]:
         """With the archives' MD5 where it was verified."""
-        return {
-            "kind": self.kind,
-            "md5": {n: self._md5[n] for n in (NAME, DEVKIT) if n in self._md5},
-        }
+        verified = {n: self.config.md5[n] for n in (NAME, DEVKIT) if n in self.config.md5}
+        return {**super().facts(), "md5": verified}
 
     def space(self, work: Work) -> int:
         """The sizes of the inner tars are known."""
@@ -58,8 +59,8 @@ class ArchiveSource(ImageSource):
     def prepare(self, work: Work) -> None:
         """Compare the MD5 of both archives, once; that of the images may have any name."""
         for name, path in ((DEVKIT, self.path.with_name(DEVKIT)), (NAME, self.path)):
-            if name in self._md5:
-                check_md5(path, self._md5[name], work.folder / "verified.json")
+            if name in self.config.md5:
+                check_md5(path, self.config.md5[name], work.folder / "verified.json")
 
     def classes(self) -> dict[str, ClassFiles]:
         """As the devkit has them; their bytes are those of their tars."""
@@ -70,25 +71,26 @@ class ArchiveSource(ImageSource):
         where = f"{self.path}: {self._tars[wnid].name}"
         with open(self.path, "rb", buffering=0) as file:
             window = _Window(file, self._tars[wnid])
-            members = {}
-            for member in _members(io.BufferedReader(window), where):
+            found = {}
+            reader = io.BufferedReader(window)
+            for member in _plain_files(reader, self._tars[wnid].size, where):
                 name = check_name(member.name, where)
-                if name in members:
+                if name in found:
                     raise DimrError(f"{where}: {name} is there twice")
                 check_size(name, member.size, where)
-                members[name] = member
-            for name in sorted(members.keys() - self._bad):
-                yield name, window.member(members[name], where)
+                found[name] = member
+            for name in sorted(found.keys() - self._bad):
+                yield name, window.member(found[name], where)
 
     def _inner_tars(self) -> dict[str, tarfile.TarInfo]:
         found: dict[str, tarfile.TarInfo] = {}
         try:
             size = self.path.stat().st_size
             with open(self.path, "rb") as file:
-                for member in _members(file, self.where):
+                for member in _plain_files(file, size, self.where):
                     wnid = member.name.removesuffix(".tar")
                     if not WNID.fullmatch(wnid) or wnid == member.name:
-                        raise DimrError(f"{self.path}: {member.name!r} is no tar of a class")
+                        raise DimrError(f"{self.path}: {member.name[:200]!r} is no tar of a class")
                     if wnid in found:
                         raise DimrError(f"{self.path}: {member.name} is there twice")
                     if member.offset_data + member.size > size:
@@ -99,16 +101,13 @@ class ArchiveSource(ImageSource):
         return found
 
 
-def _members(file: Any, where: str) -> Iterator[tarfile.TarInfo]:
+def _plain_files(file: Any, size: int, where: str) -> Iterator[tarfile.TarInfo]:
     """Headers of an uncompressed tar; only plain files are let through."""
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            while member := archive.next():
-                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                    raise DimrError(f"{where}: {member.name!r} is {_kind(member)}, no plain file")
-                yield member
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        raise DimrError(f"{where}: truncated or no plain tar ({one_line(error)})") from None
+    for member in members(file, size, where):
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+            name = member.name[:200]
+            raise DimrError(f"{where}: {name!r} is {_kind(member)}, no plain file")
+        yield member
 
 
 def _kind(member: tarfile.TarInfo) -> str:
@@ -120,7 +119,7 @@ def _kind(member: tarfile.TarInfo) -> str:
         tarfile.BLKTYPE: "a device",
         tarfile.FIFOTYPE: "a pipe",
     }
-    return kinds.get(member.type, f"of type {member.type!r}")
+    return "sparse" if member.issparse() else kinds.get(member.type, f"of type {member.type!r}")
 
 
 class _Window(io.RawIOBase):

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dimr.data.pictures import as_rgb
+
 if TYPE_CHECKING:
     from dimr.data.imagenet.store import ImageStore
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 def center_crop(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """The middle square of an image, scaled so that its shorter side is ``size`` pixels.
 
-    1. The image is converted to RGB.
+    1. The image is converted to RGB, and turned upright if its EXIF says how
+       (``dimr.data.pictures.as_rgb``; ADM does not look at EXIF, nor does a store that is to ignore
+       it: its images have none).
     2. While its shorter side is at least twice ``size``, it is halved by box filter, each side
        rounded down.
     3. It is scaled by bicubic filter so that its shorter side is ``size``, the longer one rounded
@@ -30,8 +34,7 @@ def center_crop(image: Image.Image, size: int) -> NDArray[np.uint8]:
     Returns:
         (size, size, 3) uint8, a copy.
     """
-    if image.mode != "RGB":
-        image = image.convert("RGB")
+    image = as_rgb(image)
     while min(image.size) >= 2 * size:
         halved = (image.width // 2, image.height // 2)
         image = image.resize(halved, Image.Resampling.BOX)

@@ -1,11 +1,11 @@
-"""Images in a folder of class folders: ``n01440764/n01440764_10026.JPEG``."""
+"""Images in a folder of class folders: ``n01440764/n01440764_10026.JPEG``, or ``cats/1.png``."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dimr.data.imagenet.names import WNID, check_name, check_size
+from dimr.data.imagenet.names import SUFFIXES, WNID, check_name, check_plain, check_size
 from dimr.data.imagenet.source import ClassFiles, ImageSource, missing_bytes
 from dimr.data.imagenet.work import Work
 from dimr.errors import DimrError
@@ -14,17 +14,33 @@ from dimr.progress import progress_bar
 from dimr.settings import Source
 
 BELOW = ("", "train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
-"""Where in a folder the class folders may be."""
+"""Where in a folder ImageNet's class folders may be."""
+OWN_BELOW = ("", "train")
+"""Where those of other sets may be."""
 
 
 def class_folders(folder: Path) -> Path | None:
-    """The folder of class folders that ``folder`` is or holds."""
-    for below in BELOW:
-        if (folder / below).is_dir():
-            with os.scandir(folder / below) as entries:
-                if any(WNID.fullmatch(entry.name) and entry.is_dir() for entry in entries):
-                    return folder / below
+    """The folder that ``folder`` is or holds, of what is called as ImageNet's class folders are."""
+    return next((folder / below for below in BELOW if _has_ids(folder / below)), None)
+
+
+def own_class_folders(folder: Path) -> Path | None:
+    """The folder that ``folder`` is or holds, of folders of any names that hold images."""
+    for below in OWN_BELOW:
+        if (folder / below).is_dir() and any(map(_holds_images, (folder / below).iterdir())):
+            return folder / below
     return None
+
+
+def _has_ids(folder: Path) -> bool:
+    """Whether something in a folder is called as ImageNet's class folders are."""
+    return folder.is_dir() and any(map(WNID.fullmatch, os.listdir(folder)))
+
+
+def _holds_images(folder: Path) -> bool:
+    if folder.name.startswith(".") or not folder.is_dir():
+        return False
+    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
 class FolderSource(ImageSource):
@@ -36,7 +52,7 @@ class FolderSource(ImageSource):
     kind = "folder"
 
     def __init__(self, folder: Path, config: Source) -> None:
-        self.folder, self.where, self.words = folder, str(folder), {}
+        self.folder, self.where, self.words, self.config = folder, str(folder), {}, config
         self._bad = set(config.known_bad)
         self._classes = self._scan()
 
@@ -62,7 +78,9 @@ class FolderSource(ImageSource):
 
     def _scan(self) -> dict[str, ClassFiles]:
         found: dict[str, Any] = {}
-        wnids = sorted(entry.name for entry in self.folder.iterdir() if _is_class_folder(entry))
+        by_id = _has_ids(self.folder)
+        entries = [path for path in self.folder.iterdir() if _is_class_folder(path, by_id)]
+        wnids = sorted(path.name for path in entries)
         for wnid in progress_bar(wnids, description="look through", unit="class"):
             sizes = [size for _, size in self._files(wnid)]
             found[wnid] = ClassFiles(len(sizes), sum(sizes))
@@ -85,9 +103,16 @@ class FolderSource(ImageSource):
             raise DimrError(f"{folder}: not readable ({one_line(error)})") from None
 
 
-def _is_class_folder(path: Path) -> bool:
-    if path.name.startswith(".") or not path.is_dir():
+def _is_class_folder(path: Path, by_id: bool) -> bool:
+    """Whether it is one; ``by_id``: all that is called so must be one, and no other folder is."""
+    if path.name.startswith("."):
         return False
-    if not WNID.fullmatch(path.name):
+    named, is_folder = WNID.fullmatch(path.name) is not None, path.is_dir()
+    if not is_folder and (named or not path.is_file()):
+        state = "not a folder" if path.exists() else "a link that leads nowhere"
+        raise DimrError(f"{path}: {state}; a class folder is expected")
+    if is_folder and by_id and not named:
         raise DimrError(f"{path}: no class folder (n and eight digits, as n01440764)")
-    return True
+    if is_folder:
+        check_plain(path.name, str(path.parent), "class")
+    return is_folder

@@ -35,7 +35,7 @@ class HubSource(ShardsSource):
 
     def facts(self) -> dict[str, Any]:
         """With repository and commit."""
-        return {"kind": self.kind, "repo": self.where, "revision": self.revision}
+        return {**super().facts(), "repo": self.where, "revision": self.revision}
 
     def space(self, work: Work) -> int:
         """With room for the shard that is downloaded."""
@@ -74,7 +74,7 @@ class HubSource(ShardsSource):
             raise self._failed("list of files", error) from None
         files = {file.rfilename: file for file in info.siblings or []}
         paths = complete_set(list(files), f"hub: {self.where}")
-        usual = int(self._config.gigabytes * 1e9 / len(paths))
+        usual = int(self.config.gigabytes * 1e9 / len(paths))
         shards = []
         for path in paths:
             size, lfs = files[path].size, files[path].lfs

@@ -6,25 +6,32 @@ from collections.abc import Mapping, Sequence
 from dimr.errors import DimrError
 
 WNID = re.compile(r"n\d{8}")
-"""A WordNet id, the name of a class folder."""
+"""A WordNet id, the name of a class folder of ImageNet's."""
 SUFFIXES = (".jpeg", ".jpg", ".png")
 """Of image files, in any case; the content may be either format (ILSVRC2012 has such a file)."""
 NAME_BYTES = 40
+"""Of a file's or a class's name, in UTF-8."""
 MAX_BYTES = 2**28
 """Of one image file; ILSVRC2012's largest has 15 MB."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OFFICIAL = re.compile(r"(n\d{8})_\d+(?:_(n\d{8}))?(\.\w+)")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
+def check_plain(name: str, where: str, what: str = "file") -> str:
+    """``name`` if it may be one of a file or folder; ``where`` begins the error's line."""
+    shown = name.isprintable() and name == name.strip() and name[:1] not in ("", ".", "-")
+    if not shown or set(name) & set("/\\") or len(name.encode()) > NAME_BYTES:
+        raise DimrError(
+            f"{where}: {name[:200]!r} is no plain {what} name (at most {NAME_BYTES} bytes, all "
+            "printable, without folders; it does not begin with '.' or '-')"
+        )
+    return name
+
+
 def check_name(name: str, where: str) -> str:
     """``name`` if it is a plain file name of an image; ``where`` begins the error's line."""
-    if not _PLAIN.fullmatch(name) or len(name) > NAME_BYTES:
-        raise DimrError(
-            f"{where}: {name[:200]!r} is no plain file name (at most {NAME_BYTES} letters, digits, "
-            "'.', '_' and '-', without folders)"
-        )
+    check_plain(name, where)
     if not name.lower().endswith(SUFFIXES):
         raise DimrError(f"{where}: {name!r} is no image (allowed: {', '.join(SUFFIXES)})")
     return name

@@ -42,7 +42,7 @@ class ShardsSource(ImageSource):
     shards: Sequence[Shard]
 
     def __init__(self, where: str, config: Source) -> None:
-        self.where, self.words, self._config = where, {}, config
+        self.where, self.words, self.config = where, {}, config
         self._bad = set(config.known_bad)
         self._spills: list[Spill] = []
         self._labels: dict[str, int] = {}
@@ -55,7 +55,7 @@ class ShardsSource(ImageSource):
         """Estimated by the shards' sizes: images take no less in them, as they do not compress."""
         missing = [s for n, s in enumerate(self.shards) if not Spill(work, n).taken(s.size)]
         tars = sum(note.stat().st_size for note in work.folder.glob("store/*.tar"))
-        stored = sum(shard.size for shard in self.shards) + self._config.images * TAR_OVERHEAD
+        stored = sum(shard.size for shard in self.shards) + self.config.images * TAR_OVERHEAD
         return sum(shard.size for shard in missing) + max(0, stored - tars)
 
     def prepare(self, work: Work) -> None:
@@ -73,7 +73,7 @@ class ShardsSource(ImageSource):
         ) as bar:
             for spill, shard in todo:
                 with self.opened(shard, work) as path:
-                    spill.write(path, shard.size, self._config.classes)
+                    spill.write(path, shard.size, self.config.classes)
                 bar.update(shard.size)
         self._labels = self._find_labels()
 
@@ -113,7 +113,7 @@ class ShardsSource(ImageSource):
         for label, wnid in enumerate(self._known(wnids)):
             if wnids.setdefault(label, wnid) != wnid:
                 raise DimrError(f"{self.where}: label {label} is {wnids[label]}, should be {wnid}")
-        order = [wnids[label] for label in range(self._config.classes)]
+        order = [wnids[label] for label in range(self.config.classes)]
         for before, after in itertools.pairwise(order):
             if before >= after:
                 raise DimrError(
@@ -126,12 +126,12 @@ class ShardsSource(ImageSource):
         """ImageNet's ids for its number of classes; else the names of files must tell them all."""
         from dimr.data.classes import wordnet_ids
 
-        known = wordnet_ids(self._config.classes)
-        unnamed = sorted(set(range(self._config.classes)) - named.keys())
+        known = wordnet_ids(self.config.classes)
+        unnamed = sorted(set(range(self.config.classes)) - named.keys())
         if unnamed and not known:
             raise DimrError(
                 f"{self.where}: the WordNet id of label {unnamed[0]} cannot be known: no image's "
-                f"path tells it (as n01440764_10026.JPEG does), and {self._config.classes} classes "
+                f"path tells it (as n01440764_10026.JPEG does), and {self.config.classes} classes "
                 "are not ImageNet's 1,000"
             )
         return known
@@ -146,6 +146,9 @@ class ParquetSource(ShardsSource):
         super().__init__(str(folder), config)
         paths = complete_set([path.name for path in folder.iterdir()], self.where)
         self._folder = folder
+        for path in paths:
+            if not (folder / path).is_file():
+                raise DimrError(f"{folder / path}: not a file, or a link that leads nowhere")
         self.shards = [Shard(path, (folder / path).stat().st_size) for path in paths]
         names = progress_bar(paths, description="look through", unit="shard")
         rows = sum(count_rows(folder / name) for name in names)

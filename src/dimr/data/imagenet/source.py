@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimr.data.imagenet.work import TAR_OVERHEAD, Work
+from dimr.settings import Source
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,21 @@ class ImageSource(ABC):
         kind: ``folder``, ``archive``, ``parquet`` or ``hub``.
         where: the path or the name, for messages.
         words: what the source says that its classes are called, by WordNet id.
+        config: what must be in it.
     """
 
     kind: str
     where: str
     words: Mapping[str, str]
+    config: Source
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest says about it."""
-        return {"kind": self.kind}
+        """What the manifest says about it, and about how its images are to be read.
+
+        The latter is what ``Source`` says where that is not the default: ``exif_orientation``.
+        """
+        reading = self.config.model_dump(include={"exif_orientation"})  # empty for the default
+        return {"kind": self.kind, **reading}
 
     @abstractmethod
     def space(self, work: Work) -> int:

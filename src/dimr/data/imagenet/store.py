@@ -9,6 +9,7 @@ import io
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,16 +18,21 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dimr.data.imagenet.names import NAME_BYTES
+from dimr.data.pictures import as_rgb
 from dimr.data.shards import checked_manifest, map_array
 from dimr.errors import DimrError
-from dimr.files import one_line, sha256
-from dimr.progress import progress_bar
+from dimr.files import one_line
+from dimr.record import compare_files
+from dimr.record import verify as verify_files
 
 FORMAT = "dimr-source-1"
 MANIFEST = "manifest.json"
 INDEX = "index.npy"
 ENTRY = np.dtype([("name", f"S{NAME_BYTES}"), ("label", "<i4"), ("offset", "<i8"), ("size", "<i4")])
 """An image: its file's name, its class, where its bytes begin in the class's tar, how many."""
+ORIENTATION = "exif_orientation"
+"""In a manifest's ``source``: ``ignore`` where images are used as they are stored; where it is not
+named, as in stores of older versions, they are turned upright."""
 OPEN_TARS = 32
 """Tars that are held open at once: fewer than the 1,024 files that a process may commonly have."""
 
@@ -54,6 +60,7 @@ class ImageStore:
         self._tars = [self.folder / f"{wnid}.tar" for wnid in self.wnids]
         for tar, checked in zip(self._tars, self.manifest["tars"], strict=True):
             _check_file(tar, checked["size"])
+        self._orient = _orientation(self.manifest) == "apply"
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -101,11 +108,16 @@ class ImageStore:
         return data
 
     def image(self, number: int) -> Image.Image:
-        """An image, decoded, in RGB; ``DimrError`` names the tar and the image that is damaged."""
+        """An image, decoded, in RGB (``dimr.data.pictures.as_rgb``), upright or as it is stored.
+
+        ``DimrError`` names the tar and the image that is damaged, or that RGB cannot hold.
+        """
         data = self.read(number)
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as opened:
-                return opened.convert("RGB")
+                return as_rgb(opened, orient=self._orient)
+        except DimrError as error:
+            raise self._bad(number, str(error)) from None
         except UnidentifiedImageError:
             reason = "neither JPEG nor PNG"
         except Exception as error:  # decoders raise nearly anything on damaged files
@@ -141,19 +153,34 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return checked_manifest(Path(folder) / MANIFEST, _manifest_problem, what)
 
 
-def verify(folder: str | Path) -> dict[str, Any]:
-    """Check everything that ``ImageStore`` checks and every checksum; return the manifest.
+def verify(folder: str | Path, labels: Iterable[int] | None = None) -> dict[str, Any]:
+    """Check all that ``ImageStore`` does, and the checksums of manifest, index and tars.
 
-    All tars are read: for ImageNet 138 GB.
+    Args:
+        folder: of the store.
+        labels: classes whose tars are read; None: all (of ImageNet 138 GB).
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DimrError: names the file that differs.
     """
     store = ImageStore(folder)
-    named = zip(store.wnids, store.manifest["tars"], strict=True)
-    files = [(f"{wnid}.tar", tar["sha256"]) for wnid, tar in named]
-    files.append((INDEX, store.manifest["index"]["sha256"]))
-    for name, checksum in progress_bar(files, description="verify", unit="file"):
-        if sha256(store.folder / name) != checksum:
-            raise DimrError(f"{store.folder / name}: checksum differs from {MANIFEST}")
+    verify_files(store.folder, MANIFEST)
+    wanted = checksums(folder)
+    chosen = range(len(store.wnids)) if labels is None else sorted(set(labels))
+    names = [INDEX, *(f"{store.wnids[label]}.tar" for label in chosen)]
+    compare_files(store.folder, {name: wanted[name] for name in names})
     return store.manifest
+
+
+def checksums(folder: str | Path) -> dict[str, str]:
+    """SHA-256 by file name, as the manifest has them."""
+    manifest = read_manifest(Path(folder))
+    tars = zip(manifest["wnids"], manifest["tars"], strict=True)
+    found = {f"{wnid}.tar": tar["sha256"] for wnid, tar in tars}
+    return {**found, INDEX: manifest["index"]["sha256"]}
 
 
 def _check_file(path: Path, size: int) -> None:
@@ -183,4 +210,12 @@ def _manifest_problem(manifest: dict[str, Any]) -> str | None:
     if not all(isinstance(one["sha256"], str) for one in checked):
         return "a checksum is missing"
     manifest["key"].strip()
+    if (said := _orientation(manifest)) not in ("apply", "ignore"):
+        return f"source.{ORIENTATION} is {said!r}, must be 'apply' or 'ignore'"
     return None
+
+
+def _orientation(manifest: dict[str, Any]) -> Any:
+    """What is done about the EXIF orientation of the images."""
+    source = manifest.get("source")
+    return source.get(ORIENTATION, "apply") if isinstance(source, dict) else "apply"

@@ -1,0 +1,172 @@
+"""What ``DiMRPipeline`` may be asked for: each mistake is a ``ValueError`` of one line."""
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dimr.data.classes import class_index, class_names
+from dimr.diffusion.schedule import STEPS
+from dimr.diffusion.solver import NamedSchedule
+from dimr.errors import DimrError
+
+LEAST_STEPS = 3
+"""Of this project's solvers, whose steps are of third order; of diffusers' own: 1."""
+LARGEST = 1e6
+"""Of guidance's scale and power: far beyond what gives images."""
+MOST_IMAGES = 65_536
+"""At a time."""
+
+
+class NoSuchClass(DimrError, ValueError):
+    """A label that means no class."""
+
+
+def check_arguments(
+    scheduler: Any,
+    channels: int,
+    *,
+    labelled: bool,
+    scale: Any,
+    power: Any,
+    guided_channels: Any,
+    steps: Any,
+) -> None:
+    """Refuse steps and guidance that no image can be drawn with.
+
+    Args:
+        scheduler: the pipeline's.
+        channels: of the noise.
+        labelled: whether images have classes.
+        scale: ``guidance_scale``.
+        power: ``guidance_power``.
+        guided_channels: how many are guided.
+        steps: ``num_inference_steps``.
+
+    Raises:
+        ValueError: names the argument, its value and what is allowed.
+    """
+    least = LEAST_STEPS if isinstance(scheduler, NamedSchedule) else 1
+    _check_whole("num_inference_steps", steps, least, STEPS)
+    _check_number("guidance_scale", scale)
+    if not labelled and (scale != 1 or power is not None or guided_channels is not None):
+        raise ValueError("no class_labels: there is no guidance without a class")
+    if power is not None:
+        _check_number("guidance_power", power)
+        if power <= 0 or scale < 1:
+            raise ValueError(
+                f"guidance_power {power} with guidance_scale {scale}: allowed are powers above 0 "
+                "and scales from 1"
+            )
+    if guided_channels is not None:
+        _check_whole("guided_channels", guided_channels, 1, channels)
+
+
+def class_numbers(labels: Any, num_images: Any, classes: int) -> list[int]:
+    """Class numbers, one an image; the number of "no class" where no labels are given.
+
+    Args:
+        labels: ``class_labels``: a number, name or WordNet id, several of them, or None.
+        num_images: of images without a class; None with labels.
+        classes: how many there are.
+
+    Raises:
+        ValueError: both or neither are given, no image or too many are asked for, or a label that
+            means no class (``NoSuchClass``).
+    """
+    if labels is None:
+        if num_images is None:
+            raise ValueError("give class_labels, or num_images to draw without a class")
+        return [classes] * _check_whole("num_images", num_images, 1, MOST_IMAGES)
+    if num_images is not None:
+        raise ValueError("num_images is for images without a class: class_labels has one an image")
+    single = isinstance(labels, str | bytes) or not isinstance(labels, Iterable)
+    if single or getattr(labels, "ndim", 1) == 0:
+        labels = [labels]
+    found = [_class_number(each, classes) for each in itertools.islice(labels, MOST_IMAGES + 1)]
+    if not found:
+        raise ValueError("no images: give one class label or more")
+    if len(found) > MOST_IMAGES:
+        raise ValueError(f"class_labels: more than {MOST_IMAGES} images")
+    return found
+
+
+def _class_number(label: Any, classes: int) -> int:
+    if isinstance(label, str):
+        try:
+            return class_index(label, class_names(classes))
+        except DimrError as error:
+            raise NoSuchClass(str(error)) from None
+    number = _whole(label)
+    if number is None:
+        raise NoSuchClass(
+            f"class_labels: {_shown(label)} is no class: whole numbers and names are expected"
+        )
+    if not 0 <= number < classes:
+        raise NoSuchClass(f"no class {_shown(number)} (allowed: 0 to {classes - 1})")
+    return number
+
+
+def check_noise(generator: Any, latents: Any, shape: tuple[int, ...]) -> None:
+    """Refuse what is no source of noise of ``shape`` (N, C, H, W), or no such noise.
+
+    Raises:
+        ValueError: one line.
+    """
+    several = generator if isinstance(generator, list) else [generator]
+    if generator is not None and not all(isinstance(one, torch.Generator) for one in several):
+        raise ValueError(
+            "generator: a torch.Generator, or a list of one for each image, is expected"
+        )
+    if isinstance(generator, list) and len(generator) != shape[0]:
+        raise ValueError(f"{len(generator)} generators for {shape[0]} images")
+    if latents is None:
+        return
+    if not isinstance(latents, Tensor) or not latents.is_floating_point():
+        kind = getattr(latents, "dtype", type(latents).__name__)
+        raise ValueError(f"latents of {kind}: a tensor of floats is expected")
+    if tuple(latents.shape) != shape:
+        raise ValueError(f"latents of shape {tuple(latents.shape)}, not {shape}")
+    if latents.is_meta or latents.layout != torch.strided:
+        raise ValueError("latents without values (meta), or sparse: a plain tensor is expected")
+    if not torch.isfinite(latents).all():
+        raise ValueError("latents hold values that are not finite")
+
+
+def _check_whole(name: str, value: Any, least: int, most: int) -> int:
+    """The value as a number; ``ValueError`` unless it is whole and from ``least`` to ``most``."""
+    number = _whole(value)
+    if number is None or not least <= number <= most:
+        raise ValueError(f"{name}: {_shown(value)} is not allowed; use {least} to {most}")
+    return number
+
+
+def _check_number(name: str, value: Any) -> None:
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    if not is_number or isinstance(value, bool) or not 0 <= value <= LARGEST:
+        raise ValueError(
+            f"{name}: {_shown(value)} is not allowed; use a number from 0 to {LARGEST:.0e}"
+        )
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number of Python, numpy or torch; None for anything else, booleans too."""
+    value = _plain(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _plain(value: Any) -> Any:
+    """A single number of numpy or torch as Python's."""
+    single = isinstance(value, np.ndarray | np.generic | Tensor) and value.ndim == 0
+    return value.item() if single and not getattr(value, "is_meta", False) else value
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, short and on one line."""
+    value = _plain(value)
+    if isinstance(value, int) and abs(value) > 10**18:
+        return "a number of many digits"
+    return " ".join(repr(value).split())[:60]
