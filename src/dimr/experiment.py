@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dimr.checking import choose, nearest, validate
 from dimr.checking import load_section as load_section
-from dimr.checking import nearest, validate
 from dimr.errors import DimrError
 from dimr.files import key_of, read_json, read_yaml, write_if_changed
 from dimr.recipes import ROOT, as_yaml, load_recipe, mapping
 from dimr.settings import (
+    LEARNS,
     NETWORKS,
     VARIANTS,
     BaselinePhase,
@@ -35,6 +36,8 @@ from dimr.settings import (
     TrainPhase,
     Variant,
     Weights,
+    objective_problem,
+    sampling_problem,
 )
 
 BASELINES = ("real", "reconstruction")
@@ -193,11 +196,9 @@ def check_network(value: Any, source: str) -> Network:
     Raises:
         DimrError: the message names the key, and ``source`` as where it is.
     """
-    family = value.get("family") if isinstance(value, dict) else None
-    if family not in NETWORKS:
-        raise DimrError(f"{source}: family: {family!r} {nearest(str(family), list(NETWORKS))}")
-    own = {key: entry for key, entry in value.items() if not key.startswith("_")}
-    return validate(NETWORKS[family], own, source)
+    section = choose(NETWORKS, value, "family", source)
+    own = {key: entry for key, entry in value.items() if not str(key).startswith("_")}
+    return validate(section, own, source)
 
 
 def load_network_config(path: Path) -> Network:
@@ -227,7 +228,6 @@ def _chosen_model(choice: Params, recipe: Recipe, source: str, root: Path) -> st
 def _check_together(recipe: Recipe, network: Network, source: str) -> None:
     """Refuse settings that each may be right, but not together."""
     train, sample = recipe.train, recipe.sample
-    learns_variance = getattr(network, "learn_sigma", False)
     for name, setting in sample.settings.items():
         key = f"{source}: sample.settings.{name}"
         if train.label_dropout == 1 and setting.kind != "unconditional":
@@ -240,23 +240,17 @@ def _check_together(recipe: Recipe, network: Network, source: str) -> None:
                 f"{key}.kind: {setting.kind}: with train.label_dropout 0.0 nothing is learned "
                 "without a class: only kind none is left"
             )
-        if setting.channels is not None and setting.channels > network.channels:
-            raise DimrError(f"{key}.channels: {setting.channels}: there are {network.channels}")
-        if sample.count % network.num_classes and setting.kind != "unconditional":
-            raise DimrError(
-                f"{source}: sample.count: {sample.count} is no multiple of the "
-                f"{network.num_classes} classes"
-            )
-    needs = "needs a network that learns its variance (a DiT of the sizes *-sigma)"
-    if train.objective == "hybrid" and not learns_variance:
-        raise DimrError(f"{source}: train.objective: hybrid {needs}")
-    if train.objective == "hybrid" and network.schedule == "pixel":
-        raise DimrError(f"{source}: train.objective: hybrid needs a discrete schedule, not pixel")
-    own = {f"settings.{name}.solver": one.solver for name, one in sample.settings.items()}
-    for key, solver in {"solver": sample.solver, **own}.items():
-        if solver == "ancestral" and not (learns_variance and train.objective == "hybrid"):
-            message = f"{source}: sample.{key}: ancestral {needs}, and train.objective hybrid"
-            raise DimrError(message)
+        solver = setting.solver or sample.solver
+        complete = setting.model_copy(update={"solver": solver})
+        if (problem := sampling_problem(complete, sample.count, network)) is not None:
+            named = problem.split(":")[0]
+            where = f"{source}: sample" if getattr(setting, named, None) is None else key
+            raise DimrError(f"{where}.{problem}")
+        if solver == "ancestral" and train.objective != "hybrid":
+            own = f"{key}.solver" if setting.solver else f"{source}: sample.solver"
+            raise DimrError(f"{own}: ancestral needs {LEARNS}, and train.objective hybrid")
+    if (problem := objective_problem(train.objective, network)) is not None:
+        raise DimrError(f"{source}: train.objective: {problem}")
 
 
 def _overlay(recipe: Any, override: Any) -> Any:
@@ -276,7 +270,21 @@ def _overlay(recipe: Any, override: Any) -> Any:
 
 
 def load_workspace(params: Path, root: Path = ROOT) -> Run:
-    """The run ``workspace`` as params.yaml describes it."""
+    """The run ``workspace`` as params.yaml describes it.
+
+    Raises:
+        DimrError: what is wrong; and, as DVC leaves a mistake where it put it, how to undo that.
+    """
+    try:
+        return _workspace(params, root)
+    except DimrError as error:
+        if not str(error).startswith(f"{params.name}: "):
+            raise
+        undo = f"if `dvc exp run -S` set it, it is still in the file: git checkout {params.name}"
+        raise DimrError(f"{error}; {undo}") from None
+
+
+def _workspace(params: Path, root: Path) -> Run:
     source = params.name
     choice = validate(Params, read_yaml(params), source)
     recipe = load_recipe(choice.dataset, root, f"{source}: dataset")
@@ -318,9 +326,10 @@ def load_run(name: str, root: Path = ROOT, params: Path | None = None) -> Run:
     """
     if name == "workspace":
         return load_workspace(params or root / "params.yaml", root)
-    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(\d+|published)", name)
+    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(\d{1,18}|published)", name)
     if match is None:
-        raise DimrError(f"run {name!r} is none of workspace, dataset/model/seed, .../published")
+        forms = "workspace, dataset/model/seed, .../published"
+        raise DimrError(f"run {name[:100]!r} is none of {forms}")
     dataset, model = match[1], match[2]
     recipe = load_recipe(dataset, root)
     if match[3] == "published":

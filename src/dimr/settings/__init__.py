@@ -24,7 +24,6 @@ from dimr.settings.networks import (
     NETWORKS,
     VARIANTS,
     AnyNetwork,
-    Count,
     DiMRNetwork,
     DiMRSizes,
     DiMRVariant,
@@ -34,6 +33,7 @@ from dimr.settings.networks import (
     Input,
     Network,
     NetworkInput,
+    PrintedCount,
     Published,
     Schedule,
     UViTNetwork,
@@ -42,6 +42,7 @@ from dimr.settings.networks import (
     Variant,
 )
 from dimr.settings.runs import (
+    LEARNS,
     SCHEMAS,
     BaselinePhase,
     Evaluate,
@@ -65,4 +66,6 @@ from dimr.settings.runs import (
     TrainOverrides,
     TrainPhase,
     Weights,
+    objective_problem,
+    sampling_problem,
 )

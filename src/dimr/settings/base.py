@@ -5,9 +5,20 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Positive = Annotated[int, Field(gt=0)]
+# Limits are far above what anybody uses: what is beyond them is a slip of the keyboard, and would
+# keep a machine busy for minutes before it failed.
+Positive = Annotated[int, Field(gt=0, le=10**10)]
+Count = Annotated[int, Field(gt=0, le=10**7)]
+"""How many images, of samples or of a shard."""
+Batch = Annotated[int, Field(gt=0, le=10**5)]
+"""Images at a time."""
+Width = Annotated[int, Field(gt=0, le=65_536)]
+"""A size of a network or of an image."""
+Depth = Annotated[int, Field(gt=0, le=1_000)]
+"""Layers of a network."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):

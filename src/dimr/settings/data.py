@@ -4,9 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from dimr.settings.base import Positive, PositiveFloat, Section
+from dimr.settings.base import Batch, Count, Positive, PositiveFloat, Section, Seed
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Channels = Annotated[int, Field(gt=0, le=1024)]
+ImageSize = Annotated[int, Field(gt=0, le=4096)]
+"""Pixels of a side."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -18,32 +21,38 @@ class Source(Section):
     archives by file name; ``repo`` is where the hub has the set as parquet.
     """
 
-    classes: Positive
+    classes: Annotated[int, Field(gt=0, le=10**6)]
     images: Positive
     gigabytes: PositiveFloat  # of the image files together, for the estimate of disk space
     repo: str | None = None
     md5: dict[str, Md5] = {}
     known_bad: tuple[str, ...] = ()
+    # ignore: images are used as they are stored, as ADM does. A file that applies does not name it.
+    exif_orientation: Literal["apply", "ignore"] = Field(
+        default="apply", exclude_if=lambda value: value == "apply"
+    )
 
 
 class Images(Section):
     """Raw images: where from, side in pixels, and the split into training and held-out images."""
 
     source: Literal["digits"]
-    image_size: Positive
-    train_per_class: Positive
-    split_seed: int
+    image_size: Annotated[int, Field(gt=0, le=512)]
+    train_per_class: Count
+    split_seed: Seed
 
 
 class Autoencoder(Section):
     """How the small autoencoder is trained: widths, steps, images a step, peak learning rate."""
 
     kind: Literal["trained"]
-    channels: tuple[Positive, ...]
+    channels: Annotated[
+        tuple[Annotated[int, Field(gt=0, le=1024)], ...], Field(min_length=1, max_length=8)
+    ]
     steps: Positive
-    batch: Positive
+    batch: Batch
     lr: PositiveFloat
-    seed: int
+    seed: Seed
 
 
 class Pretrained(Section):
@@ -72,13 +81,13 @@ AUTOENCODERS: dict[str, type[Section]] = {
 class Latents(Section):
     """How latents are stored: images per shard."""
 
-    shard_size: Positive
+    shard_size: Count
 
 
 class SourceLatents(Latents):
     """Latents of a source's images: side of the centre crop, mirror images too, arithmetic."""
 
-    image_size: Positive
+    image_size: ImageSize
     mirror: bool
     dtype: Literal["float32", "float16", "bfloat16"]  # of the autoencoder
 
@@ -96,16 +105,16 @@ class Reference(Section):
 class ReferencePhase(Reference):
     """``config/reference.yaml``: the batch, and the side of the images that it must hold."""
 
-    image_size: Positive
+    image_size: ImageSize
 
 
 class Classifier(Section):
     """Training of the digit classifier: steps, images a step, peak learning rate."""
 
     steps: Positive
-    batch: Positive
+    batch: Batch
     lr: PositiveFloat
-    seed: int
+    seed: Seed
 
 
 class DigitsData(Section):

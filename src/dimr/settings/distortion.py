@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dimr.settings.base import Positive, Section, repeated
+from dimr.settings.base import Count, Section, Seed, repeated
 
 
 class Distortion(Section):
@@ -17,8 +17,8 @@ class Distortion(Section):
 
     classifier: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     share: Annotated[float, Field(gt=0, le=1)]
-    shown: Positive
-    seed: Annotated[int, Field(ge=0)]
+    shown: Count
+    seed: Seed
 
 
 class StudyRow(Section):
@@ -37,7 +37,7 @@ class Study(Section):
     """
 
     title: str
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     rows: Annotated[tuple[StudyRow, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dimr.settings.base import Positive, Section
+from dimr.settings.base import Depth, Section, Width
 
-Count = Annotated[str, Field(pattern=r"^\d+(\.\d+)?[MB]$")]
+PrintedCount = Annotated[str, Field(pattern=r"^\d+(\.\d+)?[MB]$")]
 """A number of parameters as papers print it: 131M, 1.06B."""
 
 
@@ -18,7 +18,7 @@ class Published(Section):
     """
 
     input: tuple[int, int, int]
-    parameters: int | Count
+    parameters: int | PrintedCount
     gmacs: float | int | None = None
     source: str
 
@@ -41,9 +41,9 @@ def _check_heads(dim: int, heads: int) -> None:
 class DiMRSizes(Section):
     """N and D of each branch, lowest resolution first; see ``MultiResolutionNetwork``."""
 
-    layers: tuple[Positive, ...]
-    dims: tuple[Positive, ...]
-    heads: Positive
+    layers: Annotated[tuple[Depth, ...], Field(min_length=1, max_length=8)]
+    dims: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
+    heads: Width
     norm: Literal["rms", "layer"] = "rms"
     feed_forward: Literal["glu", "mlp"] = "glu"
     outputs: Literal["all", "last"] = "all"
@@ -61,9 +61,9 @@ class DiMRSizes(Section):
 class UViTSizes(Section):
     """Number of blocks (odd) and D; see ``UViT``."""
 
-    depth: Positive
-    dim: Positive
-    heads: Positive
+    depth: Depth
+    dim: Width
+    heads: Width
     time: Literal["token", "adaln_zero", "td_norm"] = "token"
 
     @model_validator(mode="after")
@@ -77,9 +77,9 @@ class UViTSizes(Section):
 class DiTSizes(Section):
     """Number of blocks and D; see ``DiT``."""
 
-    depth: Positive
-    dim: Positive
-    heads: Positive
+    depth: Depth
+    dim: Width
+    heads: Width
     learn_sigma: bool = False
 
     @model_validator(mode="after")
@@ -112,9 +112,9 @@ class Input(Section):
     ``time_map``: what time means to it; ``schedule``: of the noise (``linear`` is DiT's own).
     """
 
-    input_size: Positive
-    channels: Positive
-    num_classes: Positive
+    input_size: Width
+    channels: Width
+    num_classes: Annotated[int, Field(gt=0, le=10**6)]
     time_map: Literal["latent", "pixel"]
     schedule: Schedule
 
@@ -125,8 +125,8 @@ class NetworkInput(Input):
     Of several patches, the first that is listed for a size is what ``model.variant`` picks.
     """
 
-    branches: Positive
-    patches: dict[Literal["uvit", "dit"], tuple[Positive, ...]]
+    branches: Annotated[int, Field(gt=0, le=8)]
+    patches: dict[Literal["uvit", "dit"], tuple[Width, ...]]
 
 
 class Network(Input):
@@ -154,7 +154,7 @@ class DiMRNetwork(Network, DiMRSizes):
 
 
 class _Patched(Network):
-    patch: Positive
+    patch: Width
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -168,6 +168,8 @@ class UViTNetwork(_Patched, UViTSizes):
 
     family: Literal["uvit"]
     has_null_label: bool = True
+    # None: as published, in pixel models only; it is then no part of config.json and of keys
+    final_conv: bool | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class DiTNetwork(_Patched, DiTSizes):

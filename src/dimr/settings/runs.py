@@ -4,13 +4,23 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, create_model, model_validator
 
-from dimr.settings.base import Positive, PositiveFloat, Section, Share
+from dimr.settings.base import (
+    Batch,
+    Count,
+    Positive,
+    PositiveFloat,
+    Section,
+    Seed,
+    Share,
+    Width,
+)
 from dimr.settings.data import Data, Source
 from dimr.settings.distortion import Distortion
 from dimr.settings.networks import (
     AnyNetwork,
     DiMRVariant,
     DiTVariant,
+    Network,
     NetworkInput,
     Schedule,
     UViTVariant,
@@ -24,7 +34,7 @@ class Train(Section):
     """Training: the paper's table of settings, with its units."""
 
     steps: Positive
-    batch: Positive
+    batch: Batch
     lr: PositiveFloat
     betas: tuple[Share, Share]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -45,7 +55,7 @@ class Guidance(Section):
     kind: Literal["none", "constant", "power_cosine", "unconditional"]
     scale: Annotated[float, Field(ge=0)] = 0.0
     power: PositiveFloat = 1.0
-    channels: Positive | None = None  # only the first so many are guided; null: all
+    channels: Width | None = None  # only the first so many are guided; null: all
     # diffusion times [low, high] that are guided; null: all. A file without one does not name it.
     interval: tuple[float, float] | None = Field(default=None, exclude_if=lambda value: not value)
 
@@ -86,7 +96,7 @@ class Setting(Guidance):
 class Sample(Section):
     """Sampling: how many images, network evaluations, solver, and the settings by name."""
 
-    count: Positive
+    count: Count
     steps: Evaluations
     solver: Solver
     settings: dict[str, Setting]
@@ -101,8 +111,8 @@ class Evaluate(Section):
 
     extractor: Literal["digits", "inception-v3-compat"]
     weights: Annotated[str, Field(pattern=r"^[\w.-]+-[0-9a-f]{8}\.pth$")] | None = None
-    isc_splits: Positive
-    prc_neighborhood: Positive
+    isc_splits: Count
+    prc_neighborhood: Count
 
     @model_validator(mode="after")
     def _weights_where_needed(self) -> Self:
@@ -125,14 +135,14 @@ class Weights(Section):
     revision: str | None = None  # a commit of the repository; null: its newest
     schedule: Schedule | None = None
     solver: Solver | None = None
-    guided_channels: Positive | None = None
+    guided_channels: Width | None = None
 
 
 class Resources(Section):
     """What a step is given: ``gpus`` on each of ``nodes`` (0: it runs on a CPU)."""
 
-    nodes: Positive = 1
-    gpus: Annotated[int, Field(ge=0)] = 0
+    nodes: Annotated[int, Field(gt=0, le=10_000)] = 1
+    gpus: Annotated[int, Field(ge=0, le=1_000)] = 0
 
 
 Step = Literal["encode", "train", "sample", "evaluate"]
@@ -181,10 +191,45 @@ class Params(Section):
 
     dataset: str
     model: ModelChoice
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     train: TrainOverrides  # type: ignore[valid-type]
     sample: SampleOverrides  # type: ignore[valid-type]
     evaluate: EvaluateOverrides  # type: ignore[valid-type]
+
+
+# What is right by itself, but not with the network.
+
+LEARNS = "a network that learns its variance (a DiT of the sizes *-sigma)"
+
+
+def objective_problem(objective: str, network: Network) -> str | None:
+    """Why a network cannot be trained with an objective, in one line; None: it can."""
+    if objective != "hybrid":
+        return None
+    if not getattr(network, "learn_sigma", False):
+        return f"hybrid needs {LEARNS}"
+    return "hybrid needs a discrete schedule, not pixel" if network.schedule == "pixel" else None
+
+
+def sampling_problem(sample: "Setting | SamplePhase", count: int, network: Network) -> str | None:
+    """Why images cannot be drawn from a network in a way, in one line; None: they can.
+
+    Args:
+        sample: solver and guidance.
+        count: how many images.
+        network: which draws them.
+    """
+    guidance = sample.guidance if isinstance(sample, SamplePhase) else sample
+    if guidance.channels is not None and guidance.channels > network.channels:
+        return f"channels: {guidance.channels}: there are {network.channels}"
+    if count % network.num_classes and guidance.kind != "unconditional":
+        return (
+            f"count: {count} is no multiple of the {network.num_classes} classes, which must have "
+            "the same number of images each"
+        )
+    if sample.solver == "ancestral" and not getattr(network, "learn_sigma", False):
+        return f"solver: ancestral needs {LEARNS}"
+    return None
 
 
 # What each phase's file holds: the phase's inputs from other phases are known by their keys.
@@ -194,9 +239,15 @@ class TrainPhase(Section):
     """``config/train.yaml`` of a run."""
 
     dataset: str
-    seed: int
+    seed: Seed
     network: AnyNetwork
     train: Train
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (problem := objective_problem(self.train.objective, self.network)) is not None:
+            raise ValueError(f"train.objective: {problem}")
+        return self
 
 
 class ImportPhase(Section):
@@ -212,8 +263,8 @@ class ImportPhase(Section):
 class SamplePhase(Section):
     """``config/sample-<setting>.yaml`` of a run that a network draws."""
 
-    seed: int
-    count: Positive
+    seed: Seed
+    count: Count
     steps: Evaluations
     solver: Solver
     guidance: Guidance
@@ -223,13 +274,13 @@ class BaselinePhase(Section):
     """``config/sample-<setting>.yaml`` of a run whose images come from the dataset itself."""
 
     source: Literal["real", "reconstruction"]
-    count: Positive
+    count: Count
 
 
 class EvaluatePhase(Evaluate):
     """``config/evaluate.yaml`` of a run: with the number of images that metrics are taken of."""
 
-    count: Positive
+    count: Count
 
 
 SCHEMAS: dict[str, Any] = {
