@@ -5,11 +5,11 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export UV_LINK_MODE ?= hardlink
 UV := .venv/bin/uv
-TABLE := results/digits/table1
+TABLE := results/demo/digits/table1
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study readme report test lint check format schemas lock adopt pull record clean
+.PHONY: help setup demo study readme report test lint check format schemas lock adopt pull record experiments clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,16 +24,17 @@ setup: .venv/ready ## the environment in .venv, with the exact versions of requi
 	$(UV) pip install --python .venv/bin/python --no-deps --editable .
 	@touch $@
 
+# Snakemake itself says what is kept if it is stopped; without a shell, Ctrl-C reaches it and make alone.
 demo: setup ## train, sample and measure on digits: a table and a picture in about 13 minutes
-	@snakemake --quiet rules --prioritize $(LONGEST) -- $(TABLE).csv $(LONGEST) || { echo "make demo stopped; what was done is kept, and \
-	make demo goes on. If it says 'locked' and no other snakemake runs: .venv/bin/snakemake --unlock"; exit 1; }
+	@.venv/bin/snakemake --quiet rules host --prioritize $(LONGEST) -- $(TABLE).csv $(LONGEST)
 	@echo && cat $(TABLE).md && echo
-	@echo "table:   $(TABLE).csv and $(TABLE).md"
+	@dimr compare $(TABLE).csv
+	@echo && echo "table:   $(TABLE).csv and $(TABLE).md (results/digits holds the recorded study)"
 	@echo "picture: $(TABLE).png (samples of every row)"
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
 
 study: setup ## everything on digits: tables, figures, docs/digits-study.md (33 trainings)
-	@snakemake --quiet rules -- study || { echo "make study stopped; what was done is kept, and make study goes on"; exit 1; }
+	@.venv/bin/snakemake --quiet rules host -- study
 	@dimr readme
 	@echo "page:    docs/digits-study.md"
 	@echo "tables:  results/digits/table1.md ... (.csv, .tex, .png), figures: results/digits/figures/"
@@ -77,6 +78,9 @@ pull: setup ## dvc pull and adopt: what others recorded
 
 record: setup ## finished runs and tables into DVC, for `dvc push`
 	@dimr record
+
+experiments: setup ## DVC's experiments: what differs, and the FID of each setting
+	@dimr experiments
 
 lock: setup ## new exact versions: requirements.lock, and environment.yml with the same pins
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \

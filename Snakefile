@@ -24,6 +24,7 @@ localrules:
     images,
     published,
     table,
+    demo_table,
     paper_table,
     results_table,
     partial_table,

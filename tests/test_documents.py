@@ -1,7 +1,7 @@
 """What is checked in agrees: the README and the study's page are those of the results beside them.
 
-`make demo` makes some of these results anew, with other digits on another machine: documents may
-agree with the results of this folder or with those that git holds.
+`make study` regenerates these results, with other digits on another machine: documents may agree
+with the results of this folder or with those that git holds.
 """
 
 import re

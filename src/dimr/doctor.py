@@ -1,4 +1,4 @@
-"""What this machine has of what the workflow needs: checks of one line each, and how to mend it."""
+"""What this machine has of what the workflow needs: checks of one line each, and how to fix it."""
 
 import os
 import platform
@@ -15,6 +15,7 @@ from typing import Literal
 from dimr.checking import nearest
 from dimr.errors import DimrError
 from dimr.files import one_line, read_yaml
+from dimr.progress import JOB
 
 FOLDERS = ("data", "runs", "results", ".snakemake", ".cache")
 """Below the root (or links to larger disks): all that the workflow writes."""
@@ -34,25 +35,34 @@ class Finding:
     """The outcome of a check.
 
     Attributes:
-        state: ``mend`` is in the way of something; ``note`` may be.
+        state: ``fix`` is in the way of something; ``note`` may be.
         what: was checked.
-        found: in one line; of a ``mend`` with what to do.
+        found: in one line; of a ``fix`` with what to do.
     """
 
-    state: Literal["ok", "note", "mend"]
+    state: Literal["ok", "note", "fix"]
     what: str
     found: str
 
 
-def machine_findings(root: Path) -> Iterator[Finding]:
-    """Everything that has nothing to do with a cluster."""
+def machine_findings(root: Path, network: bool = False) -> Iterator[Finding]:
+    """Everything that has nothing to do with a cluster.
+
+    Args:
+        root: the repository.
+        network: whether the hub is asked; else nothing outside this machine is.
+    """
     yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
     yield from _guarded("torch", lambda: [torch_finding()])
     for name in FOLDERS:
         yield folder_finding(root / name, name)
+    yield from path_findings(root)
     yield from lock_findings(root)
     yield from _guarded("variables", lambda: variable_findings(root, os.environ))
-    yield hub_finding(os.environ)
+    if network:
+        yield hub_finding(os.environ)
+    else:
+        yield Finding("note", "hub", "not asked: dimr doctor --network asks whether it answers")
 
 
 def _guarded(
@@ -62,7 +72,7 @@ def _guarded(
     try:
         yield from check()
     except (DimrError, ImportError, OSError, RuntimeError) as error:
-        yield Finding("mend", what, one_line(error))
+        yield Finding("fix", what, one_line(error))
 
 
 def torch_finding() -> Finding:
@@ -78,7 +88,7 @@ def torch_finding() -> Finding:
         return Finding("ok", "torch", f"{version}, {gpus}")
     if here:
         return Finding(
-            "mend", "torch",
+            "fix", "torch",
             f"{version} uses none of this machine's {here} GPUs: the driver must be one for "
             f"CUDA {torch.version.cuda or '(this torch has none)'} (nvidia-smi says its newest)",
         )  # fmt: skip
@@ -91,7 +101,7 @@ def folder_finding(folder: Path, name: str) -> Finding:
     while not place.exists() and not place.is_symlink():
         place = place.parent
     if not place.exists():
-        return Finding("mend", name, f"{place}: links to {os.readlink(place)}, which is not there")
+        return Finding("fix", name, f"{place}: links to {os.readlink(place)}, which is not there")
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor") as file:
             file.write(b"\0" * 4096)
@@ -99,12 +109,12 @@ def folder_finding(folder: Path, name: str) -> Finding:
             os.fsync(file.fileno())
     except OSError as error:
         how = f"make it writable, or {name} a link to a folder on a disk that is"
-        return Finding("mend", name, f"{place}: {error.strerror}: {how}")
+        return Finding("fix", name, f"{place}: {error.strerror}: {how}")
     free = shutil.disk_usage(place).free
     where = f"{free / 1e9:.0f} GB free on {file_system(place)}"
     if free < LEAST_FREE:
         how = f"make room, or {name} a link to a folder on a larger disk"
-        return Finding("mend", name, f"{place}: {free / 1e9:.1f} GB free: {how}")
+        return Finding("fix", name, f"{place}: {free / 1e9:.1f} GB free: {how}")
     return Finding("ok", name, where)
 
 
@@ -120,6 +130,17 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
         if resolved.is_relative_to(mounted) and len(mounted.parts) >= len(best.parts):
             best, kind = mounted, name
     return kind
+
+
+def path_findings(root: Path) -> Iterator[Finding]:
+    """Letters of the repository's path with which other programs fail."""
+    foreign = sorted({letter for letter in str(root) if not letter.isascii()})
+    if foreign:
+        yield Finding(
+            "note", "path",
+            f"{root}: has {', '.join(foreign)}: experiments that are queued (dvc exp run --queue) "
+            "fail in a path with letters beyond ASCII (DVC's own fault); all else works",
+        )  # fmt: skip
 
 
 def lock_findings(root: Path) -> Iterator[Finding]:
@@ -146,10 +167,10 @@ def variable_findings(root: Path, environment: Mapping[str, str]) -> Iterator[Fi
         elif value.count("/") == 1 and value[0] not in "/.~":
             yield Finding("ok", name, f"{value} on the hub")
         else:
-            yield Finding("mend", name, f"{value}: no such file or folder: set it to where it is")
+            yield Finding("fix", name, f"{value}: no such file or folder: set it to where it is")
     for name in sorted(name for name in environment if name.startswith("DIMR_")):
-        if name not in known:
-            yield Finding("mend", name, f"means nothing {nearest(name, known)}: unset it")
+        if name not in (*known, JOB):  # a job of the workflow has its own name
+            yield Finding("fix", name, f"means nothing {nearest(name, known)}: unset it")
 
 
 def hub_finding(environment: Mapping[str, str]) -> Finding:

@@ -30,23 +30,23 @@ def cluster_findings(root: Path, site_file: Path, ask_a_node: bool) -> Iterator[
         return
     if missing:
         yield Finding(
-            "mend", "slurm", f"no command {', '.join(missing)}: add SLURM's folder to PATH"
+            "fix", "slurm", f"no command {', '.join(missing)}: add SLURM's folder to PATH"
         )
         return
     try:
         known, default = slurm.partitions()
     except DimrError as error:
-        yield Finding("mend", "slurm", f"{error}: ask where the cluster's login node is")
+        yield Finding("fix", "slurm", f"{error}: ask where the cluster's login node is")
         return
     if not known:
-        yield Finding("mend", "slurm", "sinfo shows no partition that you may use: ask for one")
+        yield Finding("fix", "slurm", "sinfo shows no partition that you may use: ask for one")
         return
     yield Finding("ok", "slurm", f"partitions: {', '.join(map(_shown, known.items()))}")
     yield from _variables()
     try:
         site = load_site(site_file)
     except DimrError as error:
-        yield Finding("mend", "site", str(error))
+        yield Finding("fix", "site", str(error))
         return
     yield from site_findings(site, site_file, known, default)
     if ask_a_node:
@@ -85,7 +85,7 @@ def site_findings(
         *slurm.check_account(site, site_file.name),
     ]
     for message in dict.fromkeys(wrong):
-        yield Finding("mend", "site", message)
+        yield Finding("fix", "site", message)
     if not wrong:
         named = ", ".join(dict.fromkeys(site.partitions.values())) or f"{default} (the default)"
         gpus = f"{site.gpus_per_node} GPUs a node" if site.gpus_per_node else "no GPUs"
@@ -115,7 +115,7 @@ def node_finding(root: Path, site: Site) -> Finding:
         return Finding("note", "nodes", f"not asked: {one_line(done.stderr)[:120]}")
     network = "" if kind in NETWORK_FILE_SYSTEMS else ", a disk of this machine alone"
     return Finding(
-        "mend", "nodes",
+        "fix", "nodes",
         f"do not see {root} or {sys.executable} ({kind}{network}): work in a folder that all nodes "
         "share, with .venv in it",
     )  # fmt: skip

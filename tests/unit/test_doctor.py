@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 
 import pytest
 
@@ -18,13 +19,13 @@ def test_folders(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
     (tmp_path / "data").symlink_to(tmp_path / "unmounted")
     lost = doctor.folder_finding(tmp_path / "data", "data")
-    assert (lost.state, "which is not there" in lost.found) == ("mend", True)
+    assert (lost.state, "which is not there" in lost.found) == ("fix", True)
     read_only = doctor.folder_finding(type(tmp_path)("/proc/runs"), "runs")
-    assert read_only.state == "mend"
+    assert read_only.state == "fix"
     assert "make it writable" in read_only.found
     monkeypatch.setattr(doctor, "LEAST_FREE", 1e18)
     full = doctor.folder_finding(tmp_path, "runs")
-    assert (full.state, "GB free: make room" in full.found) == ("mend", True)
+    assert (full.state, "GB free: make room" in full.found) == ("fix", True)
 
 
 def test_the_file_system_of_a_folder(tmp_path):
@@ -49,7 +50,7 @@ def test_variables(tmp_path):
     }
     found = {one.what: one for one in doctor.variable_findings(ROOT, given)}
     assert found["DIMR_IMAGENET"].state == found["DIMR_REFERENCE"].state == "ok"
-    assert found["DIMR_EXTRACTOR"].state == "mend"
+    assert found["DIMR_EXTRACTOR"].state == "fix"
     assert "did you mean DIMR_IMAGENET" in found["DIMR_IMAGNET"].found
     assert found["DIMR_CLASSIFIER"].state == "note"
 
@@ -70,7 +71,7 @@ def test_offline_by_wish_or_by_wire(monkeypatch):
 
 @pytest.mark.parametrize(
     ("there", "state", "message"),
-    [((), "ok", "leave --profile slurm out"), (("sbatch",), "mend", "no command squeue")],
+    [((), "ok", "leave --profile slurm out"), (("sbatch",), "fix", "no command squeue")],
 )
 def test_slurm_that_is_not_there(tmp_path, monkeypatch, there, state, message):
     for name in there:
@@ -81,21 +82,56 @@ def test_slurm_that_is_not_there(tmp_path, monkeypatch, there, state, message):
     assert (finding.state, message in finding.found) == (state, True)
 
 
-def test_the_command_on_a_laptop(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+@pytest.fixture
+def laptop(tmp_path, monkeypatch):
+    """A repository on a machine without SLURM."""
     monkeypatch.setattr(slurm, "missing_commands", lambda: list(slurm.COMMANDS))
     for name in [name for name in os.environ if name.startswith("DIMR_")]:
         monkeypatch.delenv(name)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    assert main(["doctor", "--root", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.endswith("nothing to mend\n")
+    return tmp_path
+
+
+def test_no_network_without_being_asked(laptop, monkeypatch, capsys):
+    """Whoever opens a connection, or looks up a name, is caught."""
+    asked = []
+
+    def caught(*arguments, **_):
+        asked.append(arguments)
+        raise OSError("no network in this test")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", caught)
+    monkeypatch.setattr(socket.socket, "connect", caught)
+    assert main(["doctor", "--root", str(laptop)]) == 0
+    assert asked == []
+    assert "note     hub              not asked: dimr doctor --network" in capsys.readouterr().out
+    assert main(["doctor", "--root", str(laptop), "--network"]) == 0
+    assert asked
+    assert "hub              does not answer" in capsys.readouterr().out
+
+
+def test_a_path_beyond_ascii_is_noted(tmp_path):
+    assert list(doctor.path_findings(tmp_path / "plain")) == []
+    (note,) = doctor.path_findings(tmp_path / "Übungen/café")
+    assert (note.state, "has Ü, é: experiments that are queued" in note.found) == ("note", True)
+
+
+def test_the_name_of_a_job_is_no_mistake():
+    found = doctor.variable_findings(ROOT, {"DIMR_JOB": "digits/real/0 evaluate-reference"})
+    assert "DIMR_JOB" not in [one.what for one in found]
+
+
+def test_the_command_on_a_laptop(laptop, monkeypatch, capsys):
+    assert main(["doctor", "--root", str(laptop)]) == 0
+    assert capsys.readouterr().out.endswith("nothing to fix\n")
     monkeypatch.setenv("DIMR_REFERENCE", "/nowhere/adm")
     with pytest.raises(SystemExit) as left:
-        main(["doctor", "--root", str(tmp_path)])
+        main(["doctor", "--root", str(laptop)])
     assert left.value.code == 1
     out = capsys.readouterr().out
-    assert "TO MEND  DIMR_REFERENCE   /nowhere/adm: no such file or folder" in out
-    assert out.endswith("1 to mend\n")
+    assert "TO FIX   DIMR_REFERENCE   /nowhere/adm: no such file or folder" in out
+    assert out.endswith("1 to fix\n")
 
 
 def test_a_step_on_a_read_only_disk_says_so_in_one_line(tmp_path, monkeypatch, caplog):

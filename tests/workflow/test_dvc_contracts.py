@@ -91,6 +91,10 @@ def test_experiments_run_what_they_change_and_line_up(reproduced):
     assert reproduced.calls().count("train") == 1
     found = experiments(reproduced)
     assert (found["sampling"], found["longer"]) == (12.0, 24.0)
+    listed = reproduced.run("dimr", "experiments", "--root", ".").stdout
+    heads, *rows = listed.splitlines()
+    assert heads.split() == ["Experiment", "Made", "train.steps", "sample.steps"]  # no checksums
+    assert [row.split()[1] for row in rows if row.startswith("  ")] == ["longer", "sampling"]
     compared = ("diff", "--json", "sampling", "longer")
     difference = json.loads(reproduced.run("dvc", "metrics", *compared).stdout)
     change = difference["runs/workspace/metrics/guided.json"]["value"]

@@ -136,3 +136,5 @@ onstart:
                 f"--config took the place of the profile's: add site={cluster.SITE}"
             )
         one_line_errors(slurm.check_submission)(site(), SITE_FILE.name)
+    if workflow.is_main_process:
+        announce_trainings()

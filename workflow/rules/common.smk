@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
@@ -13,6 +14,11 @@ from dimr.experiment import BASELINES, load_run, write_run_config
 from dimr.recipes import load_recipe, write_data_config, write_source_config
 from dimr.reporting.made import at_hand, metrics_file, provenance_file
 from dimr.reporting.paper_tables import find_definitions, kind_of, load_results_table
+from dimr.reporting.trainings import announcement
+from dimr.workflow_messages import install
+
+# Messages of a line each; a job that runs elsewhere keeps Snakemake's own in its log.
+say_how_to_resume = install(logger) if workflow.is_main_process else None
 
 # Rules run this folder's code with this environment's programs, or with those of `--sdm`.
 shell.prefix(
@@ -240,6 +246,20 @@ def check_tables():
     """A mistake in a table is met before any job."""
     for name, definition in TABLES.items():
         definition.check(f"experiments/tables/{name}.yaml", Path(workflow.basedir))
+
+
+@one_line_errors
+def announce_trainings():
+    """How many networks are about to be trained, and about how long, before the first job."""
+    needed = workflow.dag.needrun_jobs()
+    runs = sorted(job.wildcards.run for job in needed if job.rule.name == "train")
+    if runs:
+        logger.warning(announcement(runs, Path(workflow.basedir)))
+
+
+onerror:
+    if say_how_to_resume:
+        say_how_to_resume()
 
 
 if workflow.is_main_process:

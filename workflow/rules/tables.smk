@@ -31,8 +31,24 @@ rule table:
         "--markdown {output.markdown} --latex {output.latex} --picture {output.picture}"
 
 
+use rule table as demo_table with:
+    # What `make demo` makes, in a place of its own: the study's recorded results stay as they are.
+    output:
+        csv="results/demo/{dataset}/{table}.csv",
+        markdown="results/demo/{dataset}/{table}.md",
+        latex="results/demo/{dataset}/{table}.tex",
+        picture="results/demo/{dataset}/{table}.png",
+    log:
+        "logs/results/demo/{dataset}/{table}.log",
+    benchmark:
+        "logs/results/demo/{dataset}/{table}.tsv"
+    wildcard_constraints:
+        dataset=r"[\w-]+",
+
+
 rule partial_table:
-    # The same with the runs at hand when the workflow is read; what is missing is marked and listed.
+    # As `table`, with the runs that are available when the workflow is read; what is missing is marked
+    # and listed.
     input:
         table="experiments/tables/{dataset}/{table}.yaml",
         metrics=table_cells_at_hand(metrics_file),
@@ -105,7 +121,8 @@ rule results_table:
 
 
 rule partial_results_table:
-    # The same with the runs at hand when the workflow is read; what is missing is marked and listed.
+    # As `results_table`, with the runs that are available when the workflow is read; what is missing is
+    # marked and listed.
     input:
         table="experiments/tables/{table}.yaml",
         published="experiments/published.yaml",

@@ -10,11 +10,14 @@ from dimr.experiment import ROOT
 
 def add(steps: Any) -> None:
     """Register the subcommand."""
-    text = "check this machine, and its cluster if there is one; say what to mend, and how"
+    text = "check this machine, and its cluster if there is one; say what to fix, and how"
     parser = add_step(steps, "doctor", doctor, text)
-    parser.epilog = "Exit code 1: something is to be mended. 'note' lines may be as you want them."
+    parser.epilog = "Exit code 1: something needs fixing. 'note' lines may be as you want them."
     parser.add_argument("--site", type=Path, metavar="FILE",
                         help="site file (default: workflow/profiles/slurm/site.yaml)")  # fmt: skip
+    parser.add_argument("--network", action="store_true",
+                        help="ask the Hugging Face hub whether it answers; without this nothing "
+                        "outside this machine and its cluster is asked")  # fmt: skip
     parser.add_argument("--no-job", action="store_true",
                         help="start no job (of a second) to see what a node sees")  # fmt: skip
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
@@ -31,13 +34,13 @@ def doctor(options: argparse.Namespace) -> None:
     root = options.root.resolve()
     site = options.site or root / SITE
     findings = itertools.chain(
-        machine_findings(root), cluster_findings(root, site, not options.no_job)
+        machine_findings(root, options.network), cluster_findings(root, site, not options.no_job)
     )
-    to_mend = 0
+    to_fix = 0
     for finding in findings:
-        to_mend += finding.state == "mend"
-        state = {"ok": "ok", "note": "note", "mend": "TO MEND"}[finding.state]
+        to_fix += finding.state == "fix"
+        state = {"ok": "ok", "note": "note", "fix": "TO FIX"}[finding.state]
         print(f"{state:8} {finding.what:16} {finding.found}", flush=True)
-    print(f"{to_mend} to mend" if to_mend else "nothing to mend")
-    if to_mend:
+    print(f"{to_fix} to fix" if to_fix else "nothing to fix")
+    if to_fix:
         raise SystemExit(1)

@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from dimr.cli.common import (
-    RECORD,
     Record,
     add_device,
+    add_output,
     add_parts,
     add_step,
-    check_out,
+    batch_size,
     positive,
-    read_record,
-    recorded_key,
     refuse_if_changed,
+    seed,
 )
 from dimr.cli.parts import processes_for, run_parts
 from dimr.errors import DimrError
 from dimr.experiment import load_network_config, load_section, section_key
-from dimr.settings import BaselinePhase, Network, SamplePhase
+from dimr.record import RECORD, read_record, recorded_key
+from dimr.settings import BaselinePhase, Network, SamplePhase, sampling_problem
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ examples:
   dimr sample --model runs/imagenet256/dimr-xl-2r/published/model \\
       --autoencoder stabilityai/sd-vae-ft-ema --class goldfish --class n02123045 \\
       --seed 0 --out grid.png
+  dimr sample --model runs/digits/dimr-xs-2r/0/model --setting unguided --steps 50 --out more.png
   dimr sample --model runs/digits/dimr-xs-2r/0/model --unconditional --per-class 32 --out any.png
   run=runs/imagenet256/dimr-xl-2r/published
   dimr sample --config $run/config/sample-guided.yaml --model $run/model --processes 8 \\
@@ -47,7 +48,7 @@ def add(steps: Any) -> None:
 
     parser = add_step(
         steps, "baseline", baseline, "real images or reconstructions, in the form of samples",
-        "config", "images", "out",
+        "config", "images", out="samples",
     )  # fmt: skip
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="for reconstructions")
     add_device(parser)
@@ -60,12 +61,12 @@ def _add_sample(steps: Any) -> None:
     parser.epilog = SAMPLE_EXAMPLES
     parser.add_argument("--model", type=Path, required=True, metavar="DIR",
                         help="a run's model folder: config.json and weights")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH",
-                        help="the picture (.png); with --config a folder of images")  # fmt: skip
+    text = "the picture (.png); with --config a folder of images"
+    add_output(parser, "--out", _kind_of_out, required=True, help=text)
     parser.add_argument("--autoencoder", type=Path, metavar="DIR|NAME",
                         help="of a model of latents: a folder or a name on the Hugging Face hub "
                         "(default: that of the run's dataset, if it is found)")  # fmt: skip
-    parser.add_argument("--batch", type=positive, metavar="N",
+    parser.add_argument("--batch", type=batch_size, metavar="N",
                         help=f"images at a time (default: {BATCH}; for a picture 32); "
                         "changes speed and memory alone")  # fmt: skip
     _add_engine(parser)
@@ -79,14 +80,20 @@ def _add_sample(steps: Any) -> None:
                        help="draw without a class")  # fmt: skip
     asked.add_argument("--per-class", type=positive, metavar="N",
                        help="images of each class, or in all without (default: 8)")  # fmt: skip
-    asked.add_argument("--seed", type=int, metavar="N", help="of the noise (default: 0)")
+    asked.add_argument("--setting", metavar="NAME",
+                       help="of the model's run, RUN/config/sample-NAME.yaml beside RUN/model: for "
+                       "what no other option says (default: guided, or the first)")  # fmt: skip
+    asked.add_argument(
+        "--seed", type=seed, metavar="N", help="of the noise (default: the setting's, or 0)"
+    )
     asked.add_argument("--steps", type=positive, metavar="N",
-                       help="network evaluations (default: 50)")  # fmt: skip
+                       help="network evaluations (default: the setting's, or 50)")  # fmt: skip
     asked.add_argument("--solver", choices=["authors", "singlestep", "multistep", "ancestral"],
-                       help="(default: its authors')")  # fmt: skip
+                       help="(default: the setting's, or its authors')")  # fmt: skip
     weight = asked.add_mutually_exclusive_group()
     weight.add_argument("--guidance", type=float, metavar="S",
-                        help="cond + S (cond - uncond); 0: none (default: 0.4)")  # fmt: skip
+                        help="cond + S (cond - uncond); 0: none (default: the setting's, or "
+                        "0.4)")  # fmt: skip
     weight.add_argument("--power-cosine", type=float, nargs=2, metavar=("S", "A"),
                         help="uncond + w (cond - uncond), w from 1 to S as noise falls, the later "
                         "the larger A is")  # fmt: skip
@@ -112,7 +119,8 @@ def _add_engine(parser: Any) -> None:
 
 def sample(options: argparse.Namespace) -> None:
     """``dimr sample``: a folder of images for the workflow, or a picture for a person."""
-    asked = {key: value for key in ASKED if (value := getattr(options, key)) is not None}
+    names = (*ASKED, "setting")
+    asked = {key: value for key in names if (value := getattr(options, key)) is not None}
     if options.config is None and (options.part or options.processes):
         raise DimrError("sample: --part and --processes are for a folder, which needs --config")
     if options.config is None:
@@ -124,20 +132,27 @@ def sample(options: argparse.Namespace) -> None:
         _sample_folder(options)
 
 
+def _kind_of_out(options: argparse.Namespace) -> str:
+    return "samples" if options.config else "picture"
+
+
 def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
     if options.out.suffix.lower() != ".png":
         raise DimrError(
             f"--out {options.out}: a picture's name ends in .png (a folder needs --config)"
         )
     from dimr.device import prepare_device
-    from dimr.files import atomic_file
+    from dimr.files import save_png
     from dimr.sampling.engine import Engine, Evaluator
     from dimr.sampling.generate import load_network
+    from dimr.sampling.own_settings import own_setting, said
     from dimr.sampling.request import Request, draw_grid, label_dropout, open_decoder, plan_grid
 
     # what was asked is checked before anything large is loaded
     sizes = load_network_config(options.model / "config.json")
-    plan = plan_grid(Request(**asked), sizes, label_dropout(options.model))
+    own = own_setting(options.model, asked.pop("setting", None))
+    request = Request(**asked, own=own.phase if own else None)
+    plan = plan_grid(request, sizes, label_dropout(options.model))
     device = prepare_device(options.device, options.threads)
     decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
     network = load_network(options.model)[0].to(device)
@@ -146,21 +161,28 @@ def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
     batch = min(options.batch or 32, drawn.count)
     evaluator = Evaluator(network, sizes, engine, batch, drawn.guidance.passes > 1)
     picture = draw_grid(evaluator, sizes, plan, decoder, batch, device)
-    with atomic_file(options.out) as path:
-        picture.save(path)
+    save_png(picture, options.out)
+    whose = f" ({_whose(own, asked)})" if own else ""
+    log.info("%s: %s images: %s%s", options.out, drawn.count, said(plan.phase), whose)
+
+
+def _whose(own: Any, asked: dict[str, Any]) -> str:
+    """``setting guided of runs/digits/dimr-xs-2r/0, but for --steps``."""
+    changed = [f"--{key.replace('_', '-')}" for key in asked if key not in ("classes", "per_class")]
+    return f"setting {own.name} of {own.run}{', but for ' if changed else ''}{', '.join(changed)}"
 
 
 def _sample_folder(options: argparse.Namespace) -> None:
     """In pieces: this process makes what is missing, or its part, and completes the folder."""
-    check_out(options.out, options.model, options.autoencoder)
     phase = load_section(SamplePhase, options.config)
-    _check_count(phase, load_network_config(options.model / "config.json"), options.config)
+    _check_phase(phase, load_network_config(options.model / "config.json"), options.config)
+    from dimr.code import SAMPLING, code_fingerprint
+    from dimr.data.shards import checksums
     from dimr.device import prepare_device
-    from dimr.reporting.provenance import SAMPLING_CODE, code_fingerprint
     from dimr.sampling import folder as samples
     from dimr.sampling.generate import labels_in_order
 
-    code = code_fingerprint(*SAMPLING_CODE)  # before the work, as it may change meanwhile
+    code = code_fingerprint(*SAMPLING)  # before the work, as it may change meanwhile
     device = prepare_device(options.device, options.threads)
     record, made_by = Record(device), read_record(options.model)
     key = section_key(phase, made_by["key"], *_autoencoder_key(options.autoencoder))
@@ -178,7 +200,9 @@ def _sample_folder(options: argparse.Namespace) -> None:
     def add(folder: Path) -> None:
         refuse_if_changed(options.config, phase)
         config = phase.model_dump(mode="json")
-        record.write(folder, key, config=config, model=made_by, engine=engine)
+        record.write(
+            folder, "samples", key, checksums(folder), config=config, model=made_by, engine=engine
+        )
 
     with work.claimed(options.part):
         _fill(work, painter, _batch(options, phase), options.part)
@@ -236,14 +260,10 @@ def _fill(work: Any, painter: Any, batch: int, part: Any) -> None:
         ) from None
 
 
-def _check_count(phase: SamplePhase, sizes: Network, config: Path) -> None:
-    """Each class must have as many images as any other, if they are drawn by class."""
-    uneven = phase.count % sizes.num_classes
-    if uneven and phase.guidance.kind != "unconditional":
-        raise DimrError(
-            f"{config}: count: {phase.count} is no multiple of the {sizes.num_classes} classes, "
-            "which must have the same number of images each"
-        )
+def _check_phase(phase: SamplePhase, sizes: Network, config: Path) -> None:
+    """The network must be able to draw what the configuration asks for."""
+    if (problem := sampling_problem(phase, phase.count, sizes)) is not None:
+        raise DimrError(f"{config}: {problem}")
 
 
 def baseline(options: argparse.Namespace) -> None:
@@ -252,10 +272,10 @@ def baseline(options: argparse.Namespace) -> None:
 
     from dimr.data.autoencoder import is_identity, load_autoencoder, reconstruct
     from dimr.data.digits import load_images
+    from dimr.data.shards import checksums
     from dimr.device import prepare_device
     from dimr.sampling.folder import write_samples
 
-    check_out(options.out, options.images, options.autoencoder)
     phase = load_section(BaselinePhase, options.config)
     device = prepare_device(options.device, options.threads)
     record = Record(device)
@@ -277,7 +297,8 @@ def baseline(options: argparse.Namespace) -> None:
 
     def add(folder: Path) -> None:
         refuse_if_changed(options.config, phase)
-        record.write(folder, key, config=phase.model_dump(mode="json"))
+        config = phase.model_dump(mode="json")
+        record.write(folder, "samples", key, checksums(folder), config=config)
 
     write_samples(options.out, chosen, np.array(labels[: phase.count]), names, key, add)
 

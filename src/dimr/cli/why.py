@@ -5,6 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from dimr.cli.common import add_step
+from dimr.errors import DimrError
+
+
+class CannotCheck(DimrError):
+    """What is behind a cell is not available: nothing is wrong, and nothing is confirmed."""
+
+    exit_code = 4
 
 
 def add(steps: Any) -> None:
@@ -14,10 +21,12 @@ def add(steps: Any) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = """examples:
   dimr why results/table1.csv --row DiMR-XL/2R --column fid
-  dimr why results/digits/table1.csv --row DiMR-XS/2R --setting guided --column fid_digits
+  dimr why results/digits/table6.csv --row DiMR-XS/2R --setting guided --column fid_digits
 
-The cell is computed again from the metrics. Exit code 2: the table has another value, or the
-metrics were changed after they were made."""
+The cell is computed again from the metrics of its runs; where some are not available, from what
+the study recorded of all of them (results/digits/seeds.csv). Exit codes: 0 the table has that
+value; 2 it has another one, or metrics were changed after they were made; 4 it cannot be checked,
+as runs are not available and their numbers are not recorded."""
     parser.add_argument("table", type=Path, metavar="TABLE", help="results/.../NAME.csv")
     parser.add_argument("--row", required=True, help="its title, run or variant")
     parser.add_argument("--column", required=True, help="its key or heading")
@@ -34,7 +43,6 @@ def why(options: argparse.Namespace) -> None:
     import dataclasses
     import json
 
-    from dimr.errors import DimrError
     from dimr.reporting.why import explain
     from dimr.reporting.why_text import why_text
 
@@ -42,13 +50,19 @@ def why(options: argparse.Namespace) -> None:
         options.table, options.row, options.column, options.setting, options.runs, options.root
     )
     if options.json:
-        values = [{**dataclasses.asdict(one), "agrees": one.agrees} for one in found]
+        agrees = {"agrees": True, "wrong": False, "unchecked": None}
+        values = [{**dataclasses.asdict(one), "agrees": agrees[one.verdict]} for one in found]
         print(json.dumps(values, indent=2))
     else:
         print(why_text(found))
-    wrong = [one for one in found if not one.agrees]
-    if wrong:
-        raise DimrError(
-            f"{wrong[0].table}: {wrong[0].cell}: has {wrong[0].stated or 'nothing'}, but it comes "
-            f"out as {wrong[0].value or 'blank'}: stale or edited: {wrong[0].command}"
-        )
+    for one in found:
+        if one.verdict == "wrong":
+            raise DimrError(
+                f"{one.table}: {one.cell}: has {one.stated or 'nothing'}, but it comes out as "
+                f"{one.value or 'blank'}: stale or edited: {one.command}"
+            )
+    for one in found:
+        if one.verdict == "unchecked":
+            files = " ".join(missing["file"] for missing in one.missing)
+            how = f": snakemake -- {files}" if files else ""
+            raise CannotCheck(f"{one.table}: {one.cell}: cannot be checked: {one.absent}{how}")

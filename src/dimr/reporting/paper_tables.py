@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from dimr.checking import choose
 from dimr.errors import DimrError
-from dimr.experiment import ROOT, load_section, nearest
+from dimr.experiment import ROOT, load_section
 from dimr.files import read_yaml
 from dimr.reporting.made import read_made
 from dimr.reporting.paper_results import ResultsTable
@@ -46,10 +47,7 @@ def load_definition(path: Path) -> Definition:
     value = read_yaml(path)
     if not isinstance(value, dict) or "kind" not in value:
         return load_table(path)
-    kind = value["kind"]
-    if kind not in KINDS:
-        raise DimrError(f"{path}: kind: {kind!r} {nearest(str(kind), list(KINDS))}")
-    return load_section(KINDS[kind], path)
+    return load_section(choose(KINDS, value, "kind", str(path)), path)
 
 
 def load_paper_table(path: Path) -> PaperTable:

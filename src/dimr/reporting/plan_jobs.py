@@ -14,13 +14,12 @@ from pathlib import Path
 
 from dimr.errors import DimrError
 from dimr.files import one_line
+from dimr.workflow_messages import complaint
 
 COMMAND = ("-m", "snakemake", "--dry-run", "--cores", "1", "--nocolor", "--quiet", "host",
            "progress")  # fmt: skip
 JOB = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
 FILES = re.compile(r" +(input|output): (.*)")
-ERROR = re.compile(r"\s*\w*(?:Exception|Error)\b.*:\s*")
-AFTER_ERROR = re.compile(r"\s*(?:Wildcards|Traceback)\b.*:\s*")
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,3 @@ def parse_jobs(text: str) -> list[Job]:
             given = {"input": jobs[-1].inputs, "output": jobs[-1].outputs, found[1]: files}
             jobs[-1] = Job(jobs[-1].rule, given["input"], given["output"])
     return jobs
-
-
-def complaint(text: str) -> str:
-    """The message in the text of a dry run that failed."""
-    lines = text.splitlines()
-    heads = [number for number, line in enumerate(lines) if ERROR.fullmatch(line)]
-    message = []
-    for line in lines[heads[-1] + 1 :] if heads else lines[-1:]:
-        if AFTER_ERROR.fullmatch(line) or line.startswith("Using workflow specific profile"):
-            break
-        message.append(line)
-    return one_line(" ".join(message)).split(" (if you use input functions")[0]

@@ -10,7 +10,7 @@ from typing import Annotated, Generic, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from dimr.experiment import ROOT, load_section
-from dimr.settings import Count, Schedule, Section
+from dimr.settings import PrintedCount, Schedule, Section
 
 Source = Literal["repo", "counted", "citing", "seed"]
 SOURCES: dict[Source, str] = {
@@ -43,7 +43,7 @@ class Stated(Section, Generic[Value]):
 class Size(Section):
     """A variant as it is printed: parameters like ``505M``, GMACs ("Gflops") as a whole number."""
 
-    parameters: Count | None
+    parameters: PrintedCount | None
     gmacs: Annotated[int, Field(gt=0)] | None
     source: Source
 
@@ -83,7 +83,7 @@ class Result(Section):
 
     type: str | None = None
     epochs: Annotated[int, Field(gt=0)] | None = None
-    parameters: Count | None = None
+    parameters: PrintedCount | None = None
     gmacs: Annotated[int, Field(gt=0)] | None = None
     fid: Annotated[float, Field(ge=0)] | None = None
     inception_score: Annotated[float, Field(ge=1)] | None = None

@@ -2,16 +2,17 @@
 
 ``explain`` finds the cell in the table's definition (``experiments/tables``), reads the results
 that are behind it (which refuses what was changed by hand), and compares with what the CSV states.
+Where runs are not available the study's recorded numbers of single runs (``seeds.csv``) take the
+place of all of them: runs and recorded numbers are never mixed in one value.
 """
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dimr.errors import DimrError
 from dimr.reporting.made import Made, RunSetting, metrics_file, read_at_hand, read_cells
@@ -21,10 +22,10 @@ from dimr.reporting.sheets import Block, Sheet, SheetColumn, to_csv
 from dimr.reporting.tables import CHANGES, Table, table_sheet
 from dimr.reporting.why_how import how
 from dimr.reporting.why_names import Line, Place, choose_column, choose_lines, lines_of, place_of
-from dimr.reporting.why_runs import run_value, trace
+from dimr.reporting.why_recorded import Recorded, load_recorded, same, same_as_recorded
+from dimr.reporting.why_runs import base_key, run_value, trace
 
-SIX_DIGITS = 1e-5
-"""Relative: a dataset's tables are written with six digits."""
+Verdict = Literal["agrees", "wrong", "unchecked"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,17 @@ class Explanation:
 
     Attributes:
         table: the CSV; ``block``, ``row``, ``setting``, ``column`` and ``heading`` say which cell.
-        value: as computed now, in the CSV's notation; "" if blank. ``text``: as it is printed.
+        value: as computed now, in the CSV's notation; "" if blank, or not computed. ``text``: as
+            it is printed.
         stated: what the CSV has; None: it has no such line or column.
+        verdict: on what is stated; unchecked: runs are not available, and nothing is recorded.
+        seeds: the file of the recorded numbers that the value was computed from; None: the runs'
+            own files.
         how: what the value is: mean of runs, published where, counted from what, or why blank.
-        runs: what made each run's value (``why_runs.trace``), in the order of seeds.
-        missing: runs and settings that are not made, each with the command that makes it.
+        runs: what made each available run's value (``why_runs.trace``), in the order of seeds;
+            ``recorded`` is the number in ``seeds.csv`` (None: none), which a rerun may differ from.
+        missing: runs and settings that are not available, with ``recorded`` and the command that
+            makes each.
         command: makes the table of them again.
     """
 
@@ -50,15 +57,23 @@ class Explanation:
     value: str
     text: str
     stated: str | None
+    verdict: Verdict
+    seeds: str | None
     how: str
     runs: list[dict[str, Any]]
-    missing: list[dict[str, str]]
+    missing: list[dict[str, Any]]
     command: str
 
     @property
-    def agrees(self) -> bool:
-        """Whether the CSV states the value."""
-        return self.stated is not None and _same(self.stated, self.value)
+    def absent(self) -> str:
+        """``4 of 5 runs are not available here``, or that those which are there are reruns."""
+        if not self.missing:
+            return "the runs here are reruns of the recorded ones, with other numbers"
+        total = len(self.runs) + len(self.missing)
+        if total == 1:
+            return "its run is not available here"
+        verb = "is" if len(self.missing) == 1 else "are"
+        return f"{len(self.missing)} of {total} runs {verb} not available here"
 
     @property
     def cell(self) -> str:
@@ -95,7 +110,8 @@ def explain(
     if isinstance(definition, ResultsTable | Table):
         definition.check(place.definition.name, place.root)
     chosen = choose_lines(lines_of(definition), row, setting, str(place.csv))
-    work = _Work(place, definition, runs or place.project / "runs", _read_csv(place))
+    runs = runs or place.project / "runs"
+    work = _Work(place, definition, runs, _read_csv(place), load_recorded(place.seeds))
     return [work.explain(line, column) for line in chosen]
 
 
@@ -114,34 +130,101 @@ class _Work:
     definition: PaperTable | Table
     runs: Path
     stated: list[dict[str, str]]
+    recorded: Recorded | None
 
     def explain(self, line: Line, asked: str) -> Explanation:
         """Compute the line again, and trace its runs."""
         column = self._column(line, asked)
-        cells = self._behind(line, column.key)
-        made = self._read(cells)
-        sheet = self._sheet(made)
-        fresh = list(csv.DictReader(io.StringIO(to_csv(sheet))))[line.number]
-        stated = _find(self.stated, fresh, column.key)
-        root, value, measured = self.place.root, fresh[column.key], self._measured(column.key)
-        runs = [
-            trace(one, *cell, run_value(one, cell, measured, root)) for cell, one in made.items()
-        ]
+        key, cells = column.key, self._behind(line, column.key)
+        made, recorded = self._read(cells), self._known(cells, column.key)
+        missing = [cell for cell in cells if cell not in made]
+        verdict, used = self._judge(line, key, made, recorded if cells else {}, missing)
+        results = recorded if used else made
+        unchecked = verdict == "unchecked"
+        value = "" if unchecked else self._computed(line, results)[key]
+        root = self.place.root
         return Explanation(
             table=str(self.place.csv),
             block=line.block,
             row=line.title,
             setting=line.setting,
-            column=column.key,
+            column=key,
             heading=column.heading,
             value=value,
-            text=_printed(sheet, line, column),
-            stated=stated,
-            how=how(self.definition, line, column.key, made, value, root),
-            runs=runs,
-            missing=[_missing(*cell) for cell in cells if cell not in made],
+            text="" if unchecked else _printed(self._sheet(results), line, column),
+            stated=self._stated(line, made, key),
+            verdict=verdict,
+            seeds=str(self.recorded.file) if used and self.recorded else None,
+            how="" if unchecked else how(self.definition, line, key, results, value, root),
+            runs=[self._trace(cell, one, key) for cell, one in made.items()],
+            missing=[{**_missing(*cell), "recorded": self._number(cell, key)} for cell in missing],
             command=f"snakemake --force -- {self.place.target}",
         )
+
+    def _judge(
+        self,
+        line: Line,
+        key: str,
+        made: Mapping[RunSetting, Made],
+        recorded: Mapping[RunSetting, Made],
+        missing: Sequence[RunSetting],
+    ) -> tuple[Verdict, bool]:
+        """Whether what the CSV states is right, and whether recorded numbers say so."""
+        stated, fresh = self._stated(line, made, key), self._computed(line, made)
+        if stated is None:
+            return "wrong", False
+        decided = bool(missing and recorded)  # by what is recorded of all runs
+        if same(stated, fresh[key]) and not decided:
+            return "agrees", False
+        if recorded:
+            numbers = [self._number(cell, key) or 0.0 for cell in recorded]
+            value = self._computed(line, recorded)[key]
+            right = same_as_recorded(stated, value, key, max(map(abs, numbers)))
+            if right or decided:
+                return ("agrees" if right else "wrong"), True
+        if self.place.partial:
+            lost = self._lost(line, made)
+        else:
+            lost = bool(missing) or (not recorded and self._reruns(made))
+        return ("unchecked" if lost else "wrong"), False
+
+    def _reruns(self, made: Mapping[RunSetting, Made]) -> bool:
+        """Whether runs are recorded with other numbers than they have here."""
+        known = self.recorded.made if self.recorded else {}
+        return any(
+            not same(str(value), str(one.metrics.get(key)))
+            for cell, one in made.items()
+            for key, value in (known[cell].metrics if cell in known else {}).items()
+        )
+
+    def _lost(self, line: Line, made: Mapping[RunSetting, Made]) -> bool:
+        """Whether a partial table was made of runs that are not available any more."""
+        missing_then = self._stated(line, made, "missing") or ""
+        return any(f"{run} {name}" not in missing_then for run, name in set(line.cells) - set(made))
+
+    def _computed(self, line: Line, results: Mapping[RunSetting, Made]) -> dict[str, str]:
+        """The line as the CSV would have it of these results."""
+        return list(csv.DictReader(io.StringIO(to_csv(self._sheet(results)))))[line.number]
+
+    def _stated(self, line: Line, made: Mapping[RunSetting, Made], key: str) -> str | None:
+        return _find(self.stated, self._computed(line, made), key)
+
+    def _trace(self, cell: RunSetting, one: Made, key: str) -> dict[str, Any]:
+        value = run_value(one, cell, self._measured(key), self.place.root)
+        return {**trace(one, *cell, value), "recorded": self._number(cell, key)}
+
+    def _known(self, cells: Sequence[RunSetting], key: str) -> dict[RunSetting, Made]:
+        """The recorded results of all of the cells; none, if one is not recorded."""
+        known = self.recorded
+        if known is None or not known.has(base_key(self._measured(key))):
+            return {}
+        found = {cell: known.made[cell] for cell in cells if cell in known.made}
+        return found if len(found) == len(cells) else {}
+
+    def _number(self, cell: RunSetting, key: str) -> float | None:
+        """What is recorded of a run."""
+        one = self.recorded.made.get(cell) if self.recorded else None
+        return None if one is None else one.value(base_key(self._measured(key)))
 
     def _column(self, line: Line, asked: str) -> SheetColumn:
         """The column that is asked for, of those of an empty table."""
@@ -214,13 +297,11 @@ def _find(stated: Sequence[dict[str, str]], fresh: dict[str, str], key: str) -> 
     return None
 
 
-def _same(stated: str, value: str) -> bool:
-    try:
-        return math.isclose(float(stated), float(value), rel_tol=SIX_DIGITS)
-    except ValueError:
-        return stated == value
-
-
-def _missing(run: str, setting: str) -> dict[str, str]:
+def _missing(run: str, setting: str) -> dict[str, Any]:
     target = f"runs/{metrics_file(run, setting)}"
-    return {"run": run, "setting": setting, "command": f"snakemake -- {target}"}
+    return {
+        "run": run,
+        "setting": setting,
+        "file": target,
+        "command": f"snakemake -- {target}",
+    }

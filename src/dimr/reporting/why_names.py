@@ -25,7 +25,9 @@ class Place:
         root: the repository whose ``experiments`` define it.
         definition: the file that does.
         target: the table's name for Snakemake.
-        partial: whether it is built of the results at hand.
+        partial: whether it is built of the results that are available.
+        seeds: the recorded numbers of single runs that such a table is made of; None: a table of
+            this machine's runs alone (``results/partial``, ``results/demo``).
     """
 
     csv: Path
@@ -34,17 +36,22 @@ class Place:
     definition: Path
     target: str
     partial: bool
+    seeds: Path | None
+
+
+OWN = ("partial", "demo")
+"""Folders below ``results`` whose tables are of this machine's runs."""
 
 
 def place_of(table: Path, root: Path | None = None) -> Place:
-    """Take ``results/[partial/][<dataset>/]<name>.csv`` apart; .md and .tex name the same."""
+    """Take ``results/[partial/|demo/][<dataset>/]<name>.csv`` apart; .md and .tex name the same."""
     if table.suffix not in (".csv", ".md", ".tex") or "results" not in table.parts:
         raise DimrError(f"{table}: no table (results/NAME.csv, results/digits/NAME.csv, ...)")
     at = len(table.parts) - 1 - table.parts[::-1].index("results")
     project = Path(*table.parts[:at])
     inside = Path(*table.parts[at + 1 :]).with_suffix(".csv")
-    partial = inside.parts[0] == "partial"
-    name = inside.relative_to("partial") if partial else inside
+    first = inside.parts[0]
+    name = inside.relative_to(first) if first in OWN else inside
     folder = (root or project) / "experiments/tables"
     definition = (folder / name).with_suffix(".yaml")
     if not definition.is_file():
@@ -54,7 +61,8 @@ def place_of(table: Path, root: Path | None = None) -> Place:
         raise DimrError(f"{table}: {definition}: no such definition {hint}".rstrip())
     target = f"results/{inside.as_posix()}"
     csv = table.with_suffix(".csv")
-    return Place(csv, project, root or project, definition, target, partial)
+    seeds = None if first in OWN else csv.parent / "seeds.csv"
+    return Place(csv, project, root or project, definition, target, first == "partial", seeds)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from dimr.reporting.made import Made, RunSetting
 from dimr.reporting.provenance import METRICS_DIGEST
+from dimr.reporting.tables import METRICS
 
 ORIGIN = ("command", "git_revision", "git_dirty", "code", "device", "machine", "versions")
 """What a step's record says of how it was made (``provenance.collect``)."""
@@ -14,8 +15,14 @@ def run_value(made: Made, cell: RunSetting, key: str, root: Path) -> float | Non
     """What a run has for a column; None: no value of its own (``model``, ``seeds``, ...)."""
     if key == "epochs":
         return made.epochs(cell[0].split("/")[0], root)
-    base = key if key in made.metrics else key.removesuffix("_std").removesuffix("_difference")
-    return made.value(base)
+    return made.value(key if key in made.metrics else base_key(key))
+
+
+def base_key(key: str) -> str:
+    """The metric that a column of deviations or differences is computed from."""
+    if key in METRICS:
+        return key
+    return key.removesuffix("_std").removesuffix("_difference")
 
 
 def trace(made: Made, run: str, setting: str, value: float | None) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The provenance of a cell for people."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dimr.reporting.why import Explanation
+from dimr.reporting.why_recorded import SIX_DIGITS
 
 WIDTH = 14  # of names
 
@@ -25,11 +27,16 @@ def _cell(one: Explanation) -> Iterator[str]:
         yield _line("setting", one.setting)
     same = one.heading in ("", one.column)
     yield _line("column", one.column if same else f"{one.column} ({one.heading})")
-    yield _line("value", f"{one.value or 'blank'}{f', printed {one.text}' if one.text else ''}")
-    yield _line("", one.how)
+    if one.verdict != "unchecked":
+        yield _line("value", f"{one.value or 'blank'}{f', printed {one.text}' if one.text else ''}")
+        yield _line("", one.how)
     yield _line("in the table", _stated(one))
     for missing in one.missing:
-        yield _line("not made", f"{missing['run']}, {missing['setting']}: {missing['command']}")
+        known = "" if missing["recorded"] is None else f" (recorded: {missing['recorded']:g})"
+        yield _line(
+            "not available",
+            f"{missing['run']}, {missing['setting']}{known}: {missing['command']}",
+        )
     for run in one.runs:
         yield ""
         yield from _run(run)
@@ -39,17 +46,32 @@ def _cell(one: Explanation) -> Iterator[str]:
 
 
 def _stated(one: Explanation) -> str:
-    if one.agrees:
-        return f"{one.stated or 'blank'}: the same"
     if one.stated is None:
         return "no such cell: the table is of another definition"
-    return f"{one.stated or 'blank'}: NOT what its runs give: stale, or edited"
+    stated = one.stated or "blank"
+    if one.verdict == "unchecked":
+        return f"{stated}: cannot be checked: {one.absent}"
+    what = f"the recorded seeds in {one.seeds}" if one.seeds else "its runs"
+    if one.verdict == "wrong":
+        return f"{stated}: NOT what {what} give: stale, or edited"
+    if one.seeds is None:
+        return f"{stated}: the same"
+    return f"{stated}: agrees with {what}; {_beside(one)}"
+
+
+def _beside(one: Explanation) -> str:
+    """Of a value that recorded numbers give: where its runs are."""
+    if not one.missing:
+        return "the runs here are reruns, which differ"
+    return "the runs themselves are not available" if not one.runs else one.absent
 
 
 def _run(run: dict[str, Any]) -> Iterator[str]:
     yield _line("run", f"{run['run']}, {run['setting']}")
     if run["value"] is not None:
         yield _line("value", repr(run["value"]), 2)
+        if run["recorded"] is not None:
+            yield _line("recorded", _rerun(run["value"], run["recorded"]), 2)
     yield _line("metrics", f"{run['metrics']}, sha256 {run['metrics_sha256']}, as made", 2)
     yield _line("keys", _pairs(run["keys"]), 2)
     yield _line("seed", _pairs(run["seed"]), 2)
@@ -68,6 +90,13 @@ def _run(run: dict[str, Any]) -> Iterator[str]:
         made = {key: value for key, value in step.items() if key not in ("step", "command")}
         yield _line("", "same code and machine as the step before" if made == before else _by(made))
         before = made
+
+
+def _rerun(value: float, recorded: float) -> str:
+    if math.isclose(value, recorded, rel_tol=SIX_DIGITS):
+        return f"{recorded:g}: the same, to six digits"
+    share = f" ({abs(value - recorded) / abs(recorded):.1%})" if recorded else ""
+    return f"{recorded:g}: a rerun: differs by {abs(value - recorded):.3g}{share}"
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ def test_the_command(folder, capsys):
     assert main(["readme", str(readme), "--check"]) == 2
     assert "old" in readme.read_text()
     assert main(["readme", str(readme)]) == 0
-    assert capsys.readouterr().out.endswith("made anew\n")
+    assert capsys.readouterr().out.endswith("regenerated\n")
     assert main(["readme", str(readme), "--check"]) == 0
     assert main(["readme", str(readme)]) == 0
     assert capsys.readouterr().out.endswith("was up to date\n")
