@@ -225,7 +225,10 @@ def disk_full_named(path: Path) -> Iterator[None]:
     """A block that writes ``path``; an error that says "no space" becomes ``DiskFull``."""
     try:
         yield
-    except DimrError:
+    except DimrError as error:
+        inner = str(temporary_name(path))  # a writer within this one has named its own place
+        if isinstance(error, DiskFull) and inner in str(error):
+            raise DiskFull(str(error).replace(inner, str(path))) from None
         raise
     except Exception as error:
         if not means_full(error):
@@ -284,6 +287,21 @@ def write_if_changed(path: str | Path, text: str) -> bool:
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` atomically as indented JSON."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def save_array(array: Any, path: str | Path) -> None:
+    """Write a numpy array as ``.npy``, not atomically; ``OSError`` if the disk does not take it.
+
+    numpy's own ``save`` writes through the C library, and loses the error of what is still in its
+    buffer when the file is closed: the end of the file is then missing, and nothing was said.
+    """
+    import numpy as np
+    from numpy.lib import format as npy
+
+    whole = np.ascontiguousarray(array)
+    with open(path, "wb") as file:
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(whole))
+        file.write(whole.reshape(-1).view(np.uint8).data)
 
 
 def save_png(image: Any, path: str | Path) -> None:

@@ -230,10 +230,20 @@ def environment_cases(world):
             yield f"train {name}={value[:9]}", world.command("train"), {**launched, name: value}
 
 
+def full_disk_cases(world):
+    """Commands whose files may not grow beyond so many bytes, as on a full disk."""
+    for name in COMMANDS:
+        for size in (2_000, 5_000, 12_000, 30_000):
+            yield f"{name} with files of {size:,} bytes", world.command(name), {}, size
+
+
 def cases(world):
+    """(what, arguments, environment, largest file)."""
     for what, arguments in (*option_cases(world), *config_cases(world), *file_cases(world)):
-        yield what, arguments, {}
-    yield from environment_cases(world)
+        yield what, arguments, {}, None
+    for what, arguments, environment in environment_cases(world):
+        yield what, arguments, environment, None
+    yield from full_disk_cases(world)
 
 
 def protected(world):
@@ -267,11 +277,11 @@ class Trial:
         self.world, self.counts, self.faults = world, collections.Counter(), []
         self.before = protected(world)
 
-    def case(self, what, arguments, environment):
+    def case(self, what, arguments, environment, file_size):
         self.world.clear_out()
         if any("\0" in word for word in arguments):
             return  # no process can be given it
-        done = self.world.run(arguments, environment)
+        done = self.world.run(arguments, environment, file_size)
         verdict = self.verdict(done)
         self.counts[verdict] += 1
         if verdict not in FINE:
@@ -324,8 +334,8 @@ def main(arguments=None):
         try:
             chosen = list(cases(world))[:: options.every]
             trial = Trial(world)
-            for what, words, environment in chosen:
-                trial.case(what, words, environment)
+            for case in chosen:
+                trial.case(*case)
         finally:
             world.close()
     print(trial.report())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dimr.errors import DimrError, DiskFull
@@ -16,6 +17,7 @@ from dimr.files import (
     read_json,
     remove_leftovers,
     require_space,
+    save_array,
     size_text,
     write_if_changed,
     write_json,
@@ -216,3 +218,25 @@ def test_sizes_for_people(size, text):
 def test_what_has_no_room_says_both_numbers(tmp_path):
     with pytest.raises(DiskFull, match="free, the model takes 1 EB: make room"):
         require_space(tmp_path, 10**18, "the model")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<f2", "<i8", [("name", "S4"), ("size", "<i4")]])
+def test_arrays_are_written_as_numpy_writes_them(tmp_path, dtype):
+    array = np.zeros((5, 3), dtype)[::2]  # not contiguous
+    save_array(array, tmp_path / "ours.npy")
+    np.save(tmp_path / "numpy.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+@pytest.mark.parametrize("limit", [100, 5_000, 30_000])
+def test_an_array_that_does_not_fit_is_an_error(tmp_path, limit):
+    """numpy's own writer loses the error of what the C library's buffer holds at the end."""
+    script = (
+        "import resource, signal, sys, numpy as np\nfrom dimr.files import save_array\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "save_array(np.ones(30_720, np.uint8), sys.argv[1])\n"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "a.npy", str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27] File too large" in done.stderr

@@ -23,6 +23,7 @@ from dimr.files import (
     read_json,
     replace_directory,
     require_space,
+    save_array,
     sha256,
     write_json,
 )
@@ -162,8 +163,7 @@ class Assembly:
             raise DimrError(f"{self._path(number)}: {len(samples)} samples for {len(wanted)}")
         data = checked_samples(self.out, samples, self.kind, self.shape, wanted.start)
         with atomic_file(self._path(number)) as temporary:
-            with open(temporary, "wb") as file:
-                np.save(file, data)
+            save_array(data, temporary)
             digest = sha256(temporary)
         entry = {"file": self._path(number).name, "count": len(data), "sha256": digest}
         write_json(self._note(number), entry)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dimr.data.shards import map_array
 from dimr.errors import DimrError
-from dimr.files import atomic_directory, key_of, read_json, sha256, write_json
+from dimr.files import atomic_directory, key_of, read_json, save_array, sha256, write_json
 from dimr.randomness import numpy_generator
 from dimr.record import compare_files, verify
 
@@ -50,8 +50,8 @@ def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0)
     }
     with atomic_directory(out) as folder:
         for split, indices in chosen.items():
-            np.save(folder / f"{split}.npy", images[indices])
-            np.save(folder / f"{split}_labels.npy", labels[indices])
+            save_array(images[indices], folder / f"{split}.npy")
+            save_array(labels[indices], folder / f"{split}_labels.npy")
         files = sorted(folder.glob("*.npy"))
         manifest["files"] = {path.name: {"sha256": sha256(path)} for path in files}
         write_json(folder / "manifest.json", manifest)

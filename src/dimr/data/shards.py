@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.errors import DimrError
-from dimr.files import atomic_directory, one_line, read_json, sha256, write_json
+from dimr.files import atomic_directory, one_line, read_json, save_array, sha256, write_json
 from dimr.record import compare_files
 from dimr.record import verify as verify_files
 
@@ -75,7 +75,7 @@ def write_shards(
         shape: tuple[int, ...] = ()
         for array in _shards(out, batches, kind, len(labels), shard_size):
             name, shape = f"{len(shards):05d}.npy", array.shape[1:]
-            np.save(folder / name, array)
+            save_array(array, folder / name)
             shards.append({"file": name, "count": len(array), "sha256": sha256(folder / name)})
         return complete(
             folder, shards, labels, kind=kind, shape=shape, classes=classes,
@@ -100,7 +100,7 @@ def complete(
     ``shards``: file, count and sha256 of each. ``DimrError`` for what no folder may hold.
     """
     labels = _checked_labels(folder, labels, classes)
-    np.save(folder / LABELS, labels)
+    save_array(labels, folder / LABELS)
     manifest = {
         "format": FORMAT,
         "kind": kind,

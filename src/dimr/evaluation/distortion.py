@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dimr.errors import DimrError
 from dimr.evaluation.images import ImageSet, check_images
 from dimr.evaluation.npz import load_arrays
-from dimr.files import atomic_file, read_json, sha256, write_json
+from dimr.files import atomic_file, read_json, save_array, sha256, write_json
 from dimr.progress import progress_bar
 from dimr.randomness import numpy_generator
 from dimr.record import is_intact, sealed
@@ -147,7 +147,7 @@ def write_scores(
     arrays = {name: getattr(chosen, name) for name in ARRAYS}
     check()
     with atomic_file(out.with_suffix(".npy")) as file:
-        np.save(file, confidence)
+        save_array(confidence, file)
     with atomic_file(out.with_suffix(".npz")) as file:
         np.savez_compressed(file, **arrays)
     sums = {suffix: sha256(out.with_suffix(suffix)) for suffix in (".npy", ".npz")}

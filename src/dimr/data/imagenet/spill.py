@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dimr.data.imagenet.names import NAME_BYTES, check_content, official_name
 from dimr.data.imagenet.work import Work
 from dimr.errors import DimrError
-from dimr.files import atomic_file, one_line, read_json
+from dimr.files import atomic_file, one_line, read_json, save_array
 
 ROW = np.dtype(
     [
@@ -81,8 +81,8 @@ class Spill:
         ]
         with atomic_file(self._path("bin")) as temporary, open(temporary, "wb") as file:
             file.writelines(data for *_, data in images)
-        with atomic_file(self._path("npy")) as temporary, open(temporary, "wb") as file:
-            np.save(file, np.array(entries, ROW))
+        with atomic_file(self._path("npy")) as temporary:
+            save_array(np.array(entries, ROW), temporary)
         files = {self._path("bin"): None, self._path("npy"): None}
         self.work.notes.write(self._path("json"), files, shard_bytes=size, wnids=wnids)
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dimr.data.imagenet.names import check_content, check_name
 from dimr.data.imagenet.store import ENTRY, FORMAT, INDEX, MANIFEST
 from dimr.errors import DimrError
-from dimr.files import atomic_file, read_json, replace_directory, sha256, write_json
+from dimr.files import atomic_file, read_json, replace_directory, save_array, sha256, write_json
 from dimr.unfinished import Notes, remove_abandoned, require_one_disk, work_folder
 
 TAR_OVERHEAD = 1024
@@ -104,8 +104,8 @@ class Work:
             if len(entries) != count:
                 raise DimrError(f"{wnid}: holds {len(entries)} images, should hold {count}")
             size = temporary.stat().st_size
-        with atomic_file(self._entries(wnid)) as temporary, open(temporary, "wb") as file:
-            np.save(file, entries)
+        with atomic_file(self._entries(wnid)) as temporary:
+            save_array(entries, temporary)
         files = {self._tar(wnid): digest, self._entries(wnid): None}
         self.notes.write(self._note(wnid), files, count=count, size=size, sha256=digest)
 
@@ -124,7 +124,7 @@ class Work:
         store = self.folder / "store"
         notes = [read_json(self._note(wnid)) for wnid in wnids]
         images = sum(note["count"] for note in notes)
-        self._write_index(store / INDEX, wnids, images)
+        save_array(self._index(wnids), store / INDEX)
         manifest = {
             "format": FORMAT,
             "key": self.key,
@@ -149,15 +149,13 @@ class Work:
         """Remove what was only needed to make the store, of other keys too, if nobody uses it."""
         remove_abandoned(self.out)
 
-    def _write_index(self, path: Path, wnids: list[str], images: int) -> None:
-        index = np.lib.format.open_memmap(path, mode="w+", dtype=ENTRY, shape=(images,))
-        start = 0
+    def _index(self, wnids: list[str]) -> NDArray[Any]:
+        """An ``ENTRY`` for each image, by class and name (of ImageNet 70 MB)."""
+        parts = []
         for label, wnid in enumerate(wnids):
-            entries = np.load(self._entries(wnid), allow_pickle=False)
-            entries["label"] = label
-            index[start : start + len(entries)] = entries
-            start += len(entries)
-        index.flush()
+            parts.append(np.load(self._entries(wnid), allow_pickle=False))
+            parts[-1]["label"] = label
+        return np.concatenate(parts)
 
     def _tar(self, wnid: str) -> Path:
         return self.folder / "store" / f"{wnid}.tar"
