@@ -14,6 +14,9 @@ from dimr.experiment import ROOT
 
 STUBS = Path(__file__).parent / "stub_steps.py"
 
+# What make tells the programs under it: `make test` runs these tests.
+MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR")
+
 # Every step takes a second or two, and the metrics are still defined.
 TINY = {
     "data": {
@@ -57,9 +60,10 @@ class Project:
         return done
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What its programs run with."""
+        """What its programs run with: that of a person, who starts make from a shell."""
+        inherited = {key: value for key, value in os.environ.items() if key not in MAKE}
         return {
-            **os.environ,
+            **inherited,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
             "DVC_NO_ANALYTICS": "1",
