@@ -1,6 +1,7 @@
 """The command line: help at once, errors of one line with the right exit code."""
 
 import errno
+import io
 import os
 import shutil
 import subprocess
@@ -53,6 +54,45 @@ def test_help_is_quick_and_lists_the_steps():
         assert f"\n    {step} " in done.stdout or f"\n    {step}\n" in done.stdout
     assert "torch" not in done.stderr  # what would make it slow, whatever the machine
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_stream_that_is_closed_is_no_error(closed):
+    """What is written goes nowhere: not into the next file that is opened, under the number."""
+    code = "import sys, dimr.cli; dimr.cli.main(['config', 'workspace', '--print']); " \
+        "from dimr.progress import progress_bar as bar; list(bar([1], description='x')); " \
+        "sys.exit(open('/dev/null').fileno() < 3)"  # fmt: skip
+    done = subprocess.run(["bash", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code])
+    assert done.returncode == 0
+
+
+def test_letters_that_the_locale_lacks_are_written_in_ascii(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    assert main(["config", "digits/dimr-xs-2r/0", "--print"]) == 0
+    print("131M \u2713", flush=True)
+    assert stream.buffer.getvalue().endswith(b"131M \\u2713\n")
+
+
+def test_a_file_that_lacks_a_letter_is_one_line(monkeypatch, caplog):
+    def write(*_):
+        "\u2713".encode("ascii")
+
+    monkeypatch.setattr("dimr.cli.project.load_run", write)
+    line = error_of(["config", "workspace"], caplog)
+    assert line == "dimr: '\\u2713': a letter that ascii lacks; set PYTHONUTF8=1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["record"], ["pull"], ["adopt"], ["experiments"], ["models"], ["doctor"],
+     ["config", "workspace"]],
+)  # fmt: skip
+def test_a_root_that_is_no_repository_is_one_line(tmp_path, caplog, command):
+    for root in (tmp_path, tmp_path / "nowhere"):
+        caplog.clear()
+        line = error_of([*command, "--root", root], caplog)
+        assert line == f"dimr: --root {root}: no such repository (it has no experiments/)"
 
 
 def test_config_prints_what_it_would_write(capsys):

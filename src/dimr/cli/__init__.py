@@ -5,6 +5,7 @@ Heavy imports are inside the handlers, so that ``dimr --help`` answers at once.
 
 import argparse
 import errno
+import io
 import logging
 import os
 import sys
@@ -67,11 +68,28 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _open_streams() -> None:
+    """Streams that can be written to, whatever a shell closed and whatever letters a locale lacks.
+
+    A stream that is closed (``2>&-``) is None in Python, and its number goes to the next file that
+    is opened, which libraries would then write their warnings into.
+    """
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(free, True)
+    os.close(free)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 it stays open
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _set_up(log: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log is not None:
         check_log(log)
-        handlers.append(logging.FileHandler(log))
+        handlers.append(logging.FileHandler(log, errors="backslashreplace"))
     logging.raiseExceptions = False  # a full disk must not fill the screen with tracebacks
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers)
     logging.getLogger("dimr").setLevel(logging.INFO)
@@ -84,6 +102,7 @@ def _set_up(log: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; errors of the user's are one line on standard error."""
+    _open_streams()
     parser = make_parser()
     empty = [word for word in arguments or sys.argv[1:] if word.endswith("=--")]
     if empty:  # argparse would take it for no value at all
@@ -117,6 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     """``check_options``; of several processes that do the same the first one tells the fault."""
     try:
+        root = getattr(options, "root", None)
+        if root is not None and not (root / "experiments").is_dir():
+            raise DimrError(
+                f"--root {str(root)[:300]}: no such repository (it has no experiments/)"
+            )
         check_options(options)
     except DimrError as error:
         if os.environ.get("RANK", "0") != "0":
@@ -137,6 +161,9 @@ def _told(error: Exception) -> tuple[str, int] | None:
             errno.EPERM: ": make its folder writable, or a link to one that is",
         }.get(error.errno or 0, "")
         return f"{str(error.filename)[:300]}: {error.strerror.lower()}{advice}", 2
+    if isinstance(error, UnicodeEncodeError):
+        letter = ascii(error.object[error.start])
+        return f"{letter}: a letter that {error.encoding} lacks; set PYTHONUTF8=1", 2
     torch = sys.modules.get("torch")  # not imported for this
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return "out of memory on the GPU: use a smaller --batch", 2

@@ -18,7 +18,7 @@ from dimr.cli.common import (
 )
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
-from dimr.files import FULL, followed, save_png, sha256
+from dimr.files import FULL, followed, read_json, read_yaml, save_png, sha256
 from dimr.record import recorded_key
 from dimr.settings import SamplePhase, TrainPhase
 
@@ -99,6 +99,8 @@ def train(options: argparse.Namespace) -> None:
             reader = _open_data(phase, options.data)
             if world.is_first:
                 _check_places(options)
+            if options.dvclive is not None:
+                _check_live(options.dvclive)
         try:
             training = _make_training(options, phase, reader, world)
             previews = training.preview is not None
@@ -137,6 +139,20 @@ def _check_places(options: argparse.Namespace) -> None:
             if error.errno in FULL:
                 raise
             raise DimrError(f"--{name} {place}: cannot be written ({error.strerror})") from None
+
+
+def _check_live(folder: Path) -> None:
+    """Refuse, before days of training, files that DVCLive would go on from and has not written."""
+    metrics, parameters = folder / "metrics.json", folder / "params.yaml"
+    if parameters.exists():
+        read_yaml(parameters)
+    if not metrics.exists():
+        return
+    found = read_json(metrics)
+    if not isinstance(found, dict) or type(found.get("step")) is not int:
+        raise DimrError(
+            f"--dvclive {folder}: its metrics.json is not of DVCLive; name another folder"
+        )
 
 
 def _make_training(

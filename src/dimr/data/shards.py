@@ -193,6 +193,8 @@ def verify(folder: Path, share: slice = slice(None)) -> dict[str, Any]:
 
 def map_array(path: Path, shape: tuple[int, ...], dtype: str | np.dtype[Any]) -> NDArray[Any]:
     """A read-only memory map of a ``.npy`` file that must be whole and of this shape and dtype."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise DimrError(f"{path}: not a file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:

@@ -50,7 +50,7 @@ def experiments_text(metrics: Sequence[str], root: Path) -> list[str]:
 def table_of_experiments(text: str) -> list[str]:
     """The lines, of DVC's CSV."""
     rows = list(csv.DictReader(io.StringIO(text)))
-    if not rows:
+    if not any(row.get("typ") for row in rows):  # of none DVC writes a line without columns
         return ["no experiments: dvc exp run -S KEY=VALUE"]
     columns = [name for name in rows[0] if name not in ("Experiment", "rev", "typ", "Created")]
     heads = ["Experiment", "Made", *map(_heading, columns)]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,17 @@ def test_a_damaged_header_never_raises_anything_else(tmp_path: Path) -> None:
             messages.append(str(error))
     assert len(messages) > 200
     assert not any("\n" in message for message in messages)
+
+
+def test_what_is_no_file_is_refused_at_once(folder: Path) -> None:
+    """A pipe in a shard's place would be waited for without end."""
+    for name in ("00001.npy", "labels.npy"):
+        (folder / name).rename(folder / "kept")
+        os.mkfifo(folder / name)
+        for reads in (open_shards, verify):
+            with pytest.raises(DimrError, match=rf"{name}: not a file"):
+                reads(folder)
+        (folder / "kept").rename(folder / name)
 
 
 def test_opening_finds_bad_labels(folder: Path) -> None:

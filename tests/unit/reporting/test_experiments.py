@@ -32,7 +32,8 @@ def test_settings_name_their_metrics_and_parameters_their_values():
 
 
 def test_without_experiments_it_says_how_to_make_one():
-    assert table_of_experiments("") == ["no experiments: dvc exp run -S KEY=VALUE"]
+    for text in ("", "rev,Created\r\nworkspace,\r\nmain,2026-11-29T06:54:32\r\n"):
+        assert table_of_experiments(text) == ["no experiments: dvc exp run -S KEY=VALUE"]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_without_experiments_it_says_how_to_make_one():
     ],
 )
 def test_what_goes_wrong_is_one_line(tmp_path, caplog, options, message):
+    (tmp_path / "experiments").mkdir()
     assert main(["experiments", "--root", str(tmp_path), *options]) == 2
     (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert message in record.getMessage()

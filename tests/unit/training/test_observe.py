@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dimr.cli.training import _check_live
 from dimr.compute import matrix_ceiling
 from dimr.data.reader import ShardReader
 from dimr.errors import DimrError
@@ -62,6 +63,21 @@ def test_dvclive_has_the_lines_of_the_log(run, tmp_path):
     assert [(int(row["step"]), float(row["loss"])) for row in rows] == [
         (int(line["step"]), float(line["loss"])) for line in lines
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", "curves"), ("metrics.json", "[]"), ("metrics.json", '{"fid": 2.8}'),
+        ("metrics.json", '{"step": "x"}'), ("params.yaml", "a: [1"),
+    ],
+)  # fmt: skip
+def test_files_that_dvclive_did_not_write_are_refused(tmp_path, name, content):
+    (tmp_path / "metrics.json").write_text('{"step": 3, "loss": 0.5}')
+    _check_live(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DimrError, match=rf"{tmp_path}[:/].*{name}"):
+        _check_live(tmp_path)
 
 
 def test_a_trace_holds_a_few_steps(run, tmp_path):
