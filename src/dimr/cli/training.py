@@ -163,7 +163,7 @@ def _make_training(
     from dimr.data.shards import verify
     from dimr.training.loop import Training
     from dimr.training.observe import Watch
-    from dimr.training.state_folder import announce, describe, state_folder
+    from dimr.training.state_folder import begin, state_folder
 
     # The manifest holds the checksum of every shard: other data, other state.
     data = sha256(options.data / "manifest.json")
@@ -171,8 +171,7 @@ def _make_training(
     with world.agreed():
         verify(options.data, slice(world.rank, None, world.size))
         if world.is_first:
-            announce(state, phase, data)
-            describe(state, phase, data)
+            begin(state, phase, data)
     engine = _engine(options)
     wants_previews = bool(options.previews and options.autoencoder and options.preview_every)
     how = {"processes": world.size, "engine": dataclasses.asdict(engine)}
@@ -181,6 +180,7 @@ def _make_training(
         reader,
         state,
         device=world.device,
+        data=data,
         code=code_fingerprint(*TRAINING),
         session={**Record(world.device).origin, **how} if world.is_first else None,
         preview=_previewer(options, phase, world.device) if wants_previews else None,

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 FORMAT = 1
 """Of the folder's files and the facts; a checkpoint of another one is not read."""
+FINISHED = "finished"
+"""The fact that a training ended here, as long as it was to be then: such a checkpoint stays."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Checkpoints:
 
     def folders(self) -> list[Path]:
         """Checkpoints from the oldest step to the newest."""
-        return sorted(f for f in self.folder.iterdir() if re.fullmatch(r"step-\d+", f.name))
+        return sorted((f for f in self.folder.iterdir() if step_of(f)), key=step_of)
 
     def begin(self, step: int) -> Path:
         """The hidden folder that the checkpoint of a step is built in."""
@@ -81,7 +83,7 @@ class Checkpoints:
         return write_tensors(self.begin(step) / _part(number), tensors)
 
     def commit(self, step: int, facts: Mapping[str, Any], sums: Sequence[str | None]) -> Path:
-        """Complete the checkpoint of a step; then remove all but the newest ``keep``.
+        """Complete the checkpoint of a step; then remove all but the newest, and the finished.
 
         Args:
             step: steps taken.
@@ -107,10 +109,22 @@ class Checkpoints:
         write_json(building / MANIFEST, {"sha256": _sum(content), "content": content})
         replace_directory(building, path)
         # Later steps are not newer: they turned out damaged when this training was resumed.
-        before = [folder for folder in self.folders() if folder.name <= path.name]
-        for folder in set(self.folders()) - set(before[-self.keep :]):
+        before = [folder for folder in self.folders() if step_of(folder) <= step]
+        finished = [folder for folder in before[: -self.keep] if _is_finished(folder)]
+        for folder in set(self.folders()) - {*before[-self.keep :], *finished}:
             shutil.rmtree(folder, ignore_errors=True)
         return path
+
+    def take(self, found: Saved) -> None:
+        """Put another training's checkpoint here: by hard links where the disk can, else a copy."""
+        self.clean()
+        building, source = self.begin(found.step), found.parts[0].parent
+        for file in source.iterdir():
+            try:
+                os.link(file, building / file.name)
+            except OSError:
+                shutil.copyfile(file, building / file.name)
+        replace_directory(building, self.folder / source.name)
 
     def newest(self, world: World) -> Saved | None:
         """The newest checkpoint that is whole; damaged ones are reported and passed over.
@@ -122,7 +136,7 @@ class Checkpoints:
         """
         problems = []
         for name in world.gather([folder.name for folder in self.folders()])[0][::-1]:
-            saved, problem = self._check(self.folder / name, world)
+            saved, problem = check(self.folder / name, world)
             found = [text for text in world.gather(problem) if text is not None]
             if saved is not None and not found:
                 return saved
@@ -135,30 +149,50 @@ class Checkpoints:
             )
         return None
 
-    def _check(self, folder: Path, world: World) -> tuple[Saved | None, str | None]:
-        """The checkpoint, and what is wrong with this process's share of it."""
-        try:
-            manifest = read_json(folder / MANIFEST)
-            content = manifest["content"]
-            if manifest["sha256"] != _sum(content):
-                return None, f"{folder / MANIFEST}: damaged checkpoint (its checksum is wrong)"
-            if content["format"] != FORMAT:
-                return None, f"{folder}: of format {content['format']}; this code reads {FORMAT}"
-            for name, total in list(content["parts"].items())[world.rank :: world.size]:
-                if sha256(folder / name) != total:
-                    return None, (
-                        f"{folder / name}: damaged checkpoint (its SHA-256 is not the recorded one)"
-                    )
-        except (DimrError, OSError, KeyError, TypeError, AttributeError) as error:
-            return None, f"{folder}: damaged checkpoint ({error})"
-        parts = tuple(folder / name for name in content["parts"])
-        return Saved(content["step"], content["facts"], parts), None
+
+def check(folder: Path, world: World) -> tuple[Saved | None, str | None]:
+    """A checkpoint, and what is wrong with this process's share of it."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+        content = manifest["content"]
+        if manifest["sha256"] != _sum(content):
+            return None, f"{folder / MANIFEST}: damaged checkpoint (its checksum is wrong)"
+        if content["format"] != FORMAT:
+            return None, f"{folder}: of format {content['format']}; this code reads {FORMAT}"
+        if content["step"] != step_of(folder):
+            return None, f"{folder}: damaged checkpoint (it is of step {content['step']})"
+        for name, total in list(content["parts"].items())[world.rank :: world.size]:
+            if sha256(folder / name) != total:
+                return None, (
+                    f"{folder / name}: damaged checkpoint (its SHA-256 is not the recorded one)"
+                )
+    except (DimrError, OSError, KeyError, TypeError, AttributeError) as error:
+        return None, f"{folder}: damaged checkpoint ({error})"
+    parts = tuple(folder / name for name in content["parts"])
+    return Saved(content["step"], content["facts"], parts), None
+
+
+def step_of(folder: Path) -> int:
+    """The step that a checkpoint's name says; 0: it is no checkpoint's."""
+    found = re.fullmatch(r"step-([0-9]{9,18})", folder.name)
+    return int(found[1]) if found else 0
+
+
+def steps_in(state: Path) -> list[int]:
+    """The steps of the checkpoints in a state's folder, whole or not, from the oldest."""
+    return sorted(filter(None, map(step_of, state.glob("checkpoints/step-*"))))
 
 
 def newest_step(state: Path) -> int | None:
-    """The step of the newest checkpoint in a state's folder, whole or not; None: there is none."""
-    found = (re.fullmatch(r"step-(\d+)", path.name) for path in state.glob("checkpoints/step-*"))
-    return max((int(one[1]) for one in found if one), default=None)
+    """The last of ``steps_in``; None: there is none."""
+    return max(steps_in(state), default=None)
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return read_json(folder / MANIFEST)["content"]["facts"].get(FINISHED) is True
+    except (DimrError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _part(number: int) -> str:

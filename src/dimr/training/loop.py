@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from dimr.distributed import World
+from dimr.errors import DimrError
 from dimr.files import atomic_file, one_line
 from dimr.progress import progress_bar
 from dimr.settings import TrainPhase
 from dimr.training.batches import Batches
-from dimr.training.checkpoint import Checkpoints, locked
+from dimr.training.checkpoint import FINISHED, Checkpoints, locked
 from dimr.training.engine import Engine
 from dimr.training.export import ema_network, ema_weights, export, read_log
 from dimr.training.failure import record, recorded
@@ -26,6 +27,7 @@ from dimr.training.observe import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
 from dimr.training.setup import make_prefetch, make_trainee, prepare
 from dimr.training.state import Progress, restore, state_tensors
+from dimr.training.state_folder import OF, decisive, require_same
 from dimr.training.step import learning_rate, train_step
 from dimr.training.stopping import Decision, Decisions, Signals
 from dimr.training.stopping import Limits as Limits
@@ -49,6 +51,7 @@ class Training:
         batches: the data.
         state: folder of checkpoints, log and failure record of exactly this configuration.
         device: where to train.
+        data: identifies the content of the data, for the checkpoints' facts.
         code: fingerprint of the sources, which the state and the result keep.
         session: the provenance of this session, plain JSON.
         preview: called with (step, EMA network) now and then.
@@ -64,6 +67,7 @@ class Training:
         state: Path,
         *,
         device: torch.device,
+        data: str = "",
         code: str = "",
         session: dict[str, Any] | None = None,
         preview: Callable[[int, nn.Module], None] | None = None,
@@ -72,6 +76,7 @@ class Training:
         watch: Watch | None = None,
     ) -> None:
         self.phase, self.state = phase, state
+        self.of = decisive(phase, data)
         self.watch = watch or Watch()
         self.sinks: list[Sink] = []
         self.device, self.code, self.preview = device, code, preview
@@ -101,7 +106,11 @@ class Training:
     # --- state ------------------------------------------------------------------------------------
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        """Resume from the newest whole checkpoint, if there is one; the log goes back with it."""
+        """Resume from the newest whole checkpoint, if there is one; the log goes back with it.
+
+        Raises:
+            DimrError: it is another training's (one of older code does not say), or beyond the end.
+        """
         self.world.on_first(checkpoints.clean)
         saved = checkpoints.newest(self.world)
         if saved is None:
@@ -109,6 +118,9 @@ class Training:
             return
         finished = saved.step == self.phase.train.steps
         with self.world.agreed():
+            require_same(saved.parts[0].parent, saved.facts.get(OF, self.of), self.of)
+            if saved.step > self.phase.train.steps:
+                raise DimrError(f"{self.state}: is at step {saved.step}, beyond the last one")
             restore(self.trainee, saved, finished, self.world)
         self.progress = Progress.of(saved, self.device)
         if self.world.is_first:
@@ -120,7 +132,7 @@ class Training:
     def save(self, saver: Saver) -> None:
         """Begin to save the state; a run that failed is not saved."""
         self.check_finite()
-        facts = self.progress.facts(self.world)
+        facts = {**self.progress.facts(self.world), OF: self.of, FINISHED: self.finished}
         if self.world.is_first:
             facts["log"] = self.log.digest(self.progress.step)
         saver.begin(self.progress.step, state_tensors(self.trainee), facts)

@@ -5,19 +5,26 @@ is to be longer resumes where the shorter one ended. No state is ever removed fo
 or for code; one that cannot be used stays beside.
 """
 
+import itertools
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from dimr.distributed import World
 from dimr.errors import DimrError
-from dimr.files import key_of, read_json, write_json
+from dimr.files import atomic_file, key_of, one_line, read_json, write_json
 from dimr.settings import TrainPhase
-from dimr.training.checkpoint import newest_step
+from dimr.training.checkpoint import Checkpoints, check, locked, newest_step, steps_in
 
 log = logging.getLogger(__name__)
 
 DESCRIPTION = "state.json"
+OF = "of"
+"""The fact of a checkpoint that says what its training is, as ``DESCRIPTION`` does."""
 FREE = ("steps", "log_every", "compile")
 """Settings that change no step but by rounding: how many, what is written, how it is computed."""
 NAMED = 4
@@ -37,22 +44,93 @@ def state_folder(root: Path, phase: TrainPhase, data: str) -> Path:
     It is named by ``decisive``. Where the state there has gone beyond the last step that is asked
     for, a folder beside it is taken, so that the longer training keeps its checkpoints.
     """
-    own = root / key_of(decisive(phase, data))
-    steps = phase.train.steps
-    reached = {own: newest_step(own)}
-    reached |= {folder: newest_step(folder) for folder in sorted(root.glob(f"{own.name}-*"))}
-    usable = {
-        folder: step for folder, step in reached.items() if step is not None and step <= steps
-    }
-    if usable:
-        return max(usable, key=lambda folder: usable[folder])
-    return own if reached[own] is None else root / f"{own.name}-{steps}"
+    name, steps = key_of(decisive(phase, data)), phase.train.steps
+    beside = (f"{name}-{steps}{f'-{again}' if again else ''}" for again in itertools.count())
+    places = (root / one for one in itertools.chain([name], beside))
+    return next(place for place in places if (newest_step(place) or 0) <= steps)
+
+
+def begin(folder: Path, phase: TrainPhase, data: str) -> None:
+    """Make the folder that ``state_folder`` named ready, and say where training begins.
+
+    What the same training has left in a folder beside it is not trained again.
+
+    Raises:
+        DimrError: the folder is another training's, or in use.
+    """
+    with locked(folder):
+        describe(folder, phase, data)
+        _take_over(folder, decisive(phase, data), phase.train.steps)
+        announce(folder, phase, data)
 
 
 def describe(folder: Path, phase: TrainPhase, data: str) -> None:
-    """Leave in a state's folder what it is of, for people and for ``announce``."""
-    if not (folder / DESCRIPTION).is_file():
-        write_json(folder / DESCRIPTION, decisive(phase, data))
+    """Leave in a state's folder what it is of, for people and for ``announce``.
+
+    Raises:
+        DimrError: it says that it is another training's.
+    """
+    wanted = decisive(phase, data)
+    if not _says_so(folder, wanted):
+        write_json(folder / DESCRIPTION, wanted)
+
+
+def require_same(place: Path, found: Any, wanted: Mapping[str, Any]) -> None:
+    """Refuse what another training left: a folder may have been copied, or given another name.
+
+    Args:
+        place: where it lies, for the message.
+        found: what it says of itself, as from ``decisive``.
+        wanted: what this training is.
+
+    Raises:
+        DimrError: with the first differences.
+    """
+    if difference := _differences(found, wanted):
+        raise DimrError(
+            f"{place}: belongs to another training ({_said(difference)}); move it away, or give "
+            "another --state"
+        )
+
+
+def _says_so(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether a state's description is there and readable; it must then be what is wanted."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        return False
+    try:
+        found = read_json(path)
+    except DimrError as error:
+        log.warning("%s; checkpoints say it too", error)
+        return False
+    require_same(folder, found, wanted)
+    return True
+
+
+def _take_over(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
+    """Take the newest whole checkpoint, of ``steps`` at most, that lies beside, and its log."""
+    has, name = newest_step(folder) or 0, key_of(wanted)
+    beside = {folder.parent / name, *folder.parent.glob(f"{name}-*")} - {folder}
+    found = [
+        (step, source) for source in beside for step in steps_in(source) if has < step <= steps
+    ]
+    for step, source in sorted(found, reverse=True):
+        _says_so(source, wanted)
+        path = source / f"checkpoints/step-{step:09d}"
+        saved, problem = check(path, World(torch.device("cpu")))
+        if saved is None:
+            log.warning("%s; trying the one before", problem)
+            continue
+        require_same(path, saved.facts.get(OF, wanted), wanted)
+        try:
+            Checkpoints(folder / "checkpoints").take(saved)
+        except FileNotFoundError:  # its training goes on, and has removed it
+            continue
+        if (source / "log.csv").is_file():
+            with atomic_file(folder / "log.csv") as temporary:
+                shutil.copyfile(source / "log.csv", temporary)
+        log.info("%s: begins with step %d of %s", folder, step, source)
+        return
 
 
 def announce(folder: Path, phase: TrainPhase, data: str) -> None:
@@ -64,13 +142,11 @@ def announce(folder: Path, phase: TrainPhase, data: str) -> None:
     if not others:
         return
     nearest = min(others, key=lambda other: len(others[other]))
-    said = [f"{key} {then}, now {now}" for key, (then, now) in others[nearest].items()]
     step = newest_step(nearest)
-    if not said:
+    if not others[nearest]:
         reason = f"is at step {step:,}, beyond the {phase.train.steps:,} that are asked for"
     else:
-        more = f" and {len(said) - NAMED} more" if len(said) > NAMED else ""
-        reason = f"is at step {step:,} and differs in {'; '.join(said[:NAMED])}{more}"
+        reason = f"is at step {step:,} and differs in {_said(others[nearest])}"
     log.warning("%s: %s; training begins at step 0, and that state stays", nearest, reason)
 
 
@@ -84,12 +160,26 @@ def _states(root: Path) -> Iterator[Path]:
 def _difference(folder: Path, wanted: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What a state is of, and what is wanted, where they differ."""
     try:
-        found = _flat(read_json(folder / DESCRIPTION))
+        return _differences(read_json(folder / DESCRIPTION), wanted)
     except DimrError:
         return {"configuration": ("unknown", "as in --config")}
-    flat = _flat(wanted)
-    keys = dict.fromkeys([*flat, *found])
-    return {key: (found.get(key), flat.get(key)) for key in keys if found.get(key) != flat.get(key)}
+
+
+def _differences(found: Any, wanted: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    then, now = _flat(found), _flat(wanted)
+    keys = dict.fromkeys([*now, *then])
+    return {key: (then.get(key), now.get(key)) for key in keys if then.get(key) != now.get(key)}
+
+
+def _said(differences: Mapping[str, tuple[Any, Any]]) -> str:
+    """``train.lr 0.001, now 0.002; seed 0, now 1``."""
+    said = [f"{key} {_short(then)}, now {_short(now)}" for key, (then, now) in differences.items()]
+    more = f" and {len(said) - NAMED} more" if len(said) > NAMED else ""
+    return "; ".join(said[:NAMED]) + more
+
+
+def _short(value: Any) -> str:
+    return one_line(value)[:64]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 
 from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
-from dimr.files import write_json
+from dimr.files import read_json, write_json
 from dimr.settings import TrainPhase
+from dimr.training.checkpoint import _sum
 from dimr.training.engine import Engine
 from dimr.training.loop import Limits, Training, train
+from dimr.training.state_folder import begin, state_folder
 
 from ...forks import Server
 
@@ -70,13 +72,20 @@ def latents(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, latents):
-    """Train in ``tmp_path / name``, in this process; returns the final weights."""
+    """Train in ``tmp_path / name``, in this process; returns the final weights.
 
-    def start(phase, name="a", limits=None, code="", batches=None, **engine):
+    ``data``: the state lies in one of several folders, as a command has it.
+    """
+
+    def start(phase, name="a", limits=None, code="", batches=None, data="", **engine):
         reader = batches or ShardReader(latents, phase.train.batch, phase.seed)
         engine = Engine(**{"prefetch": batches is None, **engine})  # stops are at a step then
         folder, cpu = tmp_path / name, torch.device("cpu")
-        training = Training(phase, reader, folder / "state", device=cpu, code=code, engine=engine)
+        state = folder / "state"
+        if data:
+            state = state_folder(state, phase, data)
+            begin(state, phase, data)
+        training = Training(phase, reader, state, device=cpu, data=data, code=code, engine=engine)
         train(training, limits or Limits(), folder / "model", folder / "log.csv", "key")
         return weights_of(folder)
 
@@ -93,6 +102,15 @@ class Stops:
         if step == self.at:
             raise RuntimeError("pulled")
         return self.reader.batch(step)
+
+
+def forget(state, *facts):
+    """Checkpoints as code wrote them that did not know these facts."""
+    for manifest in state.glob("checkpoints/*/manifest.json"):
+        content = read_json(manifest)["content"]
+        for fact in facts:
+            del content["facts"][fact]
+        write_json(manifest, {"sha256": _sum(content), "content": content})
 
 
 def weights_of(folder):

@@ -100,6 +100,13 @@ def test_a_damaged_newest_is_passed_over_and_outlived(checkpoints, caplog, file,
     assert [folder.name for folder in checkpoints.folders()] == ["step-000000005", "step-000000007"]
 
 
+def test_a_checkpoint_under_another_step_s_name_is_damaged(checkpoints):
+    save(checkpoints, 5)
+    (checkpoints.folder / "step-000000005").rename(checkpoints.folder / "step-000000007")
+    with pytest.raises(DimrError, match=r"step-000000007: damaged checkpoint \(it is of step 5\)"):
+        checkpoints.newest(ALONE)
+
+
 def test_what_a_killed_process_left_is_removed(checkpoints):
     save(checkpoints, 5)
     checkpoints.write_part(10, 0, {"a": torch.zeros(3)})  # and killed before it was complete

@@ -18,7 +18,7 @@ from dimr.training.engine import Engine, prepare_forward
 from dimr.training.failure import record
 from dimr.training.loop import Limits
 
-from .conftest import Stops, log_of, same
+from .conftest import Stops, forget, log_of, same
 
 
 class StopsAt:
@@ -102,12 +102,20 @@ def test_all_checkpoints_damaged_is_an_error(run, phase, latents, tmp_path):
 
 
 def test_checkpoint_of_another_network_is_refused(run, phase, latents, tmp_path):
+    """By what it says of itself; one of older code by its tensors."""
     run_some(run, phase, tmp_path / "b/state/checkpoints", latents)
     other = phase()
     other = other.model_copy(update={"network": other.network.model_copy(update={"dims": (16, 8)})})
+    differs = r"step-\d+: belongs to another training \(network.dims \[8, 8\], now \[16, 8\]\)"
+    with pytest.raises(DimrError, match=differs):
+        run(other, "b")
+    with pytest.raises(DimrError, match="is at step 10, beyond the last one"):
+        run(phase(steps=8), "b")
+    forget(tmp_path / "b/state", "of", "finished")
     with pytest.raises(DimrError, match="checkpoint of another network") as refused:
         run(other, "b")
     assert "\n" not in str(refused.value)
+    assert same(run(phase(), "b"), run(phase()))
 
 
 def test_a_non_finite_loss_names_its_step_and_stays_failed(run, phase, latents, tmp_path):

@@ -5,9 +5,13 @@ import shutil
 
 import pytest
 
+from dimr.data.reader import ShardReader
+from dimr.errors import DimrError
+from dimr.training.checkpoint import steps_in
+from dimr.training.loop import Limits
 from dimr.training.state_folder import announce, describe, state_folder
 
-from .conftest import log_of, same, weights_of
+from .conftest import forget, log_of, same, weights_of
 
 UMASK = os.umask(0o022)
 os.umask(UMASK)
@@ -42,7 +46,8 @@ def test_a_shorter_training_leaves_the_longer_one_its_checkpoints(states, phase)
     shorter = state_folder(root, phase(steps=20), "d")
     assert shorter == own.with_name(f"{own.name}-20")
     reach(shorter, 20)
-    assert state_folder(root, phase(steps=25), "d") == shorter  # the newest that can be used
+    reach(own.with_name(f"{own.name}-25"), 40)  # by older code: not to be cut back
+    assert state_folder(root, phase(steps=25), "d") == own.with_name(f"{own.name}-25-1")
     assert state_folder(root, phase(steps=40), "d") == own
 
 
@@ -69,6 +74,87 @@ def test_a_state_that_does_not_say_what_it_is_of(states, phase, caplog):
     reach(root / "0123456789abcdef", 7)
     announce(state_folder(root, phase(), "d"), phase(), "d")
     assert "differs in configuration unknown" in caplog.text
+
+
+def test_a_training_that_was_made_longer_and_short_again(run, phase, latents, tmp_path):
+    """The step at which it had ended stays, and nothing up to there is trained again."""
+    often, reader = Limits(checkpoint_every=1), ShardReader(latents, 8, 3)
+    short, medium = run(phase(steps=10), data="d"), run(phase(steps=12), "medium")
+    long = run(phase(steps=15), limits=often, data="d")
+    (own,) = (tmp_path / "a/state").iterdir()
+    assert steps_in(own) == [10, 14, 15]
+    assert same(run(phase(steps=10), batches=Never(), data="d"), short)
+    assert [row["step"] for row in log_of(tmp_path / "a")] == ["7", "10"]
+    assert same(run(phase(steps=12), batches=From(10, reader), data="d"), medium)
+    assert same(run(phase(steps=15), batches=Never(), data="d"), long)
+    assert steps_in(own) == [10, 14, 15]
+
+
+def test_a_damaged_checkpoint_is_not_taken_over(run, phase, latents, tmp_path, caplog):
+    for steps in (10, 12, 15):
+        long = run(phase(steps=steps), data="d")
+    (own,) = (tmp_path / "a/state").iterdir()
+    part = own / "checkpoints/step-000000012/part-0000.safetensors"
+    part.write_bytes(part.read_bytes()[:-1])
+    reader = ShardReader(latents, 8, 3)
+    run(phase(steps=13), batches=From(10, reader), data="d")
+    assert f"{part}: damaged" in caplog.text
+    assert same(run(phase(steps=15), batches=Never(), data="d"), long)
+
+
+class From:
+    """Batches of later steps: those before are not asked for."""
+
+    def __init__(self, first, reader):
+        self.first, self.reader = first, reader
+
+    def batch(self, step):
+        assert step >= self.first
+        return self.reader.batch(step)
+
+
+class Never(From):
+    """No batch at all."""
+
+    def __init__(self):
+        super().__init__(float("inf"), None)
+
+
+@pytest.mark.parametrize("copied", ["all", "description", "checkpoints", "one", "beside"])
+def test_another_training_s_state_is_refused(run, phase, tmp_path, copied):
+    """A folder that somebody copied, in the hope that training goes on from there."""
+    other, wanted = phase(steps=10), phase(steps=10, lr=2e-3)
+    run(other, data="d")
+    theirs = state_folder(tmp_path / "a/state", other, "d")
+    ours = state_folder(tmp_path / "a/state", wanted, "d")
+    if copied == "all":
+        shutil.copytree(theirs, ours)
+    elif copied == "description":
+        ours.mkdir()
+        shutil.copy(theirs / "state.json", ours)
+    elif copied == "checkpoints":
+        shutil.copytree(theirs / "checkpoints", ours / "checkpoints")
+    elif copied == "one":
+        run(phase(steps=8, lr=2e-3), data="d")
+        shutil.copytree(*(f / "checkpoints/step-000000010" for f in (theirs, ours)))
+    else:
+        shutil.copytree(theirs / "checkpoints", ours.with_name(f"{ours.name}-10") / "checkpoints")
+    with pytest.raises(DimrError, match="belongs to another training") as refused:
+        run(wanted, data="d")
+    assert "train.lr 0.001, now 0.002" in str(refused.value)
+    assert str(refused.value).startswith(str(ours))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_description_that_is_damaged_is_written_again(run, phase, tmp_path, caplog):
+    run(phase(steps=10), data="d")
+    (own,) = (tmp_path / "a/state").iterdir()
+    whole = (own / "state.json").read_text()
+    (own / "state.json").write_text(whole[:40])
+    forget(own, "of", "finished")  # of older code
+    run(phase(steps=10), batches=Never(), data="d")
+    assert (own / "state.json").read_text() == whole
+    assert "state.json: not readable as JSON" in caplog.text
 
 
 @pytest.mark.slow
