@@ -1,6 +1,7 @@
 """What training and sampling share: precision, compiling that may fail, the device's ceiling."""
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -71,8 +72,12 @@ def compiler_works(device: torch.device, doing: str) -> bool:
     return compile_or_not(double, lambda f: f(torch.ones(8, device=device)), doing) is not double
 
 
+@functools.cache
 def matrix_ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the best of a few square matrix products: what a step is compared with."""
+    """FLOP/s of the best of a few square matrix products: what a step is compared with.
+
+    It is measured once in a process.
+    """
     best = 0.0
     for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
         a = torch.ones(side, side, device=device, dtype=dtype)

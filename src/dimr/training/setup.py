@@ -7,6 +7,7 @@ from dimr.device import require_memory
 from dimr.diffusion.schedule import SCHEDULES
 from dimr.distributed import World, is_sharded
 from dimr.models import FAMILIES, build, complexity
+from dimr.models.complexity import least_parameters
 from dimr.randomness import derived_seed
 from dimr.settings import TrainPhase
 from dimr.training.batches import Batches, Draws, Prefetch
@@ -53,6 +54,9 @@ def _require_memory(phase: TrainPhase, engine: Engine, world: World) -> None:
     What is counted is less than what is taken: weights, EMA, moments (each float32, spread over
     the processes), and a quarter of what eager training keeps of the images for its way back.
     """
+    least = least_parameters(phase.network.family, phase.network.arguments())
+    what = f"a network of {least:,} parameters or more"
+    require_memory(16 * least // world.size, what, world.device)
     counted = complexity(FAMILIES[phase.network.family], phase.network.arguments())
     state = 16 * counted.parameters // world.size
     require_memory(state, f"a network of {counted.parameters:,} parameters", world.device)

@@ -9,10 +9,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dimr import settings
+from dimr.device import require_memory
 from dimr.errors import DimrError
 from dimr.experiment import load_network_config
 from dimr.files import one_line, require_space, write_json
 from dimr.models import Network, build
+from dimr.models.complexity import least_parameters
 from dimr.models.convert import ConversionError, check_tensors
 from dimr.record import RECORD, read_record, verify
 from dimr.weights.recognise import nearest_fit
@@ -32,6 +34,9 @@ def read_model(folder: Path) -> tuple[Network, settings.Network]:
     """
     verify(folder, CONFIG, WEIGHTS)
     sizes = load_network_config(folder / CONFIG)
+    least = least_parameters(sizes.family, sizes.arguments())
+    what = f"{folder / CONFIG}: a network of {least:,} parameters or more"
+    require_memory(2 * least, what, torch.device("cpu"))
     path = folder / WEIGHTS
     with torch.device("meta"):
         network = build(sizes.family, **sizes.arguments())

@@ -1,15 +1,26 @@
 """The optimizer's groups, the learning rate, and one step against the same step written out."""
 
 import copy
+import json
+import time
 
 import pytest
 import torch
 
 from dimr.data.reader import ShardReader
 from dimr.diffusion import multi_scale_loss
+from dimr.errors import DimrError
+from dimr.experiment import find_variant
+from dimr.files import write_json
+from dimr.models import FAMILIES
+from dimr.models.complexity import count_parameters, least_parameters, on_meta
 from dimr.randomness import torch_generator
+from dimr.settings import TrainPhase
 from dimr.training.setup import make_prefetch, make_trainee
 from dimr.training.step import learning_rate, train_step
+from dimr.weights import read_model
+
+from .conftest import PHASE
 
 CPU = torch.device("cpu")
 
@@ -29,6 +40,41 @@ def test_weight_decay_groups(phase):
     names = {id(p): name for name, p in trainee.network.named_parameters()}
     assert {names[id(p)] for p in spared["params"]} == trainee.network.no_weight_decay()
     assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"family": "dimr", "layers": [1000, 999], "dims": [8192, 4096], "heads": 2, "norm": "rms"},
+        {"family": "uvit", "depth": 999, "dim": 8192, "heads": 2, "patch": 2},
+        {"family": "dit", "depth": 999, "dim": 8192, "heads": 2, "patch": 2},
+        {"family": "dit", "depth": 1, "dim": 65_536, "heads": 2, "patch": 1, "input_size": 65_536},
+    ],
+)
+def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(sizes, tmp_path):
+    """To build one of a thousand layers, and count it, takes minutes; to place it, all memory."""
+    inputs = ("input_size", "channels", "num_classes", "time_map", "schedule")
+    network = {key: PHASE["network"][key] for key in inputs} | sizes
+    settings = TrainPhase.model_validate_json(json.dumps({**PHASE, "network": network}))
+    started = time.monotonic()
+    with pytest.raises(
+        DimrError, match=r"^a network of [\d,]+ parameters or more: takes .* memory"
+    ):
+        make_trainee(settings, CPU)
+    write_json(tmp_path / "config.json", network)
+    with pytest.raises(DimrError, match=r"config\.json: a network of [\d,]+ parameters or more"):
+        read_model(tmp_path)
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize(
+    "name", ["dimr-xs-3r", "dimr-xs-mlp-last-3r", "uvit-xs-adaln-4", "dit-xs-2"]
+)
+def test_the_least_that_a_network_has_is_no_more_than_it_has(name):
+    listed = find_variant(name)
+    sizes = {**listed.sizes, "input_size": 16, "channels": 3, "num_classes": 7}
+    parameters = count_parameters(on_meta(FAMILIES[listed.family], sizes))
+    assert 0.5 * parameters < least_parameters(listed.family, sizes) <= parameters
 
 
 def test_warm_up(phase):
