@@ -12,6 +12,7 @@ import datetime
 import logging
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -248,6 +249,17 @@ def _number(name: str, least: int, most: int, default: int | None = None) -> int
     return int(text)
 
 
+def _resolve(name: str, port: int) -> None:
+    """A host that the environment names is known: torch would ask for it for half an hour."""
+    host = os.environ.get(name, "")
+    if not host:
+        raise DimrError(f"{name} is not set")
+    try:
+        socket.getaddrinfo(host, port)
+    except (OSError, UnicodeError) as error:
+        raise DimrError(f"{name}={host[:60]} is no host ({one_line(error)[:60]})") from None
+
+
 def _own_device(name: str | None) -> str | None:
     """The device of this process on its machine."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -264,7 +276,7 @@ def _connect(device: torch.device, size: int) -> World:
         torch.cuda.set_device(device)
     try:
         _number("RANK", 0, size - 1)
-        _number("MASTER_PORT", 1, 65_535)
+        _resolve("MASTER_ADDR", _number("MASTER_PORT", 1, 65_535))
         torch.distributed.init_process_group(
             "nccl" if on_gpu else "gloo", timeout=TIMEOUT, device_id=device if on_gpu else None
         )

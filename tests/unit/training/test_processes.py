@@ -15,7 +15,7 @@ import time
 import pytest
 import torch
 
-from dimr.distributed import World
+from dimr.distributed import World, join
 from dimr.errors import DimrError
 
 from .conftest import log_of, same, weights_of
@@ -183,6 +183,20 @@ def test_where_one_process_has_no_compiler_none_compiles(commands, sharding, mon
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(command.folder / "cache"))
     assert launch(command, "a", "--sharding", sharding).wait(100) == 0
     assert "all processes go on without it" in command.messages("a")
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 300, "", None])
+def test_a_meeting_place_that_is_no_host_is_refused_at_once(host, monkeypatch):
+    """torch would ask for it for half an hour."""
+    launched = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": host, "MASTER_PORT": "29512"}
+    for name, value in launched.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: 1 / 0)
+    with pytest.raises(DimrError, match=r"do not meet \(MASTER_ADDR(=.* is no host| is not set)"):
+        with join("cpu"):
+            pass
 
 
 def test_rows_of_processes_make_up_the_batch():
