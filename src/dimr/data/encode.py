@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from dimr.data.assembly import Assembly, Part
 from dimr.data.autoencoder import Autoencoder, Images, is_identity, posterior_moments
-from dimr.data.imagenet import center_crop
+from dimr.data.imagenet import crop_pixels
 from dimr.errors import DimrError
 from dimr.files import read_json
 from dimr.overlap import BackgroundWriter, Waits, start_copy
@@ -129,7 +129,7 @@ class Crops:
 
     def __getitem__(self, numbers: Sequence[int]) -> torch.Tensor | DimrError:
         try:
-            crops = [center_crop(self.store.image(number), self.size) for number in numbers]
+            crops = [crop_pixels(self.store, number, self.size) for number in numbers]
         except DimrError as error:
             return error
         return torch.from_numpy(np.stack(crops))

@@ -14,7 +14,7 @@ import torch
 from dimr.data.assembly import Assembly, Part
 from dimr.data.autoencoder import Autoencoder, Images, as_pixels, load_autoencoder
 from dimr.data.encode import Encoding, PixelEncoder, PosteriorEncoder, stored_as, usual_batch
-from dimr.data.imagenet import center_crop
+from dimr.data.imagenet import crop_pixels
 from dimr.data.imagenet.store import ImageStore, verify
 from dimr.data.roundtrip import check_latents, check_pixels
 from dimr.files import key_of, sha256, size_text
@@ -150,7 +150,7 @@ class LatentWork:
     def original(self, number: int) -> Images:
         """The crop (H, W, 3), mirrored or not, that sample ``number`` is of."""
         image, mirrored = divmod(number, self.copies)
-        crop = center_crop(self.store.image(image), self.config.image_size)
+        crop = crop_pixels(self.store, image, self.config.image_size)
         return crop[:, ::-1] if mirrored else crop
 
     def _encoder(self) -> PosteriorEncoder | PixelEncoder:

@@ -1,5 +1,6 @@
 """Classes of the images that are measured: where they are known from, and the order they make."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class Labels:
         if self.values is None:
             return False
         classes = self.classes or int(self.values.max()) + 1
+        if classes == 1 and self.classes is None:  # zeros are also written where nothing is known
+            return False
         return bool((self.values == np.arange(len(self.values)) % classes).all())
 
     @property
@@ -96,7 +99,7 @@ def npz_labels(path: str | Path, count: int) -> Labels:
 
 def file_labels(path: Path, count: int) -> Labels:
     """The labels of an ``.npy`` file; ``DimrError`` if it is there and holds no labels."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return Labels(None, f"no {LABELS}")
     shape, dtype = file_header(path)
     if dtype.kind not in "iu" or len(shape) != 1:

@@ -10,6 +10,7 @@ import math
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -64,6 +65,8 @@ def array_header(path: str | Path, name: str) -> tuple[tuple[int, ...], np.dtype
 
 def file_header(path: str | Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype of the array of an ``.npy`` file; errors as for ``array_header``."""
+    if not Path(path).is_file() and Path(path).exists():
+        raise DimrError(f"{path}: not a file")
     with _readable(path, SUFFIX), open(path, "rb") as file:
         return _header(str(path), file, os.fstat(file.fileno()).st_size)
 
@@ -114,6 +117,10 @@ def _archive(path: str | Path) -> zipfile.ZipFile:
             raise DimrError(f"{path}: a single array; expected an .npz")
         there = os.fstat(file.fileno()).st_size
     archive = zipfile.ZipFile(path)
+    name, times = next(iter(Counter(archive.namelist()).most_common(1)), ("", 0))
+    if times > 1:
+        archive.close()
+        raise DimrError(f"{path}: holds {name[:99]!r} {times} times: which?")
     if sum(member.file_size for member in archive.infolist()) > DENSEST * there:
         archive.close()
         raise DimrError(f"{path}: not readable as .npz (claims more than {there} bytes can hold)")

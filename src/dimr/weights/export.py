@@ -7,7 +7,7 @@ import torch
 from dimr.errors import DimrError
 from dimr.files import atomic_file, require_space
 from dimr.models.convert import ConversionError, to_published
-from dimr.weights.layout import alone, read_model, recorded_objective
+from dimr.weights.layout import apart, read_model, recorded_objective
 from dimr.weights.opening import ZIP_MARK
 from dimr.weights.recorded import (
     MARK,
@@ -41,7 +41,7 @@ def export(folder: Path, out: Path) -> int:
         raise DimrError(f"{out}: should be a file outside the model's own folder")
     network, sizes = read_model(folder)
     try:
-        tensors = {name: alone(tensor) for name, tensor in to_published(network).items()}
+        tensors = apart(to_published(network))
     except ConversionError as error:
         raise DimrError(f"{folder}: {error}") from None
     if problem := first_unsound(tensors):

@@ -114,6 +114,11 @@ def find_group(content: Any, file: Path) -> Group:
     squashed, taken = "", group
     if best < 2:
         squashed, taken = _squashed_average(group, place, file)
+        if not squashed and (found := _nameless_average(content, len(group) // 2)):
+            raise DimrError(
+                f"{file}: {shown(found)}, an average, is a list of tensors without names, which "
+                "cannot be told apart; save the wanted network in a file of its own"
+            )
     tensors = {INNER.sub("", name.removeprefix(place.prefix)): t for name, t in taken.items()}
     if len(tensors) < len(taken):
         raise DimrError(f"{file}: {shown(place.name)}: two tensors have one name but for wrappers")
@@ -214,6 +219,23 @@ def _squashed_average(
                 raise DimrError(f"{file}: the average under {prefix!r} lacks {lacks[0]!r}")
             return prefix, {**group, **average}
     return "", group
+
+
+def _nameless_average(content: Mapping[Any, Any], least: int) -> str | None:
+    """Where ``least`` tensors or more lie in a list that is called an average; None: nowhere."""
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    for path, value in waiting:  # which grows meanwhile
+        if id(value) in seen or len(path) > DEPTH or any(map(_is_optimizer, path)):
+            continue
+        seen.add(id(value))
+        if isinstance(value, Mapping):
+            waiting += (((*path, str(name)), inner) for name, inner in value.items())
+        elif isinstance(value, list | tuple) and any(_words(name) & AVERAGED for name in path):
+            inner = [one if isinstance(one, list | tuple) else [one] for one in value]
+            if sum(isinstance(one, Tensor) for each in inner for one in each) >= least:
+                return ".".join(path)
+    return None
 
 
 # --- what is told ---------------------------------------------------------------------------------

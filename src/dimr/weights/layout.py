@@ -77,7 +77,7 @@ def write_model(
     size = sum(tensor.nbytes for tensor in tensors.values())
     require_space(folder.parent, size, "the model")
     write_json(folder / CONFIG, sizes.model_dump(mode="json"))
-    plain = {name: alone(tensor) for name, tensor in tensors.items()}
+    plain = apart(tensors)
     save_safetensors(plain, folder / WEIGHTS, facts_of(sizes, objective))
 
 
@@ -94,9 +94,18 @@ def recorded_objective(folder: Path) -> str | None:
     return said if said in OBJECTIVES else None
 
 
-def alone(tensor: Tensor) -> Tensor:
-    """The same values, contiguous and with memory of their own: writers keep whole storages."""
-    tensor = tensor.detach()
-    if tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes:
-        return tensor
-    return tensor.clone(memory_format=torch.contiguous_format)
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same values, contiguous and each with memory of its own, also those that were tied.
+
+    Writers keep whole storages, and that of safetensors refuses tensors that share one.
+    """
+    found: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        whole = tensor.is_contiguous() and storage.nbytes() == tensor.nbytes
+        if not whole or storage.data_ptr() in taken:
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+        taken.add(storage.data_ptr())
+        found[name] = tensor.detach()
+    return found

@@ -1,6 +1,7 @@
 """Files of weights, opened without running anything in them, and compared with their checksums."""
 
 import argparse
+import os
 import re
 import warnings
 import zipfile
@@ -33,7 +34,7 @@ def open_file(file: Path) -> tuple[Any, dict[str, Any]]:
         DimrError: no such file, a damaged one, one of another kind, or one with code in it.
     """
     if not file.is_file():
-        raise DimrError(f"{file}: no such file")
+        raise DimrError(f"{file}: {'not a file' if os.path.lexists(file) else 'no such file'}")
     if file.suffix not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise DimrError(f"{file}: {file.suffix or 'no suffix'!r} is not of weights ({known})")

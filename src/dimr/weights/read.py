@@ -3,6 +3,7 @@
 Nothing of a file is ever run: PyTorch files are read with ``weights_only=True``.
 """
 
+import os
 import re
 from argparse import Namespace
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from torch import Tensor
 from dimr.errors import DimrError
 from dimr.experiment import nearest
 from dimr.files import read_json
-from dimr.weights.groups import find_group, listing
+from dimr.weights.groups import DEPTH, find_group, listing
 from dimr.weights.opening import SUFFIXES, TORCH_SUFFIXES, open_file
 from dimr.weights.values import first_unsound
 
@@ -25,6 +26,8 @@ TRAINER_FILES = ("nnet_ema.pth", "nnet.pth")
 """Weights in a checkpoint folder of U-ViT's and DiMR's trainers; the averaged ones first."""
 SETTINGS = ("args", "hyper_parameters", "config", "cfg")
 """Where trainers keep their settings beside the weights."""
+MOST_SETTINGS = 10_000
+"""That are looked at: mappings within themselves have no end."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,18 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Facts]:
 
 
 def _settings(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """A trainer's settings by name; empty: the file holds none."""
-    for name in SETTINGS:
-        value = content.get(name)
-        found = vars(value) if isinstance(value, Namespace) else value
-        if isinstance(found, Mapping) and found:
-            return {str(key): entry for key, entry in found.items()}
-    return {}
+    """A trainer's settings by name, inner ones as ``model.depth``; empty: the file holds none."""
+    found: dict[str, Any] = {}
+    waiting = [("", content[name], 0) for name in SETTINGS if name in content]
+    for before, value, depth in waiting:  # which grows meanwhile
+        inner = vars(value) if isinstance(value, Namespace) else value
+        if not isinstance(inner, Mapping) or len(found) > MOST_SETTINGS:
+            continue
+        for key, entry in inner.items():
+            found.setdefault(f"{before}{key}", entry)
+            if depth < DEPTH:
+                waiting.append((f"{before}{key}.", entry, depth + 1))
+    return found
 
 
 # --- folders --------------------------------------------------------------------------------------
@@ -128,7 +136,7 @@ def _open_folder(folder: Path) -> tuple[Path, dict[str, Any], tuple[str, ...]]:
     if not (folder / "config.json").exists():
         return _trainer_files(folder)
     config = _diffusers_config(folder)
-    files = [folder / name for name in FOLDER_FILES if (folder / name).exists()]
+    files = [folder / name for name in FOLDER_FILES if os.path.lexists(folder / name)]
     if not files:
         raise DimrError(f"{folder}: holds none of {', '.join(FOLDER_FILES)}")
     return files[0], config, ()
@@ -138,7 +146,7 @@ def _trainer_files(folder: Path) -> tuple[Path, dict[str, Any], tuple[str, ...]]
     """As ``_open_folder``, of a folder that U-ViT's or DiMR's trainer has written."""
     there = sorted(path.name for path in folder.iterdir() if path.is_file())
     for name in TRAINER_FILES:
-        if name in there:
+        if os.path.lexists(folder / name):  # whatever it is: without it, others are not as good
             return folder / name, {}, tuple(other for other in there if other != name)
     inside = folder / "ckpts" if (folder / "ckpts").is_dir() else folder
     checkpoints = sorted((p for p in inside.glob("*.ckpt") if p.is_dir()), key=_steps)

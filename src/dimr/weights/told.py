@@ -13,6 +13,7 @@ from dimr import settings
 from dimr.errors import DimrError
 from dimr.experiment import Listed
 from dimr.models.convert import FORMATS
+from dimr.weights.opening import shown
 from dimr.weights.read import Facts
 from dimr.weights.recorded import OBJECTIVES
 
@@ -23,6 +24,8 @@ OF_SIT = ("path_type", "prediction", "loss_weight", "train_eps", "sample_eps")
 """Settings of SiT's trainer, which saves weights under DiT's names that predict a velocity."""
 PREDICTS = ("prediction", "prediction_type", "parameterization", "objective")
 """What other trainers call the objective in their settings."""
+PREDICTS_OTHER = ("predict_xstart", "predict_x0", "predict_v")
+"""The same as a yes or no."""
 NOISE = (*OBJECTIVES, "eps", "epsilon", "pred_noise", "noise_pred")
 
 
@@ -105,13 +108,20 @@ def refuse_other_objectives(facts: Facts, form: str) -> None:
     sign = next((key for key in OF_SIT if key in said), None) if form == "dit" else None
     if form == "dit" and str(said.get("model")).startswith("SiT"):
         sign = "model"
-    others = (key for key in PREDICTS if isinstance(said.get(key), str) and said[key] not in NOISE)
-    sign = sign or next(others, None)
+    sign = sign or next((key for key, value in said.items() if _is_other(key, value)), None)
     if sign is not None:
         raise DimrError(
-            f"{facts.file}: its trainer's settings say {sign} {str(said[sign])[:40]!r}, as SiT's "
-            f"and others do: objective not supported (allowed: {', '.join(OBJECTIVES)})"
+            f"{facts.file}: its trainer's settings say {shown(sign)} {str(said[sign])[:40]!r}, as "
+            f"SiT's and others do: objective not supported (allowed: {', '.join(OBJECTIVES)})"
         )
+
+
+def _is_other(key: str, value: Any) -> bool:
+    """Whether a setting, however deep, says that something else than noise is predicted."""
+    name = key.rpartition(".")[2]
+    if name in PREDICTS:
+        return isinstance(value, str) and value not in NOISE
+    return name in PREDICTS_OTHER and value is True
 
 
 def time_map_of(facts: Facts, asked: Asked) -> str | None:
@@ -168,7 +178,10 @@ def _published_schedule(
     if form == "diffusers-dit":
         return "linear", "as DiT's authors have it"
     if form == "dit":
-        is_dits = str(facts.settings.get("model")).startswith("DiT-")
+        said = facts.settings
+        is_dits = str(said.get("model")).startswith("DiT-") and (
+            said.get("noise_schedule", "linear") == "linear"
+        )
         return ("linear", "DiT's trainer has no other") if is_dits else None
     if sizes["channels"] in PUBLISHED_CHANNELS:
         return sizes["time_map"], f"as published for {sizes['channels']} channels"

@@ -1,12 +1,16 @@
 """Where labels are read, and the order in which the Inception Score takes images."""
 
+import os
+import warnings
+import zipfile
+
 import numpy as np
 import pytest
 
 from dimr.errors import DimrError
 from dimr.evaluation.fidelity import metrics_of_features
 from dimr.evaluation.images import open_images
-from dimr.evaluation.labels import Labels, npz_labels
+from dimr.evaluation.labels import Labels, file_labels, npz_labels
 from dimr.evaluation.reference import open_set
 
 LAYERS = {"isc": "logits", "fid": "logits", "prc": "logits"}
@@ -97,6 +101,33 @@ def test_labels_of_an_npz(tmp_path, dtype):
     assert opened.labels.values.tolist() == wanted.tolist()
     assert opened.labels.values.dtype == np.int64
     assert opened.record["labels"] == "arr_1: not interleaved"
+
+
+def test_zeros_alone_show_no_order(tmp_path):
+    """They are also written where classes are not known; a set's own single class is known."""
+    np.savez(tmp_path / "a.npz", images(12), np.zeros(12, int))
+    found = npz_labels(tmp_path / "a.npz", 12)
+    assert (found.interleaved, found.note) == (False, "arr_1: not interleaved")
+    assert Labels(found.values, "labels.npy", classes=1).interleaved
+
+
+def test_an_archive_with_two_arrays_of_one_name_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images(12))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("arr_0.npy", archive.read("arr_0.npy"))
+    with pytest.raises(DimrError, match=r"a\.npz: holds 'arr_0\.npy' 2 times: which\?"):
+        open_set(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "gone"])
+def test_labels_beside_pictures_must_be_a_file(kind, tmp_path):
+    path = tmp_path / "labels.npy"
+    {"pipe": os.mkfifo, "folder": os.mkdir, "gone": lambda p: p.symlink_to("x")}[kind](path)
+    with pytest.raises(
+        DimrError, match=rf"{path}: {'no such' if kind == 'gone' else 'not a'} file"
+    ):
+        file_labels(path, 3)
 
 
 def test_what_is_no_labels_is_not_taken_for_them(tmp_path):

@@ -179,6 +179,15 @@ def test_views_of_one_storage_are_written_apart(dimr, tmp_path):
     assert (tmp_path / "back.pth").stat().st_size < 1.5 * (tmp_path / "views.pth").stat().st_size
 
 
+def test_tensors_that_are_tied_are_written_apart(dimr, tmp_path):
+    weights = weights_of("dit")
+    weights["blocks.1.attn.qkv.weight"] = weights["blocks.0.attn.qkv.weight"]
+    torch.save(weights, tmp_path / "tied.pth")
+    dimr("import", tmp_path / "tied.pth", "--out", tmp_path / "model", *DITS)
+    dimr("export", "--model", tmp_path / "model", "--out", tmp_path / "back.safetensors")
+    assert_same(load_file(tmp_path / "back.safetensors"), weights)
+
+
 def test_the_record_says_what_was_read(dimr, tmp_path):
     torch.save({"ema": weights_of("dit")}, tmp_path / "dit.pth")
     dimr("import", tmp_path / "dit.pth", "--out", tmp_path / "model", *DITS)

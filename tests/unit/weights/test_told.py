@@ -224,6 +224,8 @@ def test_a_run_tells_schedule_and_objective(tmp_path, dimr, capsys):
         (argparse.Namespace(prediction="velocity", loss_weight=None), "prediction 'velocity'"),
         (argparse.Namespace(train_eps=None, sample_eps=None), "train_eps 'None'"),
         ({"prediction_type": "v_prediction"}, "prediction_type 'v_prediction'"),
+        ({"a": argparse.Namespace(objective="pred_v")}, "a.objective 'pred_v'"),
+        ({"diffusion": {"predict_xstart": True}}, "diffusion.predict_xstart 'True'"),
     ],
 )
 def test_weights_of_another_objective(settings, key, tmp_path, error_of):
@@ -237,7 +239,10 @@ def test_weights_of_another_objective(settings, key, tmp_path, error_of):
 
 
 def test_settings_of_an_unknown_trainer_tell_nothing(tmp_path, error_of):
-    for settings in (argparse.Namespace(lr=1), argparse.Namespace(model="vit_base"), {"lr": 1}):
+    for settings in (
+        argparse.Namespace(lr=1), argparse.Namespace(model="vit_base"), {"lr": 1},
+        argparse.Namespace(model="DiT-S/2", noise_schedule="cosine"),
+    ):  # fmt: skip
         torch.save({"ema": weights_of("dit"), "args": settings}, tmp_path / "a.pt")
         command = ["import", tmp_path / "a.pt", "--heads", 4, "--out", tmp_path / "model"]
         assert "no tensor tells noise schedule" in error_of(*command)

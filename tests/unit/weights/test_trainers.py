@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 
 import pytest
 import torch
@@ -249,6 +250,33 @@ def test_a_damaged_average_is_not_replaced_by_the_last_step(tmp_path, error_of):
     torch.save({"model": RAW, "ema": damaged}, tmp_path / "dit.pt")
     refused = error_of("import", tmp_path / "dit.pt", *DITS, "--out", tmp_path / "model")
     assert "of no known network" in refused
+
+
+@pytest.mark.parametrize(
+    ("beside", "name"),
+    [
+        ({"ema": {"decay": 0.9999, "shadow_params": list(EMA.values())}}, "ema.shadow_params"),
+        ({"ema_params": [list(EMA.values())]}, "ema_params"),
+        ({"ema_rates": [0.99, 0.9999], "avg_loss": [torch.zeros(())]}, None),
+    ],
+)
+def test_an_average_without_names_is_not_replaced_by_the_last_step(
+    beside, name, tmp_path, error_of
+):
+    torch.save({"model": RAW, **beside}, tmp_path / "dit.pt")
+    if name is None:
+        assert_same(read_checkpoint(tmp_path / "dit.pt")[0], RAW)
+        return
+    refused = error_of("import", tmp_path / "dit.pt", *DITS, "--out", tmp_path / "model")
+    assert refused.startswith(f"{tmp_path / 'dit.pt'}: {name}, an average, is a list of tensors")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "gone"])
+def test_an_average_that_is_no_file_is_not_replaced_by_the_last_step(kind, tmp_path, error_of):
+    torch.save(RAW, tmp_path / "nnet.pth")
+    path = tmp_path / "nnet_ema.pth"
+    {"pipe": os.mkfifo, "folder": os.mkdir, "gone": lambda p: p.symlink_to("x")}[kind](path)
+    assert error_of("import", tmp_path, *DITS, "--dry-run") == f"{path}: not a file"
 
 
 def test_an_average_that_lacks_a_tensor(tmp_path):

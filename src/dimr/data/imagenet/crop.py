@@ -7,9 +7,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dimr.data.pictures import as_rgb
+from dimr.errors import DimrError
 
 if TYPE_CHECKING:
-    from dimr.data.imagenet.store import ImageStore
+    from dimr.data.encode import Store
+
+LARGEST = 1 << 28
+"""Pixels of an image that is scaled for its crop."""
 
 
 def center_crop(image: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -33,6 +37,9 @@ def center_crop(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
     Returns:
         (size, size, 3) uint8, a copy.
+
+    Raises:
+        DimrError: an image that is so narrow that it would be scaled to gigabytes.
     """
     image = as_rgb(image)
     while min(image.size) >= 2 * size:
@@ -40,17 +47,21 @@ def center_crop(image: Image.Image, size: int) -> NDArray[np.uint8]:
         image = image.resize(halved, Image.Resampling.BOX)
     factor = size / min(image.size)
     scaled = (round(image.width * factor), round(image.height * factor))
+    if scaled[0] * scaled[1] > LARGEST:
+        raise DimrError(f"{image.width}x{image.height} pixels are too narrow for a crop of {size}")
     image = image.resize(scaled, Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return np.array(image.crop((left, top, left + size, top + size)))
 
 
-def crop_pixels(
-    store: "ImageStore", number: int, size: int, mirror: bool = False
-) -> NDArray[np.uint8]:
+def crop_pixels(store: "Store", number: int, size: int, mirror: bool = False) -> NDArray[np.uint8]:
     """The centre crop of a stored image, (size, size, 3) uint8; ``mirror`` swaps left and right.
 
-    ``DimrError`` names the tar and the image that does not decode.
+    ``DimrError`` names the tar and the image that does not decode, or that no crop can be made of.
     """
-    pixels = center_crop(store.image(number), size)
+    image = store.image(number)
+    try:
+        pixels = center_crop(image, size)
+    except DimrError as error:
+        raise DimrError(f"{store.name(number)}: {error}") from None
     return np.ascontiguousarray(pixels[:, ::-1]) if mirror else pixels

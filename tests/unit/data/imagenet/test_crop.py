@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from dimr.data.imagenet import center_crop
+from dimr.errors import DimrError
 
 
 def image_of(width, height):
@@ -52,3 +53,8 @@ def test_any_size_and_mode(sides, mode):
     assert cropped.dtype == np.uint8
     assert cropped.flags.writeable
     assert np.array_equal(cropped, center_crop(image.convert("RGB"), 64))
+
+
+def test_an_image_that_would_be_scaled_to_gigabytes_is_refused():
+    with pytest.raises(DimrError, match="60000x1 pixels are too narrow for a crop of 256"):
+        center_crop(image_of(60_000, 1), 256)
