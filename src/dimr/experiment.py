@@ -326,7 +326,8 @@ def load_run(name: str, root: Path = ROOT, params: Path | None = None) -> Run:
     """
     if name == "workspace":
         return load_workspace(params or root / "params.yaml", root)
-    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(\d{1,18}|published)", name)
+    # a seed is written in one way: 01 would be another run with the same images as 1
+    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(0|[1-9][0-9]{0,17}|published)", name)
     if match is None:
         forms = "workspace, dataset/model/seed, .../published"
         raise DimrError(f"run {name[:100]!r} is none of {forms}")

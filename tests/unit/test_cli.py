@@ -1,5 +1,6 @@
 """The command line: help at once, errors of one line with the right exit code."""
 
+import argparse
 import errno
 import io
 import os
@@ -7,11 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dimr.cli import main
+from dimr.cli import main, make_parser
 from dimr.experiment import ROOT, load_run, write_run_config
 from dimr.recipes import write_data_config
 
@@ -54,6 +56,25 @@ def test_help_is_quick_and_lists_the_steps():
         assert f"\n    {step} " in done.stdout or f"\n    {step}\n" in done.stdout
     assert "torch" not in done.stderr  # what would make it slow, whatever the machine
     assert time.monotonic() - started < 30
+
+
+def numeric_options(parser, name=()):
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for step, inner in action.choices.items():
+                yield from numeric_options(inner, (*name, step))
+        elif action.type not in (None, str, Path):
+            yield " ".join((*name, *action.option_strings)), action.type
+
+
+def test_all_numbers_are_written_in_one_way():
+    """Python's own int and float take other scripts' digits, underscores and blanks."""
+    found = dict(numeric_options(make_parser()))
+    assert {"train --checkpoint-every", "train --stop-after", "sample --guidance"} < found.keys()
+    for option, parse in found.items():
+        for text in ("\u0663", "1_0", " 5", "5 ", "+5", "", "9" * 5000, "0x5", "1/\u0663", "nan"):
+            with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+                raise AssertionError(f"{option} takes {text[:9]!r} as {parse(text)}")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])

@@ -1,6 +1,8 @@
 """What subcommands share: arguments, and the record that each step leaves with its result."""
 
 import argparse
+import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,12 +81,31 @@ def check_options(options: argparse.Namespace) -> None:
     check_places(outputs, inputs)
 
 
+NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+"""How numbers are written, of all options: Python would take ``1_0``, blanks, and any script's."""
+
+
+def number(text: str) -> float:
+    """Argument type: a number that is finite."""
+    value = float(text) if NUMBER.fullmatch(text) else math.inf
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is no number, as 0.5 is")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Argument type: a time, 0 or more; ``inf`` never comes."""
+    value = math.inf if text == "inf" else number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is not allowed (0 or more, or inf)")
+    return value
+
+
 def whole(least: int, most: int) -> Callable[[str], int]:
     """Argument type: a whole number within limits."""
 
     def parse(text: str) -> int:
-        digits = text.strip().removeprefix("-")
-        value = int(text) if digits.isdecimal() and len(digits) < 20 else None
+        value = int(text) if re.fullmatch("-?[0-9]{1,19}", text) else None
         if value is None or not least <= value <= most:
             raise argparse.ArgumentTypeError(
                 f"{text[:30]!r} is not allowed ({least:,} to {most:,})"
@@ -155,7 +176,7 @@ def _part(text: str) -> Any:
         return Part.parse(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not allowed; use I/N with 1 <= I <= N, e.g. 2/8 for the second of eight"
+            f"{text[:30]!r} is not allowed; use I/N with 1 <= I <= N, e.g. 2/8 for the second of 8"
         ) from None
 
 

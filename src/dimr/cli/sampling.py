@@ -12,6 +12,7 @@ from dimr.cli.common import (
     add_parts,
     add_step,
     batch_size,
+    number,
     positive,
     refuse_if_changed,
     seed,
@@ -91,13 +92,13 @@ def _add_sample(steps: Any) -> None:
     asked.add_argument("--solver", choices=["authors", "singlestep", "multistep", "ancestral"],
                        help="(default: the setting's, or its authors')")  # fmt: skip
     weight = asked.add_mutually_exclusive_group()
-    weight.add_argument("--guidance", type=float, metavar="S",
+    weight.add_argument("--guidance", type=number, metavar="S",
                         help="cond + S (cond - uncond); 0: none (default: the setting's, or "
                         "0.4)")  # fmt: skip
-    weight.add_argument("--power-cosine", type=float, nargs=2, metavar=("S", "A"),
+    weight.add_argument("--power-cosine", type=number, nargs=2, metavar=("S", "A"),
                         help="uncond + w (cond - uncond), w from 1 to S as noise falls, the later "
                         "the larger A is")  # fmt: skip
-    asked.add_argument("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"),
+    asked.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"),
                        help="guide at diffusion times from LOW to HIGH alone, of 0 to 1, which "
                        "saves half of an evaluation outside (default: all)")  # fmt: skip
     workflow = parser.add_argument_group("a folder of images, as the workflow draws them")

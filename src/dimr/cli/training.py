@@ -15,6 +15,7 @@ from dimr.cli.common import (
     add_step,
     positive,
     refuse_if_changed,
+    seconds,
 )
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
@@ -50,14 +51,6 @@ def add(steps: Any) -> None:
         "how steps are computed", "Speed and memory; the result changes by rounding only. All may "
         "differ from session to session of a run, as may the number of processes (torchrun).",
     ))  # fmt: skip
-
-
-def seconds(text: str) -> float:
-    """Argument type: a time, 0 or more; ``inf`` never comes."""
-    value = float(text)
-    if math.isnan(value) or value < 0:
-        raise ValueError(text)
-    return value
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ as absent. When all are there, labels and manifest are added and the folder take
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,8 @@ class Part:
     @classmethod
     def parse(cls, text: str) -> "Part":
         """``2/8`` is the second of eight; ``ValueError`` for anything else."""
-        index, count = map(int, text.split("/"))
+        found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+        index, count = map(int, found.groups()) if found else (0, 0)
         if not 1 <= index <= count:
             raise ValueError(text)
         return cls(index - 1, count)

@@ -42,18 +42,18 @@ def class_index(text: str, names: Sequence[str]) -> int:
     Raises:
         DimrError: no such class, with the nearest ones; or a synonym of several, with all of them.
     """
-    wanted = _plain(text)
-    if re.fullmatch(r"[+-]?\d+", wanted):
+    wanted, shown = _plain(text), repr(text[:60])
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", wanted):
         return _in_range(int(wanted), len(names))
-    if re.fullmatch(r"n\d{8}", wanted) and wanted in (ids := wordnet_ids(len(names))):
+    if re.fullmatch(r"n[0-9]{8}", wanted) and wanted in (ids := wordnet_ids(len(names))):
         return ids.index(wanted)
     whole = [label for label, name in enumerate(names) if _plain(name) == wanted]
     found = whole or [label for label, name in enumerate(names) if wanted in _synonyms(name)]
     if len(found) == 1:
         return found[0]
     if found:
-        raise DimrError(f"class {text!r} means several: {_list(found, names)}; give the number")
-    raise DimrError(f"no class {text!r} {_nearest(wanted, names)}")
+        raise DimrError(f"class {shown} means several: {_list(found, names)}; give the number")
+    raise DimrError(f"no class {shown} {_nearest(wanted, names)}")
 
 
 def _in_range(label: int, classes: int) -> int:

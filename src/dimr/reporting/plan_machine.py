@@ -73,7 +73,7 @@ def parse_utilisation(texts: Sequence[str]) -> dict[Step, float]:
     """``0.35`` is of training, ``sample=0.2`` of that step; each in (0, 1]."""
     given: dict[Step, float] = {}
     for text in texts:
-        found = re.fullmatch(r"(?:(\w+)=)?(\d*\.?\d+)", text)
+        found = re.fullmatch(r"(?:(\w+)=)?([0-9]*\.?[0-9]+)", text)
         if found is None or not 0 < float(found[2]) <= 1:
             raise DimrError(f"--utilisation {text}: should be a share in (0, 1], or step=share")
         named = found[1] or "train"

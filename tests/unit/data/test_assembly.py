@@ -44,7 +44,9 @@ def test_parts_are_counted_from_one(text, index, count):
     assert Part.parse(text) == Part(index, count)
 
 
-@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/2/3", "", "-1/2", "1/0"])
+@pytest.mark.parametrize(
+    "text", ["0/2", "3/2", "1", "a/b", "1/2/3", "", "-1/2", "1/0", " 1/2", "1_0/20", "\u0661/2"]
+)
 def test_other_parts_are_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 argparse and the command line word it
         Part.parse(text)

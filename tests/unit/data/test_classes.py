@@ -27,6 +27,8 @@ def test_a_class_by_number_name_or_synonym(text, label):
         ("crane", r"class 'crane' means several: 4 crane, 5 crane; give the number"),
         ("n01443537", r"no class 'n01443537' \(allowed: 0 to 5 or a name\)"),
         ("", r"no class '' \(allowed"),
+        ("\u0663", r"no class '\u0663' \(allowed"),
+        ("9" * 5000, r"no class '9{60}' \(allowed"),
     ],
 )
 def test_what_is_no_class_is_told_with_what_is_near(text, message):

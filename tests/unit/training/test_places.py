@@ -66,10 +66,10 @@ def test_times_are_numbers_that_come(options, option, capsys):
     name = option[2:].replace("-", "_")
     assert getattr(options(option, "0"), name) == 0
     assert getattr(options(option, "inf"), name) == float("inf")
-    for text in ("-5", "nan", "soon"):
+    for text in ("-5", "nan", "soon", "-inf"):
         with pytest.raises(SystemExit):
             options(f"{option}={text}")
-        assert f"invalid seconds value: '{text}'" in capsys.readouterr().err
+        assert f"argument {option}: '{text}' is no" in capsys.readouterr().err
 
 
 def test_a_preview_shows_ten_classes_of_a_thousand(phase, tmp_path, monkeypatch):
