@@ -38,7 +38,7 @@ def rendezvous(environment: Mapping[str, str]) -> list[str]:
     known. Each node gives the others the address by which it reaches the first.
 
     Raises:
-        DimrError: srun did not start this process.
+        DimrError: srun did not start this process, or its variables are not srun's.
     """
     from dimr.errors import DimrError
 
@@ -46,10 +46,15 @@ def rendezvous(environment: Mapping[str, str]) -> list[str]:
     if missing:
         raise DimrError(f"--slurm: {missing[0]} is not set: srun starts this, one task a node")
     job, step, nodes, number, address = (environment[name] for name in SLURM)
-    port = FIRST_PORT + (31 * int(job) + int(step)) % PORTS
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:  # nothing is sent
-        route.connect((address, port))
-        own = route.getsockname()[0]
+    try:
+        port = FIRST_PORT + (31 * int(job) + int(step)) % PORTS
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:  # nothing is sent
+            route.connect((address, port))
+            own = route.getsockname()[0]
+    except (OSError, ValueError) as error:
+        raise DimrError(
+            f"--slurm: srun's variables do not say where nodes meet ({str(error)[:100]})"
+        ) from None
     return [
         "--nnodes", nodes, "--rdzv-backend", "c10d", "--rdzv-id", f"{job}.{step}",
         "--rdzv-endpoint", f"{address}:{port}", "--local-addr", own,
@@ -63,16 +68,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    from dimr.errors import DimrError
+
     given = list(sys.argv[1:] if arguments is None else arguments)
     split = next((i for i, word in enumerate(given) if word in ("train", "--log")), len(given))
     torchrun, command = given[:split], given[split:]
     grace = ["--shutdown-timeout", str(GRACE_SECONDS)]
-    if "--slurm" in torchrun:
-        torchrun.remove("--slurm")
-        torchrun += rendezvous(os.environ)
     try:
+        if "--slurm" in torchrun:
+            torchrun.remove("--slurm")
+            torchrun += rendezvous(os.environ)
         # after "--" torchrun does not take dimr's --log for an abbreviation of an option of its own
         run(parse_args([*grace, *torchrun, "-m", "--", "dimr", *command]))
+    except DimrError as error:
+        print(f"dimr.launch: {error}", file=sys.stderr)
+        return error.exit_code
     except ChildFailedError as error:
         code = _cause(list(error.failures.values()))
         return code if code > 0 else 128 - code

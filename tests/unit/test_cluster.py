@@ -125,6 +125,9 @@ def test_the_nodes_of_a_step_meet_at_the_first():
     assert other[other.index("--rdzv-endpoint") + 1] != one[one.index("--rdzv-endpoint") + 1]
     with pytest.raises(DimrError, match="SLURM_STEP_NUM_NODES is not set"):
         rendezvous({k: v for k, v in first.items() if k != "SLURM_STEP_NUM_NODES"})
+    for change in ({"SLURM_JOB_ID": "a"}, {"SLURM_LAUNCH_NODE_IPADDR": "a" * 300}):
+        with pytest.raises(DimrError, match="do not say where nodes meet"):
+            rendezvous({**first, **change})
 
 
 def test_visible_gpus_are_those_that_are_named(monkeypatch):

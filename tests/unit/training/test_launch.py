@@ -49,3 +49,10 @@ def test_a_number_of_processes_that_cannot_be_is_one_line(number, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert f"--nproc-per-node {number}" in line
     assert "train" not in sys.argv
+
+
+def test_slurm_s_variables_that_are_not_there_are_one_line(monkeypatch, capsys):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert launch.main(["--nproc-per-node", "2", "--slurm", "train"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "SLURM_JOB_ID is not set" in line

@@ -194,9 +194,9 @@ def test_a_meeting_place_that_is_no_host_is_refused_at_once(host, monkeypatch):
         if value is not None:
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: 1 / 0)
-    with pytest.raises(DimrError, match=r"do not meet \(MASTER_ADDR(=.* is no host| is not set)"):
-        with join("cpu"):
-            pass
+    refused = r"do not meet \(MASTER_ADDR(=.* is no host| is not set)"
+    with pytest.raises(DimrError, match=refused), join("cpu"):
+        pass
 
 
 def test_rows_of_processes_make_up_the_batch():
