@@ -9,7 +9,7 @@ import yaml
 from dimr.errors import DimrError
 from dimr.experiment import ROOT, load_run, load_section, section_key, write_run_config
 from dimr.recipes import load_recipe, training_images, write_data_config
-from dimr.settings import SamplePhase, TrainPhase
+from dimr.settings import SCHEMAS, SamplePhase, TrainPhase
 
 
 @pytest.fixture
@@ -189,6 +189,7 @@ BAD = [
     ("train.steps", "4", r"train\.steps: '4': .*integer"),
     ("train.steps", True, r"train\.steps: True: .*integer"),
     ("train.lr", "fast", r"train\.lr: 'fast': .*valid number"),
+    ("train.lr", 1e300, r"train\.lr: 1e\+300: .*less than or equal to 1000000000"),
     ("train.steps", 10**13, r"train\.steps: 10000000000000: .*less than or equal to 10000000000"),
     ("train.batch", 10**6, r"train\.batch: 1000000: .*less than or equal to 100000"),
     ("sample.count", 10**13, r"sample\.count: 10000000000000: .*less than or equal to 10000000"),
@@ -272,13 +273,36 @@ def test_files_are_rewritten_only_if_they_differ(tmp_path):
 def test_the_schemas_are_those_of_the_code():
     import json
 
-    from dimr.settings import SCHEMAS
-
     for name, schema in SCHEMAS.items():
         committed = json.loads((ROOT / f"workflow/schemas/{name}.json").read_text())
         assert committed == schema.json_schema(), (
             f"workflow/schemas/{name}.json: run `make schemas`"
         )
+
+
+def numbers(schema, name=""):
+    """Names and limits of the numbers in a JSON schema that become float32."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "number":
+            yield name, schema
+        for key, value in schema.items():
+            yield from numbers(value, key if key not in ("anyOf", "prefixItems") else name)
+    for value in schema if isinstance(schema, list) else ():
+        yield from numbers(value, name)
+
+
+def test_every_number_has_a_limit():
+    """1e300 as a learning rate, decay or guidance scale overflows float32: a traceback in torch."""
+    found = [one for name in ("params", "recipes") for one in numbers(SCHEMAS[name].json_schema())]
+    assert {"lr", "weight_decay", "scale", "grad_clip"} < {name for name, _ in found}
+    free = {name for name, one in found if not {"maximum", "exclusiveMaximum"} & one.keys()}
+    assert free == {"interval"}  # which a check of its own keeps between 0 and 1
+
+
+@pytest.mark.parametrize("seed", ["01", "\u0663", "-1", "1_0", "+1", "9" * 30, "00", " 1", "1\n"])
+def test_a_run_has_one_name(seed):
+    with pytest.raises(DimrError, match="is none of workspace, dataset/model/seed"):
+        load_run(f"digits/dimr-xs-2r/{seed}")
 
 
 def test_environment_carries_the_pins_of_the_lock():

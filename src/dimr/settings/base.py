@@ -18,7 +18,10 @@ Depth = Annotated[int, Field(gt=0, le=1_000)]
 """Layers of a network."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LARGEST = 1e9
+"""Of numbers that become float32: products of a few of them are finite."""
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
+PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST)]
 
 
 class Section(BaseModel):

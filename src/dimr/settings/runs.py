@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter, create_model, model_validator
 from dimr.settings.base import (
     Batch,
     Count,
+    NotNegative,
     Positive,
     PositiveFloat,
     Section,
@@ -37,8 +38,8 @@ class Train(Section):
     batch: Batch
     lr: PositiveFloat
     betas: tuple[Share, Share]
-    weight_decay: Annotated[float, Field(ge=0)]
-    warmup_steps: Annotated[int, Field(ge=0)]
+    weight_decay: NotNegative
+    warmup_steps: Annotated[int, Field(ge=0, le=10**10)]
     ema_decay: Share
     label_dropout: Annotated[float, Field(ge=0, le=1)]  # 1: an unconditional model
     objective: Literal["noise", "hybrid"]
@@ -53,7 +54,7 @@ class Guidance(Section):
     """A guidance setting; all keys as in ``dimr.diffusion.guidance.wrap``."""
 
     kind: Literal["none", "constant", "power_cosine", "unconditional"]
-    scale: Annotated[float, Field(ge=0)] = 0.0
+    scale: NotNegative = 0.0
     power: PositiveFloat = 1.0
     channels: Width | None = None  # only the first so many are guided; null: all
     # diffusion times [low, high] that are guided; null: all. A file without one does not name it.

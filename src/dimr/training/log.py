@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from dimr.errors import SaveFailed
 from dimr.files import atomic_file, one_line
 
 log = logging.getLogger(__name__)
+
+STEP = re.compile("[0-9]{1,18}")
 
 
 class Log:
@@ -75,7 +78,9 @@ class Log:
         columns, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
         if columns and columns[0] != "step":
             raise ValueError(f"its first column is {columns[0][:20]!r}, not step")
-        return columns, [a for a in lines if len(a) == len(columns) and a[0].isdecimal()]
+        if len(columns) > 1 and "loss" not in columns:
+            raise ValueError("it has no column loss")
+        return columns, [a for a in lines if len(a) == len(columns) and STEP.fullmatch(a[0])]
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line; its first value is the step.

@@ -27,6 +27,7 @@ def lines(log):
     [
         ("step,loss\n7,0.5\n14,0.4\n21", [["7", "0.5"], ["14", "0.4"]]),
         ("step,loss\n7,0.5\n14,0.", [["7", "0.5"]]),  # as many columns, and yet cut off
+        (f"step,loss\n7,0.5\n{'9' * 5000},0.4\n\u0669,0.4\n", [["7", "0.5"]]),
         ("step,loss\n7,0.5\nabc,0.4\n\n14,0.4\n", [["7", "0.5"], ["14", "0.4"]]),
         ("step,loss\n", []),
         ("step,lo", None),  # a full disk as it was begun
@@ -41,7 +42,9 @@ def test_what_was_cut_off_is_dropped(content, kept, log):
     assert lines(log) == [["step", "loss"], *(kept or []), ["21", "0.3"]]
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00\x01\n", b"\0" * 99 + b"\n", b"7,0.5\n", None])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00\x01\n", b"\0" * 99 + b"\n", b"7,0.5\n", b"step,a\n7,1\n", None]
+)
 def test_what_is_no_log_is_set_aside(content, log, caplog):
     if content is None:
         log.path.mkdir()
