@@ -159,7 +159,8 @@ def _csv_with(first: Iterable[str], others: Iterable[str]) -> Callable[[Path], b
     """A CSV whose first column is one of ``first``, and that has some of ``others`` besides."""
 
     def holds(file: Path) -> bool:
-        header = next(csv.reader(_text(file).splitlines()[:1]), [])
+        with open(file) as opened:  # a log may be long
+            header = next(csv.reader([opened.readline(LARGEST)]), [])
         return bool(header) and header[0] in first and bool(set(others) & set(header[1:]))
 
     return holds
@@ -200,7 +201,10 @@ def _timm(file: Path) -> bool:
 FILES: dict[str, Callable[[Path], bool]] = {
     "metrics": _numbers,
     "provenance": _json_with(DIGEST, "metrics_sha256"),
-    "training log": _csv_with(["step"], ["loss"]),
+    "training log": lambda file: (
+        _csv_with(["step"], ["loss"])(file)
+        or file.read_bytes() == b"step\r\n"  # of a state that had lost its own
+    ),
     "table": _csv_with(
         ["model", "block", "setting", "variant", "row", "dataset"],
         [

@@ -2,10 +2,12 @@
 one line."""
 
 import csv
+import os
 
 import pytest
 
-from dimr.errors import SaveFailed
+from dimr.errors import DimrError, SaveFailed
+from dimr.outputs import LARGEST, claim
 from dimr.training.export import read_log
 from dimr.training.log import Log
 
@@ -74,5 +76,17 @@ def test_a_full_disk_names_the_log(log, monkeypatch):
 
 
 def test_a_log_that_was_lost_after_the_end_does_not_hold_the_model_back(log, caplog):
-    assert read_log(log.path).split() == [b"step"]
+    text = read_log(log.path)
+    assert text.split() == [b"step"]
     assert f"{log.path}: no such file" in caplog.text
+    log.path.write_bytes(text)  # and the next start may write there again
+    claim(log.path, "training log")
+
+
+def test_a_log_of_any_length_is_ours(log):
+    log.append(LINE)
+    os.truncate(log.path, LARGEST + 1)
+    claim(log.path, "training log")
+    log.path.write_text("step,height\n1,2\n")
+    with pytest.raises(DimrError, match="not created by dimr as training log"):
+        claim(log.path, "training log")
