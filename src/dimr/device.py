@@ -27,19 +27,25 @@ def prepare_device(name: str | None = None, threads: int | None = None) -> torch
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if device.type not in DEVICES:
-            raise RuntimeError(f"known are {', '.join(DEVICES)}")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DimrError(f"--device {name}: not usable here ({one_line(error)[:100]})") from None
+    device = usable_device(name or ("cuda" if torch.cuda.is_available() else "cpu"), "--device")
     if device.type == "cpu":
         keep_freed_memory()
         torch.set_float32_matmul_precision("medium")
         if matmul_error() > ACCEPTED_ERROR:
             torch.set_float32_matmul_precision("highest")
             log.debug("float32 matrix products stay with the default library: oneDNN rounds here")
+    return device
+
+
+def usable_device(name: str | torch.device, option: str) -> torch.device:
+    """The device of that name; ``DimrError`` begins with ``option`` if it is not there."""
+    try:
+        device = torch.device(name)
+        if device.type not in DEVICES:
+            raise RuntimeError(f"known are {', '.join(DEVICES)}")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise DimrError(f"{option} {name}: not usable here ({one_line(error)[:100]})") from None
     return device
 
 

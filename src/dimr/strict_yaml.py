@@ -5,6 +5,7 @@ keep the last of two equal keys, and let a few lines of aliases grow to gigabyte
 parses (in C, where it can), and values are built from its events, each checked before it is built.
 """
 
+import json
 import math
 import re
 from typing import Any
@@ -133,14 +134,17 @@ class _Builder:
 
     def _mapping(self, depth: int) -> dict[Any, Any]:
         values: dict[Any, Any] = {}
+        names: set[str] = set()  # as JSON has them, where 1 and "1" are the same
         while not isinstance(event := self._next(), MappingEndEvent):
             key = self._value(event, depth)
             if isinstance(key, dict | list):
                 raise _fault(event, "a list or mapping as a key; a name is expected")
-            if key in values:
+            name = key if isinstance(key, str) else json.dumps(key)
+            if key in values or name in names:
                 raise _fault(event, f"key {key!r} is given twice")
             if key == "<<" and event.implicit[0]:
                 raise _fault(event, "key '<<' (merging) is not supported")
+            names.add(name)
             values[key] = self._value(self._next(), depth)
         return values
 

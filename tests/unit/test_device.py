@@ -3,6 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
+from dimr.device import usable_device
+from dimr.errors import DimrError
+
 FAULTS = """
 import resource
 import torch
@@ -29,3 +34,10 @@ def test_freed_memory_is_used_again():
     pages = 2 * (48 << 20) // 4096
     assert faults(keep=False) >= pages * 0.9  # else glibc does so by itself, and nothing is gained
     assert faults(keep=True) < pages * 0.01
+
+
+@pytest.mark.parametrize("name", ["bogus", "", "cuda:99", "meta", None, 1.5])
+def test_a_device_that_is_not_there_is_one_line(name):
+    with pytest.raises(DimrError, match=rf"device {name}: not usable here") as caught:
+        usable_device(name, "device")
+    assert "\n" not in str(caught.value)

@@ -63,6 +63,7 @@ REFUSED = {
     "key twice": ("a: 1\nb: 2\na: 3", r"line 3: key 'a' is given twice"),
     "key twice, deeper": ("x: {a: 1, a: 1}", r"line 1: key 'a' is given twice"),
     "keys that are equal": ("1: a\ntrue: b", r"line 2: key True is given twice"),
+    "keys that are equal in JSON": ('1: a\n"1": b', r"line 2: key '1' is given twice"),
     "key is a list": ("? [a]\n: b", r"line 1: a list or mapping as a key"),
     "key is a mapping": ("{{a: 1}: 2}", r"line 1: a list or mapping as a key"),
     "merging": ("a: &a {b: 1}\nc:\n  <<: *a", r"line 3: key '<<' \(merging\) is not supported"),

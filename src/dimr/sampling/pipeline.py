@@ -24,6 +24,7 @@ from torch import Tensor
 
 from dimr.data.autoencoder import to_uint8
 from dimr.data.classes import class_names
+from dimr.device import usable_device
 from dimr.diffusion.guidance import Denoise, wrap
 from dimr.diffusion.sampler import integrate
 from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver, place_steps
@@ -158,16 +159,17 @@ class DiMRPipeline(DiffusionPipeline):
             device: where to compute.
 
         Raises:
-            DimrError: a missing or damaged file; a model of latents, and no autoencoder.
+            DimrError: a missing or damaged file; a model of latents, and no autoencoder; a device
+                that is not there.
         """
-        folder = Path(model_folder)
+        folder, chosen = Path(model_folder), usable_device(device, "device")
         network, sizes = load_network(folder)
         solver = AncestralSampler if own_solver(sizes) == "ancestral" else AuthorsDPMSolver
         return cls(
             model=DiMRModel.from_network(network, sizes.schedule),
             scheduler=solver(sizes.schedule),
             vae=autoencoder_of(folder, sizes, vae),
-        ).to(device)
+        ).to(chosen)
 
     @classmethod
     def download(cls, pretrained_model_name: str, **options: Any) -> str:
@@ -211,18 +213,20 @@ class DiMRPipeline(DiffusionPipeline):
             num_inference_steps: network evaluations, each of two passes with guidance.
             generator: of the noise: one for all, or a list with one for each image.
             num_images: how many images without a class.
-            latents: the noise itself, (images, C, H, W), standard normal.
+            latents: the noise itself, (images, C, H, W), standard normal; taken as float32.
             output_type: ``pil``; ``np``, (N, H, W, 3) float32 in [0, 1]; ``pt``, (N, 3, H, W) in
                 [0, 1]; or ``latent``, what the solver ends with, (N, C, H, W).
             return_dict: whether to return an ``ImagePipelineOutput`` or a tuple.
 
         Raises:
-            ValueError: an argument that is not allowed, or does not fit the others; one line.
+            ValueError: an argument that is not allowed, or does not fit the others; images that are
+                not finite; one line.
             NoSuchClass: a label that means no class; it is a ``ValueError`` and a ``DimrError``.
         """
         sizes = self.model.config
-        check_arguments(
+        guidance_scale, guidance_power, guided_channels = check_arguments(
             self.scheduler,
+            sizes.get("schedule"),
             sizes.channels,
             labelled=class_labels is not None,
             scale=guidance_scale,
@@ -245,7 +249,11 @@ class DiMRPipeline(DiffusionPipeline):
         scheduler = place_steps(self.scheduler, int(num_inference_steps))
         with self.progress_bar(total=len(scheduler.timesteps)) as bar:
             x = integrate(
-                denoise, latents.to(device), scheduler, generator=generator, on_step=bar.update
+                denoise,
+                latents.to(device, torch.float32).contiguous(),
+                scheduler,
+                generator=generator,
+                on_step=bar.update,
             )
         images = self._images(x, output_type)
         self.maybe_free_model_hooks()
@@ -285,11 +293,21 @@ class DiMRPipeline(DiffusionPipeline):
 
     def _images(self, x: Tensor, output_type: str) -> Any:
         """Solver output (N, C, H, W) in the form that was asked for."""
+        _check_finite(x, "the solver")
         if output_type == "latent":
             return x
         if self.vae is not None:
             x = self.vae.decode((x / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+            _check_finite(x, "the autoencoder")
         if output_type == "pil":
             return [Image.fromarray(image) for image in to_uint8(x)]
         x = (x.float() / 2 + 0.5).clamp(0, 1).expand(-1, 3, -1, -1)  # grey as three equal ones
         return x if output_type == "pt" else x.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _check_finite(x: Tensor, who: str) -> None:
+    if not torch.isfinite(x).all():
+        raise ValueError(
+            f"{who} ends with NaN or infinity: are the weights damaged, the guidance too strong, "
+            "or the numbers too large for half precision?"
+        )

@@ -27,6 +27,7 @@ class NoSuchClass(DimrError, ValueError):
 
 def check_arguments(
     scheduler: Any,
+    schedule: str | None,
     channels: int,
     *,
     labelled: bool,
@@ -34,11 +35,12 @@ def check_arguments(
     power: Any,
     guided_channels: Any,
     steps: Any,
-) -> None:
-    """Refuse steps and guidance that no image can be drawn with.
+) -> tuple[float, float | None, int | None]:
+    """Refuse a scheduler, steps and guidance that no image can be drawn with.
 
     Args:
         scheduler: the pipeline's.
+        schedule: of the noise that the network knows.
         channels: of the noise.
         labelled: whether images have classes.
         scale: ``guidance_scale``.
@@ -46,23 +48,40 @@ def check_arguments(
         guided_channels: how many are guided.
         steps: ``num_inference_steps``.
 
+    Returns:
+        Scale, power and guided channels as Python's numbers.
+
     Raises:
         ValueError: names the argument, its value and what is allowed.
     """
+    _check_scheduler(scheduler, schedule)
     least = LEAST_STEPS if isinstance(scheduler, NamedSchedule) else 1
     _check_whole("num_inference_steps", steps, least, STEPS)
-    _check_number("guidance_scale", scale)
+    scale = _check_number("guidance_scale", scale)
     if not labelled and (scale != 1 or power is not None or guided_channels is not None):
         raise ValueError("no class_labels: there is no guidance without a class")
     if power is not None:
-        _check_number("guidance_power", power)
+        power = _check_number("guidance_power", power)
         if power <= 0 or scale < 1:
             raise ValueError(
                 f"guidance_power {power} with guidance_scale {scale}: allowed are powers above 0 "
                 "and scales from 1"
             )
     if guided_channels is not None:
-        _check_whole("guided_channels", guided_channels, 1, channels)
+        guided_channels = _check_whole("guided_channels", guided_channels, 1, channels)
+    return scale, power, guided_channels
+
+
+def _check_scheduler(scheduler: Any, schedule: str | None) -> None:
+    """Refuse a scheduler that takes the network's output for something else than it is."""
+    if not hasattr(scheduler, "set_timesteps"):
+        raise ValueError(f"scheduler: {_shown(scheduler)} is none of diffusers")
+    config = getattr(scheduler, "config", {})
+    predicts, named = config.get("prediction_type", "epsilon"), config.get("schedule", schedule)
+    if predicts != "epsilon":
+        raise ValueError(f"scheduler: of prediction_type {predicts!r}; the network predicts noise")
+    if None not in (named, schedule) and named != schedule:
+        raise ValueError(f"scheduler: of schedule {named!r}; the network's is {schedule!r}")
 
 
 def class_numbers(labels: Any, num_images: Any, classes: int) -> list[int]:
@@ -144,12 +163,15 @@ def _check_whole(name: str, value: Any, least: int, most: int) -> int:
     return number
 
 
-def _check_number(name: str, value: Any) -> None:
-    is_number = isinstance(value, int | float | np.integer | np.floating)
-    if not is_number or isinstance(value, bool) or not 0 <= value <= LARGEST:
+def _check_number(name: str, value: Any) -> float:
+    """The value as a number; ``ValueError`` unless it is from 0 to ``LARGEST``."""
+    number = _plain(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not 0 <= number <= LARGEST:
         raise ValueError(
             f"{name}: {_shown(value)} is not allowed; use a number from 0 to {LARGEST:.0e}"
         )
+    return float(number)
 
 
 def _whole(value: Any) -> int | None:
@@ -161,7 +183,9 @@ def _whole(value: Any) -> int | None:
 def _plain(value: Any) -> Any:
     """A single number of numpy or torch as Python's."""
     single = isinstance(value, np.ndarray | np.generic | Tensor) and value.ndim == 0
-    return value.item() if single and not getattr(value, "is_meta", False) else value
+    if not single or getattr(value, "is_meta", False):
+        return value
+    return float(value) if isinstance(value, np.longdouble) else value.item()  # else it stays one
 
 
 def _shown(value: Any) -> str:

@@ -105,6 +105,39 @@ def test_arguments_that_do_not_fit(options, message, pixel_pipe):
     assert len(str(caught.value)) < 200
 
 
+def test_schedulers_of_something_else_are_refused(pixel_pipe):
+    """diffusers would take the noise for a velocity, or place it on another schedule, and go on."""
+    from diffusers import DDIMScheduler
+
+    from dimr.diffusion.solver import AuthorsDPMSolver
+
+    config = pixel_pipe.scheduler.config
+    for scheduler, message in (
+        (DDIMScheduler.from_config(config, prediction_type="v_prediction"), "'v_prediction'"),
+        (DDIMScheduler.from_config(config, prediction_type="sample"), "'sample'"),
+        (AuthorsDPMSolver("pixel"), "of schedule 'pixel'; the network's is 'latent'"),
+        (None, "None is none of diffusers"),
+    ):
+        pixel_pipe.scheduler = scheduler
+        with pytest.raises(ValueError, match=f"scheduler: .*{message}"):
+            draw(pixel_pipe, num_inference_steps=3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e5m2])
+def test_latents_of_less_precision_are_solved_in_float32(pixel_pipe, dtype):
+    noise = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    images = draw(pixel_pipe, latents=noise, num_inference_steps=3)
+    assert torch.equal(images, draw(pixel_pipe, latents=noise.float(), num_inference_steps=3))
+
+
+@pytest.mark.parametrize("output_type", ["pil", "np", "latent"])
+def test_images_that_are_not_finite_are_refused(pixel_pipe, output_type):
+    """As a picture NaN would be black."""
+    noise = torch.full((3, 3, 8, 8), 1e30)
+    with pytest.raises(ValueError, match="the solver ends with NaN or infinity"):
+        draw(pixel_pipe, latents=noise, num_inference_steps=3, output_type=output_type)
+
+
 def test_arguments_at_their_limits(pixel_pipe):
     from diffusers import DDIMScheduler
 
@@ -116,6 +149,8 @@ def test_arguments_at_their_limits(pixel_pipe):
             "guidance_scale": 2,
         },
         {"labels": np.array([1, 2, 4], np.uint8), "num_inference_steps": 3, "guided_channels": 3},
+        {"num_inference_steps": 3, "guidance_scale": torch.tensor(2.0)},
+        {"num_inference_steps": 3, "guidance_scale": np.array(2.0)},
     ):
         assert torch.equal(draw(pixel_pipe, **{"guidance_scale": np.float64(2.0), **options}), ours)
     for label in (torch.tensor(1), np.array(1), np.uint8(1)):
