@@ -66,7 +66,8 @@ def named(description: str) -> str:
 
 def say(description: str, text: str) -> None:
     """Write a line on what a step is doing."""
-    print(f"{named(description)}: {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work goes on
+        print(f"{named(description)}: {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

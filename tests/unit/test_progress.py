@@ -141,3 +141,14 @@ def test_a_rules_command_says_the_jobs_name(command, name):
         ["bash", "-c", text], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout.strip() == name
+
+
+def test_work_goes_on_when_nobody_reads_what_is_said(monkeypatch):
+    """As of ``dimr train 2>&1 | head -1``: it ended with exit code 0, and without a result."""
+
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=Gone()))
+    progress.say("train", "compiling")
