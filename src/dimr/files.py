@@ -11,9 +11,11 @@ import glob
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ _SAID_FULL = re.compile(
     re.IGNORECASE,
 )
 """How libraries say the same in errors without a number (safetensors, numpy, torch)."""
+ABANDONED_SECONDS = 86_400
+"""After so long without a change, unfinished work of another machine's process is abandoned."""
 _CWD, _EXCHANGE = -100, 2  # of renameat2: AT_FDCWD, RENAME_EXCHANGE
 
 # --- whole or absent ------------------------------------------------------------------------------
@@ -38,7 +42,12 @@ _CWD, _EXCHANGE = -100, 2  # of renameat2: AT_FDCWD, RENAME_EXCHANGE
 
 def temporary_name(path: Path) -> Path:
     """The hidden name beside ``path`` under which this process builds it."""
-    return path.with_name(f".{path.name}.tmp{os.getpid()}{path.suffix}")
+    return path.with_name(f".{path.name}.dimr-tmp-{_host()}-{os.getpid()}{path.suffix}")
+
+
+def _host() -> str:
+    """This machine in 8 digits: numbers of another one's processes say nothing here."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
@@ -95,7 +104,7 @@ def replace_directory(new: Path, path: Path) -> None:
     elif _exchange(new, path):
         shutil.rmtree(new, ignore_errors=True)  # what was there before
     else:
-        old = path.with_name(f".{path.name}.old{os.getpid()}")
+        old = path.with_name(f".{path.name}.dimr-old-{_host()}-{os.getpid()}")
         os.replace(path, old)
         os.replace(new, path)
         shutil.rmtree(old, ignore_errors=True)
@@ -118,29 +127,39 @@ def remove_leftovers(path: str | Path) -> None:
     """
     path = followed(path)
     name = glob.escape(path.name)
-    for old in path.parent.glob(f".{name}.old*"):
-        if _is_abandoned(old, "old"):
+    for old in path.parent.glob(f".{name}.dimr-old-*"):
+        if _is_abandoned(old):
             if path.exists():
                 _remove(old)
             else:  # killed between the two renames
                 os.replace(old, path)
-    for left in path.parent.glob(f".{name}.tmp*"):
-        if _is_abandoned(left, "tmp"):
+    for left in path.parent.glob(f".{name}.dimr-tmp-*"):
+        if _is_abandoned(left):
             _remove(left)
 
 
-def _is_abandoned(left: Path, mark: str) -> bool:
-    """Whether the process whose number is in the name has ended."""
-    found = re.search(rf"\.{mark}(\d+)(\.\w+)?$", left.name)
+def _is_abandoned(left: Path) -> bool:
+    """Whether the process whose machine and number are in the name has ended."""
+    found = re.search(r"\.dimr-(?:tmp|old)-([0-9a-f]{8})-(\d{1,10})(?:\.\w+)?$", left.name)
     if found is None:
         return False
+    if found[1] != _host():
+        return time.time() - _changed(left) > ABANDONED_SECONDS
     try:
-        os.kill(int(found[1]), 0)
+        os.kill(int(found[2]), 0)
     except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:  # it runs, and is somebody else's
         return False
-    return int(found[1]) == os.getpid()  # a number that was given again
+    return int(found[2]) == os.getpid()  # a number that was given again
+
+
+def _changed(path: Path) -> float:
+    """When a file, or what lies in a folder, was changed last; now, if it just goes away."""
+    try:
+        return max(p.stat().st_mtime for p in (path, *path.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
 
 
 def _remove(path: Path) -> None:
@@ -153,7 +172,7 @@ def _remove(path: Path) -> None:
 def followed(path: str | Path) -> Path:
     """The target of a link, which a result lies in the place of; ``path`` if it is none."""
     path = Path(path)
-    return resolved(path) if path.is_symlink() else path
+    return resolved(path) if os.path.islink(path) else path
 
 
 def resolved(path: str | Path) -> Path:

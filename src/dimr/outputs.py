@@ -1,31 +1,45 @@
 """What an output may take the place of: a result of its own kind that dimr wrote, and nothing else.
 
 A command declares the kind of each of its outputs (``dimr.cli.common``); the check is made for all
-commands here, before any work. Folders say what they are in their record (``dimr.record``), files
-by their content: nothing is kept beside them.
+commands here, before any work. Folders say what they are in their record (``dimr.record``), which
+also lists every file that is dimr's, and files by their content: nothing is kept beside them.
 """
 
 import csv
 import json
+import os
 import re
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dimr.errors import DimrError
-from dimr.files import followed, remove_leftovers, resolved
+from dimr.files import FULL, followed, remove_leftovers, resolved, temporary_name
 from dimr.record import DIGEST, RECORD
+from dimr.record import FILES as RECORDED_FILES
 
 FOLDERS = (
     "images", "autoencoder", "latents", "classifier", "model", "samples", "source", "reference",
 )  # fmt: skip
 """Kinds of results that are folders with a record."""
-SIGNS = {
+OWN_SIGNS = {
     "dimr-shards-1": ("latents", "samples"), "dimr-images-1": ("images",),
-    "dimr-source-1": ("source",), "AutoencoderKL": ("autoencoder",),
-    "DigitClassifier": ("classifier",),
+    "dimr-source-1": ("source",), "DigitClassifier": ("classifier",),
 }  # fmt: skip
-"""What a folder is whose record is damaged, by what its manifest or config.json says."""
+"""What a folder is whose record is damaged or gone, by what nobody else writes in its manifest."""
+GROWING = {
+    "training states": ".*",
+    "previews": r"step-\d{9}\.png",
+    "TensorBoard log": r"events\.out\.tfevents\..*",
+    "DVCLive log": r"(metrics|params|dvc|report)\.\w+|plots|static|artifacts|\.gitignore",
+}
+"""Kinds of folders that files are added to, and the names of everything in them."""
+BESIDE = {"scores": (".npz", ".npy")}
+"""Files that are written beside an output of a kind, with the same name but for its end."""
+OF_THE_SYSTEM = frozenset({".snakemake_timestamp", ".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that others leave in any folder, and nobody misses."""
 LOG_MARK = "# dimr log"
 """First line of a file that ``--log`` begins."""
 SHOWN = 300
@@ -35,82 +49,142 @@ LARGEST = 64 << 20
 
 
 def check_places(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, Path]) -> None:
-    """Refuse outputs that would replace, or lie in, what they must not.
+    """Refuse outputs that would replace, or lie in, what they must not, or cannot be written.
+
+    Leftovers of killed processes are removed, once all is found to be right.
 
     Args:
-        outputs: place and kind (of ``FOLDERS`` or ``FILES``) of each, by the option that names it.
+        outputs: place and kind (of ``FOLDERS``, ``FILES`` or ``GROWING``) of each, by the option
+            that names it.
         inputs: files and folders that the command reads or resumes from, likewise.
 
     Raises:
         DimrError: names the option and what is in its way.
     """
-    places = {option: place for option, (place, _) in outputs.items()}
+    places = {
+        option + suffix: place if not suffix else place.with_suffix(suffix)
+        for option, (place, kind) in outputs.items()
+        for suffix in ("", *BESIDE.get(kind, ()))
+    }
     for option, (place, kind) in outputs.items():
         claim(place, kind, option)
+    for option, place in places.items():
         for other, path in {**inputs, **places}.items():
             if other != option:
-                _check_apart(option, place, other, path)
+                _check_apart(option, place, other, path, path_is_input=other in inputs)
+    for place, kind in outputs.values():
+        if kind not in GROWING and followed(place).parent.is_dir():
+            remove_leftovers(place)
 
 
-def _check_apart(option: str, place: Path, other: str, path: Path) -> None:
+def _check_apart(
+    option: str, place: Path, other: str, path: Path, path_is_input: bool = True
+) -> None:
     own, its = resolved(place), resolved(path)
     if own == its:
         raise DimrError(f"{option} {place}: is {other} too: each needs a place of its own")
     if its.is_relative_to(own):
-        raise DimrError(f"{other} {path}: lies in {option} {place}, which would be replaced")
+        raise DimrError(f"{other} {path}: lies in {option} {place}, which is an output")
+    if path_is_input and own.is_relative_to(its) and its.is_dir():
+        raise DimrError(f"{option} {place}: lies in {other} {path}, which is an input")
 
 
 def claim(place: Path, kind: str, option: str = "") -> None:
-    """Refuse a place that holds anything but an earlier result of this kind.
-
-    Leftovers of killed processes are removed.
+    """Refuse a place that holds anything but an earlier result of this kind, or cannot be written.
 
     Raises:
         DimrError: with ``option`` in front, if it is given.
     """
     named = f"{option} {place}".strip()
     target = followed(place)
-    if not target.parent.is_dir() and target.parent.exists():
-        raise DimrError(f"{named}: {target.parent} is a file, not a folder")
-    if target.parent.is_dir():
-        remove_leftovers(target)
+    if kind in FOLDERS and resolved(Path.cwd()).is_relative_to(resolved(target)):
+        raise DimrError(f"{named}: holds the current folder; name a place of its own")
+    if kind not in FOLDERS and kind not in GROWING and target.is_dir():
+        raise DimrError(f"{named}: is a folder; a file is to be written there")
+    _require_writable(target / "x" if kind in GROWING else target, named)
+    if kind in BESIDE:
+        for suffix in BESIDE[kind]:
+            claim(target.with_suffix(suffix), f"{kind} {suffix}", option)
+    if _lies_in_a_result(target):
+        raise DimrError(f"{named}: lies in a result of dimr ({target.parent}); name another place")
     if not target.exists():
         return
-    if kind in FOLDERS:
+    if kind in GROWING:
+        if (foreign := _foreign_in_growing(target, GROWING[kind])) is not None:
+            raise DimrError(f"{named}: has {foreign}, which is no part of a {kind}; name another")
+    elif kind in FOLDERS:
         if (reason := _why_not(target, kind)) is not None:
             raise DimrError(f"{named}: {reason}; refusing to overwrite")
-    elif target.is_dir():
-        raise DimrError(f"{named}: is a folder; a file is to be written there")
     elif not (target.is_file() and _holds(target, kind)):
         raise DimrError(
             f"{named}: already exists and was not created by dimr as {kind}; refusing to overwrite"
         )
 
 
+def _require_writable(target: Path, named: str) -> None:
+    """Refuse, before the work, a place at which nothing can be written under a temporary name."""
+    folder, missing = target.parent, [temporary_name(target).name]
+    try:
+        while not folder.exists():
+            missing.append(folder.name)
+            folder = folder.parent
+        if not folder.is_dir():
+            raise DimrError(f"{named}: {folder} is a file, not a folder")
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+        if max(len(os.fsencode(name)) for name in missing) > longest:
+            raise DimrError(f"{named[:SHOWN]}: the name is too long for this disk")
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise DimrError(f"{named[:SHOWN]}: cannot be written ({error.strerror})") from None
+
+
+def _lies_in_a_result(target: Path) -> bool:
+    return _described(target.parent / RECORD).get("result") in FOLDERS
+
+
+def _foreign_in_growing(folder: Path, names: str) -> str | None:
+    """What is in the way in a folder that files are added to."""
+    if not folder.is_dir():
+        return "a file's content"
+    found = sorted(path.name for path in folder.iterdir() if path.name not in OF_THE_SYSTEM)
+    return next((name for name in found if re.fullmatch(names, name) is None), None)
+
+
 def _why_not(folder: Path, kind: str) -> str | None:
     """Why a result of a kind may not take the place of a folder; None: it may."""
-    if folder.is_dir() and not any(folder.iterdir()):
+    if not folder.is_dir():
+        return "already exists and was not created by dimr"
+    present = {path.name for path in folder.iterdir()} - OF_THE_SYSTEM
+    if not present:
         return None
-    kinds = _kinds_of_folder(folder) if folder.is_dir() else ()
-    if kind in kinds:
-        return None
-    if kinds:
+    record = _described(folder / RECORD)
+    kinds = _kinds_of_folder(folder, record)
+    if not kinds:
+        return "already exists and was not created by dimr"
+    if kind not in kinds:
         return f"holds {kinds[0]}, and {kind} would be written"
-    return "already exists and was not created by dimr"
+    listed = record.get(RECORDED_FILES)
+    foreign = sorted(present - {RECORD, *listed}) if isinstance(listed, dict) else []
+    return f"has {foreign[0]}, which is not of this {kind}" if foreign else None
 
 
-def _kinds_of_folder(folder: Path) -> tuple[str, ...]:
-    """What a folder may be a result of: as its record says, else by what else describes it."""
-    result = _described(folder / RECORD).get("result")
-    if result in FOLDERS:
-        return (result,)
+def _kinds_of_folder(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a folder may be a result of: as its record says, else by what else describes it.
+
+    Without a record a folder is dimr's only by what nobody else writes: names like config.json
+    and the content of a diffusers or transformers folder are everybody's.
+    """
+    if record.get("result") in FOLDERS:
+        return (str(record["result"]),)
     manifest, config = _described(folder / "manifest.json"), _described(folder / "config.json")
-    signs = (manifest.get("format"), config.get("_class_name"), config.get("model"))
-    found = [kind for sign in signs for kind in SIGNS.get(str(sign), ())]
-    if "family" in config:
-        found.append("model")
-    if _described(folder / "reference.json"):
-        found.append("reference")
+    signs = (manifest.get("format"), config.get("model"))
+    found = [kind for sign in signs for kind in OWN_SIGNS.get(str(sign), ())]
+    if (folder / RECORD).is_file():  # damaged
+        found += ["model"] * ("family" in config)
+        found += ["autoencoder"] * (config.get("_class_name") == "AutoencoderKL")
+        found += ["reference"] * bool(_described(folder / "reference.json"))
     return tuple(found)
 
 
@@ -191,6 +265,18 @@ def _weights_named_by_digest(file: Path) -> bool:
     return found is not None and sha256(file).startswith(found[1])
 
 
+def _chosen(file: Path) -> bool:
+    from dimr.evaluation.distortion import ARRAYS
+
+    with zipfile.ZipFile(file) as opened:
+        return {Path(name).stem for name in opened.namelist()} == set(ARRAYS)
+
+
+def _beside_chosen(file: Path) -> bool:
+    """Confidences are known by the chosen images beside them, which are written first."""
+    return _chosen(file.with_suffix(".npz"))
+
+
 def _timm(file: Path) -> bool:
     from safetensors import safe_open
 
@@ -232,6 +318,8 @@ FILES: dict[str, Callable[[Path], bool]] = {
     "extractor": _weights_named_by_digest,
     "classifier weights": _timm,
     "scores": _json_with("key", "config", "classifier", "inputs"),
+    "scores .npz": _chosen,
+    "scores .npy": _beside_chosen,
     "facts of the study": _json_with("datasets", "times", "git_revisions"),
     "key of a rating page": _json_with("page", "models", "images"),
     "trace": _json_with("traceEvents", "schemaVersion"),

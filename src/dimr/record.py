@@ -5,6 +5,8 @@
 itself. Who reads a result before hours of work compares it: ``verify``.
 """
 
+import functools
+import logging
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,8 @@ from typing import Any
 from dimr.errors import DimrError
 from dimr.files import digest_of, read_json, sha256, write_json
 from dimr.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 RECORD = "record.json"
 FILES = "files"
@@ -83,7 +87,8 @@ def recorded_key(folder: Path) -> str:
 def verify(folder: Path, *names: str) -> None:
     """Compare files of a result with its record: they must be there, whole and unchanged.
 
-    A folder without a record, or whose record is of a version without checksums, is passed.
+    A folder without a record (of a hub, say), or with one of a version without checksums, cannot be
+    compared: a line says so.
 
     Args:
         folder: of the result.
@@ -93,9 +98,11 @@ def verify(folder: Path, *names: str) -> None:
         DimrError: names the first file that is missing, differs, or is not listed.
     """
     folder = Path(folder)
-    listed = read_record(folder).get(FILES) if (folder / RECORD).is_file() else None
+    if not (folder / RECORD).is_file():
+        return _tell_unchecked(folder, f"no {RECORD}")
+    listed = read_record(folder).get(FILES)
     if listed is None:
-        return
+        return _tell_unchecked(folder, f"a {RECORD} of an older version, without checksums")
     try:
         sizes = {name: int(entry["bytes"]) for name, entry in listed.items()}
         sums = {name: str(entry["sha256"]) for name, entry in listed.items()}
@@ -110,6 +117,12 @@ def verify(folder: Path, *names: str) -> None:
             found = f"has {path.stat().st_size:,} bytes, was written with {sizes[name]:,}"
             raise DimrError(f"{path}: damaged: {found}")
     compare_files(folder, {name: sums[name] for name in chosen if name in sums})
+
+
+@functools.cache
+def _tell_unchecked(folder: Path, reason: str) -> None:
+    """Once for each folder: what could be damaged is not used in silence."""
+    log.warning("%s: has %s, so that damage to its files cannot be found", folder, reason)
 
 
 def compare_files(folder: Path, wanted: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ It is named by the key of the work, so that work on another configuration is nev
 takes the result's name when it is whole: both are on one disk.
 """
 
+import glob
 import logging
 import shutil
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ def is_held(lock: Path) -> bool:
 def remove_abandoned(out: Path) -> None:
     """Remove what is left of work on ``out``, of any key, except that of running processes."""
     out = followed(out)
-    for folder in out.parent.glob(f".{out.name}.part-*"):
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.part-*"):
         if not any(is_held(lock) for lock in folder.glob(LOCKS)):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from dimr.files import (
     require_space,
     save_array,
     size_text,
+    temporary_name,
     write_if_changed,
     write_json,
 )
@@ -146,18 +148,24 @@ def ended_process():
 
 def test_the_next_start_removes_what_a_kill_left(tmp_path):
     dead = ended_process()
-    for name in (f".model.tmp{dead}", f".model.tmp{os.getppid()}", f".other.tmp{dead}"):
+    ours = temporary_name(tmp_path / "model").name.removesuffix(str(os.getpid()))
+    running, of_another = f"{ours}{os.getppid()}", f"{ours.replace('model', 'other')}{dead}"
+    elsewhere = re.sub(r"-[0-9a-f]{8}-", "-00000000-", f"{ours}{dead}")
+    kept = {running, of_another, elsewhere, ".model.tmp2024", ".model.old2024", f".model.tmp{dead}"}
+    for name in (f"{ours}{dead}", f"{elsewhere}9", *kept):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_text("half")
+    for path in (tmp_path / f"{elsewhere}9/weights", tmp_path / f"{elsewhere}9"):
+        os.utime(path, (0, 0))  # of a machine that ended long ago
     with atomic_directory(tmp_path / "model") as folder:
         (folder / "weights").write_text("whole")
-    left = {f".model.tmp{os.getppid()}", f".other.tmp{dead}"}  # of a running process; of others
-    assert set(everything_in(tmp_path)) == {"model", *left}
+    assert set(everything_in(tmp_path)) == {"model", *kept}
 
 
 def test_what_was_moved_aside_comes_back(tmp_path):
     """Killed between the two renames, where the system cannot swap."""
-    old = tmp_path / f".model.old{ended_process()}"
+    ours = temporary_name(tmp_path / "model").name.removesuffix(str(os.getpid()))
+    old = tmp_path / f"{ours.replace('tmp', 'old')}{ended_process()}"
     old.mkdir()
     (old / "weights").write_text("good")
     remove_leftovers(tmp_path / "model")

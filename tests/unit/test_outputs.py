@@ -1,15 +1,18 @@
 """An output replaces an earlier one of its own kind, and nothing else."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from dimr.cli import main
 from dimr.errors import DimrError
-from dimr.files import save_png, write_json
-from dimr.outputs import FILES, FOLDERS, LOG_MARK, check_log, claim
+from dimr.evaluation.distortion import ARRAYS
+from dimr.files import save_png, temporary_name, write_json
+from dimr.outputs import FILES, FOLDERS, LOG_MARK, check_log, check_places, claim
 from dimr.record import seal
 
 from ..messages import error_in
@@ -78,28 +81,132 @@ def test_folders_are_replaced_by_their_own_kind(tmp_path, kind):
             claim(folder, other)
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "kind"),
-    [
-        ("manifest.json", {"format": "dimr-shards-1"}, "samples"),
-        ("manifest.json", {"format": "dimr-images-1"}, "images"),
-        ("config.json", {"family": "dimr"}, "model"),
-        ("config.json", {"_class_name": "AutoencoderKL"}, "autoencoder"),
-    ],
-)
+def test_a_result_may_be_replaced_only_if_everything_in_it_is_ours(tmp_path):
+    (tmp_path / "weights").write_text("ours")
+    seal(tmp_path, "model", {"key": "k"})
+    for name in (".snakemake_timestamp", ".DS_Store"):
+        (tmp_path / name).touch()
+    claim(tmp_path, "model")
+    for theirs in ("notes.txt", ".draft", "plots/a.png"):
+        (tmp_path / theirs).parent.mkdir(exist_ok=True)
+        (tmp_path / theirs).write_text("years of work")
+        with pytest.raises(DimrError, match=rf"has {theirs.split('/')[0]}, which is not of this"):
+            claim(tmp_path, "model")
+        (tmp_path / theirs).unlink()
+
+
+OWN_SIGNS = [
+    ("manifest.json", {"format": "dimr-shards-1"}, "samples"),
+    ("manifest.json", {"format": "dimr-images-1"}, "images"),
+    ("config.json", {"model": "DigitClassifier"}, "classifier"),
+]
+EVERYBODY_S = [
+    ("config.json", {"family": "dimr"}, "model"),
+    ("config.json", {"family": "llama"}, "model"),
+    ("config.json", {"_class_name": "AutoencoderKL"}, "autoencoder"),
+    ("reference.json", {"note": "of the group"}, "reference"),
+]
+
+
+@pytest.mark.parametrize(("file", "content", "kind"), OWN_SIGNS + EVERYBODY_S)
 def test_a_result_with_a_damaged_record_is_known_by_what_else_it_holds(
     tmp_path, file, content, kind
 ):
     write_json(tmp_path / file, content)
     (tmp_path / "record.json").write_text("")
     claim(tmp_path, kind)
+    other = "latents" if kind != "samples" else "source"
     with pytest.raises(DimrError, match="refusing to overwrite"):
-        claim(tmp_path, "reference")
+        claim(tmp_path, other)
+
+
+@pytest.mark.parametrize(("file", "content", "kind"), EVERYBODY_S)
+def test_a_folder_without_a_record_is_somebody_s(tmp_path, file, content, kind):
+    """A diffusers autoencoder, a transformers model: their files have names like ours."""
+    write_json(tmp_path / file, content)
+    with pytest.raises(DimrError, match=r"was not created by dimr; refusing"):
+        claim(tmp_path, kind)
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    for place, message in (
+        ("x" * 245, "too long"),  # its temporary name would be
+        (f"{'x' * 300}/model", "too long"),
+        ("file/model", "is a file, not a folder"),
+        ("/proc/model", "cannot be written"),
+        (".", "holds the current folder"),
+        ("..", "holds the current folder"),
+        ("/", "holds the current folder"),
+    ):
+        with pytest.raises(DimrError, match=message):
+            claim(Path(place), "model")
+
+
+def test_outputs_lie_in_no_result_and_in_no_input(tmp_path):
+    for name in ("model", "data"):
+        seal(tmp_path / name, "model", {"key": "k"})
+    with pytest.raises(DimrError, match="lies in a result of dimr"):
+        claim(tmp_path / "model/metrics.json", "metrics")
+    (tmp_path / "input").mkdir()
+    out = {"--out": (tmp_path / "input/sub/metrics.json", "metrics")}
+    with pytest.raises(DimrError, match=r"--out .*: lies in --data .*, which is an input"):
+        check_places(out, {"--data": tmp_path / "input"})
+    states = {"--state": (tmp_path / "s", "training states"), "--out": (tmp_path / "s/0", "model")}
+    with pytest.raises(DimrError, match=r"--out .*: lies in --state .*, which is an output"):
+        check_places(states, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "foreign"),
+    [
+        ("previews", "step-000000005.png", "photo.png"),
+        ("TensorBoard log", "events.out.tfevents.1.host.2.0", "notes.txt"),
+        ("DVCLive log", "metrics.json", "thesis.tex"),
+    ],
+)
+def test_folders_that_grow_hold_only_their_own(tmp_path, kind, own, foreign):
+    claim(tmp_path / "new", kind)
+    (tmp_path / own).touch()
+    claim(tmp_path, kind)
+    (tmp_path / foreign).touch()
+    with pytest.raises(DimrError, match=f"has {foreign}, which is no part of a {kind}"):
+        claim(tmp_path, kind)
+
+
+def test_scores_replace_no_arrays_but_their_own(tmp_path):
+    """Files beside the output are outputs too: X.npz and X.npy of X.json."""
+    place, samples = tmp_path / "samples.json", tmp_path / "samples.npz"
+    np.savez(samples, images=np.zeros(3))
+    with pytest.raises(DimrError, match=r"samples\.npz: already exists and was not created"):
+        claim(place, "scores")
+    samples.unlink()
+    with pytest.raises(DimrError, match=r"--out.npz .*samples.npz: is --samples too"):
+        check_places({"--out": (place, "scores")}, {"--samples": samples})
+    np.save(tmp_path / "samples.npy", np.zeros(3))
+    with pytest.raises(DimrError, match=r"samples\.npy: already exists and was not created"):
+        claim(place, "scores")
+    np.savez(samples, **dict.fromkeys(ARRAYS, np.zeros(3)))  # killed before the JSON was written
+    claim(place, "scores")
+
+
+def test_a_refused_command_removes_nothing(tmp_path):
+    """Checked first, then cleaned: what looks like a leftover may be all there is."""
+    left = tmp_path / temporary_name(tmp_path / "m.json").name
+    left.touch()
+    outputs = {"--metrics": (tmp_path / "m.json", "metrics"), "--out": (tmp_path, "metrics")}
+    with pytest.raises(DimrError, match="is a folder"):
+        check_places(outputs, {})
+    assert left.exists()
+    check_places({"--metrics": outputs["--metrics"]}, {})
+    assert not left.exists()
 
 
 def test_devices_are_no_outputs(tmp_path):
     with pytest.raises(DimrError, match="/dev/null: already exists"):
-        claim(__import__("pathlib").Path("/dev/null"), "metrics")
+        claim(Path("/dev/null"), "metrics")
     (tmp_path / "file").write_text("x")
     with pytest.raises(DimrError, match="file is a file, not a folder"):
         claim(tmp_path / "file/x", "metrics")

@@ -77,11 +77,18 @@ def test_every_value_of_the_record_is_held_by_its_digest(result):
         verify(result)
 
 
-def test_foreign_folders_and_older_records_are_passed(tmp_path):
+def test_what_cannot_be_compared_is_told_once(tmp_path, caplog):
     (tmp_path / "weights").write_text("x")
-    verify(tmp_path)
-    (tmp_path / RECORD).write_text('{"key": "k"}')
-    verify(tmp_path)
+    for record, reason in ((None, "no record.json"), ('{"key": "k"}', "an older version")):
+        if record is not None:
+            (tmp_path / RECORD).write_text(record)
+        caplog.clear()
+        verify(tmp_path)
+        verify(tmp_path)
+        (told,) = caplog.messages
+        assert str(tmp_path) in told
+        assert reason in told
+        assert "damage to its files cannot be found" in told
 
 
 def test_files_of_unfinished_work_are_no_part_of_the_result(tmp_path):

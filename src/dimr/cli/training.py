@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import math
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ from dimr.cli.common import (
 )
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
-from dimr.files import FULL, followed, read_json, read_yaml, save_png, sha256
+from dimr.files import read_json, read_yaml, save_png, sha256
 from dimr.record import recorded_key
 from dimr.settings import SamplePhase, TrainPhase
 
@@ -35,7 +33,7 @@ def add(steps: Any) -> None:
     """Register the subcommands."""
     parser = add_step(
         steps, "train", train, "train a network, or resume where it stopped",
-        "config", "data", "state", out="model", log_csv="training log",
+        "config", "data", state="training states", out="model", log_csv="training log",
     )  # fmt: skip
     add_device(parser)
     parser.add_argument("--stop-after", type=seconds, metavar="SECONDS",
@@ -44,7 +42,7 @@ def add(steps: Any) -> None:
                         help="default: by time, at most 2%% of it")  # fmt: skip
     parser.add_argument("--preview-every", type=seconds, metavar="SECONDS", default=600.0,
                         help="sample grid now and then; 0: never (default: 600)")  # fmt: skip
-    parser.add_argument("--previews", type=Path, metavar="PATH", help="folder of the grids")
+    add_output(parser, "--previews", "previews", help="folder of the grids")
     parser.add_argument("--autoencoder", type=Path, metavar="PATH", help="decodes the previews")
     _add_watch(parser)
     _add_engine(parser.add_argument_group(
@@ -56,8 +54,8 @@ def add(steps: Any) -> None:
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     about = "Beside log.csv, which has all losses, speed and memory."
     group = parser.add_argument_group("watching", about)
-    group.add_argument("--tensorboard", type=Path, metavar="DIR", help="the log for TensorBoard")
-    group.add_argument("--dvclive", type=Path, metavar="DIR", help="the log for DVCLive")
+    add_output(parser, "--tensorboard", "TensorBoard log", group, help="the log for TensorBoard")
+    add_output(parser, "--dvclive", "DVCLive log", group, help="the log for DVCLive")
     add_output(parser, "--profile", "trace", group, metavar="FILE",
                help="a trace of a few steps (.json), for Perfetto or Chrome")  # fmt: skip
 
@@ -90,8 +88,6 @@ def train(options: argparse.Namespace) -> None:
             phase = load_section(TrainPhase, options.config)
             key = section_key(phase, recorded_key(options.data))
             reader = _open_data(phase, options.data)
-            if world.is_first:
-                _check_places(options)
             if options.dvclive is not None:
                 _check_live(options.dvclive)
         try:
@@ -116,22 +112,6 @@ def train(options: argparse.Namespace) -> None:
                 f"{world.device}: out of memory; use a larger --accumulate, --checkpointing block, "
                 "or more processes with --sharding full"
             ) from None
-
-
-def _check_places(options: argparse.Namespace) -> None:
-    """Refuse, before days of training, places that its results cannot be written to."""
-    for name, place, folder in (
-        ("state", options.state, options.state),
-        ("out", options.out, followed(options.out).parent),
-        ("log-csv", options.log_csv, options.log_csv.parent),
-    ):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            if error.errno in FULL:
-                raise
-            raise DimrError(f"--{name} {place}: cannot be written ({error.strerror})") from None
 
 
 def _check_live(folder: Path) -> None:

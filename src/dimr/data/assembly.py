@@ -186,7 +186,7 @@ class Assembly:
         if missing := self.missing():
             raise DimrError(f"{self.out}: {len(missing)} of {self.shards} shards are missing")
         self._compare_checksums()
-        for torn in self.folder.glob(".*.tmp*"):  # of starts that were killed while they wrote
+        for torn in self.folder.glob(".*.dimr-tmp-*"):  # of killed starts
             torn.unlink()
         notes = [self._note(number) for number in range(self.shards)]
         manifest = complete(

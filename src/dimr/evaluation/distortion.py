@@ -140,16 +140,16 @@ def write_scores(
     summary: dict[str, Any],
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write ``out`` (``<setting>.json``) last, after the ``.npy`` and ``.npz`` beside it.
+    """Write ``out`` (``<setting>.json``) last, after the ``.npz`` and ``.npy`` beside it.
 
     ``check`` is called before the first, to refuse what may not be handed in.
     """
     arrays = {name: getattr(chosen, name) for name in ARRAYS}
     check()
-    with atomic_file(out.with_suffix(".npy")) as file:
-        save_array(confidence, file)
     with atomic_file(out.with_suffix(".npz")) as file:
         np.savez_compressed(file, **arrays)
+    with atomic_file(out.with_suffix(".npy")) as file:
+        save_array(confidence, file)
     sums = {suffix: sha256(out.with_suffix(suffix)) for suffix in (".npy", ".npz")}
     write_json(out, sealed({**summary, "sha256": sums}))
 

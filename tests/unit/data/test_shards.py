@@ -85,7 +85,7 @@ def test_writing_reads_the_stream_as_it_goes(tmp_path: Path) -> None:
 
     def stream() -> Iterator[np.ndarray]:
         for sample in moments():
-            seen.append(len(list(tmp_path.glob(".z.tmp*/0*.npy"))))
+            seen.append(len(list(tmp_path.glob(".z.dimr-tmp-*/0*.npy"))))
             yield sample[None]
 
     write_shards(tmp_path / "z", stream(), LABELS, **SETTINGS)

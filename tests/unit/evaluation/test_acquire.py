@@ -144,7 +144,7 @@ def test_other_extractors_are_refused_and_nothing_is_left(tmp_path, monkeypatch)
         with pytest.raises(DimrError, match=message) as caught:
             acquire_extractor(source, out / name)
         assert "\n" not in str(caught.value)
-        assert ".tmp" not in str(caught.value)
+        assert ".dimr-tmp" not in str(caught.value)
 
     def offline(*_, **__):
         raise urllib.error.URLError("no route to host")

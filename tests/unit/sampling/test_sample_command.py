@@ -185,7 +185,7 @@ def test_a_picture_is_a_png(model_folder, tmp_path, caplog):
 
 
 def test_a_model_that_is_none(tmp_path, caplog):
-    message = error_of(caplog, "--model", tmp_path, "--out", tmp_path / "grid.png")
+    message = error_of(caplog, "--model", tmp_path / "x", "--out", tmp_path / "grid.png")
     assert "config.json: no such file" in message
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from dimr.data.reader import ShardReader
 from dimr.errors import DimrError
+from dimr.files import temporary_name
 from dimr.training.checkpoint import steps_in
 from dimr.training.loop import Limits
 from dimr.training.state_folder import announce, describe, state_folder
@@ -213,7 +214,8 @@ def test_a_full_disk_at_the_export_is_one_line(commands):
     assert f"{model}: no space left on the disk" in last
     assert "Traceback" not in command.messages("a")
     assert not model.exists()
-    leftover = model.with_name(".model.tmp999999999")  # of a start that was killed
+    own = temporary_name(model).name.removesuffix(str(os.getpid()))
+    leftover = model.with_name(f"{own}999999999")  # of a start that was killed
     leftover.mkdir()
     assert command.run("a") == [0]
     assert same(weights_of(command.folder / "a"), before)

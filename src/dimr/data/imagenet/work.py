@@ -63,7 +63,7 @@ class Work:
         except Timeout:
             raise DimrError(f"{self.folder}: another process works here; wait for it") from None
         try:
-            for stale in self.folder.glob("*/.*.tmp*"):
+            for stale in self.folder.glob("*/.*.dimr-tmp-*"):
                 stale.unlink()
             yield
         finally:

@@ -62,7 +62,7 @@ acquire.acquire(config, {str(source)!r}, Path({str(tmp_path / "source")!r}), {KE
 """
     done = subprocess.run([sys.executable, "-c", kill], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert list(tmp_path.glob(".source.part-*/store/.n02123045.tar.tmp*"))  # half a class
+    assert list(tmp_path.glob(".source.part-*/store/.n02123045.tar.dimr-tmp-*"))  # half a class
     writing.clear()
     assert content(take(source)) == whole
     assert len(writing) == 2 * PER_CLASS
