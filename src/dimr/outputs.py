@@ -66,27 +66,33 @@ def check_places(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, P
         for option, (place, kind) in outputs.items()
         for suffix in ("", *BESIDE.get(kind, ()))
     }
+    kinds = {option: kind for option, (_, kind) in outputs.items()}
     for option, (place, kind) in outputs.items():
         claim(place, kind, option)
     for option, place in places.items():
         for other, path in {**inputs, **places}.items():
             if other != option:
-                _check_apart(option, place, other, path, path_is_input=other in inputs)
+                _check_apart(option, place, other, path)
+        if kinds.get(option) == "source":
+            _check_outside(option, place, inputs)
     for place, kind in outputs.values():
         if kind not in GROWING and followed(place).parent.is_dir():
             remove_leftovers(place)
 
 
-def _check_apart(
-    option: str, place: Path, other: str, path: Path, path_is_input: bool = True
-) -> None:
+def _check_apart(option: str, place: Path, other: str, path: Path) -> None:
     own, its = resolved(place), resolved(path)
     if own == its:
         raise DimrError(f"{option} {place}: is {other} too: each needs a place of its own")
     if its.is_relative_to(own):
-        raise DimrError(f"{other} {path}: lies in {option} {place}, which is an output")
-    if path_is_input and own.is_relative_to(its) and its.is_dir():
-        raise DimrError(f"{option} {place}: lies in {other} {path}, which is an input")
+        raise DimrError(f"{other} {path}: lies in {option} {place}, which would be replaced")
+
+
+def _check_outside(option: str, place: Path, inputs: Mapping[str, Path]) -> None:
+    """Images that are taken in may not lie among those: the next start would read them too."""
+    for other, path in inputs.items():
+        if path.is_dir() and resolved(place).is_relative_to(resolved(path)):
+            raise DimrError(f"{option} {place}: lies in {other} {path}, which is read")
 
 
 def claim(place: Path, kind: str, option: str = "") -> None:
@@ -105,10 +111,8 @@ def claim(place: Path, kind: str, option: str = "") -> None:
     if kind in BESIDE:
         for suffix in BESIDE[kind]:
             claim(target.with_suffix(suffix), f"{kind} {suffix}", option)
-    if _lies_in_a_result(target):
-        raise DimrError(f"{named}: lies in a result of dimr ({target.parent}); name another place")
     if not target.exists():
-        return
+        return _check_not_in_a_result(target, named)
     if kind in GROWING:
         if (foreign := _foreign_in_growing(target, GROWING[kind])) is not None:
             raise DimrError(f"{named}: has {foreign}, which is no part of a {kind}; name another")
@@ -119,6 +123,7 @@ def claim(place: Path, kind: str, option: str = "") -> None:
         raise DimrError(
             f"{named}: already exists and was not created by dimr as {kind}; refusing to overwrite"
         )
+    return _check_not_in_a_result(target, named)
 
 
 def _require_writable(target: Path, named: str) -> None:
@@ -140,8 +145,14 @@ def _require_writable(target: Path, named: str) -> None:
         raise DimrError(f"{named[:SHOWN]}: cannot be written ({error.strerror})") from None
 
 
-def _lies_in_a_result(target: Path) -> bool:
-    return _described(target.parent / RECORD).get("result") in FOLDERS
+def _check_not_in_a_result(target: Path, named: str) -> None:
+    """A result holds what its record lists, and is replaced as a whole."""
+    for folder in target.absolute().parents:
+        if (result := _described(folder / RECORD).get("result")) in FOLDERS:
+            raise DimrError(
+                f"{named}: lies in {folder}, a result of dimr; choose a place outside the "
+                f"{result}'s own folder"
+            )
 
 
 def _foreign_in_growing(folder: Path, names: str) -> str | None:

@@ -148,14 +148,16 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(tmp_path, mon
 def test_outputs_lie_in_no_result_and_in_no_input(tmp_path):
     for name in ("model", "data"):
         seal(tmp_path / name, "model", {"key": "k"})
-    with pytest.raises(DimrError, match="lies in a result of dimr"):
+    with pytest.raises(
+        DimrError, match="a result of dimr; choose a place outside the model's own folder"
+    ):
         claim(tmp_path / "model/metrics.json", "metrics")
     (tmp_path / "input").mkdir()
-    out = {"--out": (tmp_path / "input/sub/metrics.json", "metrics")}
-    with pytest.raises(DimrError, match=r"--out .*: lies in --data .*, which is an input"):
-        check_places(out, {"--data": tmp_path / "input"})
+    out = {"--out": (tmp_path / "input/sub", "source")}
+    with pytest.raises(DimrError, match=r"--out .*: lies in --source .*, which is read"):
+        check_places(out, {"--source": tmp_path / "input"})
     states = {"--state": (tmp_path / "s", "training states"), "--out": (tmp_path / "s/0", "model")}
-    with pytest.raises(DimrError, match=r"--out .*: lies in --state .*, which is an output"):
+    with pytest.raises(DimrError, match=r"--out .*: lies in --state .*, which would be replaced"):
         check_places(states, {})
 
 

@@ -39,7 +39,7 @@ def test_other_people_s_folders_are_not_replaced(options, tmp_path):
     (tmp_path / "run/model/thesis.tex").write_text("years")
     with pytest.raises(DimrError, match=r"run/model: already exists and was not created by dimr"):
         check_options(options())
-    with pytest.raises(DimrError, match=r"new/state: lies in .*/new, which is an output"):
+    with pytest.raises(DimrError, match=r"new/state: lies in .*/new, which would be replaced"):
         check_options(options("--out", tmp_path / "new", "--state", tmp_path / "new/state"))
     for kind in ("samples", "autoencoder", "latents"):
         seal(tmp_path / "other", kind, {"key": "k"})

@@ -218,7 +218,7 @@ def test_other_peoples_folders_are_not_replaced(miniature, tmp_path, caplog):
     assert f"--out {tmp_path}: already exists and was not created by dimr" in caplog.text
     seal(tmp_path, "source", {"key": "k"})
     assert main([*command, str(tmp_path)]) == 2
-    assert f"{source}: lies in --out {tmp_path}, which would be replaced" in caplog.text
+    assert f"--out {tmp_path}: has images, which is not of this source" in caplog.text
     assert len(list(source.iterdir())) == 3
 
 
