@@ -250,3 +250,20 @@ def test_a_full_disk_is_one_line(monkeypatch, caplog, tmp_path):
     line = error_of(["config", "workspace"], caplog, code=3)
     assert "no space left on the disk" in line
     assert "00003.npy" in line
+
+
+@pytest.mark.parametrize("words", [["--out", ""], ["--out="], ["--out=--"]])
+def test_empty_values_are_refused(words, capsys):
+    """"" would be the current folder: a variable of the shell that is not set."""
+    with pytest.raises(SystemExit) as ended:
+        main(["models", *words])
+    assert ended.value.code == 2
+    assert "an option has an empty value" in capsys.readouterr().err
+
+
+def test_a_current_folder_that_was_removed(tmp_path, monkeypatch, caplog):
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    (tmp_path / "x").rmdir()
+    assert main(["models"]) == 2
+    assert "the current folder was removed" in caplog.text

@@ -8,6 +8,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,9 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; errors of the user's are one line on standard error."""
     _open_streams()
     parser = make_parser()
-    empty = [word for word in arguments or sys.argv[1:] if word.endswith("=--")]
-    if empty:  # argparse would take it for no value at all
-        parser.error(f"{empty[0]}: a value is expected")
+    words = sys.argv[1:] if arguments is None else arguments
+    if any(re.fullmatch(r"(--[\w-]+=(--)?)?", word) for word in words):
+        # "" would be the current folder, and argparse takes =-- for no value at all
+        parser.error("an option has an empty value (an unset variable of the shell?)")
     options = parser.parse_args(arguments)
     log = logging.getLogger("dimr")
     try:
@@ -135,6 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """``check_options``; of several processes that do the same the first one tells the fault."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise DimrError("the current folder was removed: change to another one") from None
     try:
         root = getattr(options, "root", None)
         if root is not None and not (root / "experiments").is_dir():
