@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
 from dimr.files import read_json, write_json
+from dimr.record import seal
 from dimr.settings import TrainPhase
 from dimr.training.checkpoint import _sum
 from dimr.training.engine import Engine
@@ -66,7 +67,7 @@ def latents(tmp_path_factory):
         key="test",
         shard_size=25,
     )
-    write_json(folder / "record.json", {"key": "test"})
+    seal(folder, "latents", {"key": "test"})
     return folder
 
 
