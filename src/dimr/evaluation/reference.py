@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dimr.errors import DimrError
 from dimr.evaluation.fidelity import Statistics
@@ -108,7 +109,8 @@ def read_statistics(path: str | Path, width: int = WIDTH) -> Statistics | None:
     """``mu`` (width,) and ``sigma`` (width, width) of an ``.npz`` as float64; None without both.
 
     Raises:
-        DimrError: one without the other, another shape, no real numbers, or not finite.
+        DimrError: one without the other, another shape, no real numbers, not finite, or a sigma
+            that is no covariance.
     """
     there = set(array_names(path))
     held = [name for name in ("mu", "sigma") if name in there]
@@ -124,4 +126,23 @@ def read_statistics(path: str | Path, width: int = WIDTH) -> Statistics | None:
     for name, array in (("mu", mu), ("sigma", sigma)):
         if not np.isfinite(array).all():
             raise DimrError(f"{path}: {name} holds values that are not finite")
+    if not _is_covariance(sigma):
+        raise DimrError(f"{path}: sigma is no covariance of features (symmetric, none below 0)")
     return {"mu": mu, "sigma": sigma}
+
+
+def _is_covariance(sigma: NDArray[np.float64]) -> bool:
+    """Whether a matrix is symmetric, and no covariance larger than its variances allow.
+
+    But for rounding, to half precision at worst; of another one FID would be any number, or 0.
+    """
+    variances = np.diagonal(sigma)
+    if variances.min() < 0:
+        return False
+    deviations, least = np.sqrt(variances), 1e-6 * variances.max()
+    for i, row in enumerate(sigma):  # row by row: in little memory
+        allowed = deviations[i] * deviations
+        slack = 1e-2 * allowed + least
+        if (abs(row) > allowed + slack).any() or (abs(row - sigma[:, i]) > slack).any():
+            return False
+    return True

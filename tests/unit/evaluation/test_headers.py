@@ -150,3 +150,19 @@ def test_a_reference_that_was_changed_is_refused(tmp_path):
     np.savez(tmp_path / "out/reference.npz", other)  # whole, and another
     message = refused(open_set, tmp_path / "out")
     assert message.endswith("damaged: its SHA-256 is not the one in reference.json")
+
+
+@pytest.mark.parametrize(
+    "sigma",
+    [-np.eye(4), np.triu(np.ones((4, 4))), np.eye(4) + np.eye(4)[::-1] * 3, np.diag([1, 1, 1, -1])],
+)
+def test_a_sigma_that_is_no_covariance_is_refused(tmp_path, sigma):
+    """Of one with variances below 0 FID came out as 0."""
+    path = tmp_path / "a.npz"
+    good = np.cov(np.random.default_rng(0).random((4, 9)) * [[1], [10], [0], [1e-3]])
+    for dtype in (np.float16, np.float64):
+        np.savez(path, mu=np.zeros(4), sigma=good.astype(dtype))
+        assert read_statistics(path, 4) is not None
+    np.savez(path, mu=np.zeros(4), sigma=sigma.astype(float))
+    with pytest.raises(DimrError, match=r"a\.npz: sigma is no covariance of features"):
+        read_statistics(path, 4)
