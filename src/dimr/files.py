@@ -291,7 +291,7 @@ def size_text(size: int) -> str:
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` atomically."""
     with atomic_file(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_if_changed(path: str | Path, text: str) -> bool:
@@ -337,7 +337,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file; a missing or damaged one raises ``DimrError`` with its name."""
     _require_file(path)
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DimrError(f"{path}: not readable as JSON ({one_line(error)})") from None
 
@@ -346,7 +346,7 @@ def read_yaml(path: str | Path) -> Any:
     """Read a YAML file; a missing or damaged one raises ``DimrError`` with its name."""
     _require_file(path)
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             return parse_yaml(file.read(LARGEST_YAML + 1))
     except (OSError, ValueError, YAMLError) as error:
         raise DimrError(f"{path}: not readable as YAML ({one_line(error)})") from None
@@ -361,12 +361,14 @@ def _require_file(path: str | Path) -> None:
 
 
 def one_line(error: object) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split())
+    """An error's text on one line, or its kind if it has none."""
+    nameless = type(error).__name__ if isinstance(error, BaseException) else ""
+    return " ".join(str(error).split()) or nameless
 
 
 def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Hex SHA-256 of a file's bytes; ``DimrError`` for what is no file: a pipe has no end."""
+    _require_file(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

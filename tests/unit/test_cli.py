@@ -254,7 +254,7 @@ def test_a_full_disk_is_one_line(monkeypatch, caplog, tmp_path):
 
 @pytest.mark.parametrize("words", [["--out", ""], ["--out="], ["--out=--"]])
 def test_empty_values_are_refused(words, capsys):
-    """"" would be the current folder: a variable of the shell that is not set."""
+    """An empty one would be the current folder: a variable of the shell that is not set."""
     with pytest.raises(SystemExit) as ended:
         main(["models", *words])
     assert ended.value.code == 2

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,9 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DimrError as error:
         log.error("dimr: %s", error)
         return error.exit_code
-    except BrokenPipeError:  # who read what is printed has seen enough
+    except BrokenPipeError:  # who read what is printed has gone, perhaps before the work was done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         log.error("dimr: interrupted")
         return 130

@@ -74,6 +74,8 @@ class Log:
 
     def _whole_lines(self) -> tuple[list[str], list[list[str]]]:
         """The columns, and the lines that have them all; of a file that was cut, what is before."""
+        if self.path.exists() and not self.path.is_file():  # a pipe would be waited for
+            raise ValueError("not a file")
         text = self.path.read_bytes().decode()
         columns, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
         if columns and columns[0] != "step":

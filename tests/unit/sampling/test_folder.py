@@ -86,7 +86,7 @@ def test_a_cut_start_goes_on_to_the_same_folder(cut, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fill(work(tmp_path / "s"), first, 3)
     assert not (tmp_path / "s").exists()
-    torn = work(tmp_path / "s").folder / ".00003.npy.dimr-tmp-00000000-4711.npy"  # as a kill leaves it
+    torn = work(tmp_path / "s").folder / ".00003.npy.dimr-tmp-00000000-4711.npy"
     torn.parent.mkdir(exist_ok=True)
     torn.write_bytes(b"half")
     second = make(tmp_path / "s")

@@ -82,7 +82,7 @@ def test_the_newest_two_are_kept(checkpoints):
 
 
 @pytest.mark.parametrize("file", ["part-0000.safetensors", "manifest.json"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "remove"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "remove", "pipe"])
 def test_a_damaged_newest_is_passed_over_and_outlived(checkpoints, caplog, file, damage):
     save(checkpoints, 5)
     save(checkpoints, 10)
@@ -91,7 +91,9 @@ def test_a_damaged_newest_is_passed_over_and_outlived(checkpoints, caplog, file,
     data[len(data) // 2] ^= 1
     content = {"flip": bytes(data), "cut": bytes(data[: len(data) // 2]), "empty": b""}
     path.unlink()
-    if damage != "remove":
+    if damage == "pipe":
+        os.mkfifo(path)
+    elif damage != "remove":
         path.write_bytes(content[damage])
     assert checkpoints.newest(ALONE).step == 5
     assert "step-000000010" in caplog.text
