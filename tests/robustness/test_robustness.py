@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "every", "least"), [("corruption", 9, 100), ("hostile", 16, 200)]
+    ("script", "every", "least"), [("corruption", 13, 100), ("hostile", 20, 200)]
 )
 def test_no_fault_is_left(script, every, least):
     """No corruption that a checksum can show is silent; no hostile input ends in a traceback."""

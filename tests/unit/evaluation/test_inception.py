@@ -392,11 +392,11 @@ def test_sorted_classes_and_unknown_ones_have_the_score_of_a_mixed_order(
         )
         assert code == 0
         notes[name] = provenance["inception_score_order"], caplog.text
-        order = open_set(here / name).labels.score_order(16)
-        np.savez(here / "mixed.npz", images[order], np.arange(16) % 4)
-        _, mixed, _ = evaluate(here, here / "mixed.npz", here / "reference.npz", inception_weights)
-        for key in ("inception_score", "inception_score_std"):
-            assert metrics[key] == pytest.approx(mixed[key], rel=1e-4)
+    order = open_set(here / name).labels.score_order(16)
+    np.savez(here / "mixed.npz", images[order], np.arange(16) % 4)
+    _, mixed, _ = evaluate(here, here / "mixed.npz", here / "reference.npz", inception_weights)
+    for key in ("inception_score", "inception_score_std"):
+        assert metrics[key] == pytest.approx(mixed[key], rel=1e-4)
     assert notes["sorted"][0] == "random, seed 0, classes in turn"
     assert notes["samples.npz"][0] == "random, seed 0"
     assert "sorted: classes are not interleaved" in notes["sorted"][1]
