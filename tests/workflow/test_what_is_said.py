@@ -67,7 +67,7 @@ def test_ctrl_c_says_what_is_kept_and_shows_no_code(demo, tmp_path):
     with open(tmp_path / "said", "w+") as said:
         process = subprocess.Popen(
             ["make", "demo"], cwd=demo.folder, env=demo.environment(SLOW="1"), stdout=said,
-            stderr=said, start_new_session=True,
+            stderr=said, start_new_session=True, preexec_fn=with_ctrl_c,
         )  # fmt: skip
         try:
             wait(lambda: len([*demo.folder.glob("runs/digits/*/0/state/*/steps")]) == 2, process)
@@ -87,6 +87,11 @@ def test_ctrl_c_says_what_is_kept_and_shows_no_code(demo, tmp_path):
         assert code not in text, code
     assert not [*demo.folder.glob(".snakemake/locks/*")]
     assert (demo.folder / "data/digits/latents/record.json").is_file()
+
+
+def with_ctrl_c():
+    """A shell lets what it starts in the background, these tests perhaps, ignore the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait(until, process):
