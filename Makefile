@@ -5,6 +5,9 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export UV_LINK_MODE ?= hardlink
 UV := .venv/bin/uv
+# Where Python may keep no compiled modules (containers often say so), each of the pipeline's processes
+# would compile the libraries anew: 8 seconds for torch and diffusers.
+COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 TABLE := results/demo/digits/table1
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
@@ -20,7 +23,7 @@ setup: .venv/ready ## the environment in .venv, with the exact versions of requi
 	@echo "Setting up .venv (PyTorch is large: minutes on a slow line)"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
-	$(UV) pip install --python .venv/bin/python --requirement requirements.lock
+	$(UV) pip install --python .venv/bin/python $(COMPILE) --requirement requirements.lock
 	$(UV) pip install --python .venv/bin/python --no-deps --editable .
 	@touch $@
 
