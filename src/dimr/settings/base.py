@@ -18,8 +18,8 @@ Depth = Annotated[int, Field(gt=0, le=1_000)]
 """Layers of a network."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-LARGEST = 1e9
-"""Of numbers that become float32: products of a few of them are finite."""
+LARGEST = 1e30
+"""Of numbers that become float32, whose range ends at 3e38: torch refuses others by a traceback."""
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST)]
 

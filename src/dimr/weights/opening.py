@@ -100,7 +100,7 @@ def _reason(error: Exception, file: Path) -> str:
         found = f"holds code or objects ({shown(code[1])}), not only weights"
         return f"{found}: not loaded; {WEIGHTS_ONLY}"
     cut = r"central directory|unexpected EOF|[Ii]ncomplete|file size|not a zip file|Bad magic"
-    if re.search(cut, text) or not text:
+    if re.search(cut, text) or isinstance(error, EOFError):
         return "truncated or damaged: fetch it again"
     kind = "safetensors" if file.suffix == ".safetensors" else "a PyTorch file of weights"
     if "Unsupported operand" in text or isinstance(error, KeyError):

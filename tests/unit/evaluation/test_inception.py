@@ -331,7 +331,7 @@ def test_other_weights_are_refused(here, caplog, inception_weights):
     expected = inception_weights.name[-12:-4]
     line = refused(here, caplog, other)
     assert f"SHA-256 begins with {sha256(other)[:8]}; expected {expected}" in line
-    assert "absent.pth: not readable" in refused(here, caplog, here / "absent.pth")
+    assert "absent.pth: no such file" in refused(here, caplog, here / "absent.pth")
 
 
 def test_options_of_the_other_extractor_are_refused(here, caplog):
