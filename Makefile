@@ -53,7 +53,7 @@ report: setup ## results/report.html: tables, figures and run times on digits in
 	@echo "report:  results/report.html"
 
 test: setup ## all tests
-	@pytest -n auto --maxprocesses 4 --dist loadfile
+	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## style, types, workflow format and lint
 	ruff check src tests benchmarks

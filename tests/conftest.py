@@ -8,6 +8,13 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items):
+    """Folders of whole pipelines and files with slow tests first: what is short fills the end."""
+    folders = ("workflow", "slurm", "robustness")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.parent.name not in folders, item.path not in slow))
+
+
 @pytest.fixture(scope="session")
 def miniature():
     """The miniature ImageNet's images, which writes itself in any published form."""
