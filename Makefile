@@ -5,8 +5,8 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export UV_LINK_MODE ?= hardlink
 UV := .venv/bin/uv
-# Where Python may keep no compiled modules (containers often say so), each of the pipeline's processes
-# would compile the libraries anew: 8 seconds for torch and diffusers.
+# Where Python may not keep compiled modules (containers often say so), each of the pipeline's processes
+# would compile the libraries again: 7 CPU seconds for torch and diffusers.
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 TABLE := results/demo/digits/table1
 LONGEST := runs/digits/dimr-xs-2r/0/model

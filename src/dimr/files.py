@@ -35,6 +35,8 @@ _SAID_FULL = re.compile(
 """How libraries say the same in errors without a number (safetensors, numpy, torch)."""
 ABANDONED_SECONDS = 86_400
 """After so long without a change, unfinished work of another machine's process is abandoned."""
+TEMPORARY = ".*.dimr-tmp-*"
+"""Pattern of the names under which files and folders are built."""
 _CWD, _EXCHANGE = -100, 2  # of renameat2: AT_FDCWD, RENAME_EXCHANGE
 
 # --- whole or absent ------------------------------------------------------------------------------
@@ -42,7 +44,12 @@ _CWD, _EXCHANGE = -100, 2  # of renameat2: AT_FDCWD, RENAME_EXCHANGE
 
 def temporary_name(path: Path) -> Path:
     """The hidden name beside ``path`` under which this process builds it."""
-    return path.with_name(f".{path.name}.dimr-tmp-{_host()}-{os.getpid()}{path.suffix}")
+    return _marked(path, "tmp", path.suffix)
+
+
+def _marked(path: Path, mark: str, suffix: str = "") -> Path:
+    """A hidden name beside ``path`` that says which process of which machine has given it."""
+    return path.with_name(f".{path.name}.dimr-{mark}-{_host()}-{os.getpid()}{suffix}")
 
 
 def _host() -> str:
@@ -104,7 +111,7 @@ def replace_directory(new: Path, path: Path) -> None:
     elif _exchange(new, path):
         shutil.rmtree(new, ignore_errors=True)  # what was there before
     else:
-        old = path.with_name(f".{path.name}.dimr-old-{_host()}-{os.getpid()}")
+        old = _marked(path, "old")
         os.replace(path, old)
         os.replace(new, path)
         shutil.rmtree(old, ignore_errors=True)
@@ -335,7 +342,7 @@ def save_png(image: Any, path: str | Path) -> None:
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; a missing or damaged one raises ``DimrError`` with its name."""
-    _require_file(path)
+    require_file(path)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -344,7 +351,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_yaml(path: str | Path) -> Any:
     """Read a YAML file; a missing or damaged one raises ``DimrError`` with its name."""
-    _require_file(path)
+    require_file(path)
     try:
         with open(path, encoding="utf-8") as file:
             return parse_yaml(file.read(LARGEST_YAML + 1))
@@ -352,12 +359,12 @@ def read_yaml(path: str | Path) -> Any:
         raise DimrError(f"{path}: not readable as YAML ({one_line(error)})") from None
 
 
-def _require_file(path: str | Path) -> None:
+def require_file(path: str | Path) -> None:
     """Refuse what is no file: a pipe would be waited for, a device has no end."""
     if not Path(path).exists():
         raise DimrError(f"{path}: no such file")
     if not Path(path).is_file():
-        raise DimrError(f"{path}: {'a folder' if Path(path).is_dir() else 'not a file'}")
+        raise DimrError(f"{path}: not a file{', but a folder' * Path(path).is_dir()}")
 
 
 def one_line(error: object) -> str:
@@ -368,7 +375,7 @@ def one_line(error: object) -> str:
 
 def sha256(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes; ``DimrError`` for what is no file: a pipe has no end."""
-    _require_file(path)
+    require_file(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

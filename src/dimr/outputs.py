@@ -61,21 +61,19 @@ def check_places(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, P
     Raises:
         DimrError: names the option and what is in its way.
     """
-    places = {
-        option + suffix: place if not suffix else place.with_suffix(suffix)
-        for option, (place, kind) in outputs.items()
-        for suffix in ("", *BESIDE.get(kind, ()))
-    }
-    kinds = {option: kind for option, (_, kind) in outputs.items()}
+    written = dict(outputs)
     for option, (place, kind) in outputs.items():
+        for suffix in BESIDE.get(kind, ()) if place.name else ():
+            written[option + suffix] = (place.with_suffix(suffix), f"{kind} {suffix}")
+    places = {option: place for option, (place, _) in written.items()}
+    for option, (place, kind) in written.items():
         claim(place, kind, option)
-    for option, place in places.items():
         for other, path in {**inputs, **places}.items():
             if other != option:
                 _check_apart(option, place, other, path)
-        if kinds.get(option) == "source":
+        if kind == "source":
             _check_outside(option, place, inputs)
-    for place, kind in outputs.values():
+    for place, kind in written.values():
         if kind not in GROWING and followed(place).parent.is_dir():
             remove_leftovers(place)
 
@@ -108,11 +106,13 @@ def claim(place: Path, kind: str, option: str = "") -> None:
     if kind not in FOLDERS and kind not in GROWING and target.is_dir():
         raise DimrError(f"{named}: is a folder; a file is to be written there")
     _require_writable(target / "x" if kind in GROWING else target, named)
-    if kind in BESIDE:
-        for suffix in BESIDE[kind]:
-            claim(target.with_suffix(suffix), f"{kind} {suffix}", option)
-    if not target.exists():
-        return _check_not_in_a_result(target, named)
+    if target.exists():
+        _check_own(target, kind, named)
+    _check_not_in_a_result(target, named)
+
+
+def _check_own(target: Path, kind: str, named: str) -> None:
+    """Refuse what is there unless it is an earlier result of this kind."""
     if kind in GROWING:
         if (foreign := _foreign_in_growing(target, GROWING[kind])) is not None:
             raise DimrError(f"{named}: has {foreign}, which is no part of a {kind}; name another")
@@ -123,7 +123,6 @@ def claim(place: Path, kind: str, option: str = "") -> None:
         raise DimrError(
             f"{named}: already exists and was not created by dimr as {kind}; refusing to overwrite"
         )
-    return _check_not_in_a_result(target, named)
 
 
 def _require_writable(target: Path, named: str) -> None:
@@ -300,7 +299,7 @@ FILES: dict[str, Callable[[Path], bool]] = {
     "provenance": _json_with(DIGEST, "metrics_sha256"),
     "training log": lambda file: (
         _csv_with(["step"], ["loss"])(file)
-        or file.read_bytes() == b"step\r\n"  # of a state that had lost its own
+        or _text(file) == "step\n"  # of a state that had lost its own
     ),
     "table": _csv_with(
         ["model", "block", "setting", "variant", "row", "dataset"],

@@ -66,7 +66,7 @@ def named(description: str) -> str:
 
 def say(description: str, text: str) -> None:
     """Write a line on what a step is doing."""
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work goes on
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work continues
         print(f"{named(description)}: {text}", file=sys.stderr, flush=True)
 
 

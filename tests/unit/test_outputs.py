@@ -180,18 +180,21 @@ def test_folders_that_grow_hold_only_their_own(tmp_path, kind, own, foreign):
 
 def test_scores_replace_no_arrays_but_their_own(tmp_path):
     """Files beside the output are outputs too: X.npz and X.npy of X.json."""
-    place, samples = tmp_path / "samples.json", tmp_path / "samples.npz"
+    samples = tmp_path / "samples.npz"
+    out = {"--out": (tmp_path / "samples.json", "scores")}
     np.savez(samples, images=np.zeros(3))
     with pytest.raises(DimrError, match=r"samples\.npz: already exists and was not created"):
-        claim(place, "scores")
+        check_places(out, {})
     samples.unlink()
     with pytest.raises(DimrError, match=r"--out.npz .*samples.npz: is --samples too"):
-        check_places({"--out": (place, "scores")}, {"--samples": samples})
+        check_places(out, {"--samples": samples})
     np.save(tmp_path / "samples.npy", np.zeros(3))
     with pytest.raises(DimrError, match=r"samples\.npy: already exists and was not created"):
-        claim(place, "scores")
+        check_places(out, {})
     np.savez(samples, **dict.fromkeys(ARRAYS, np.zeros(3)))  # killed before the JSON was written
-    claim(place, "scores")
+    check_places(out, {})
+    with pytest.raises(DimrError, match="is a folder"):
+        check_places({"--out": (Path("/"), "scores")}, {})
 
 
 def test_a_refused_command_removes_nothing(tmp_path):

@@ -17,7 +17,7 @@ from dimr.cli.common import (
 )
 from dimr.errors import DimrError
 from dimr.experiment import load_section, section_key
-from dimr.files import read_json, read_yaml, save_png, sha256
+from dimr.files import save_png, sha256
 from dimr.record import recorded_key
 from dimr.settings import SamplePhase, TrainPhase
 
@@ -88,8 +88,6 @@ def train(options: argparse.Namespace) -> None:
             phase = load_section(TrainPhase, options.config)
             key = section_key(phase, recorded_key(options.data))
             reader = _open_data(phase, options.data)
-            if options.dvclive is not None:
-                _check_live(options.dvclive)
         try:
             training = _make_training(options, phase, reader, world)
             previews = training.preview is not None
@@ -112,20 +110,6 @@ def train(options: argparse.Namespace) -> None:
                 f"{world.device}: out of memory; use a larger --accumulate, --checkpointing block, "
                 "or more processes with --sharding full"
             ) from None
-
-
-def _check_live(folder: Path) -> None:
-    """Refuse, before days of training, files that DVCLive would go on from and has not written."""
-    metrics, parameters = folder / "metrics.json", folder / "params.yaml"
-    if parameters.exists():
-        read_yaml(parameters)
-    if not metrics.exists():
-        return
-    found = read_json(metrics)
-    if not isinstance(found, dict) or type(found.get("step")) is not int:
-        raise DimrError(
-            f"--dvclive {folder}: its metrics.json is not of DVCLive; name another folder"
-        )
 
 
 def _make_training(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dimr.data.shards import DTYPES, checked_samples, complete, map_array, open_shards
 from dimr.errors import DimrError
 from dimr.files import (
+    TEMPORARY,
     atomic_file,
     read_json,
     replace_directory,
@@ -186,7 +187,7 @@ class Assembly:
         if missing := self.missing():
             raise DimrError(f"{self.out}: {len(missing)} of {self.shards} shards are missing")
         self._compare_checksums()
-        for torn in self.folder.glob(".*.dimr-tmp-*"):  # of killed starts
+        for torn in self.folder.glob(TEMPORARY):  # of killed starts
             torn.unlink()
         notes = [self._note(number) for number in range(self.shards)]
         manifest = complete(

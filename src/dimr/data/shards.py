@@ -18,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.errors import DimrError
-from dimr.files import atomic_directory, one_line, read_json, save_array, sha256, write_json
+from dimr.files import (
+    atomic_directory,
+    one_line,
+    read_json,
+    require_file,
+    save_array,
+    sha256,
+    write_json,
+)
 from dimr.record import compare_files
 from dimr.record import verify as verify_files
 
@@ -193,12 +201,9 @@ def verify(folder: Path, share: slice = slice(None)) -> dict[str, Any]:
 
 def map_array(path: Path, shape: tuple[int, ...], dtype: str | np.dtype[Any]) -> NDArray[Any]:
     """A read-only memory map of a ``.npy`` file that must be whole and of this shape and dtype."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise DimrError(f"{path}: not a file")
+    require_file(path)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise DimrError(f"{path}: no such file") from None
     except Exception as error:  # a damaged header makes numpy's parser raise nearly anything
         raise DimrError(f"{path}: truncated or not a .npy file ({one_line(error)})") from None
     if not isinstance(array, np.memmap):

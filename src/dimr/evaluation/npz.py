@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.errors import DimrError
-from dimr.files import one_line
+from dimr.files import one_line, require_file
 
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -65,8 +65,7 @@ def array_header(path: str | Path, name: str) -> tuple[tuple[int, ...], np.dtype
 
 def file_header(path: str | Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype of the array of an ``.npy`` file; errors as for ``array_header``."""
-    if not Path(path).is_file() and Path(path).exists():
-        raise DimrError(f"{path}: not a file")
+    require_file(path)
     with _readable(path, SUFFIX), open(path, "rb") as file:
         return _header(str(path), file, os.fstat(file.fileno()).st_size)
 

@@ -13,7 +13,7 @@ import torch
 
 from dimr.compute import matrix_ceiling
 from dimr.errors import DimrError
-from dimr.files import atomic_file, one_line
+from dimr.files import atomic_file, one_line, read_json, read_yaml
 from dimr.models import FAMILIES, complexity
 from dimr.settings import TrainPhase
 
@@ -163,11 +163,26 @@ def _tensorboard(folder: Path, stack: contextlib.ExitStack) -> Sink:
     return write
 
 
+def check_live(folder: Path) -> None:
+    """Refuse files that DVCLive would resume from and has not written, before the first step."""
+    metrics, parameters = folder / "metrics.json", folder / "params.yaml"
+    if parameters.exists():
+        read_yaml(parameters)
+    if not metrics.exists():
+        return
+    found = read_json(metrics)
+    if not isinstance(found, dict) or type(found.get("step")) is not int:
+        raise DimrError(
+            f"--dvclive {folder}: its metrics.json is not of DVCLive; name another folder"
+        )
+
+
 def _dvclive(folder: Path, stack: contextlib.ExitStack) -> Sink:
     try:
         from dvclive import Live
     except ImportError:
         raise DimrError("--dvclive: the package dvclive is not installed") from None
+    check_live(folder)
     live = Live(str(folder), resume=True, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
     stack.callback(_lasting(lambda *_: live.end(), f"--dvclive {folder}"), 0, {})
 

@@ -124,7 +124,7 @@ def _take_over(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
         require_same(path, saved.facts.get(OF, wanted), wanted)
         try:
             Checkpoints(folder / "checkpoints").take(saved)
-        except FileNotFoundError:  # its training goes on, and has removed it
+        except FileNotFoundError:  # its training still runs, and has removed it
             continue
         if (source / "log.csv").is_file():
             with atomic_file(folder / "log.csv") as temporary:

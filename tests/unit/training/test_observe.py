@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimr.cli.training import _check_live
 from dimr.compute import matrix_ceiling
 from dimr.data.reader import ShardReader
 from dimr.errors import DimrError
 from dimr.models import FAMILIES, complexity
 from dimr.training import observe
 from dimr.training.loop import Limits, Training, train
-from dimr.training.observe import TRACED, Speedometer, Watch, peak_memory
+from dimr.training.observe import TRACED, Speedometer, Watch, check_live, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -74,10 +73,10 @@ def test_dvclive_has_the_lines_of_the_log(run, tmp_path):
 )  # fmt: skip
 def test_files_that_dvclive_did_not_write_are_refused(tmp_path, name, content):
     (tmp_path / "metrics.json").write_text('{"step": 3, "loss": 0.5}')
-    _check_live(tmp_path)
+    check_live(tmp_path)
     (tmp_path / name).write_text(content)
     with pytest.raises(DimrError, match=rf"{tmp_path}[:/].*{name}"):
-        _check_live(tmp_path)
+        check_live(tmp_path)
 
 
 def test_a_trace_holds_a_few_steps(run, tmp_path):

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from dimr.data.imagenet.names import check_content, check_name
 from dimr.data.imagenet.store import ENTRY, FORMAT, INDEX, MANIFEST
 from dimr.errors import DimrError
-from dimr.files import atomic_file, read_json, replace_directory, save_array, sha256, write_json
+from dimr.files import (
+    TEMPORARY,
+    atomic_file,
+    read_json,
+    replace_directory,
+    save_array,
+    sha256,
+    write_json,
+)
 from dimr.unfinished import Notes, remove_abandoned, require_one_disk, work_folder
 
 TAR_OVERHEAD = 1024
@@ -63,7 +71,7 @@ class Work:
         except Timeout:
             raise DimrError(f"{self.folder}: another process works here; wait for it") from None
         try:
-            for stale in self.folder.glob("*/.*.dimr-tmp-*"):
+            for stale in self.folder.glob(f"*/{TEMPORARY}"):
                 stale.unlink()
             yield
         finally:
