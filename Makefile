@@ -70,7 +70,7 @@ format: setup ## apply the style
 	snakefmt Snakefile workflow/rules
 
 schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
-	@python -c 'import json; from dimr.settings import SCHEMAS; [open(f"workflow/schemas/{n}.json", \
+	@python -c 'import json; from dimr.config.schema import SCHEMAS; [open(f"workflow/schemas/{n}.json", \
 	"w").write(json.dumps(s.json_schema(), indent=1) + "\n") for n, s in SCHEMAS.items()]'
 
 adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys agree

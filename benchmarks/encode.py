@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dimr.data.assembly import Assembly
 from dimr.data.autoencoder import posterior_moments
 from dimr.data.encode import Crops, Encoding, PosteriorEncoder, usual_batch
 from dimr.data.imagenet import center_crop
 from dimr.data.imagenet.store import ENTRY, ImageStore
-from dimr.device import prepare_device
-from dimr.files import sha256, write_json
+from dimr.data.resumable_shards import Assembly
+from dimr.runtime.device import prepare_device
+from dimr.runtime.files import sha256, write_json
 
 SIZES = [(500, 375), (500, 333), (400, 500), (640, 480), (375, 500)]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

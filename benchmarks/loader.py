@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
-from dimr.files import write_json
+from dimr.runtime.files import write_json
 
 SHAPE = (8, 32, 32)
 

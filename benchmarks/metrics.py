@@ -25,7 +25,7 @@ from torch_fidelity.utils import get_featuresdict_from_dataset
 
 from dimr.evaluation.extraction import call_options, extract_features
 from dimr.evaluation.fidelity import feature_statistics, frechet_distance
-from dimr.evaluation.images import NpzImages, image_tensor, load_npz_images
+from dimr.evaluation.image_sets import NpzImages, image_tensor, load_npz_images
 
 
 def measured(call, *arguments, threads=None):

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dimr.device import prepare_device
 from dimr.models import build
 from dimr.models.blocks import Attention, ConvNeXtBlock
 from dimr.models.norms import (
@@ -23,6 +22,7 @@ from dimr.models.norms import (
     TimeDependentParameter,
     TimeDependentRMSNorm,
 )
+from dimr.runtime.device import prepare_device
 
 
 class PlainParameter(TimeDependentParameter):

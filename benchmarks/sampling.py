@@ -27,17 +27,17 @@ from network import write_out
 from workers import own_device, worker
 
 from dimr import models
-from dimr.compute import autocast, resolve_precision
+from dimr.config.runs import check_network, find_variant
+from dimr.config.schema import SampleConfig
 from dimr.data.decoder import Decoder
 from dimr.data.shards import open_shards, write_shards
-from dimr.device import prepare_device
-from dimr.experiment import check_network, find_variant
-from dimr.files import write_json
-from dimr.overlap import Waits
+from dimr.runtime.async_io import Waits
+from dimr.runtime.compute import autocast, resolve_precision
+from dimr.runtime.device import prepare_device
+from dimr.runtime.files import write_json
 from dimr.sampling import folder as samples
 from dimr.sampling.engine import Engine, Evaluator
-from dimr.sampling.generate import Painter, in_batches, labels_in_order, load_network
-from dimr.settings import SamplePhase
+from dimr.sampling.generate import Sampler, in_batches, labels_in_order, load_network
 
 DIGITS = {"input_size": 8, "channels": 4, "num_classes": 10, "time_map": "latent"}
 WAYS = ("plain", "plain, same products", "ours")
@@ -57,7 +57,7 @@ def make_network(options):
 
 def make_phase(options):
     """What is drawn."""
-    return SamplePhase.model_validate({
+    return SampleConfig.model_validate({
         "seed": 0, "count": options.count, "steps": options.steps, "solver": "authors",
         "guidance": {"kind": "constant", "scale": 0.4},
     })  # fmt: skip
@@ -102,12 +102,12 @@ def make_run(way, options, threads, products):
         write_out(network)
         precision = "float32" if way == "plain" else engine.precision
         evaluator = PlainPasses(network, resolve_precision(precision, device))
-    painter = Painter(evaluator, sizes, phase, Decoder(vae), device)
+    sampler = Sampler(evaluator, sizes, phase, Decoder(vae), device)
 
     def run(out):
         wait_for(device)
         started = time.perf_counter()
-        waited = (ours if way == "ours" else plain)(painter, options.batch, out)
+        waited = (ours if way == "ours" else plain)(sampler, options.batch, out)
         taken = time.perf_counter() - started
         assert getattr(evaluator, "compiled", True), "the compiler failed: nothing to compare"
         return taken, {what: share / taken for what, share in waited.items()}
@@ -142,17 +142,17 @@ def wait_for(device):
         torch.cuda.synchronize(device)
 
 
-def plain(painter, batch, out):
+def plain(sampler, batch, out):
     """The plain loop; returns seconds of waiting by kind."""
     waits, images = Waits(), []
-    for numbers in in_batches(range(painter.phase.count), batch):
-        x = painter.solve(numbers)
-        wait_for(painter.device)
+    for numbers in in_batches(range(sampler.phase.count), batch):
+        x = sampler.solve(numbers)
+        wait_for(sampler.device)
         with waits.on("decode and copy"):
-            images.append(painter.decode(x).cpu().numpy())
+            images.append(sampler.decode(x).cpu().numpy())
     with waits.on("write"):
-        classes = painter.sizes.num_classes
-        labels = labels_in_order(painter.phase.count, classes)
+        classes = sampler.sizes.num_classes
+        labels = labels_in_order(sampler.phase.count, classes)
         write_shards(
             out, images, labels, kind="pixels", classes=classes,
             class_names=list(map(str, range(classes))), scaling_factor=None, key="k",
@@ -162,20 +162,20 @@ def plain(painter, batch, out):
     return waits.seconds
 
 
-def ours(painter, batch, out):
+def ours(sampler, batch, out):
     """What the command does; returns seconds of waiting by kind."""
-    side, classes = painter.sizes.input_size * painter.decode.factor, painter.sizes.num_classes
+    side, classes = sampler.sizes.input_size * sampler.decode.factor, sampler.sizes.num_classes
     decoding = Waits()
 
     def decode(x):
         with decoding.on("decode"):
-            return painter.decode(x)
+            return sampler.decode(x)
 
-    timed = dataclasses.replace(painter, decode=decode)
-    work = samples.plan(out, "k", (side, side), painter.phase.count)
+    timed = dataclasses.replace(sampler, decode=decode)
+    work = samples.plan(out, "k", (side, side), sampler.phase.count)
     waits = samples.fill(work, timed.draw, batch)
     with waits.on("write"):
-        labels = labels_in_order(painter.phase.count, classes)
+        labels = labels_in_order(sampler.phase.count, classes)
         samples.complete(work, labels, list(map(str, range(classes))))
     copied = decoding.seconds["decode"] + waits.seconds["copy"]
     return {"decode and copy": copied, "write": waits.seconds["write"]}

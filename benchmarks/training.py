@@ -20,13 +20,13 @@ import torch
 from network import write_out
 from workers import own_device, worker
 
-from dimr.compute import matrix_ceiling
-from dimr.device import prepare_device
+from dimr.config.runs import load_run
 from dimr.diffusion.schedule import SCHEDULES
-from dimr.distributed import World
-from dimr.experiment import load_run
 from dimr.models import FAMILIES, complexity
+from dimr.runtime.compute import matrix_ceiling
+from dimr.runtime.device import prepare_device
 from dimr.training.batches import Draws
+from dimr.training.distributed import World
 from dimr.training.engine import Engine
 from dimr.training.setup import make_trainee, prepare
 from dimr.training.step import train_step

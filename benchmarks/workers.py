@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from dimr.device import prepare_device
+from dimr.runtime.device import prepare_device
 
 
 def own_device(name, threads, product=None):

@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def miniature():
     """The miniature ImageNet's images, which writes itself in any published form."""
-    from .miniature import make_miniature  # pyarrow and scipy, slow to import
+    from tests.support.miniature import make_miniature  # pyarrow and scipy, slow to import
 
     return make_miniature()
 
@@ -26,7 +26,7 @@ def miniature():
 @pytest.fixture(scope="session")
 def inception_weights(tmp_path_factory):
     """A file of random weights for torch-fidelity's Inception."""
-    from .inception import save_random_inception  # torch-fidelity, slow to import
+    from tests.support.inception import save_random_inception  # torch-fidelity, slow to import
 
     return save_random_inception(tmp_path_factory.mktemp("inception"))
 

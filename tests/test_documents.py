@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dimr.errors import DimrError
-from dimr.experiment import ROOT
-from dimr.reporting.readme import MARK, check
-from dimr.reporting.study import study_page
-from dimr.reporting.study_claims import findings, load_claims, read_seeds
-from dimr.reporting.tables import load_table
+from dimr.config.runs import ROOT
+from dimr.paper.documents import MARK, check
+from dimr.paper.study.claims import findings, load_claims, read_seeds
+from dimr.paper.study.page import study_page
+from dimr.paper.tables.runs import load_table
+from dimr.runtime.errors import DimrError
 
 RESULTS = Path("results/digits")
 PAGE = Path("docs/digits-study.md")

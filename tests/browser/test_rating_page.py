@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from dimr.cli import main
-from dimr.evaluation.distortion import Chosen
-from dimr.evaluation.raters import read_key, read_ratings
-from dimr.reporting.rating_page import ModelImages, write_rating_page
-from dimr.settings import Study
+from dimr.config.schema import Study
+from dimr.human_study.confidence import Chosen
+from dimr.human_study.rating_page import ModelImages, write_rating_page
+from dimr.human_study.ratings import read_key, read_ratings
 
 MODELS = ("DiMR-XS/2R", "U-ViT-XS/2")
 IMAGES = 3  # of each model

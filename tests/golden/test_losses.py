@@ -27,7 +27,7 @@ class Waves:
 
 
 def losses():
-    from dimr.experiment import load_run
+    from dimr.config.runs import load_run
     from dimr.training.setup import make_prefetch, make_trainee
     from dimr.training.step import train_step
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from dimr.checkpoints.formats import ConversionError, from_published, recognise, to_published
 from dimr.models import UViT
-from dimr.models.convert import ConversionError, from_published, recognise, to_published
 
 CASES = {
     "uvit_latent": lambda step: step / 1000,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dimr.experiment import variants
+from dimr.config.runs import variants
 from dimr.models import FAMILIES, complexity
 
 LISTED = {one.name: one for one in variants()}

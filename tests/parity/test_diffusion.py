@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dimr.checkpoints.formats import from_published
 from dimr.diffusion import power_cosine_scale, sample
 from dimr.diffusion.guidance import wrap
 from dimr.diffusion.schedule import (
@@ -14,8 +15,7 @@ from dimr.diffusion.schedule import (
     alphas_cumprod,
     scaled_linear_betas,
 )
-from dimr.models.convert import from_published
-from dimr.models.time import vp_log_snr
+from dimr.models.conditioning import vp_log_snr
 
 
 def test_schedules(vectors):

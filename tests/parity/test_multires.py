@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from dimr.checkpoints.formats import ConversionError, from_published, to_published
+from dimr.checkpoints.formats.dimr import published_name
 from dimr.diffusion import multi_scale_loss
 from dimr.diffusion.loss import noise_at_scale
 from dimr.models import MultiResolutionNetwork
-from dimr.models.convert import ConversionError, from_published, to_published
-from dimr.models.convert.dimr import published_name
 
 FILES = ["dimr_2r_tdrms", "dimr_2r_tdln", "dimr_3r_tdrms"]
 

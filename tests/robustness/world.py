@@ -2,7 +2,7 @@
 
 Everything is made by ``dimr`` itself, of scikit-learn's digits and a miniature ImageNet, with
 networks so small that a command takes a fraction of a second once its modules are imported: they
-are run in processes forked from one that has them (``tests/forks.py``).
+are run in processes forked from one that has them (``tests/support/forks.py``).
 """
 
 import hashlib
@@ -17,21 +17,21 @@ from pathlib import Path
 import yaml
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parents[1])]
 
-from forks import Server  # noqa: E402
-from inception import pictures, save_random_inception  # noqa: E402
-from miniature import make_miniature  # noqa: E402
+from tests.support.forks import Server  # noqa: E402
+from tests.support.inception import pictures, save_random_inception  # noqa: E402
+from tests.support.miniature import make_miniature  # noqa: E402
 
 MODULES = (
     "diffusers.models.autoencoders.autoencoder_kl", "torch_fidelity.metrics", "sklearn.datasets",
     "timm.data", "matplotlib.figure", "pandas", "PIL.ImageDraw", "scipy.io",
-    "dimr.data.autoencoder", "dimr.data.latents", "dimr.evaluation.classifier",
-    "dimr.evaluation.reference", "dimr.evaluation.fidelity", "dimr.evaluation.acquire",
-    "dimr.evaluation.distortion", "dimr.evaluation.memorisation", "dimr.reporting.rating_page",
-    "dimr.sampling.folder", "dimr.sampling.request", "dimr.sampling.engine", "dimr.weights",
-    "dimr.diffusion.solver", "dimr.data.imagenet.acquire", "dimr.reporting.tables",
-    "dimr.reporting.figures.make",
+    "dimr.data.autoencoder", "dimr.data.latent_folder", "dimr.evaluation.classifier",
+    "dimr.evaluation.reference", "dimr.evaluation.fidelity", "dimr.evaluation.downloads",
+    "dimr.human_study.confidence", "dimr.evaluation.memorisation", "dimr.human_study.rating_page",
+    "dimr.sampling.folder", "dimr.sampling.request", "dimr.sampling.engine", "dimr.checkpoints",
+    "dimr.diffusion.solver", "dimr.data.imagenet.acquire", "dimr.paper.tables.runs",
+    "dimr.paper.figures.make",
 )  # fmt: skip
 NETWORK = {
     "family": "dimr", "layers": [1, 1], "dims": [16, 16], "heads": 2, "norm": "rms",
@@ -269,10 +269,10 @@ def _unfinished(world):
 
     One has two classes of three, the other has taken shards in and has no class yet.
     """
+    from dimr.config.runs import load_section, section_key
+    from dimr.config.schema import Source
     from dimr.data.imagenet.recognise import open_source
-    from dimr.data.imagenet.work import Work
-    from dimr.experiment import load_section, section_key
-    from dimr.settings import Source
+    from dimr.data.imagenet.resumable_store import Work
 
     at = world.path
     at("partial").mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dimr.experiment import ROOT
+from dimr.config.runs import ROOT
 
 STUBS = Path(__file__).parent / "stub_steps.py"
 

@@ -9,10 +9,10 @@ import os
 import time
 from pathlib import Path
 
-from dimr import settings
-from dimr.experiment import load_section, section_key
-from dimr.recipes import load_autoencoder_config
-from dimr.reporting.provenance import sealed
+from dimr.config import schema as settings
+from dimr.config.recipes import load_autoencoder_config
+from dimr.config.runs import load_section, section_key
+from dimr.stages.provenance import sealed
 
 MODEL = "1.0"
 SECTIONS = {
@@ -20,10 +20,10 @@ SECTIONS = {
     "autoencoder": settings.Autoencoder,
     "encode": settings.Latents,
     "classifier": settings.Classifier,
-    "train": settings.TrainPhase,
-    "sample": settings.SamplePhase,
-    "baseline": settings.BaselinePhase,
-    "evaluate": settings.EvaluatePhase,
+    "train": settings.TrainConfig,
+    "sample": settings.SampleConfig,
+    "baseline": settings.BaselineConfig,
+    "evaluate": settings.EvaluateConfig,
 }
 COMMANDS = {
     "data": ["images", "autoencoder", "encode", "classifier"],

@@ -93,7 +93,12 @@ def test_experiments_run_what_they_change_and_line_up(reproduced):
     assert (found["sampling"], found["longer"]) == (12.0, 24.0)
     listed = reproduced.run("dimr", "experiments", "--root", ".").stdout
     heads, *rows = listed.splitlines()
-    assert heads.split() == ["Experiment", "Made", "train.steps", "sample.steps"]  # no checksums
+    assert heads.split() == [
+        "Experiment",
+        "Made",
+        "train.steps",
+        "sample.steps",
+    ]  # no checksums
     assert [row.split()[1] for row in rows if row.startswith("  ")] == ["longer", "sampling"]
     compared = ("diff", "--json", "sampling", "longer")
     difference = json.loads(reproduced.run("dvc", "metrics", *compared).stdout)
@@ -111,7 +116,7 @@ def test_queued_experiments_run_their_own_code_and_configuration(reproduced):
     stub = reproduced.folder / "src/dimr/cli/training.py"
     stub.write_text(stub.read_text().replace('MODEL = "1.0"', 'MODEL = "3.0"'))
     # The stub stands in the CLI; a network's code is what the stage depends on.
-    network = reproduced.folder / "src/dimr/models/multires.py"
+    network = reproduced.folder / "src/dimr/models/dimr.py"
     network.write_text(network.read_text() + "\n# other code\n")
     reproduced.run("dvc", "exp", "run", "--queue", "-n", "code")
     reproduced.run("git", "checkout", "-q", "--", "src")

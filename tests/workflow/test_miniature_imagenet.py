@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from dimr.data.reader import ShardReader
-from dimr.files import read_json
+from dimr.runtime.files import read_json
 
 pytestmark = pytest.mark.slow
 

@@ -7,14 +7,13 @@ import re
 import shutil
 
 import pytest
+from tests.support.results import leave_result
 
-from dimr.errors import DimrError
-from dimr.experiment import ROOT, load_run, write_run_config
-from dimr.recipes import write_data_config
-from dimr.reporting.adoption import expected_results
-from dimr.reporting.made import read_result
-
-from ..results import leave_result
+from dimr.config.recipes import write_data_config
+from dimr.config.runs import ROOT, load_run, write_run_config
+from dimr.paper.results import read_result
+from dimr.runtime.errors import DimrError
+from dimr.sharing.adopt import expected_results
 
 RUN = "imagenet256/dimr-xl-2r/published"
 METRICS = {

@@ -3,7 +3,8 @@
 
 from functools import cache
 
-from dimr import cluster, slurm
+from dimr.cluster import site as cluster
+from dimr.cluster import slurm
 
 # The profile names the site's file (dry runs see it too); without one, nothing is asked for.
 ON_CLUSTER = "site" in config

@@ -9,13 +9,13 @@ from snakemake.logging import logger
 SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
-from dimr.errors import DimrError
-from dimr.experiment import BASELINES, load_run, write_run_config
-from dimr.recipes import load_recipe, write_data_config, write_source_config
-from dimr.reporting.made import at_hand, metrics_file, provenance_file
-from dimr.reporting.paper_tables import find_definitions, kind_of, load_results_table
-from dimr.reporting.trainings import announcement
-from dimr.workflow_messages import install
+from dimr.runtime.errors import DimrError
+from dimr.config.runs import BASELINES, load_run, write_run_config
+from dimr.config.recipes import load_recipe, write_data_config, write_source_config
+from dimr.paper.results import at_hand, metrics_file, provenance_file
+from dimr.paper.tables.definitions import find_definitions, kind_of, load_results_table
+from dimr.planning.announcement import announcement
+from dimr.runtime.snakemake_messages import install
 
 # Messages of a line each; a job that runs elsewhere keeps Snakemake's own in its log.
 say_how_to_resume = install(logger) if workflow.is_main_process else None

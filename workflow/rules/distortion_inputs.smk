@@ -1,6 +1,6 @@
 # What the distortion study's rules take: input functions only.
 
-from dimr.evaluation.distortion_study import PAPER, load_study, scores_file
+from dimr.human_study.study import PAPER, load_study, scores_file
 
 
 def study_name(wildcards):

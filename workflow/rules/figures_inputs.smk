@@ -1,6 +1,6 @@
 # What figures are made of, by their definitions.
 
-from dimr.reporting.figures.definitions import PublishedCostFigure, define
+from dimr.paper.figures.definitions import PublishedCostFigure, define
 
 
 @one_line_errors

@@ -1,6 +1,6 @@
 # The digits study: its numbers seed by seed, the page that they make, and all that belongs to it.
 
-from dimr.reporting.figures.definitions import names as figure_names
+from dimr.paper.figures.definitions import names as figure_names
 
 
 report: "../report/workflow.rst"

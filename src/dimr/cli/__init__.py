@@ -31,10 +31,10 @@ from dimr.cli import (
     weights,
     why,
 )
-from dimr.cli.common import check_options
-from dimr.errors import DimrError
-from dimr.files import means_full
-from dimr.outputs import check_log
+from dimr.cli.arguments import check_options
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import means_full
+from dimr.runtime.outputs import check_log
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -96,7 +96,7 @@ def _set_up(log: Path | None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers)
     logging.getLogger("dimr").setLevel(logging.INFO)
     # Compiled kernels are kept beside the project, not in the system's temporary folder.
-    from dimr.experiment import ROOT
+    from dimr.config.runs import ROOT
 
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache/torchinductor"))
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".cache/matplotlib"))

@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dimr.checking import nearest
-from dimr.cli.common import Record, add_output, add_step, refuse_if_changed
-from dimr.errors import DimrError
-from dimr.experiment import ROOT, load_section, section_key
-from dimr.files import atomic_directory, read_yaml
-from dimr.recipes import load_source, mapping
-from dimr.settings import ReferencePhase, Source
+from dimr.cli.arguments import Record, add_output, add_step, refuse_if_changed
+from dimr.config.recipes import load_source, mapping
+from dimr.config.runs import ROOT, load_section, section_key
+from dimr.config.schema import ReferenceConfig, Source
+from dimr.config.validation import did_you_mean
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_directory, read_yaml
 
 OTHERS = ("reference", "extractor")
 """What ``dimr data`` takes in besides the sets of images of sources.yaml: kinds of ``--out``."""
@@ -80,7 +80,9 @@ def _images(options: argparse.Namespace, source: str | None, variable: str) -> N
     """Images of sources.yaml, to a store."""
     names = list(mapping(read_yaml(ROOT / "experiments/sources.yaml"), "sources.yaml"))
     if options.config is None and options.name not in names:
-        raise DimrError(f"data: no {options.name!r} {nearest(options.name, [*names, *OTHERS])}")
+        raise DimrError(
+            f"data: no {options.name!r} {did_you_mean(options.name, [*names, *OTHERS])}"
+        )
     config = load_section(Source, options.config) if options.config else load_source(options.name)
     if source is None:
         hub = f", or pass --source {config.repo} to download it" if config.repo else ""
@@ -106,9 +108,9 @@ def _reference(options: argparse.Namespace, source: str | None) -> None:
     """An ADM reference batch."""
     if options.config is None:
         raise DimrError("data: reference needs --config (config/reference.yaml of a dataset)")
-    from dimr.evaluation.acquire import acquire_reference
+    from dimr.evaluation.downloads import acquire_reference
 
-    config, record = load_section(ReferencePhase, options.config), Record()
+    config, record = load_section(ReferenceConfig, options.config), Record()
     with atomic_directory(options.out) as folder:
         acquire_reference(config, source, folder)
         refuse_if_changed(options.config, config)
@@ -120,6 +122,6 @@ def _extractor(options: argparse.Namespace, source: str | None) -> None:
     """Inception's weights: their name holds what is checked."""
     if options.config is not None:
         raise DimrError("data: extractor takes no --config: --out's name says what it must be")
-    from dimr.evaluation.acquire import acquire_extractor
+    from dimr.evaluation.downloads import acquire_extractor
 
     acquire_extractor(source, options.out)

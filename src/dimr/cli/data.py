@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import (
+from dimr.cli.arguments import (
     Record,
     add_device,
     add_parts,
@@ -17,12 +17,9 @@ from dimr.cli.common import (
     whole,
 )
 from dimr.cli.parts import processes_for, run_parts
-from dimr.errors import DimrError
-from dimr.experiment import load_section, section_key
-from dimr.files import atomic_directory, read_json, read_yaml
-from dimr.recipes import load_autoencoder_config
-from dimr.record import RECORD, recorded_key
-from dimr.settings import (
+from dimr.config.recipes import load_autoencoder_config
+from dimr.config.runs import load_section, section_key
+from dimr.config.schema import (
     Autoencoder,
     Classifier,
     Identity,
@@ -31,6 +28,9 @@ from dimr.settings import (
     Pretrained,
     SourceLatents,
 )
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_directory, read_json, read_yaml
+from dimr.runtime.record import RECORD, recorded_key
 
 ENCODE_BATCH = 250
 
@@ -99,7 +99,7 @@ def autoencoder(options: argparse.Namespace) -> None:
 def _train_autoencoder(config: Autoencoder, images: Path, out: Path, threads: int | None) -> None:
     from dimr.data.autoencoder import train_autoencoder
     from dimr.data.digits import load_images
-    from dimr.device import prepare_device
+    from dimr.runtime.device import prepare_device
 
     prepare_device("cpu", threads)
     train_autoencoder(
@@ -132,8 +132,8 @@ def encode_digits(options: argparse.Namespace) -> None:
     from dimr.data.autoencoder import as_pixels, encode_moments, is_identity, load_autoencoder
     from dimr.data.digits import load_images
     from dimr.data.shards import checksums, write_shards
-    from dimr.device import prepare_device
-    from dimr.progress import progress_bar
+    from dimr.runtime.device import prepare_device
+    from dimr.runtime.progress import progress_bar
 
     config = load_section(Latents, options.config)
     device = prepare_device(options.device, options.threads)
@@ -167,10 +167,10 @@ def encode_digits(options: argparse.Namespace) -> None:
 
 def encode_source(options: argparse.Namespace) -> None:
     """``dimr encode`` of a source's images: what is missing, or a part of it."""
-    from dimr.code import ENCODING, code_fingerprint
-    from dimr.data.latents import LatentWork
+    from dimr.data.latent_folder import LatentWork
     from dimr.data.shards import checksums
-    from dimr.device import prepare_device
+    from dimr.runtime.code import ENCODING, code_fingerprint
+    from dimr.runtime.device import prepare_device
 
     config = load_section(SourceLatents, options.config)
     key = section_key(config, recorded_key(options.images), recorded_key(options.autoencoder))
@@ -197,8 +197,8 @@ def encode_source(options: argparse.Namespace) -> None:
 def classifier(options: argparse.Namespace) -> None:
     """``dimr classifier``."""
     from dimr.data.digits import load_images
-    from dimr.device import prepare_device
     from dimr.evaluation.classifier import train_classifier
+    from dimr.runtime.device import prepare_device
 
     config, record = load_section(Classifier, options.config), Record()
     prepare_device("cpu", options.threads)

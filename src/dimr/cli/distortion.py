@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import Record, add_device, add_step, batch_size, refuse_if_changed
-from dimr.errors import DimrError
-from dimr.experiment import ROOT, load_section, section_key
-from dimr.record import recorded_key
-from dimr.settings import Distortion, Study
+from dimr.cli.arguments import Record, add_device, add_step, batch_size, refuse_if_changed
+from dimr.config.runs import ROOT, load_section, section_key
+from dimr.config.schema import Distortion, Study
+from dimr.runtime.errors import DimrError
+from dimr.runtime.record import recorded_key
 
 SOURCE = "DIMR_CLASSIFIER"
 """Environment variable: a file of the timm classifier's weights."""
@@ -60,14 +60,14 @@ def _add_scores(steps: Any) -> None:
 
 def scores(options: argparse.Namespace) -> None:
     """``dimr distortion-scores``: ``--out`` is the JSON; .npy and .npz are written beside it."""
-    from dimr.device import prepare_device
-    from dimr.evaluation.distortion import (
+    from dimr.human_study.confidence import (
         Chosen,
         choose,
         own_confidence,
         summarise,
         write_scores,
     )
+    from dimr.runtime.device import prepare_device
 
     config = load_section(Distortion, options.config)
     device = prepare_device(options.device, options.threads)
@@ -107,7 +107,7 @@ def _open_samples(folder: Path) -> tuple[Any, Any]:
 
 def _open_scorer(config: Distortion, options: argparse.Namespace, device: Any) -> tuple[Any, str]:
     """The classifier that the configuration names, and the key of its weights."""
-    from dimr.evaluation.distortion_classifier import DIGITS, DigitScorer, TimmScorer
+    from dimr.human_study.classifiers import DIGITS, DigitScorer, TimmScorer
 
     digits = config.classifier == DIGITS
     unused, needed = ("weights", "classifier") if digits else ("classifier", "weights")
@@ -127,7 +127,7 @@ def _open_scorer(config: Distortion, options: argparse.Namespace, device: Any) -
 
 def classifier(options: argparse.Namespace) -> None:
     """``dimr distortion-classifier``."""
-    from dimr.evaluation.distortion_classifier import fetch_timm
+    from dimr.human_study.classifiers import fetch_timm
 
     given = os.environ.get(SOURCE)
     fetch_timm(options.name, options.source or (Path(given) if given else None), options.out)
@@ -135,7 +135,7 @@ def classifier(options: argparse.Namespace) -> None:
 
 def rating_page(options: argparse.Namespace) -> None:
     """``dimr rating-page``."""
-    from dimr.reporting.rating_page import read_models, write_rating_page
+    from dimr.human_study.rating_page import read_models, write_rating_page
 
     study = load_section(Study, options.study)
     write_rating_page(study, read_models(study, options.runs), options.out, options.key)
@@ -143,9 +143,9 @@ def rating_page(options: argparse.Namespace) -> None:
 
 def distortion(options: argparse.Namespace) -> None:
     """``dimr distortion``: the table is printed too."""
-    from dimr.evaluation.raters import read_key, read_ratings
-    from dimr.reporting.distortion_table import write_distortion_table
-    from dimr.reporting.published import load_published
+    from dimr.human_study.ratings import read_key, read_ratings
+    from dimr.paper.published import load_published
+    from dimr.paper.tables.human_study import write_distortion_table
 
     key = read_key(options.key)
     ratings = read_ratings(options.ratings, key)

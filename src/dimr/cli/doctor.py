@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_step
-from dimr.experiment import ROOT
+from dimr.cli.arguments import add_step
+from dimr.config.runs import ROOT
 
 
 def add(steps: Any) -> None:
@@ -27,9 +27,9 @@ def doctor(options: argparse.Namespace) -> None:
     """``dimr doctor``."""
     import itertools
 
-    from dimr.cluster import SITE
-    from dimr.doctor import machine_findings
-    from dimr.doctor_slurm import cluster_findings
+    from dimr.cluster.doctor import machine_findings
+    from dimr.cluster.doctor_slurm import cluster_findings
+    from dimr.cluster.site import SITE
 
     root = options.root.resolve()
     site = options.site or root / SITE

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_step
-from dimr.experiment import ROOT
+from dimr.cli.arguments import add_step
+from dimr.config.runs import ROOT
 
 
 def add(steps: Any) -> None:
@@ -55,35 +55,35 @@ def add(steps: Any) -> None:
 
 def study_results(options: argparse.Namespace) -> None:
     """``dimr study-results``."""
-    from dimr.reporting.study_results import collect_study
+    from dimr.paper.study.results import collect_study
 
     collect_study(options.runs, options.metrics, options.logs, options.seeds_csv, options.facts)
 
 
 def study(options: argparse.Namespace) -> None:
     """``dimr study``."""
-    from dimr.reporting.study import write_study
+    from dimr.paper.study.page import write_study
 
     write_study(options.claims, options.template, options.results, options.out)
 
 
 def compare(options: argparse.Namespace) -> None:
     """``dimr compare``."""
-    from dimr.reporting.compare import compare_with_recorded
+    from dimr.paper.compare import compare_with_recorded
 
     print(*compare_with_recorded(options.table, options.recorded), sep="\n")
 
 
 def experiments(options: argparse.Namespace) -> None:
     """``dimr experiments``."""
-    from dimr.reporting.experiments import experiments_text
+    from dimr.sharing.experiments import experiments_text
 
     print(*experiments_text(options.metric or ("fid", "fid_digits"), options.root), sep="\n")
 
 
 def readme(options: argparse.Namespace) -> None:
     """``dimr readme``: says what it did."""
-    from dimr.reporting.readme import check, update
+    from dimr.paper.documents import check, update
 
     if options.check:
         check(options.document)
@@ -94,6 +94,6 @@ def readme(options: argparse.Namespace) -> None:
 
 def page(options: argparse.Namespace) -> None:
     """``dimr page``."""
-    from dimr.reporting.web_page import write_page
+    from dimr.paper.web_page import write_page
 
     write_page(options.markdown, options.out)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import TABLE_FILES, Record, add_device, add_output, add_step, batch_size
-from dimr.errors import DimrError
-from dimr.experiment import ROOT, load_section, section_key
-from dimr.files import write_json
-from dimr.record import read_record, recorded_key
-from dimr.settings import EvaluatePhase
+from dimr.cli.arguments import TABLE_FILES, Record, add_device, add_output, add_step, batch_size
+from dimr.config.runs import ROOT, load_section, section_key
+from dimr.config.schema import EvaluateConfig
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import write_json
+from dimr.runtime.record import read_record, recorded_key
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +62,10 @@ def add(steps: Any) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """``dimr evaluate``: numbers in one file, where they come from in the other."""
-    from dimr.device import prepare_device
-    from dimr.reporting.provenance import sealed
+    from dimr.runtime.device import prepare_device
+    from dimr.stages.provenance import sealed
 
-    config = load_section(EvaluatePhase, options.config)
+    config = load_section(EvaluateConfig, options.config)
     _check_form(config, options)
     device = prepare_device(options.device, options.threads)
     origin = Record(device).origin
@@ -83,7 +83,7 @@ def evaluate(options: argparse.Namespace) -> None:
     write_json(options.provenance, sealed(provenance, options.metrics))
 
 
-def _check_form(config: EvaluatePhase, options: argparse.Namespace) -> None:
+def _check_form(config: EvaluateConfig, options: argparse.Namespace) -> None:
     """Refuse options of another extractor, and missing ones."""
     wanted = FORMS[config.extractor]
     takes = f"extractor {config.extractor} takes " + " and ".join(map(_flag, wanted))
@@ -94,7 +94,7 @@ def _check_form(config: EvaluatePhase, options: argparse.Namespace) -> None:
             raise DimrError(f"{_flag(name)}: {state}: {options.config}: {takes}")
 
 
-def _check_count(found: int, config: EvaluatePhase, options: argparse.Namespace) -> None:
+def _check_count(found: int, config: EvaluateConfig, options: argparse.Namespace) -> None:
     """The number of images decides what FID and recall are: it must be the run's."""
     if found != config.count:
         wanted = f"{options.config} wants {config.count} (count)"
@@ -106,7 +106,7 @@ def _flag(name: str) -> str:
 
 
 def _measure_digits(
-    config: EvaluatePhase, options: argparse.Namespace, cuda: bool
+    config: EvaluateConfig, options: argparse.Namespace, cuda: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics with the digit classifier's features, and the facts of their provenance."""
     import numpy as np
@@ -115,7 +115,7 @@ def _measure_digits(
     from dimr.evaluation.classifier import load_classifier
     from dimr.evaluation.features import register_digits_extractor
     from dimr.evaluation.fidelity import class_accuracy, fidelity
-    from dimr.evaluation.images import check_kind
+    from dimr.evaluation.image_sets import check_kind
     from dimr.evaluation.memorisation import memorisation
     from dimr.evaluation.reference import open_set
 
@@ -158,10 +158,10 @@ def _measure_digits(
 
 
 def _measure_inception(
-    config: EvaluatePhase, options: argparse.Namespace, cuda: bool
+    config: EvaluateConfig, options: argparse.Namespace, cuda: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics with Inception's features, and the facts of their provenance."""
-    from dimr.evaluation.acquire import check_digits, expected_digits
+    from dimr.evaluation.downloads import check_digits, expected_digits
     from dimr.evaluation.extraction import resolve_layers
     from dimr.evaluation.fidelity import PRC_REFERENCE, fidelity
     from dimr.evaluation.reference import open_set
@@ -221,7 +221,7 @@ def _announced_order(samples: Any, needing: Sequence[str] = ()) -> Any:
 
 def _cost(model: Path) -> dict[str, float]:
     """Parameters (M), GMACs of one image and one pass, and seconds of training if trained here."""
-    from dimr.experiment import load_network_config
+    from dimr.config.runs import load_network_config
     from dimr.models import FAMILIES, complexity
 
     network, record = load_network_config(model / "config.json"), read_record(model)
@@ -235,10 +235,10 @@ def _cost(model: Path) -> dict[str, float]:
 
 def table(options: argparse.Namespace) -> None:
     """``dimr table``."""
-    from dimr.reporting.made import read_at_hand, read_cells
-    from dimr.reporting.paper_tables import load_runs_table
-    from dimr.reporting.sheets import label_of, write_sheet
-    from dimr.reporting.tables import table_sheet
+    from dimr.paper.results import read_at_hand, read_cells
+    from dimr.paper.tables.definitions import load_runs_table
+    from dimr.paper.tables.runs import table_sheet
+    from dimr.paper.tables.sheets import label_of, write_sheet
 
     definition = load_runs_table(options.table, options.root)
     read = read_at_hand if options.partial else read_cells
@@ -252,9 +252,9 @@ def table(options: argparse.Namespace) -> None:
 
 def _draw(definition: Any, runs: Path, picture: Path) -> None:
     """The picture of a table: bars of what is compared, a curve, or samples of its rows."""
-    from dimr.reporting.bars import table_bars
-    from dimr.reporting.curves import table_curves
-    from dimr.reporting.picture import table_picture
+    from dimr.paper.figures.bars import table_bars
+    from dimr.paper.figures.curves import table_curves
+    from dimr.paper.figures.picture import table_picture
 
     if definition.paired:
         table_bars(definition, runs, definition.paired, picture)

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_step
-from dimr.errors import DimrError
-from dimr.experiment import ROOT
+from dimr.cli.arguments import add_step
+from dimr.config.runs import ROOT
+from dimr.runtime.errors import DimrError
 
 EXAMPLES = """\
 examples:
@@ -36,12 +36,12 @@ def add(steps: Any) -> None:
 
 def figure(options: argparse.Namespace) -> None:
     """``dimr figure``."""
-    from dimr.reporting.figures.definitions import PublishedCostFigure, define
+    from dimr.paper.figures.definitions import PublishedCostFigure, define
 
     definition = define(options.name, options.variant, options.root)
     if options.metrics and not isinstance(definition, PublishedCostFigure):
         raise DimrError(f"--metrics: not used by figure {options.name} (it names its runs)")
-    from dimr.reporting.figures.make import write_figure  # matplotlib: after the checks
+    from dimr.paper.figures.make import write_figure  # matplotlib: after the checks
 
     write_figure(
         definition,

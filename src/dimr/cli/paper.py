@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import TABLE_FILES, add_step
-from dimr.experiment import ROOT
+from dimr.cli.arguments import TABLE_FILES, add_step
+from dimr.config.runs import ROOT
 
 
 def add(steps: Any) -> None:
@@ -26,7 +26,7 @@ def add(steps: Any) -> None:
 
 def paper_table(options: argparse.Namespace) -> None:
     """``dimr paper-table``."""
-    from dimr.reporting.paper_tables import write_paper_table
+    from dimr.paper.tables.definitions import write_paper_table
 
     write_paper_table(
         options.table,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0

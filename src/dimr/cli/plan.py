@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_step
-from dimr.experiment import ROOT
+from dimr.cli.arguments import add_step
+from dimr.config.runs import ROOT
 
 EXAMPLES = """\
 examples:
@@ -37,9 +37,9 @@ def plan(options: argparse.Namespace) -> None:
     """``dimr plan``."""
     import json
 
-    from dimr.reporting import plan_machine
-    from dimr.reporting.plan import make_machine, make_plan
-    from dimr.reporting.plan_text import plan_json, plan_text
+    from dimr.planning import hardware as plan_machine
+    from dimr.planning.plan import make_machine, make_plan
+    from dimr.planning.text import plan_json, plan_text
 
     hardware = plan_machine.load_hardware(options.root)
     given = plan_machine.parse_utilisation(options.utilisation)

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_step
-from dimr.experiment import ROOT, load_run, write_run_config
-from dimr.recipes import write_data_config, write_source_config
-from dimr.settings import SourceData
+from dimr.cli.arguments import add_step
+from dimr.config.recipes import write_data_config, write_source_config
+from dimr.config.runs import ROOT, load_run, write_run_config
+from dimr.config.schema import SourceData
 
 
 def add(steps: Any) -> None:
@@ -46,11 +46,11 @@ def config(options: argparse.Namespace) -> None:
 
 def models(options: argparse.Namespace) -> None:
     """``dimr models``; a figure that is not the published one ends it with an error."""
-    from dimr.errors import DimrError
-    from dimr.progress import progress_bar
-    from dimr.reporting import counts
-    from dimr.reporting.listing import listing, verdicts
-    from dimr.reporting.published import load_published
+    from dimr.paper.published import load_published
+    from dimr.paper.tables import counts
+    from dimr.paper.tables.listing import listing, verdicts
+    from dimr.runtime.errors import DimrError
+    from dimr.runtime.progress import progress_bar
 
     published = load_published(options.root)
     counts.check_names(published, options.root)

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import (
+from dimr.cli.arguments import (
     Record,
     add_device,
     add_output,
@@ -18,10 +18,10 @@ from dimr.cli.common import (
     seed,
 )
 from dimr.cli.parts import processes_for, run_parts
-from dimr.errors import DimrError
-from dimr.experiment import load_network_config, load_section, section_key
-from dimr.record import RECORD, read_record, recorded_key
-from dimr.settings import BaselinePhase, Network, SamplePhase, sampling_problem
+from dimr.config.runs import load_network_config, load_section, section_key
+from dimr.config.schema import BaselineConfig, NetworkConfig, SampleConfig, sampling_problem
+from dimr.runtime.errors import DimrError
+from dimr.runtime.record import RECORD, read_record, recorded_key
 
 log = logging.getLogger(__name__)
 
@@ -142,8 +142,8 @@ def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
         raise DimrError(
             f"--out {options.out}: a picture's name ends in .png (a folder needs --config)"
         )
-    from dimr.device import prepare_device
-    from dimr.files import save_png
+    from dimr.runtime.device import prepare_device
+    from dimr.runtime.files import save_png
     from dimr.sampling.engine import Engine, Evaluator
     from dimr.sampling.generate import load_network
     from dimr.sampling.own_settings import own_setting, said
@@ -175,11 +175,11 @@ def _whose(own: Any, asked: dict[str, Any]) -> str:
 
 def _sample_folder(options: argparse.Namespace) -> None:
     """In pieces: this process makes what is missing, or its part, and completes the folder."""
-    phase = load_section(SamplePhase, options.config)
+    phase = load_section(SampleConfig, options.config)
     _check_phase(phase, load_network_config(options.model / "config.json"), options.config)
-    from dimr.code import SAMPLING, code_fingerprint
     from dimr.data.shards import checksums
-    from dimr.device import prepare_device
+    from dimr.runtime.code import SAMPLING, code_fingerprint
+    from dimr.runtime.device import prepare_device
     from dimr.sampling import folder as samples
     from dimr.sampling.generate import labels_in_order
 
@@ -187,9 +187,9 @@ def _sample_folder(options: argparse.Namespace) -> None:
     device = prepare_device(options.device, options.threads)
     record, made_by = Record(device), read_record(options.model)
     key = section_key(phase, made_by["key"], *_autoencoder_key(options.autoencoder))
-    painter, engine, work_key = _open_painter(options, phase, device, key, code)
-    sizes = painter.sizes
-    side = sizes.input_size * painter.decode.factor
+    sampler, engine, work_key = _open_sampler(options, phase, device, key, code)
+    sizes = sampler.sizes
+    side = sizes.input_size * sampler.decode.factor
     work = samples.plan(options.out, work_key, (side, side), phase.count)
     if samples.is_complete(work) and (options.out / RECORD).is_file():
         log.info("%s: is there, with all of its images: nothing to do", options.out)
@@ -206,7 +206,7 @@ def _sample_folder(options: argparse.Namespace) -> None:
         )
 
     with work.claimed(options.part):
-        _fill(work, painter, _batch(options, phase), options.part)
+        _fill(work, sampler, _batch(options, phase), options.part)
         if options.part is None:
             labels = labels_in_order(phase.count, sizes.num_classes)
             names = _class_names(sizes.num_classes)
@@ -221,20 +221,20 @@ def _autoencoder_key(autoencoder: Path | None) -> list[str]:
     return [recorded_key(autoencoder) if (autoencoder / RECORD).is_file() else str(autoencoder)]
 
 
-def _batch(options: argparse.Namespace, phase: SamplePhase) -> int:
+def _batch(options: argparse.Namespace, phase: SampleConfig) -> int:
     """Images at a time, no more than there are in a shard."""
     from dimr.sampling.folder import SHARD_SIZE
 
     return min(options.batch or BATCH, SHARD_SIZE, phase.count)
 
 
-def _open_painter(
-    options: argparse.Namespace, phase: SamplePhase, device: Any, key: str, code: str
+def _open_sampler(
+    options: argparse.Namespace, phase: SampleConfig, device: Any, key: str, code: str
 ) -> tuple[Any, dict[str, Any], str]:
     """What draws the images, the engine's options, and the key of everything that decides them."""
     from dimr.sampling.engine import Engine, Evaluator
-    from dimr.sampling.generate import Painter, load_network
-    from dimr.sampling.identity import work_key
+    from dimr.sampling.fingerprint import work_key
+    from dimr.sampling.generate import Sampler, load_network
     from dimr.sampling.request import open_decoder
 
     network, sizes = load_network(options.model)
@@ -244,24 +244,24 @@ def _open_painter(
     evaluator = Evaluator(
         network.to(device), sizes, engine, _batch(options, phase), phase.guidance.passes > 1
     )
-    return Painter(evaluator, sizes, phase, decoder, device), engine.facts(), decided_by
+    return Sampler(evaluator, sizes, phase, decoder, device), engine.facts(), decided_by
 
 
-def _fill(work: Any, painter: Any, batch: int, part: Any) -> None:
+def _fill(work: Any, sampler: Any, batch: int, part: Any) -> None:
     import torch
 
     from dimr.sampling.folder import fill
 
     try:
-        fill(work, painter.draw, batch, part)
+        fill(work, sampler.draw, batch, part)
     except torch.OutOfMemoryError:
         raise DimrError(
-            f"{painter.device}: too little memory for {batch} images at a time: "
+            f"{sampler.device}: too little memory for {batch} images at a time: "
             "the same command with a smaller --batch goes on"
         ) from None
 
 
-def _check_phase(phase: SamplePhase, sizes: Network, config: Path) -> None:
+def _check_phase(phase: SampleConfig, sizes: NetworkConfig, config: Path) -> None:
     """The network must be able to draw what the configuration asks for."""
     if (problem := sampling_problem(phase, phase.count, sizes)) is not None:
         raise DimrError(f"{config}: {problem}")
@@ -274,10 +274,10 @@ def baseline(options: argparse.Namespace) -> None:
     from dimr.data.autoencoder import is_identity, load_autoencoder, reconstruct
     from dimr.data.digits import load_images
     from dimr.data.shards import checksums
-    from dimr.device import prepare_device
+    from dimr.runtime.device import prepare_device
     from dimr.sampling.folder import write_samples
 
-    phase = load_section(BaselinePhase, options.config)
+    phase = load_section(BaselineConfig, options.config)
     device = prepare_device(options.device, options.threads)
     record = Record(device)
     images, labels = load_images(options.images, "train")

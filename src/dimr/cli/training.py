@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimr.cli.common import (
+from dimr.cli.arguments import (
     Record,
     add_device,
     add_output,
@@ -15,11 +15,11 @@ from dimr.cli.common import (
     refuse_if_changed,
     seconds,
 )
-from dimr.errors import DimrError
-from dimr.experiment import load_section, section_key
-from dimr.files import save_png, sha256
-from dimr.record import recorded_key
-from dimr.settings import SamplePhase, TrainPhase
+from dimr.config.runs import load_section, section_key
+from dimr.config.schema import SampleConfig, TrainConfig
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import save_png, sha256
+from dimr.runtime.record import recorded_key
 
 if TYPE_CHECKING:
     from dimr.training.loop import Training
@@ -79,13 +79,13 @@ def train(options: argparse.Namespace) -> None:
     begun = time.monotonic()  # making ready may take minutes of a job's time
     from torch import OutOfMemoryError
 
-    from dimr.distributed import join
+    from dimr.training.distributed import join
     from dimr.training.loop import Limits
     from dimr.training.loop import train as run_training
 
     with join(options.device, options.threads) as world:
         with world.agreed():
-            phase = load_section(TrainPhase, options.config)
+            phase = load_section(TrainConfig, options.config)
             key = section_key(phase, recorded_key(options.data))
             reader = _open_data(phase, options.data)
         try:
@@ -113,13 +113,13 @@ def train(options: argparse.Namespace) -> None:
 
 
 def _make_training(
-    options: argparse.Namespace, phase: TrainPhase, reader: Any, world: Any
+    options: argparse.Namespace, phase: TrainConfig, reader: Any, world: Any
 ) -> "Training":
     """The run, with its state's folder; the data is compared with its checksums."""
-    from dimr.code import TRAINING, code_fingerprint
     from dimr.data.shards import verify
+    from dimr.runtime.code import TRAINING, code_fingerprint
     from dimr.training.loop import Training
-    from dimr.training.observe import Watch
+    from dimr.training.monitoring import Watch
     from dimr.training.state_folder import begin, state_folder
 
     # The manifest holds the checksum of every shard: other data, other state.
@@ -160,7 +160,7 @@ def _engine(options: argparse.Namespace) -> Any:
     )
 
 
-def _open_data(phase: TrainPhase, folder: Path) -> Any:
+def _open_data(phase: TrainConfig, folder: Path) -> Any:
     """The reader of the data, which must agree with the network in shape and labels."""
     from dimr.data.reader import ShardReader
 
@@ -169,7 +169,7 @@ def _open_data(phase: TrainPhase, folder: Path) -> Any:
     return reader
 
 
-def _check_data(reader: Any, phase: TrainPhase, folder: Path) -> None:
+def _check_data(reader: Any, phase: TrainConfig, folder: Path) -> None:
     """Data and network must agree in shape and labels."""
     network = phase.network
     wanted = (network.channels, network.input_size, network.input_size)
@@ -180,7 +180,7 @@ def _check_data(reader: Any, phase: TrainPhase, folder: Path) -> None:
         )
 
 
-def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> Any:
+def _previewer(options: argparse.Namespace, phase: TrainConfig, device: Any) -> Any:
     """A function (step, network) that writes a small grid with guidance 0.5."""
 
     def preview(step: int, network: Any) -> None:
@@ -193,7 +193,7 @@ def _previewer(options: argparse.Namespace, phase: TrainPhase, device: Any) -> A
         classes = phase.network.num_classes
         known = {0.0: "none", 1.0: "unconditional"}  # what a model learned with such label dropout
         guidance = {"kind": known.get(phase.train.label_dropout, "constant"), "scale": 0.5}
-        drawing = SamplePhase.model_validate({
+        drawing = SampleConfig.model_validate({
             "seed": phase.seed, "count": PREVIEW_COLUMNS * classes, "steps": PREVIEW_STEPS,
             "solver": "authors", "guidance": guidance,
         })  # fmt: skip

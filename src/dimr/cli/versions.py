@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_step
-from dimr.errors import DimrError
-from dimr.experiment import ROOT
+from dimr.cli.arguments import add_step
+from dimr.config.runs import ROOT
+from dimr.runtime.errors import DimrError
 
 
 def add(steps: Any) -> None:
@@ -32,8 +32,8 @@ def add(steps: Any) -> None:
 
 def record(options: argparse.Namespace) -> None:
     """``dimr record``."""
-    from dimr.reporting import recorded
-    from dimr.reporting.adoption import survey
+    from dimr.sharing import record as recorded
+    from dimr.sharing.adopt import survey
 
     good, bad = survey(options.root)
     done = []
@@ -65,7 +65,7 @@ def record(options: argparse.Namespace) -> None:
 
 def pull(options: argparse.Namespace) -> None:
     """``dimr pull``."""
-    from dimr.reporting.remote import pull_all
+    from dimr.sharing.remote import pull_all
 
     for path in pull_all(options.root):
         print(f"nobody recorded {path}")
@@ -74,8 +74,8 @@ def pull(options: argparse.Namespace) -> None:
 
 def adopt(options: argparse.Namespace) -> None:
     """``dimr adopt``."""
-    from dimr.reporting.adoption import survey
-    from dimr.reporting.recorded import bring_in, recorded_tables
+    from dimr.sharing.adopt import survey
+    from dimr.sharing.record import bring_in, recorded_tables
 
     brought, foreign = bring_in(options.root)
     good, bad = survey(options.root)

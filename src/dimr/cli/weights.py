@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import Record, add_output, add_step, positive, refuse_if_changed
-from dimr.errors import DimrError
-from dimr.experiment import find_variant, load_run, load_section, section_key
-from dimr.files import atomic_directory, key_of, sha256
-from dimr.settings import ImportPhase
+from dimr.cli.arguments import Record, add_output, add_step, positive, refuse_if_changed
+from dimr.config.runs import find_variant, load_run, load_section, section_key
+from dimr.config.schema import ImportConfig
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_directory, key_of, sha256
 
 TOLD = ("variant", "heads", "time_map", "schedule", "input_size", "classes")
 """Arguments that say what the weights are; a run's configuration says it all."""
@@ -57,9 +57,9 @@ def import_weights(options: argparse.Namespace) -> None:
     """``dimr import``: all tensors are matched before anything is written."""
     _check_options(options)
     record = Record()
-    from dimr.weights import fetch, read_published, write_model
+    from dimr.checkpoints import fetch, read_published, write_model
 
-    phase = load_section(ImportPhase, options.config) if options.config else None
+    phase = load_section(ImportConfig, options.config) if options.config else None
     asked = _asked(options, phase)
     path = options.path or fetch(phase.repo, phase.file, phase.revision)  # type: ignore[union-attr]
     imported = read_published(path, asked)
@@ -80,22 +80,22 @@ def import_weights(options: argparse.Namespace) -> None:
     print(*imported.report(), f"written  {options.out}", sep="\n")
 
 
-def _asked(options: argparse.Namespace, phase: ImportPhase | None) -> Any:
-    """What the weights should be, as a ``dimr.weights.Asked``."""
-    from dimr.weights import Asked
+def _asked(options: argparse.Namespace, phase: ImportConfig | None) -> Any:
+    """What the weights should be, as a ``dimr.checkpoints.ImportOptions``."""
+    from dimr.checkpoints import ImportOptions
 
     if phase is not None:
-        return Asked(network=phase.network, where=str(options.config))
+        return ImportOptions(network=phase.network, where=str(options.config))
     given = {key: getattr(options, key) for key in TOLD if key != "variant"}
     if options.variant is None:
-        return Asked(**given)
+        return ImportOptions(**given)
     if "/" not in options.variant:
-        return Asked(variant=find_variant(options.variant), **given)
+        return ImportOptions(variant=find_variant(options.variant), **given)
     run = load_run(options.variant)
     if run.network is None:
         raise DimrError(f"--variant: run {run.name} has no network")
     objective = run.recipe.train.objective if run.weights is None else None
-    return Asked(network=run.network, where=run.name, objective=objective, **given)
+    return ImportOptions(network=run.network, where=run.name, objective=objective, **given)
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -115,7 +115,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def export_weights(options: argparse.Namespace) -> None:
     """``dimr export``."""
-    from dimr.weights import export
+    from dimr.checkpoints import export
 
     tensors = export(options.model, options.out)
     print(f"written  {options.out} ({tensors} tensors)")

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.common import add_step
-from dimr.errors import DimrError
+from dimr.cli.arguments import add_step
+from dimr.runtime.errors import DimrError
 
 
 class CannotCheck(DimrError):
@@ -43,8 +43,8 @@ def why(options: argparse.Namespace) -> None:
     import dataclasses
     import json
 
-    from dimr.reporting.why import explain
-    from dimr.reporting.why_text import why_text
+    from dimr.paper.explain import explain
+    from dimr.paper.explain.text import why_text
 
     found = explain(
         options.table, options.row, options.column, options.setting, options.runs, options.root

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from dimr.data.comparison import comparison
-from dimr.errors import DimrError, TrainingFailed
-from dimr.files import atomic_directory, one_line, read_json, save_png, write_json
-from dimr.progress import progress_bar
-from dimr.randomness import derived_seed, torch_generator
-from dimr.record import RECORD, read_record, verify
+from dimr.runtime.errors import DimrError, TrainingFailed
+from dimr.runtime.files import atomic_directory, read_json, save_png, single_line, write_json
+from dimr.runtime.progress import progress_bar
+from dimr.runtime.randomness import derived_seed, torch_generator
+from dimr.runtime.record import RECORD, read_record, verify
 
 Images = NDArray[np.uint8]
 Autoencoder = Any  # diffusers' AutoencoderKL: slow to import, and without types that mypy can see
@@ -104,10 +104,12 @@ def load_autoencoder(folder_or_name: str | Path, device: str = "cpu") -> Autoenc
             name, use_safetensors=True, output_loading_info=True, low_cpu_mem_usage=False
         )
     except Exception as error:  # diffusers lets through errors of many libraries
-        raise DimrError(f"{name}: not a loadable autoencoder ({one_line(error)[:300]})") from None
+        raise DimrError(
+            f"{name}: not a loadable autoencoder ({single_line(error)[:300]})"
+        ) from None
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if info[problem]:
-            first = one_line(sorted(map(str, info[problem]))[0])
+            first = single_line(sorted(map(str, info[problem]))[0])
             raise DimrError(f"{name}: weights do not fit config.json ({problem}: {first})")
     if not all(parameter.isfinite().all() for parameter in vae.parameters()):
         raise DimrError(f"{name}: the weights are not all finite")

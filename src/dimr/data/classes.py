@@ -5,7 +5,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 LISTED = 10
 """How many classes a message names at most."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dimr.data.shards import map_array
-from dimr.errors import DimrError
-from dimr.files import atomic_directory, key_of, read_json, save_array, sha256, write_json
-from dimr.randomness import numpy_generator
-from dimr.record import compare_files, verify
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_directory, key_of, read_json, save_array, sha256, write_json
+from dimr.runtime.randomness import numpy_generator
+from dimr.runtime.record import compare_files, verify
 
 FORMAT = "dimr-images-1"
 SPLITS = ("train", "heldout")

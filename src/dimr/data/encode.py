@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from dimr.data.assembly import Assembly, Part
 from dimr.data.autoencoder import Autoencoder, Images, is_identity, posterior_moments
 from dimr.data.imagenet import crop_pixels
-from dimr.errors import DimrError
-from dimr.files import read_json
-from dimr.overlap import BackgroundWriter, Waits, start_copy
-from dimr.progress import progress_bar
-from dimr.record import read_record
+from dimr.data.resumable_shards import Assembly, Part
+from dimr.runtime.async_io import BackgroundWriter, Waits, start_copy
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json
+from dimr.runtime.progress import progress_bar
+from dimr.runtime.record import read_record
 
 Samples = NDArray[Any]
 Fetch = Callable[[], Samples]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 WHITE = (255, 255, 255)
 """What transparent images are put on: the page that they were drawn for."""

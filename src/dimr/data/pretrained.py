@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from dimr.checkpoints.download import reason
 from dimr.data.autoencoder import load_autoencoder
-from dimr.errors import DimrError
-from dimr.weights.hub import reason
+from dimr.runtime.errors import DimrError
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from dimr.data.shards import open_shards
-from dimr.errors import DimrError
-from dimr.randomness import numpy_generator, torch_generator
+from dimr.runtime.errors import DimrError
+from dimr.runtime.randomness import numpy_generator, torch_generator
 
 MAPPED_BYTES = 16 * 1024**2
 """Bytes that are read before their pages are unmapped (the system maps up to 8 times as many). It

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimr.errors import DimrError
-from dimr.files import (
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import (
     atomic_directory,
-    one_line,
     read_json,
     require_file,
     save_array,
     sha256,
+    single_line,
     write_json,
 )
-from dimr.record import compare_files
-from dimr.record import verify as verify_files
+from dimr.runtime.record import compare_files
+from dimr.runtime.record import verify as verify_files
 
 FORMAT = "dimr-shards-1"
 DTYPES = {"posterior": "float16", "pixels": "uint8"}
@@ -205,7 +205,7 @@ def map_array(path: Path, shape: tuple[int, ...], dtype: str | np.dtype[Any]) ->
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header makes numpy's parser raise nearly anything
-        raise DimrError(f"{path}: truncated or not a .npy file ({one_line(error)})") from None
+        raise DimrError(f"{path}: truncated or not a .npy file ({single_line(error)})") from None
     if not isinstance(array, np.memmap):
         raise DimrError(f"{path}: not a .npy file")
     if array.shape != shape or array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dimr.models.time import vp_log_snr
+from dimr.models.conditioning import vp_log_snr
 
 STEPS = 1000
 

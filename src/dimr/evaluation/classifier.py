@@ -15,13 +15,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dimr.errors import DimrError, TrainingFailed
 from dimr.evaluation.fidelity import class_accuracy
-from dimr.evaluation.images import check_images, image_tensor
-from dimr.files import atomic_directory, one_line, read_json, write_json
-from dimr.progress import progress_bar
-from dimr.randomness import derived_seed, torch_generator
-from dimr.record import verify
+from dimr.evaluation.image_sets import check_images, image_tensor
+from dimr.runtime.errors import DimrError, TrainingFailed
+from dimr.runtime.files import atomic_directory, read_json, single_line, write_json
+from dimr.runtime.progress import progress_bar
+from dimr.runtime.randomness import derived_seed, torch_generator
+from dimr.runtime.record import verify
 
 MIN_SIZE, MAX_SIZE = 16, 512  # of images, in pixels
 FEATURES = 64
@@ -198,7 +198,7 @@ def load_classifier(folder: str | Path) -> DigitClassifier:
     except FileNotFoundError:
         raise DimrError(f"{path}: no such file") from None
     except (OSError, safetensors.SafetensorError) as error:
-        raise DimrError(f"{path}: not readable as safetensors ({one_line(error)})") from None
+        raise DimrError(f"{path}: not readable as safetensors ({single_line(error)})") from None
     classifier = DigitClassifier(width, classes, size)
     _check_weights(path, found, classifier.state_dict())
     classifier.load_state_dict(found)

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dimr.errors import DimrError
-from dimr.evaluation.images import ImageSet, image_tensor
-from dimr.files import one_line
-from dimr.overlap import start_copy, to_device
-from dimr.progress import progress_bar
+from dimr.evaluation.image_sets import ImageSet, image_tensor
+from dimr.runtime.async_io import start_copy, to_device
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
+from dimr.runtime.progress import progress_bar
 
 INCEPTION = "inception-v3-compat"
 """torch-fidelity's name of the network of the original FID, with TensorFlow's resizing."""
@@ -86,7 +86,7 @@ def load_extractor(
     try:
         network = create_feature_extractor(name, wanted, cuda=False, **options)
     except Exception as error:  # what names and shapes that do not fit raise has no common class
-        reason = one_line(error)[:200]
+        reason = single_line(error)[:200]
         raise DimrError(f"{weights}: not the weights of {name} ({reason})") from None
     return network.cuda() if cuda else network
 
@@ -180,5 +180,5 @@ def _check_plain(path: Path) -> None:
     except FileNotFoundError:
         raise DimrError(f"{path}: no such file") from None
     except Exception as error:  # what a damaged pickle raises has no common class
-        reason = one_line(error).split(". ")[0]
+        reason = single_line(error).split(". ")[0]
         raise DimrError(f"{path}: not readable as plain weights ({reason})") from None

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from dimr.errors import DimrError
 from dimr.evaluation.classifier import WEIGHTS, DigitClassifier, load_classifier
-from dimr.files import sha256
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import sha256
 
 
 def register_digits_extractor(folder: str | Path) -> str:

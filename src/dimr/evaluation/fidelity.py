@@ -26,16 +26,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dimr.errors import DimrError
 from dimr.evaluation.extraction import (
     call_options,
     extract_features,
     load_extractor,
     resolve_layers,
 )
-from dimr.evaluation.images import ImageSet, as_image_set, check_images, image_tensor
-from dimr.files import one_line
-from dimr.randomness import numpy_generator
+from dimr.evaluation.image_sets import ImageSet, as_image_set, check_images, image_tensor
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
+from dimr.runtime.randomness import numpy_generator
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def frechet_distance(one: Statistics, other: Statistics) -> float:
     try:
         value = fid_statistics_to_metric(one, other, verbose=False)["frechet_inception_distance"]
     except np.linalg.LinAlgError as error:
-        raise DimrError(f"the features give no FID ({one_line(error)})") from None
+        raise DimrError(f"the features give no FID ({single_line(error)})") from None
     return max(float(value), 0.0)  # rounding can leave -1e-9
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimr.errors import DimrError
-from dimr.evaluation.npz import array_header, array_names, file_header, load_arrays
+from dimr.data.npz import array_header, array_names, file_header, load_arrays
 from dimr.evaluation.picture_files import LABELS
-from dimr.randomness import numpy_generator
+from dimr.runtime.errors import DimrError
+from dimr.runtime.randomness import numpy_generator
 
 ARRAY = "arr_1"
 """Of an ADM-style ``.npz``, beside the images."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dimr.errors import DimrError
-from dimr.evaluation.images import check_images
+from dimr.evaluation.image_sets import check_images
+from dimr.runtime.errors import DimrError
 
 CHUNK_BYTES = 64 * 2**20  # of each of the two float64 blocks that are compared at a time
 

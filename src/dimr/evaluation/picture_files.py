@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dimr.data.pictures import as_rgb
-from dimr.errors import DimrError
-from dimr.files import one_line
-from dimr.progress import progress_bar
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
+from dimr.runtime.progress import progress_bar
 
 EXPECTED = (
     "expected an .npz (arr_0: uint8 (N, H, W, 3); arr_1: their labels, if known), an .npy of such "
@@ -93,7 +93,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DimrError(f"{path}: not readable ({one_line(error)})") from None
+        raise DimrError(f"{path}: not readable ({single_line(error)})") from None
 
 
 def _opened(path: Path, data: bytes) -> Image.Image:
@@ -102,7 +102,7 @@ def _opened(path: Path, data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise DimrError(f"{path}: neither PNG nor JPEG") from None
     except Exception as error:  # decoders raise nearly anything on damaged files
-        raise DimrError(f"{path}: not readable ({one_line(error)})") from None
+        raise DimrError(f"{path}: not readable ({single_line(error)})") from None
 
 
 def _decoded(path: Path) -> NDArray[np.uint8]:
@@ -111,4 +111,4 @@ def _decoded(path: Path) -> NDArray[np.uint8]:
         try:
             return np.asarray(as_rgb(image))
         except Exception as error:  # as above; also a mode that RGB cannot hold
-            raise DimrError(f"{path}: not readable ({one_line(error)})") from None
+            raise DimrError(f"{path}: not readable ({single_line(error)})") from None

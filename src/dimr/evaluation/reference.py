@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimr.errors import DimrError
+from dimr.data.npz import array_header, array_names, check_whole, load_arrays
 from dimr.evaluation.fidelity import Statistics
-from dimr.evaluation.images import (
+from dimr.evaluation.image_sets import (
     REFERENCE,
     ImageSet,
     NpzImages,
@@ -22,10 +22,10 @@ from dimr.evaluation.images import (
     open_images,
 )
 from dimr.evaluation.labels import Labels, file_labels, npz_labels
-from dimr.evaluation.npz import array_header, array_names, check_whole, load_arrays
 from dimr.evaluation.picture_files import LABELS
-from dimr.files import read_json, sha256
-from dimr.record import DIGEST, FILES, RECORD, read_record, verify
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json, sha256
+from dimr.runtime.record import DIGEST, FILES, RECORD, read_record, verify
 
 WIDTH = 2048
 """Features of Inception's pool3."""
@@ -45,7 +45,7 @@ class Opened:
 
 
 def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Opened:
-    """Open samples or a reference, of any kind that ``dimr.evaluation.images.open_images`` knows.
+    """Open samples or a reference, of any kind that ``dimr.evaluation.image_sets.open_images`` knows.
 
     Args:
         path: of a file or a folder.

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from dimr.models.base import Network
 from dimr.models.complexity import Complexity, complexity
+from dimr.models.dimr import MultiResolutionNetwork
 from dimr.models.dit import DiT
-from dimr.models.multires import MultiResolutionNetwork
-from dimr.models.network import Network
 from dimr.models.uvit import UViT
 
 __all__ = [
@@ -40,7 +40,7 @@ def build(variant: str, **sizes: Any) -> Network:
         return FAMILIES[variant](**sizes)
     # The names are data of the repository: looked up only when asked for, so that the networks
     # themselves depend on nothing but torch.
-    from dimr.experiment import find_variant
+    from dimr.config.runs import find_variant
 
     listed = find_variant(variant)
     return FAMILIES[listed.family](**{**listed.sizes, **listed.published_input, **sizes})

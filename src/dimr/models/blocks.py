@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dimr.models.base import Blocks
+from dimr.models.conditioning import sinusoids
 from dimr.models.depthwise import DepthwiseConvolution
-from dimr.models.network import Blocks
 from dimr.models.norms import Modulation, modulate
-from dimr.models.time import sinusoids
 
 MakeLayer = Callable[[int], nn.Module]
 """From the width D to a norm or a feed-forward layer."""

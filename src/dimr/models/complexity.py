@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from dimr.models.network import Network
+from dimr.models.base import Network
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dimr.models.base import Blocks, Network, label_embedding, patches_to_image
 from dimr.models.blocks import AdaLNZeroBlock, TimeEmbedding
-from dimr.models.network import Blocks, Network, label_embedding, patches_to_image
+from dimr.models.conditioning import dit_step
 from dimr.models.norms import Modulation, modulate, zero_modulations
-from dimr.models.time import dit_step
 
 
 class DiT(Network):

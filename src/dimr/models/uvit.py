@@ -9,8 +9,9 @@ Shapes: B batch, C channels, H = W image side, N = (H / patch)^2 tokens, D width
 import torch
 from torch import Tensor, nn
 
+from dimr.models.base import Network, initialise, label_embedding, patches_to_image
 from dimr.models.blocks import MLP, AdaLNZeroBlock, TimeEmbedding, TransformerBlock, UNetStack
-from dimr.models.network import Network, initialise, label_embedding, patches_to_image
+from dimr.models.conditioning import DIMR_CONDITIONS, UVIT_STEPS, sinusoids
 from dimr.models.norms import (
     Modulation,
     TimeDependentLayerNorm,
@@ -19,7 +20,6 @@ from dimr.models.norms import (
     modulate,
     zero_modulations,
 )
-from dimr.models.time import DIMR_CONDITIONS, UVIT_STEPS, sinusoids
 
 
 def ends_in_convolution(time_map: str, final_conv: bool | None = None) -> bool:

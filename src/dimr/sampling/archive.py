@@ -14,9 +14,9 @@ from numpy.lib.format import (
 )
 
 from dimr.data.shards import MANIFEST, read_manifest
-from dimr.errors import DimrError
-from dimr.files import atomic_file
-from dimr.progress import progress_bar
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_file
+from dimr.runtime.progress import progress_bar
 
 BLOCK = 4 * 2**20  # bytes that are held at a time
 

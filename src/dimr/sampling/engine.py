@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from dimr import models
-from dimr.compute import autocast, compile_or_not, resolve_precision
-from dimr.settings import Network, SamplePhase
+from dimr.config.schema import NetworkConfig, SampleConfig
+from dimr.runtime.compute import autocast, compile_or_not, resolve_precision
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -43,7 +43,7 @@ class Engine:
     compile: bool | None = None
     precision: Precision = "auto"
 
-    def resolved(self, sizes: Network, phase: SamplePhase, device: torch.device) -> "Engine":
+    def resolved(self, sizes: NetworkConfig, phase: SampleConfig, device: torch.device) -> "Engine":
         """With every option decided for a whole phase, whichever part of it will be drawn."""
         precision: Any = str(resolve_precision(self.precision, device)).removeprefix("torch.")
         wanted = self.compile
@@ -57,12 +57,12 @@ class Engine:
         return dataclasses.asdict(self)
 
 
-def sampling_flops(sizes: Network, phase: SamplePhase) -> float:
+def sampling_flops(sizes: NetworkConfig, phase: SampleConfig) -> float:
     """What a phase's network passes compute; a multiply-accumulate is 2 FLOP."""
     return 2 * _macs(sizes) * phase.count * phase.steps * phase.guidance.passes
 
 
-def _macs(sizes: Network) -> int:
+def _macs(sizes: NetworkConfig) -> int:
     return models.complexity(models.FAMILIES[sizes.family], sizes.arguments()).macs
 
 
@@ -85,7 +85,12 @@ class Evaluator:
     """
 
     def __init__(
-        self, network: models.Network, sizes: Network, engine: Engine, batch: int, guided: bool
+        self,
+        network: models.Network,
+        sizes: NetworkConfig,
+        engine: Engine,
+        batch: int,
+        guided: bool,
     ) -> None:
         self.device = next(network.parameters()).device
         self.dtype = resolve_precision(engine.precision, self.device)

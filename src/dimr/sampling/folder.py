@@ -1,6 +1,6 @@
 """A folder of images, made in pieces: shards, labels and manifest, an ADM-style .npz, and a grid.
 
-The shards are those of ``dimr.data.shards``, put together by ``dimr.data.assembly``: work that was
+The shards are those of ``dimr.data.shards``, put together by ``dimr.data.resumable_shards``: work that was
 cut goes on with the shards that are missing, and several processes or jobs may make a part each.
 """
 
@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dimr.data.assembly import Assembly, Part
+from dimr.data.resumable_shards import Assembly, Part
 from dimr.data.shards import open_shards
-from dimr.errors import DimrError
-from dimr.files import save_png
-from dimr.overlap import BackgroundWriter, Waits
-from dimr.progress import progress_bar
+from dimr.runtime.async_io import BackgroundWriter, Waits
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import save_png
+from dimr.runtime.progress import progress_bar
 from dimr.sampling.archive import write_npz
 from dimr.sampling.generate import in_batches
 from dimr.sampling.grid import overview
@@ -33,7 +33,7 @@ GRID = "grid.png"
 
 
 class Draws(Protocol):
-    """Where images come from (``dimr.sampling.generate.Painter.draw``)."""
+    """Where images come from (``dimr.sampling.generate.Sampler.draw``)."""
 
     def __call__(
         self, batches: Iterable[Sequence[int]], *, waits: Waits

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dimr import models
+from dimr.checkpoints.model_folder import read_model
+from dimr.config.schema import NetworkConfig, SampleConfig
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import Model, wrap
-from dimr.errors import DimrError
-from dimr.overlap import Waits, fetch, start_copy, to_device
-from dimr.randomness import noise_by_index, torch_generator
-from dimr.settings import Network, SamplePhase
-from dimr.weights.layout import read_model
+from dimr.runtime.async_io import Waits, fetch, start_copy, to_device
+from dimr.runtime.errors import DimrError
+from dimr.runtime.randomness import noise_by_index, torch_generator
 
 Decode = Callable[[Tensor], Tensor | NDArray[np.uint8]]
 """From solver output (B, C, h, w) to images (B, H, W, 3) uint8, best on its device."""
@@ -32,7 +32,7 @@ def labels_in_order(count: int, classes: int) -> NDArray[np.int64]:
     return np.arange(count, dtype=np.int64) % classes
 
 
-def load_network(folder: Path) -> tuple[models.Network, Network]:
+def load_network(folder: Path) -> tuple[models.Network, NetworkConfig]:
     """The network of a run's ``model/`` folder, float32, in evaluation mode, and its sizes.
 
     Raises:
@@ -43,7 +43,7 @@ def load_network(folder: Path) -> tuple[models.Network, Network]:
 
 
 @dataclass(frozen=True)
-class Painter:
+class Sampler:
     """Everything that decides the images of a sampling phase, ready to draw any of them.
 
     Attributes:
@@ -55,8 +55,8 @@ class Painter:
     """
 
     network: Model
-    sizes: Network
-    phase: SamplePhase
+    sizes: NetworkConfig
+    phase: SampleConfig
     decode: Decode
     device: torch.device
 
@@ -129,8 +129,8 @@ def in_batches(numbers: Sequence[int], batch: int) -> list[Sequence[int]]:
 
 def generate(
     network: Model,
-    sizes: Network,
-    phase: SamplePhase,
+    sizes: NetworkConfig,
+    phase: SampleConfig,
     decode: Decode,
     *,
     batch: int,
@@ -153,6 +153,6 @@ def generate(
     Yields:
         uint8 (b, H, W, 3), in order.
     """
-    painter = Painter(network, sizes, phase, decode, device)
+    sampler = Sampler(network, sizes, phase, decode, device)
     batches = in_batches(range(phase.count) if indices is None else indices, batch)
-    return painter.draw(batches, on_step=on_step)
+    return sampler.draw(batches, on_step=on_step)

@@ -7,10 +7,10 @@ model is ``runs/<run>/model``.
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimr.checking import nearest
-from dimr.errors import DimrError
-from dimr.experiment import load_section
-from dimr.settings import SamplePhase
+from dimr.config.runs import load_section
+from dimr.config.schema import SampleConfig
+from dimr.config.validation import did_you_mean
+from dimr.runtime.errors import DimrError
 
 PREFERRED = "guided"
 """The setting that is taken where none is named; a run without it: its first."""
@@ -28,7 +28,7 @@ class OwnSetting:
 
     name: str
     run: Path
-    phase: SamplePhase
+    phase: SampleConfig
 
 
 def own_setting(model: Path, name: str | None = None) -> OwnSetting | None:
@@ -55,12 +55,12 @@ def own_setting(model: Path, name: str | None = None) -> OwnSetting | None:
         raise DimrError(f"--setting {name}: {run / 'config'} has no sample-<setting>.yaml")
     chosen = name or (PREFERRED if PREFERRED in files else next(iter(files)))
     if chosen not in files:
-        hint = nearest(chosen, list(files))
+        hint = did_you_mean(chosen, list(files))
         raise DimrError(f"--setting {name}: no such setting of this run {hint}")
-    return OwnSetting(chosen, model.parent, load_section(SamplePhase, files[chosen]))
+    return OwnSetting(chosen, model.parent, load_section(SampleConfig, files[chosen]))
 
 
-def said(phase: SamplePhase) -> str:
+def said(phase: SampleConfig) -> str:
     """How images are drawn, in a few words."""
     guidance = phase.guidance
     kinds = {

@@ -22,16 +22,16 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
+from dimr.config.runs import check_network
 from dimr.data.autoencoder import to_uint8
 from dimr.data.classes import class_names
-from dimr.device import usable_device
 from dimr.diffusion.guidance import Denoise, wrap
 from dimr.diffusion.sampler import integrate
 from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver, place_steps
-from dimr.errors import DimrError
-from dimr.experiment import check_network
 from dimr.models import build
-from dimr.models.network import Network
+from dimr.models.base import Network
+from dimr.runtime.device import usable_device
+from dimr.runtime.errors import DimrError
 from dimr.sampling.generate import load_network
 from dimr.sampling.pipeline_arguments import check_arguments, check_noise, class_numbers
 from dimr.sampling.request import DIT_GUIDED_CHANNELS, PIXEL_CHANNELS, autoencoder_of, own_solver

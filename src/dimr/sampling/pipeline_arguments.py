@@ -11,7 +11,7 @@ from torch import Tensor
 from dimr.data.classes import class_index, class_names
 from dimr.diffusion.schedule import STEPS
 from dimr.diffusion.solver import NamedSchedule
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 LEAST_STEPS = 3
 """Of this project's solvers, whose steps are of third order; of diffusers' own: 1."""

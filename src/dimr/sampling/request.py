@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from dimr.config.runs import validate
+from dimr.config.schema import Guidance, NetworkConfig, SampleConfig
 from dimr.data.autoencoder import is_identity, load_autoencoder
 from dimr.data.classes import class_index, class_names, short_name
 from dimr.data.decoder import Decoder
 from dimr.diffusion.guidance import Model
-from dimr.errors import DimrError
-from dimr.experiment import validate
-from dimr.files import read_json
-from dimr.progress import progress_bar
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json
+from dimr.runtime.progress import progress_bar
 from dimr.sampling.generate import Decode, generate
 from dimr.sampling.grid import class_grid
-from dimr.settings import Guidance, Network, SamplePhase
 
 PIXEL_CHANNELS = (1, 3)
 """Channels of a network that sees pixels, grey or coloured; any other number is of latents."""
@@ -69,7 +69,7 @@ class Request:
     guidance: float | None = None
     power_cosine: tuple[float, float] | None = None
     interval: tuple[float, float] | None = None
-    own: SamplePhase | None = None
+    own: SampleConfig | None = None
 
     def made_out(self) -> "Request":
         """With what ``own`` says in the place of what is not asked for, but for guidance."""
@@ -89,7 +89,7 @@ class Request:
 
 
 def autoencoder_of(
-    model: Path, sizes: Network, given: str | Path | None = None, device: str = "cpu"
+    model: Path, sizes: NetworkConfig, given: str | Path | None = None, device: str = "cpu"
 ) -> Any:
     """The autoencoder of a model's latents; None for a model of pixels.
 
@@ -123,7 +123,7 @@ def autoencoder_of(
 
 
 def open_decoder(
-    model: Path, sizes: Network, given: str | Path | None, device: str = "cpu"
+    model: Path, sizes: NetworkConfig, given: str | Path | None, device: str = "cpu"
 ) -> Decoder:
     """From solver output to images; arguments and errors as for ``autoencoder_of``."""
     return Decoder(autoencoder_of(model, sizes, given, device))
@@ -154,13 +154,13 @@ def label_dropout(model: Path) -> float | None:
     return train.get("label_dropout") if isinstance(train, dict) else None
 
 
-def own_solver(sizes: Network) -> str:
+def own_solver(sizes: NetworkConfig) -> str:
     """What a network's authors sampled it with: DiT's published weights by ``ancestral`` steps."""
     is_dits = sizes.schedule == "linear" and getattr(sizes, "learn_sigma", False)
     return "ancestral" if is_dits else "authors"
 
 
-def _phase(request: Request, sizes: Network, dropout: float | None) -> SamplePhase:
+def _phase(request: Request, sizes: NetworkConfig, dropout: float | None) -> SampleConfig:
     """Steps, solver and guidance; ``DimrError`` names the option that does not fit the model."""
     if (request.steps or 0) < 3:
         raise DimrError(f"--steps: {request.steps} is too few: the solver needs 3 or more")
@@ -178,7 +178,7 @@ def _phase(request: Request, sizes: Network, dropout: float | None) -> SamplePha
         "solver": request.solver or own_solver(sizes),
         "guidance": guidance.model_dump(),
     }
-    return validate(SamplePhase, value, "sample")
+    return validate(SampleConfig, value, "sample")
 
 
 def _guidance(request: Request, knows_no_class: bool) -> Guidance:
@@ -209,7 +209,7 @@ def _guidance(request: Request, knows_no_class: bool) -> Guidance:
     return validate(Guidance, limited, "sample", "--interval")
 
 
-def row_labels(request: Request, sizes: Network) -> list[int]:
+def row_labels(request: Request, sizes: NetworkConfig) -> list[int]:
     """The class of each row; ``DimrError`` for a class that there is not."""
     count = sizes.num_classes
     if request.classes:
@@ -232,14 +232,14 @@ class Plan:
         columns: images in a row.
     """
 
-    phase: SamplePhase
+    phase: SampleConfig
     indices: Sequence[int]
     rows: NDArray[np.int64]
     names: list[str]
     columns: int
 
 
-def plan_grid(request: Request, sizes: Network, dropout: float | None) -> Plan:
+def plan_grid(request: Request, sizes: NetworkConfig, dropout: float | None) -> Plan:
     """What to draw: one row a class, or rows of ``FEW`` without classes.
 
     Args:
@@ -265,7 +265,7 @@ def plan_grid(request: Request, sizes: Network, dropout: float | None) -> Plan:
 
 def draw_grid(
     network: Model,
-    sizes: Network,
+    sizes: NetworkConfig,
     plan: Plan,
     decoder: Decode,
     batch: int,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dimr.diffusion.schedule import Schedule
-from dimr.randomness import torch_generator
+from dimr.runtime.randomness import torch_generator
 
 
 class Batches(Protocol):

@@ -21,9 +21,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from dimr.distributed import World
-from dimr.errors import DimrError
-from dimr.files import read_json, replace_directory, sha256, write_json
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json, replace_directory, sha256, write_json
+from dimr.training.distributed import World
 from dimr.training.tensors import write_tensors
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dimr.compute import autocast, compile_or_not
-from dimr.compute import resolve_precision as resolve_precision  # beside what it decides
 from dimr.models import Network
+from dimr.runtime.compute import autocast, compile_or_not
+from dimr.runtime.compute import resolve_precision as resolve_precision  # beside what it decides
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from dimr.distributed import World, whole
-from dimr.files import atomic_directory, require_space
+from dimr.checkpoints.model_folder import write_model
+from dimr.config.schema import TrainConfig
 from dimr.models import build
-from dimr.record import seal
-from dimr.settings import TrainPhase
+from dimr.runtime.files import atomic_directory, require_space
+from dimr.runtime.record import seal
+from dimr.training.distributed import World, whole
 from dimr.training.setup import sharded
 from dimr.training.state import Progress
-from dimr.training.step import Trainee
-from dimr.weights.layout import write_model
+from dimr.training.step import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ LOG_DIGEST = "log_sha256"
 """Where a model's record holds the SHA-256 of the log beside it."""
 
 
-def ema_weights(trainee: Trainee, world: World) -> dict[str, Tensor]:
+def ema_weights(trainee: TrainState, world: World) -> dict[str, Tensor]:
     """The EMA network's tensors on the CPU, for the first process; every process must ask.
 
     One tensor at a time is whole on the device.
@@ -36,7 +36,7 @@ def ema_weights(trainee: Trainee, world: World) -> dict[str, Tensor]:
     return weights
 
 
-def ema_network(phase: TrainPhase, trainee: Trainee, world: World) -> nn.Module | None:
+def ema_network(phase: TrainConfig, trainee: TrainState, world: World) -> nn.Module | None:
     """The EMA network to draw images with, on the first process; None on others."""
     if not sharded(trainee):
         return trainee.ema.module if world.is_first else None
@@ -49,7 +49,7 @@ def ema_network(phase: TrainPhase, trainee: Trainee, world: World) -> nn.Module 
 
 
 def export(
-    phase: TrainPhase,
+    phase: TrainConfig,
     weights: dict[str, Tensor],
     progress: Progress,
     log_text: bytes,

@@ -6,8 +6,8 @@ Who has mended its cause removes the file.
 import logging
 from pathlib import Path
 
-from dimr.errors import TrainingFailed
-from dimr.files import one_line, read_json, write_json
+from dimr.runtime.errors import TrainingFailed
+from dimr.runtime.files import read_json, single_line, write_json
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def record(state: Path, step: int, write: bool) -> TrainingFailed:
         try:
             write_json(path, {"step": step, "message": message})
         except OSError as error:  # a full disk must not take the place of what is told here
-            log.warning("%s: could not be written (%s)", path, one_line(error))
+            log.warning("%s: could not be written (%s)", path, single_line(error))
     return TrainingFailed(message)
 
 

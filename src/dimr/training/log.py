@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dimr.errors import SaveFailed
-from dimr.files import atomic_file, one_line
+from dimr.runtime.errors import SaveFailed
+from dimr.runtime.files import atomic_file, single_line
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Log:
             columns, lines = self._whole_lines()
         except (OSError, ValueError, csv.Error) as error:
             aside = self.path.with_name(f"{self.path.name}.damaged")
-            log.warning("%s: damaged (%s); kept as %s", self.path, one_line(error), aside.name)
+            log.warning("%s: damaged (%s); kept as %s", self.path, single_line(error), aside.name)
             os.replace(self.path, aside)
             return
         if columns:
@@ -96,7 +96,7 @@ class Log:
             self._append(line)
         except OSError as error:
             raise SaveFailed(
-                f"{self.path}: could not be written ({one_line(error.strerror or error)}); "
+                f"{self.path}: could not be written ({single_line(error.strerror or error)}); "
                 "checkpoints stay: make room, and the same command resumes"
             ) from None
 

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from dimr.distributed import World
-from dimr.errors import DimrError
-from dimr.files import atomic_file, one_line
-from dimr.progress import progress_bar
-from dimr.settings import TrainPhase
+from dimr.config.schema import TrainConfig
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_file, single_line
+from dimr.runtime.progress import progress_bar
 from dimr.training.batches import Batches
 from dimr.training.checkpoint import FINISHED, Checkpoints, locked
+from dimr.training.distributed import World
 from dimr.training.engine import Engine
 from dimr.training.export import ema_network, ema_weights, export, read_log
 from dimr.training.failure import record, recorded
 from dimr.training.log import Log
-from dimr.training.observe import Sink, Speedometer, Watch
+from dimr.training.monitoring import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
 from dimr.training.setup import make_prefetch, make_trainee, prepare
 from dimr.training.state import Progress, restore, state_tensors
@@ -62,7 +62,7 @@ class Training:
 
     def __init__(
         self,
-        phase: TrainPhase,
+        phase: TrainConfig,
         batches: Batches,
         state: Path,
         *,
@@ -91,7 +91,7 @@ class Training:
         self.progress = Progress(0, 0.0, torch.zeros(logged, device=device), 0)
         # Steps from the first non-finite loss or gradient to the end, 0 if there is none. It
         # stays on the device: reading it at each step would wait.
-        self.spoilt = torch.zeros((), device=device)
+        self.non_finite = torch.zeros((), device=device)
 
     @functools.cached_property
     def speedometer(self) -> Speedometer:
@@ -142,9 +142,9 @@ class Training:
 
         The first such step is recorded.
         """
-        (spoilt,) = self.world.most([int(self.spoilt)])
-        if spoilt:
-            step = self.progress.step - spoilt
+        (non_finite,) = self.world.most([int(self.non_finite)])
+        if non_finite:
+            step = self.progress.step - non_finite
             self.world.agree(record(self.state, step, self.world.is_first))
 
     def write_log(self, images_per_second: float) -> dict[str, float]:
@@ -240,7 +240,7 @@ class Training:
         progress.summed += 1
         progress.step += 1
         finite = losses[0].isfinite() & losses[-1].isfinite()
-        self.spoilt += (self.spoilt > 0) | ~finite
+        self.non_finite += (self.non_finite > 0) | ~finite
 
     def _act(self, decision: Decision, decisions: Decisions, saver: Saver) -> None:
         """Do what was decided, the same on all processes."""
@@ -263,7 +263,7 @@ class Training:
         try:
             preview(self.progress.step, network)
         except Exception as error:
-            reason = one_line(error)[:200] or type(error).__name__
+            reason = single_line(error)[:200] or type(error).__name__
             log.warning("no preview of step %d (%s); training goes on", self.progress.step, reason)
 
     def export(self, out: Path, log_csv: Path, key: str) -> None:

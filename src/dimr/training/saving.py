@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimr.distributed import World
-from dimr.errors import SaveFailed
-from dimr.files import one_line
+from dimr.runtime.errors import SaveFailed
+from dimr.runtime.files import single_line
 from dimr.training.checkpoint import Checkpoints
+from dimr.training.distributed import World
 
 
 @dataclass
@@ -118,6 +118,6 @@ class Saver:
         except OSError as error:
             raise SaveFailed(
                 f"{self.checkpoints.folder}: the checkpoint of step {step} could not be written "
-                f"({one_line(error.strerror or error)}); those before it stay: make room, and the "
+                f"({single_line(error.strerror or error)}); those before it stay: make room, and the "
                 "same command resumes"
             ) from None

@@ -2,25 +2,25 @@
 
 import torch
 
-from dimr.compute import compiler_works
-from dimr.device import require_memory
+from dimr.config.schema import TrainConfig
 from dimr.diffusion.schedule import SCHEDULES
-from dimr.distributed import World, is_sharded
 from dimr.models import FAMILIES, build, complexity
 from dimr.models.complexity import least_parameters
-from dimr.randomness import derived_seed
-from dimr.settings import TrainPhase
+from dimr.runtime.compute import compiler_works
+from dimr.runtime.device import require_memory
+from dimr.runtime.randomness import derived_seed
 from dimr.training.batches import Batches, Draws, Prefetch
+from dimr.training.distributed import World, is_sharded
 from dimr.training.engine import Engine, prepare_forward, resolve_precision
-from dimr.training.step import Trainee, make_ema, make_optimizer
+from dimr.training.step import TrainState, make_ema, make_optimizer
 
 
 def make_trainee(
-    phase: TrainPhase,
+    phase: TrainConfig,
     device: torch.device,
     engine: Engine | None = None,
     world: World | None = None,
-) -> Trainee:
+) -> TrainState:
     """The network with its seeded initial weights, optimizer and EMA, on ``device``.
 
     The same on all processes of a ``world``; where ``engine.sharding`` says so, each holds a part.
@@ -36,7 +36,7 @@ def make_trainee(
     if world.shards(network, engine.sharding):
         world.shard(network)
         world.shard(ema.module)
-    return Trainee(
+    return TrainState(
         network=network,
         forward=network,
         ema=ema,
@@ -48,7 +48,7 @@ def make_trainee(
     )
 
 
-def _require_memory(phase: TrainPhase, engine: Engine, world: World) -> None:
+def _require_memory(phase: TrainConfig, engine: Engine, world: World) -> None:
     """Refuse at once a network, or a batch, that no machine like this one can hold.
 
     What is counted is less than what is taken: weights, EMA, moments (each float32, spread over
@@ -68,9 +68,9 @@ def _require_memory(phase: TrainPhase, engine: Engine, world: World) -> None:
 
 
 def make_prefetch(
-    phase: TrainPhase,
+    phase: TrainConfig,
     batches: Batches,
-    trainee: Trainee,
+    trainee: TrainState,
     device: torch.device,
     world: World | None = None,
 ) -> Prefetch:
@@ -86,7 +86,7 @@ def make_prefetch(
     return Prefetch(batches, draws, device, rows, trainee.engine.prefetch)
 
 
-def prepare(trainee: Trainee, world: World) -> None:
+def prepare(trainee: TrainState, world: World) -> None:
     """Make ``trainee.forward`` what steps call: compiled if that works, and of all processes."""
     settings, engine = trainee.settings, trainee.engine
     rows = settings.batch // (world.size * engine.accumulate)
@@ -99,6 +99,6 @@ def prepare(trainee: Trainee, world: World) -> None:
     trainee.forward = forward
 
 
-def sharded(trainee: Trainee) -> bool:
+def sharded(trainee: TrainState) -> bool:
     """Whether this process holds only a part of the weights."""
     return any(is_sharded(parameter) for parameter in trainee.network.parameters())

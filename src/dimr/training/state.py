@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimr.distributed import World, local
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 from dimr.training.checkpoint import Saved
-from dimr.training.step import Trainee
+from dimr.training.distributed import World, local
+from dimr.training.step import TrainState
 from dimr.training.tensors import open_pieces
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -56,7 +56,7 @@ class Progress:
         return cls(step=saved.step, sums=sums, **known)
 
 
-def state_tensors(trainee: Trainee, finished: bool = False) -> dict[str, Tensor]:
+def state_tensors(trainee: TrainState, finished: bool = False) -> dict[str, Tensor]:
     """The tensors of a training by name; of a ``finished`` one only those that the export needs.
 
     ``ema/...``, ``network/...``, and AdamW's ``step/...``, ``exp_avg/...``, ``exp_avg_sq/...`` of
@@ -72,7 +72,7 @@ def state_tensors(trainee: Trainee, finished: bool = False) -> dict[str, Tensor]
     return tensors
 
 
-def restore(trainee: Trainee, saved: Saved, finished: bool, world: World) -> None:
+def restore(trainee: TrainState, saved: Saved, finished: bool, world: World) -> None:
     """Put a checkpoint's tensors in their places, however many processes wrote them.
 
     Args:

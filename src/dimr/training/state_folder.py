@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from dimr.distributed import World
-from dimr.errors import DimrError
-from dimr.files import atomic_file, key_of, one_line, read_json, write_json
-from dimr.settings import TrainPhase
+from dimr.config.schema import TrainConfig
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_file, key_of, read_json, single_line, write_json
 from dimr.training.checkpoint import Checkpoints, check, locked, newest_step, steps_in
+from dimr.training.distributed import World
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ NAMED = 4
 """Differences that a message names at most."""
 
 
-def decisive(phase: TrainPhase, data: str) -> dict[str, Any]:
+def decisive(phase: TrainConfig, data: str) -> dict[str, Any]:
     """What decides the steps of a training; ``data`` identifies the content of its data."""
     config = phase.model_dump(mode="json")
     train = {key: value for key, value in config["train"].items() if key not in FREE}
     return {**config, "train": train, "data": data}
 
 
-def state_folder(root: Path, phase: TrainPhase, data: str) -> Path:
+def state_folder(root: Path, phase: TrainConfig, data: str) -> Path:
     """The folder of a training's state below ``root``.
 
     It is named by ``decisive``. Where the state there has gone beyond the last step that is asked
@@ -50,7 +50,7 @@ def state_folder(root: Path, phase: TrainPhase, data: str) -> Path:
     return next(place for place in places if (newest_step(place) or 0) <= steps)
 
 
-def begin(folder: Path, phase: TrainPhase, data: str) -> None:
+def begin(folder: Path, phase: TrainConfig, data: str) -> None:
     """Make the folder that ``state_folder`` named ready, and say where training begins.
 
     What the same training has left in a folder beside it is not trained again.
@@ -64,7 +64,7 @@ def begin(folder: Path, phase: TrainPhase, data: str) -> None:
         announce(folder, phase, data)
 
 
-def describe(folder: Path, phase: TrainPhase, data: str) -> None:
+def describe(folder: Path, phase: TrainConfig, data: str) -> None:
     """Leave in a state's folder what it is of, for people and for ``announce``.
 
     Raises:
@@ -133,7 +133,7 @@ def _take_over(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
         return
 
 
-def announce(folder: Path, phase: TrainPhase, data: str) -> None:
+def announce(folder: Path, phase: TrainConfig, data: str) -> None:
     """Say in one line, where training begins at step 0 beside another state, how they differ."""
     if newest_step(folder) is not None:
         return
@@ -179,7 +179,7 @@ def _said(differences: Mapping[str, tuple[Any, Any]]) -> str:
 
 
 def _short(value: Any) -> str:
-    return one_line(value)[:64]
+    return single_line(value)[:64]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dimr.config.schema import Train
 from dimr.diffusion.loss import branch_losses, weighted_sum
 from dimr.diffusion.schedule import Schedule
 from dimr.diffusion.variational import variational_bound
-from dimr.distributed import whole
 from dimr.models import Network
-from dimr.settings import Train
 from dimr.training.batches import Batch
+from dimr.training.distributed import whole
 from dimr.training.engine import Engine, Forward, autocast, update_ema
 
 
 @dataclass
-class Trainee:
+class TrainState:
     """What training changes, and what it needs besides the batch.
 
     Attributes:
@@ -73,7 +73,7 @@ def learning_rate(step: int, settings: Train) -> float:
     return settings.lr * min(1.0, (step + 1) / max(1, settings.warmup_steps))
 
 
-def train_step(trainee: Trainee, batch: Batch, step: int) -> Tensor:
+def train_step(trainee: TrainState, batch: Batch, step: int) -> Tensor:
     """Take one step on a batch, which is cut into ``engine.accumulate`` pieces.
 
     Returns:
@@ -102,7 +102,7 @@ def train_step(trainee: Trainee, batch: Batch, step: int) -> Tensor:
     return torch.cat([losses, whole(norm)[None].to(losses)])
 
 
-def piece_losses(trainee: Trainee, batch: Batch) -> Tensor:
+def piece_losses(trainee: TrainState, batch: Batch) -> Tensor:
     """(R + 1,): the weighted loss and each branch's, means over the images."""
     noisy = trainee.schedule.add_noise(batch.x, batch.noise, batch.t)
     with autocast(batch.x.device, trainee.dtype):

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from dimr.distributed import World
-from dimr.errors import StoppedEarly
+from dimr.runtime.errors import StoppedEarly
+from dimr.training.distributed import World
 
 SAVE_INTERVAL = 20.0  # seconds between checkpoints at least; saving may take 2% of the time at most
 SAVE_SHARE = 0.02

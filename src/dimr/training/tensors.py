@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dimr.errors import DimrError
-from dimr.files import one_line
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
 
 DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 """The types that a state holds, by their names in the format."""
@@ -104,6 +104,6 @@ def open_pieces(files: Sequence[Path]) -> Iterator[Pieces]:
                 opened.append(stack.enter_context(safe_open(file, framework="pt")))
             except (OSError, SafetensorError) as error:
                 raise DimrError(
-                    f"{file}: not readable as safetensors ({one_line(error)})"
+                    f"{file}: not readable as safetensors ({single_line(error)})"
                 ) from None
         yield Pieces(opened)

@@ -18,7 +18,7 @@ from dimr.data.autoencoder import (
     reconstruct,
     train_autoencoder,
 )
-from dimr.errors import DimrError, TrainingFailed
+from dimr.runtime.errors import DimrError, TrainingFailed
 
 SETTINGS: dict[str, Any] = {"steps": 3, "batch": 4, "lr": 1e-3, "channels": (8, 8, 16), "seed": 0}
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -3,7 +3,7 @@
 import pytest
 
 from dimr.data.classes import class_index, class_names, short_name, wordnet_ids
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 PETS = ["tabby, tabby cat", "Egyptian cat", "corgi, Cardigan", "cardigan", "crane", "crane"]
 

@@ -7,8 +7,8 @@ import torch
 from dimr.data import decoder as decoder_module
 from dimr.data.autoencoder import decode
 from dimr.data.decoder import Decoder, load_decoder
-from dimr.errors import DimrError
-from dimr.files import write_json
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import write_json
 
 
 def test_latents(vae, monkeypatch):

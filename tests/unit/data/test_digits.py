@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from dimr.data import digits
 from dimr.data.digits import enlarge, load_images, make_digits, split_indices
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 COUNT, TRAIN = 1797, 1000
 

@@ -13,20 +13,19 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tests.support.messages import error_in
 
 from dimr.cli import main
-from dimr.data.assembly import Assembly
+from dimr.config.runs import section_key
+from dimr.config.schema import SourceLatents
 from dimr.data.autoencoder import encode_moments, load_autoencoder
 from dimr.data.encode import Encoding, PosteriorEncoder
 from dimr.data.imagenet import center_crop
 from dimr.data.imagenet.store import ENTRY, ImageStore
 from dimr.data.reader import ShardReader
+from dimr.data.resumable_shards import Assembly
 from dimr.data.shards import open_shards, verify
-from dimr.experiment import section_key
-from dimr.files import read_json, sha256, write_json
-from dimr.settings import SourceLatents
-
-from ...messages import error_in
+from dimr.runtime.files import read_json, sha256, write_json
 
 COUNTS = {"n01440764": 4, "n01443537": 6, "n02102040": 3}
 IMAGES = sum(COUNTS.values())

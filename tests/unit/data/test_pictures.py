@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from dimr.data.imagenet import center_crop
 from dimr.data.pictures import as_rgb
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 RED, GREEN = (200, 10, 30), (9, 99, 199)
 BACKGROUND = (255, 255, 255)

@@ -8,14 +8,13 @@ import torch
 import yaml
 from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
+from tests.support.messages import error_in
 
 from dimr.cli import main
+from dimr.config.runs import section_key
+from dimr.config.schema import Pretrained
 from dimr.data.autoencoder import load_autoencoder
-from dimr.experiment import section_key
-from dimr.files import read_json, write_json
-from dimr.settings import Pretrained
-
-from ...messages import error_in
+from dimr.runtime.files import read_json, write_json
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMMIT = "f04b2c4b98319346dad8c65879f680b1997b204a"

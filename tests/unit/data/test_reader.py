@@ -7,7 +7,7 @@ import torch
 from dimr.data import reader as module
 from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 COUNT = 23
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dimr.data.shards import map_array, open_shards, read_manifest, verify, write_shards
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 COUNT, SHARD = 23, 10
 SETTINGS: dict[str, Any] = {

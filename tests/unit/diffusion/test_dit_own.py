@@ -12,7 +12,7 @@ from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
 from dimr.diffusion.schedule import LatentSchedule, LinearSchedule
 from dimr.diffusion.variational import variational_bound
-from dimr.randomness import torch_generator
+from dimr.runtime.randomness import torch_generator
 
 BETAS = np.linspace(1e-4, 0.02, 1000)
 

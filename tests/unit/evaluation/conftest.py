@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-
-from ...inception import pictures
+from tests.support.inception import pictures
 
 
 class Definitions:

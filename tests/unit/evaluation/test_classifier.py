@@ -6,7 +6,6 @@ import safetensors.torch
 import torch
 
 from dimr.data.digits import load_images, make_digits
-from dimr.errors import DimrError, TrainingFailed
 from dimr.evaluation.classifier import (
     WEIGHTS,
     Augmentation,
@@ -15,7 +14,8 @@ from dimr.evaluation.classifier import (
     load_classifier,
     train_classifier,
 )
-from dimr.evaluation.images import image_tensor
+from dimr.evaluation.image_sets import image_tensor
+from dimr.runtime.errors import DimrError, TrainingFailed
 
 
 def noise(count, seed):

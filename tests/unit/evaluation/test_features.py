@@ -3,11 +3,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from dimr.errors import DimrError
 from dimr.evaluation.classifier import load_classifier, train_classifier
 from dimr.evaluation.features import register_digits_extractor
 from dimr.evaluation.fidelity import fidelity
-from dimr.evaluation.images import image_tensor
+from dimr.evaluation.image_sets import image_tensor
+from dimr.runtime.errors import DimrError
 
 
 def noise(count, seed):

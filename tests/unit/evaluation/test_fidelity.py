@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dimr.errors import DimrError
 from dimr.evaluation.extraction import extract_features
 from dimr.evaluation.fidelity import class_accuracy, fidelity
-from dimr.evaluation.images import ArrayImages, check_images, image_tensor, load_npz_images
+from dimr.evaluation.image_sets import ArrayImages, check_images, image_tensor, load_npz_images
+from dimr.runtime.errors import DimrError
 
 NAME = "toy-of-test-fidelity"
 SIZE, CLASSES = 8, 5

@@ -9,12 +9,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from dimr.errors import DimrError
-from dimr.evaluation.acquire import acquire_reference
-from dimr.evaluation.images import NpzImages, open_images
-from dimr.evaluation.npz import array_header, array_names, check_whole, load_arrays
+from dimr.config.schema import ReferenceConfig
+from dimr.data.npz import array_header, array_names, check_whole, load_arrays
+from dimr.evaluation.downloads import acquire_reference
+from dimr.evaluation.image_sets import NpzImages, open_images
 from dimr.evaluation.reference import open_set, read_statistics
-from dimr.settings import ReferencePhase
+from dimr.runtime.errors import DimrError
 
 FILE = "VIRTUAL_small.npz"
 IMAGES = np.zeros((6, 8, 8, 3), np.uint8)
@@ -81,7 +81,7 @@ def test_headers_that_lie(tmp_path, lie):
     path = write(tmp_path / FILE, arr_0=LIES[lie])
     for read in (NpzImages, open_images, open_set, lambda path: load_arrays(path, ["arr_0"])):
         refused(read, path)
-    phase = ReferencePhase(file=FILE, image_size=8)
+    phase = ReferenceConfig(file=FILE, image_size=8)
     refused(acquire_reference, phase, str(path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "a.npy").write_bytes(LIES[lie])
@@ -142,7 +142,7 @@ def test_honest_headers_are_read(tmp_path):
 
 def test_a_reference_that_was_changed_is_refused(tmp_path):
     np.savez(tmp_path / FILE, IMAGES)
-    acquire_reference(ReferencePhase(file=FILE, image_size=8), str(tmp_path), tmp_path / "out")
+    acquire_reference(ReferenceConfig(file=FILE, image_size=8), str(tmp_path), tmp_path / "out")
     assert open_set(tmp_path / "out").images.shape == IMAGES.shape
     other = IMAGES.copy()
     other[0] += 1

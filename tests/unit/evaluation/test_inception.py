@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from dimr.cli import main
+from dimr.config.runs import load_run, section_key
+from dimr.config.schema import EvaluateConfig
 from dimr.data.shards import write_shards
 from dimr.evaluation import fidelity
 from dimr.evaluation.fidelity import frechet_distance, metrics_of_features, prc_reference
 from dimr.evaluation.reference import open_set
-from dimr.experiment import load_run, section_key
-from dimr.files import sha256, write_json
-from dimr.settings import EvaluatePhase
+from dimr.runtime.files import sha256, write_json
 
 COUNT, SPLITS = 12, 3
 LAYERS = {"isc": "logits", "fid": "features", "prc": "features"}
@@ -37,7 +37,7 @@ def config(tmp_path, inception_weights):
         "isc_splits": SPLITS, "prc_neighborhood": 3, "count": COUNT,
     }  # fmt: skip
     write_json(tmp_path / "evaluate.yaml", value)
-    return EvaluatePhase.model_validate(value)
+    return EvaluateConfig.model_validate(value)
 
 
 def pixel_shards(folder, images, record=None, classes=5):

@@ -7,11 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from dimr.errors import DimrError
 from dimr.evaluation.fidelity import metrics_of_features
-from dimr.evaluation.images import open_images
+from dimr.evaluation.image_sets import open_images
 from dimr.evaluation.labels import Labels, file_labels, npz_labels
 from dimr.evaluation.reference import open_set
+from dimr.runtime.errors import DimrError
 
 LAYERS = {"isc": "logits", "fid": "logits", "prc": "logits"}
 

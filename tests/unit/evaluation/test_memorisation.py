@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dimr.errors import DimrError
 from dimr.evaluation import memorisation as module
 from dimr.evaluation.memorisation import memorisation, nearest_distances
+from dimr.runtime.errors import DimrError
 
 
 def noise(count, seed, size=6):

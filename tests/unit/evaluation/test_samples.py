@@ -12,13 +12,13 @@ from PIL import Image
 from dimr.cli import main
 from dimr.data.digits import load_images, make_digits
 from dimr.data.shards import write_shards
-from dimr.errors import DimrError
 from dimr.evaluation.classifier import load_classifier, train_classifier
 from dimr.evaluation.fidelity import class_accuracy
-from dimr.evaluation.images import open_images
+from dimr.evaluation.image_sets import open_images
 from dimr.evaluation.reference import open_set
-from dimr.files import key_of, sha256, write_json
-from dimr.record import seal
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import key_of, sha256, write_json
+from dimr.runtime.record import seal
 from dimr.sampling.folder import write_samples
 
 SIDE, COUNT, CLASSES = 16, 40, 10

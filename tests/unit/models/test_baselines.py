@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dimr.models import MultiResolutionNetwork, build
+from dimr.models.conditioning import sinusoids
 from dimr.models.dit import DiT, position_sinusoids
-from dimr.models.time import sinusoids
 from dimr.models.uvit import UViT
 
 INPUT = {"input_size": 8, "channels": 4, "num_classes": 10}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from dimr.config.runs import check_network
+from dimr.config.schema import SampleConfig
 from dimr.data.autoencoder import to_uint8
-from dimr.experiment import check_network
 from dimr.sampling.engine import CPU_ROWS, Engine, Evaluator, sampling_flops
 from dimr.sampling.generate import generate
-from dimr.settings import SamplePhase
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -20,7 +20,7 @@ def phase(**changes):
         "seed": 1, "count": 12, "steps": 6, "solver": "authors",
         "guidance": {"kind": "constant", "scale": 0.5, "interval": (0.0, 0.6)}, **changes,
     }  # fmt: skip
-    return SamplePhase.model_validate(values)
+    return SampleConfig.model_validate(values)
 
 
 @pytest.fixture

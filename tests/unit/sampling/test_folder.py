@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dimr.data.assembly import Assembly, Part
+from dimr.data.resumable_shards import Assembly, Part
 from dimr.data.shards import open_shards, verify
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 from dimr.sampling import folder as folder_module
 from dimr.sampling.archive import write_npz
 from dimr.sampling.folder import complete, fill, is_complete, plan, write_samples
@@ -203,7 +203,7 @@ def test_space_is_asked_for_before_the_first_image(tmp_path, monkeypatch):
 
     def disk(free):
         usage = type("Usage", (), {"free": free})
-        monkeypatch.setattr("dimr.files.shutil.disk_usage", lambda _: usage)
+        monkeypatch.setattr("dimr.runtime.files.shutil.disk_usage", lambda _: usage)
 
     draws = Draws()
     disk(rest + size - 1)

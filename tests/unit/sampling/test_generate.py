@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from dimr.config.schema import DiMRNetwork, SampleConfig
 from dimr.data.autoencoder import to_uint8
-from dimr.errors import DimrError
 from dimr.models import build
+from dimr.runtime.errors import DimrError
 from dimr.sampling.folder import read_samples, write_samples
 from dimr.sampling.generate import generate, labels_in_order, load_network
-from dimr.settings import DiMRNetwork, SamplePhase
 
 SIZES = {
     "layers": [1, 1], "dims": [8, 8], "heads": 2, "norm": "rms",
@@ -28,7 +28,7 @@ def phase(**changes):
         "seed": 1, "count": 12, "steps": 4, "solver": "authors",
         "guidance": {"kind": "constant", "scale": 0.5, "power": 1.0}, **changes,
     }  # fmt: skip
-    return SamplePhase.model_validate_json(json.dumps(values))
+    return SampleConfig.model_validate_json(json.dumps(values))
 
 
 @pytest.fixture

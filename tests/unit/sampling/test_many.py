@@ -15,15 +15,15 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from dimr.cli import main
-from dimr.data.assembly import Assembly
+from dimr.config.runs import section_key
+from dimr.config.schema import SampleConfig
 from dimr.data.decoder import load_decoder
+from dimr.data.resumable_shards import Assembly
 from dimr.data.shards import open_shards, verify
-from dimr.experiment import section_key
-from dimr.files import read_json
+from dimr.runtime.files import read_json
 from dimr.sampling import folder as folder_module
 from dimr.sampling.folder import SHARD_SIZE, read_samples
 from dimr.sampling.generate import generate, load_network
-from dimr.settings import SamplePhase
 
 COUNT, CLASSES = 4 * SHARD_SIZE - 100, 5
 CONSTANT = {"kind": "constant", "scale": 0.5}
@@ -138,8 +138,8 @@ def test_record_and_key(asked, tmp_path):
     config = asked[1](count=10)
     assert run(asked, tmp_path / "s") == 0
     record = read_json(tmp_path / "s/record.json")
-    phase = SamplePhase.model_validate_json(config.read_text())
-    # as dimr.reporting.adoption expects it, of an autoencoder that the workflow made
+    phase = SampleConfig.model_validate_json(config.read_text())
+    # as dimr.sharing.adopt expects it, of an autoencoder that the workflow made
     assert record["key"] == section_key(phase, "model", str(tmp_path / "vae"))
     assert record["config"] == phase.model_dump(mode="json")
     assert record["model"]["key"] == "model"
@@ -280,7 +280,7 @@ def test_every_guidance_in_pieces(asked, tmp_path, monkeypatch):
         out = tmp_path / str(number)
         assert run(asked, out, "--part", "2/2") == 0
         assert run(asked, out) == 0
-        phase = SamplePhase.model_validate_json(config.read_text())
+        phase = SampleConfig.model_validate_json(config.read_text())
         options = {"batch": 10, "device": torch.device("cpu")}
         decoder = load_decoder(tmp_path / "vae")
         whole = np.concatenate(list(generate(network, sizes, phase, decoder, **options)))

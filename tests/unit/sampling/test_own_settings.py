@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from dimr.cli import main
+from dimr.config.schema import SampleConfig
 from dimr.sampling.own_settings import own_setting, said
 from dimr.sampling.request import Request, plan_grid
-from dimr.settings import SamplePhase
 
 NONE = {"kind": "none"}
 GUIDED = {"kind": "constant", "scale": 0.7, "interval": [0.1, 0.8]}
@@ -26,7 +26,7 @@ def write(model, **settings):
 
 def drawn(model, name=None, **asked):
     """The phase of a request."""
-    from dimr.experiment import load_network_config
+    from dimr.config.runs import load_network_config
 
     own = own_setting(model, name)
     request = Request(**asked, own=own.phase if own else None)
@@ -127,7 +127,7 @@ def test_a_setting_does_not_go_with_the_workflows_form(model, tmp_path, caplog):
 
 def test_every_kind_of_guidance_has_words():
     words = {
-        kind: said(SamplePhase(seed=0, count=10, steps=3, solver="authors",
+        kind: said(SampleConfig(seed=0, count=10, steps=3, solver="authors",
                                guidance={"kind": kind, "scale": 1.5}))
         for kind in ("none", "constant", "power_cosine", "unconditional")
     }  # fmt: skip

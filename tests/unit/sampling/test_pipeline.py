@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dimr
+from dimr.config.runs import check_network
+from dimr.config.schema import SampleConfig
 from dimr.data.autoencoder import decode, to_uint8
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
-from dimr.errors import DimrError
-from dimr.experiment import check_network
-from dimr.randomness import noise_by_index
+from dimr.runtime.errors import DimrError
+from dimr.runtime.randomness import noise_by_index
 from dimr.sampling.generate import generate, load_network
 from dimr.sampling.request import Request, plan_grid
-from dimr.settings import SamplePhase
 
 FAMILIES = ["dimr", "uvit", "dit"]
 
@@ -35,7 +35,7 @@ def prediction(model):
 
 def test_importing_dimr_imports_nothing_heavy():
     code = (
-        "import sys, dimr; assert 'DiMRPipeline' in dir(dimr); import dimr.settings\n"
+        "import sys, dimr; assert 'DiMRPipeline' in dir(dimr); import dimr.config.schema\n"
         "assert not {'torch', 'diffusers'} & set(sys.modules)\n"
         "import dimr.models; assert 'diffusers' not in sys.modules"
     )
@@ -213,7 +213,7 @@ def draw(pipe, labels=(1, 2, 4), **options):
 def test_images_are_those_of_the_workflow(family, channels, kind, asked, make_network, vae):
     network, config = make_network(family, channels)
     pipe = make_pipe(network, config, vae if channels == 4 else None)
-    phase = SamplePhase.model_validate_json(
+    phase = SampleConfig.model_validate_json(
         json.dumps({"seed": 3, "count": 7, "steps": 8, "solver": "authors", "guidance": kind})
     )
     indices, ends = [1, 4, 6], []

@@ -8,18 +8,17 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tests.support.forks import Server
 
+from dimr.config.schema import TrainConfig
 from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
-from dimr.files import read_json, write_json
-from dimr.record import seal
-from dimr.settings import TrainPhase
+from dimr.runtime.files import read_json, write_json
+from dimr.runtime.record import seal
 from dimr.training.checkpoint import _sum
 from dimr.training.engine import Engine
 from dimr.training.loop import Limits, Training, train
 from dimr.training.state_folder import begin, state_folder
-
-from ...forks import Server
 
 PHASE = {
     "dataset": "digits",
@@ -38,7 +37,7 @@ PHASE = {
 
 
 def make_phase(**train):
-    return TrainPhase.model_validate_json(
+    return TrainConfig.model_validate_json(
         __import__("json").dumps({**PHASE, "train": {**PHASE["train"], **train}})
     )
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dimr.distributed import World
-from dimr.errors import DimrError, SaveFailed
-from dimr.files import sha256
+from dimr.runtime.errors import DimrError, SaveFailed
+from dimr.runtime.files import sha256
 from dimr.training.checkpoint import Checkpoints, _sum
+from dimr.training.distributed import World
 from dimr.training.saving import Saver
 from dimr.training.tensors import open_pieces, write_tensors
 

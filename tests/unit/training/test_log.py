@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from dimr.errors import DimrError, SaveFailed
-from dimr.outputs import LARGEST, claim
+from dimr.runtime.errors import DimrError, SaveFailed
+from dimr.runtime.outputs import LARGEST, claim
 from dimr.training.export import read_log
 from dimr.training.log import Log
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dimr.data.reader import ShardReader
-from dimr.errors import DimrError, StoppedEarly, TrainingFailed
-from dimr.files import read_json
 from dimr.models import build
+from dimr.runtime.errors import DimrError, StoppedEarly, TrainingFailed
+from dimr.runtime.files import read_json
 from dimr.training import loop
 from dimr.training.checkpoint import Checkpoints, locked
 from dimr.training.engine import Engine, prepare_forward

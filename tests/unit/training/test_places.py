@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from dimr.cli import make_parser
-from dimr.cli.common import check_options
+from dimr.cli.arguments import check_options
 from dimr.cli.training import _previewer
-from dimr.errors import DimrError
-from dimr.record import seal
+from dimr.runtime.errors import DimrError
+from dimr.runtime.record import seal
 
 
 @pytest.fixture

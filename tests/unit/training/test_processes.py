@@ -15,8 +15,8 @@ import time
 import pytest
 import torch
 
-from dimr.distributed import World, join
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
+from dimr.training.distributed import World, join
 
 from .conftest import log_of, same, weights_of
 
@@ -223,7 +223,7 @@ def launch(command, name, *more):
     with open(command.folder / f"{name}.txt", "a") as messages:
         return subprocess.Popen(
             [
-                sys.executable, "-m", "dimr.launch", "--standalone", "--nproc-per-node", "2",
+                sys.executable, "-m", "dimr.cluster.launch", "--standalone", "--nproc-per-node", "2",
                 *map(str, command.arguments(name, *more)),
             ],
             stderr=messages,

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from dimr.data.reader import ShardReader
-from dimr.errors import DimrError
-from dimr.files import temporary_name
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import temporary_name
 from dimr.training.checkpoint import steps_in
 from dimr.training.loop import Limits
 from dimr.training.state_folder import announce, describe, state_folder

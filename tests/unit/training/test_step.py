@@ -7,18 +7,18 @@ import time
 import pytest
 import torch
 
+from dimr.checkpoints import read_model
+from dimr.config.runs import find_variant
+from dimr.config.schema import TrainConfig
 from dimr.data.reader import ShardReader
 from dimr.diffusion import multi_scale_loss
-from dimr.errors import DimrError
-from dimr.experiment import find_variant
-from dimr.files import write_json
 from dimr.models import FAMILIES
 from dimr.models.complexity import count_parameters, least_parameters, on_meta
-from dimr.randomness import torch_generator
-from dimr.settings import TrainPhase
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import write_json
+from dimr.runtime.randomness import torch_generator
 from dimr.training.setup import make_prefetch, make_trainee
 from dimr.training.step import learning_rate, train_step
-from dimr.weights import read_model
 
 from .conftest import PHASE
 
@@ -55,7 +55,7 @@ def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(sizes, tm
     """To build one of a thousand layers, and count it, takes minutes; to place it, all memory."""
     inputs = ("input_size", "channels", "num_classes", "time_map", "schedule")
     network = {key: PHASE["network"][key] for key in inputs} | sizes
-    settings = TrainPhase.model_validate_json(json.dumps({**PHASE, "network": network}))
+    settings = TrainConfig.model_validate_json(json.dumps({**PHASE, "network": network}))
     started = time.monotonic()
     with pytest.raises(
         DimrError, match=r"^a network of [\d,]+ parameters or more: takes .* memory"

@@ -9,9 +9,9 @@ import torch
 
 from dimr.cli import make_parser
 from dimr.cli.training import _engine
-from dimr.distributed import World, _own_device
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 from dimr.training import stopping
+from dimr.training.distributed import World, _own_device
 from dimr.training.engine import Engine
 from dimr.training.stopping import SAVE_INTERVAL, Decisions, Limits, Signals
 

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dimr.config.schema import Source
 from dimr.data.imagenet.names import people_names
 from dimr.data.imagenet.recognise import open_source
+from dimr.data.imagenet.resumable_store import Work
 from dimr.data.imagenet.source import ClassFiles, ImageSource
 from dimr.data.imagenet.store import ImageStore, read_manifest
-from dimr.data.imagenet.work import Work
-from dimr.errors import DimrError
-from dimr.files import require_space, size_text
-from dimr.progress import progress_bar
-from dimr.settings import Source
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import require_space, size_text
+from dimr.runtime.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

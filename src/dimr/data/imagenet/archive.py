@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dimr.config.schema import Source
 from dimr.data.imagenet.devkit import NAME as DEVKIT
 from dimr.data.imagenet.devkit import read_devkit
 from dimr.data.imagenet.digest import check_md5
 from dimr.data.imagenet.members import members
 from dimr.data.imagenet.names import WNID, check_name, check_size
+from dimr.data.imagenet.resumable_store import Work
 from dimr.data.imagenet.source import ClassFiles, ImageSource, missing_bytes
-from dimr.data.imagenet.work import Work
-from dimr.errors import DimrError
-from dimr.files import one_line
-from dimr.settings import Source
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
 
 NAME = "ILSVRC2012_img_train.tar"
 
@@ -97,7 +97,7 @@ class ArchiveSource(ImageSource):
                         raise DimrError(f"{self.path}: truncated in {member.name}")
                     found[wnid] = member
         except OSError as error:
-            raise DimrError(f"{self.path}: not readable ({one_line(error)})") from None
+            raise DimrError(f"{self.path}: not readable ({single_line(error)})") from None
         return found
 
 
@@ -140,7 +140,7 @@ class _Window(io.RawIOBase):
         try:
             return os.pread(self._file.fileno(), size, self._start + position)
         except OSError as error:
-            raise DimrError(f"{self._file.name}: not readable ({one_line(error)})") from None
+            raise DimrError(f"{self._file.name}: not readable ({single_line(error)})") from None
 
     def readable(self) -> bool:
         """Yes."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dimr.data.pictures import as_rgb
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 if TYPE_CHECKING:
     from dimr.data.encode import Store

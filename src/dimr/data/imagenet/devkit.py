@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dimr.data.imagenet.members import members
-from dimr.errors import DimrError
-from dimr.files import one_line
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
 
 NAME = "ILSVRC2012_devkit_t12.tar.gz"
 TABLE = "data/meta.mat"
@@ -62,7 +62,7 @@ def read_devkit(path: Path) -> dict[str, Synset]:
             if int(row["num_children"]) == 0
         }
     except Exception as error:  # scipy raises nearly anything on damaged files
-        reason = f"{type(error).__name__}: {one_line(error)}"
+        reason = f"{type(error).__name__}: {single_line(error)}"
         raise DimrError(f"{path}: {TABLE}: not the table of synsets ({reason})") from None
     return dict(sorted(found.items()))
 
@@ -80,7 +80,7 @@ def _read_table(path: Path) -> bytes:
                     file.seek(member.offset_data)
                     return file.read(member.size)
     except (OSError, EOFError, zlib.error) as error:
-        raise DimrError(f"{path}: truncated or no .tar.gz ({one_line(error)})") from None
+        raise DimrError(f"{path}: truncated or no .tar.gz ({single_line(error)})") from None
     raise DimrError(f"{path}: holds no {TABLE}")
 
 

@@ -3,9 +3,9 @@
 import hashlib
 from pathlib import Path
 
-from dimr.errors import DimrError
-from dimr.files import read_json, write_json
-from dimr.progress import progress_bar
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json, write_json
+from dimr.runtime.progress import progress_bar
 
 CHUNK = 2**22
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dimr.config.schema import Source
 from dimr.data.imagenet.names import SUFFIXES, WNID, check_name, check_plain, check_size
+from dimr.data.imagenet.resumable_store import Work
 from dimr.data.imagenet.source import ClassFiles, ImageSource, missing_bytes
-from dimr.data.imagenet.work import Work
-from dimr.errors import DimrError
-from dimr.files import one_line
-from dimr.progress import progress_bar
-from dimr.settings import Source
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
+from dimr.runtime.progress import progress_bar
 
 BELOW = ("", "train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
 """Where in a folder ImageNet's class folders may be."""
@@ -74,7 +74,7 @@ class FolderSource(ImageSource):
             try:
                 yield name, path.read_bytes()
             except OSError as error:
-                raise DimrError(f"{path}: not readable ({one_line(error)})") from None
+                raise DimrError(f"{path}: not readable ({single_line(error)})") from None
 
     def _scan(self) -> dict[str, ClassFiles]:
         found: dict[str, Any] = {}
@@ -100,7 +100,7 @@ class FolderSource(ImageSource):
                     check_size(entry.name, size, str(folder))
                     yield check_name(entry.name, str(folder)), size
         except OSError as error:
-            raise DimrError(f"{folder}: not readable ({one_line(error)})") from None
+            raise DimrError(f"{folder}: not readable ({single_line(error)})") from None
 
 
 def _is_class_folder(path: Path, by_id: bool) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dimr.config.schema import Source
 from dimr.data.imagenet.parquet import Shard, ShardsSource, complete_set
-from dimr.data.imagenet.work import Work
-from dimr.errors import DimrError
-from dimr.files import key_of, read_json, sha256, write_json
-from dimr.settings import Source
+from dimr.data.imagenet.resumable_store import Work
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import key_of, read_json, sha256, write_json
 
 
 class HubSource(ShardsSource):
@@ -89,7 +89,7 @@ class HubSource(ShardsSource):
 
     def _failed(self, what: str, error: Exception) -> Exception:
         """What to raise: a full disk stays what it is."""
-        from dimr.weights.hub import reason  # torch, slow to import
+        from dimr.checkpoints.download import reason  # torch, slow to import
 
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return error

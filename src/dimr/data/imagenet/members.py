@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any
 
-from dimr.errors import DimrError
-from dimr.files import one_line
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
 
 HEADER_BYTES = 2**13
 """Of one member's headers together: its name, and what pax records say of it."""
@@ -37,7 +37,7 @@ def members(file: Any, end: int, where: str) -> Iterator[tarfile.TarInfo]:
                 yield member
                 guarded.left = HEADER_BYTES
     except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
-        raise DimrError(f"{where}: truncated or no plain tar ({one_line(error)})") from None
+        raise DimrError(f"{where}: truncated or no plain tar ({single_line(error)})") from None
 
 
 class _Guarded:

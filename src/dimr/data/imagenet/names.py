@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 WNID = re.compile(r"n\d{8}")
 """A WordNet id, the name of a class folder of ImageNet's."""

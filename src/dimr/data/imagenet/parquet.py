@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dimr.config.schema import Source
+from dimr.data.imagenet.resumable_store import TAR_OVERHEAD, Work
 from dimr.data.imagenet.source import ClassFiles, ImageSource
 from dimr.data.imagenet.spill import Spill, count_rows
-from dimr.data.imagenet.work import TAR_OVERHEAD, Work
-from dimr.errors import DimrError
-from dimr.progress import progress_bar
-from dimr.settings import Source
+from dimr.runtime.errors import DimrError
+from dimr.runtime.progress import progress_bar
 
 BELOW = ("", "data")
 """Where in a folder the shards may be."""

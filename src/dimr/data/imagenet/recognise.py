@@ -4,15 +4,15 @@ import os
 import re
 from pathlib import Path
 
+from dimr.config.schema import Source
 from dimr.data.imagenet.archive import NAME, ArchiveSource
 from dimr.data.imagenet.folder import FolderSource, class_folders, own_class_folders
 from dimr.data.imagenet.hub import HubSource
 from dimr.data.imagenet.parquet import ParquetSource, shard_folder
+from dimr.data.imagenet.resumable_store import Work
 from dimr.data.imagenet.source import ImageSource
-from dimr.data.imagenet.work import Work
-from dimr.errors import DimrError
-from dimr.files import one_line
-from dimr.settings import Source
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -45,7 +45,7 @@ def open_source(text: str, config: Source, work: Work) -> ImageSource:
                 raise DimrError(f"{path}: no source of images; name {NAME} or a folder")
             return ArchiveSource(path, config)
     except (OSError, RuntimeError) as error:  # the latter of a home folder that there is not
-        raise DimrError(f"{text[:200]}: not readable ({one_line(error)})") from None
+        raise DimrError(f"{text[:200]}: not readable ({single_line(error)})") from None
     if there:
         raise DimrError(f"{path}: neither a folder nor a file, or a link that leads nowhere")
     if _REPO.fullmatch(text) and not text.startswith("."):

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dimr.data.imagenet.work import TAR_OVERHEAD, Work
-from dimr.settings import Source
+from dimr.config.schema import Source
+from dimr.data.imagenet.resumable_store import TAR_OVERHEAD, Work
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.data.imagenet.names import NAME_BYTES, check_content, official_name
-from dimr.data.imagenet.work import Work
-from dimr.errors import DimrError
-from dimr.files import atomic_file, one_line, read_json, save_array
+from dimr.data.imagenet.resumable_store import Work
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_file, read_json, save_array, single_line
 
 ROW = np.dtype(
     [
@@ -122,7 +122,7 @@ def _opened(shard: Path) -> Any:
     try:
         file = pq.ParquetFile(shard)
     except Exception as error:  # arrow's errors have no common base
-        raise DimrError(f"{shard}: truncated or no parquet file ({one_line(error)})") from None
+        raise DimrError(f"{shard}: truncated or no parquet file ({single_line(error)})") from None
     found = {file.schema.column(i).path: str(file.schema.column(i).physical_type)
              for i in range(len(file.schema))}  # fmt: skip
     wanted = {"image.bytes": "BYTE_ARRAY", "image.path": "BYTE_ARRAY", "label": "INT64"}
@@ -149,4 +149,4 @@ def _read(shard: Path) -> Iterator[tuple[int | None, str | None, bytes | None]]:
     except DimrError:
         raise
     except Exception as error:  # arrow's errors have no common base
-        raise DimrError(f"{shard}: damaged ({one_line(error)})") from None
+        raise DimrError(f"{shard}: damaged ({single_line(error)})") from None

@@ -20,10 +20,10 @@ from PIL import Image, UnidentifiedImageError
 from dimr.data.imagenet.names import NAME_BYTES
 from dimr.data.pictures import as_rgb
 from dimr.data.shards import checked_manifest, map_array
-from dimr.errors import DimrError
-from dimr.files import one_line
-from dimr.record import compare_files
-from dimr.record import verify as verify_files
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
+from dimr.runtime.record import compare_files
+from dimr.runtime.record import verify as verify_files
 
 FORMAT = "dimr-source-1"
 MANIFEST = "manifest.json"
@@ -102,7 +102,7 @@ class ImageStore:
             with self._lock:
                 data = os.pread(self._tar(label).fileno(), size, int(entry["offset"]))
         except OSError as error:
-            raise self._bad(number, f"not readable ({one_line(error)})") from None
+            raise self._bad(number, f"not readable ({single_line(error)})") from None
         if len(data) != size:
             raise self._bad(number, "the tar is truncated")
         return data
@@ -121,7 +121,7 @@ class ImageStore:
         except UnidentifiedImageError:
             reason = "neither JPEG nor PNG"
         except Exception as error:  # decoders raise nearly anything on damaged files
-            reason = one_line(error)
+            reason = single_line(error)
         raise self._bad(
             number, f"does not decode ({reason}); if it was published so, list it in known_bad"
         )

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from dimr.data.imagenet import work
+from dimr.config.schema import Source
+from dimr.data.imagenet import resumable_store as work
 from dimr.data.imagenet.acquire import acquire
-from dimr.errors import DimrError
-from dimr.settings import Source
+from dimr.runtime.errors import DimrError
 
 KEY = "0123456789abcdef"
 

@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
-from tests import miniature as makers
-from tests.miniature import ARCHIVE, DEVKIT
+from tests.support import miniature as makers
+from tests.support.miniature import ARCHIVE, DEVKIT
 
-from dimr import files
 from dimr.cli import main
+from dimr.config.runs import section_key
+from dimr.config.schema import Source
 from dimr.data.imagenet import ImageStore, digest, verify
-from dimr.data.imagenet.work import Work
-from dimr.experiment import section_key
-from dimr.record import seal
-from dimr.settings import Source
+from dimr.data.imagenet.resumable_store import Work
+from dimr.runtime import files
+from dimr.runtime.record import seal
 
 from .conftest import KEY, content
 

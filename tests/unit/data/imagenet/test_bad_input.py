@@ -5,7 +5,7 @@ import tarfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.miniature import ARCHIVE, DEVKIT, Miniature, tar_of, tar_with, write_parquet
+from tests.support.miniature import ARCHIVE, DEVKIT, Miniature, tar_of, tar_with, write_parquet
 
 WNID = "n01440764"
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dimr.data.imagenet import center_crop
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 
 def image_of(width, height):

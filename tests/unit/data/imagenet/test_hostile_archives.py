@@ -10,11 +10,11 @@ import tracemalloc
 import zlib
 
 import pytest
-from tests.miniature import ARCHIVE, DEVKIT, tar_of, tar_with
+from tests.support.miniature import ARCHIVE, DEVKIT, tar_of, tar_with
 
 from dimr.data.imagenet.devkit import read_devkit
 from dimr.data.imagenet.members import HEADER_BYTES, members
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 WNID = "n01440764"
 TABLE = "ILSVRC2012_devkit_t12/data/meta.mat"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from huggingface_hub import errors
 
-from dimr.data.imagenet.work import Work
+from dimr.data.imagenet.resumable_store import Work
 
 from .conftest import KEY, content
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.miniature import encoded
+from tests.support.miniature import encoded
 
+from dimr.config.recipes import load_source
+from dimr.config.schema import Source
 from dimr.data.imagenet import ImageStore, center_crop
-from dimr.errors import DimrError
-from dimr.recipes import load_source
-from dimr.settings import Source
+from dimr.runtime.errors import DimrError
 
 WNID = "n01440764"
 

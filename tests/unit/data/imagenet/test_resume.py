@@ -13,11 +13,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from dimr.config.schema import Source
 from dimr.data.imagenet import spill as spilling
 from dimr.data.imagenet.folder import FolderSource
 from dimr.data.imagenet.parquet import ParquetSource
-from dimr.data.imagenet.work import Work
-from dimr.settings import Source
+from dimr.data.imagenet.resumable_store import Work
 
 from .conftest import KEY, content
 
@@ -48,8 +48,8 @@ def test_a_killed_process(miniature, take, whole, writing, tmp_path):
     kill = f"""
 import os, signal
 from pathlib import Path
-from dimr.data.imagenet import acquire, work
-from dimr.settings import Source
+from dimr.data.imagenet import acquire, resumable_store as work
+from dimr.config.schema import Source
 check, seen = work.check_content, []
 def checked(name, data, where):
     seen.append(name)

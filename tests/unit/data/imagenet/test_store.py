@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.miniature import Miniature, encoded
+from tests.support.miniature import Miniature, encoded
 
 from dimr.data.imagenet import ImageStore, center_crop, crop_pixels, store, verify
-from dimr.errors import DimrError
+from dimr.runtime.errors import DimrError
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""What is published on the Hugging Face hub, by way of its own client and cache."""
+
+from pathlib import Path
+
+from dimr.checkpoints.opening import SUFFIXES
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
+
+
+def fetch(repo: str, file: str, revision: str | None = None) -> Path:
+    """A file of a repository, or one of its folders, downloaded unless it is in the cache.
+
+    ``HF_HUB_OFFLINE=1`` allows the cache alone; ``HF_TOKEN`` and ``HF_HOME`` work as usual.
+
+    Args:
+        repo: ``owner/name``.
+        file: a checkpoint's path in it, or a folder's (``transformer``).
+        revision: a commit, branch or tag; None: the newest.
+
+    Raises:
+        DimrError: what failed, and how to go on by hand.
+    """
+    import huggingface_hub
+
+    try:
+        if file.endswith(SUFFIXES):
+            return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
+        snapshot = huggingface_hub.snapshot_download(
+            repo, allow_patterns=[f"{file}/*"], revision=revision
+        )
+    except Exception as error:  # the client's errors, and those of the network libraries below it
+        raise _failed(repo, file, reason(error)) from None
+    folder = Path(snapshot, file)
+    if not folder.is_dir():
+        raise _failed(repo, file, "the repository has no such folder")
+    return folder
+
+
+def _failed(repo: str, file: str, reason: str) -> DimrError:
+    return DimrError(
+        f"hub: {repo}: {file}: {reason}; or download it by hand, then: "
+        "dimr import PATH --config CONFIG --out MODEL"
+    )
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, and what the user can do about it."""
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return "access is granted by its owners (ask on its page, then set HF_TOKEN)"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "no such repository, or a private one (then set HF_TOKEN)"
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        if constants.HF_HUB_OFFLINE:
+            return "not in the cache, and HF_HUB_OFFLINE forbids downloads (unset it)"
+        return "the hub cannot be reached and it is not in the cache (check the connection)"
+    if isinstance(error, errors.EntryNotFoundError):
+        return "the repository has no such file"
+    return f"not downloaded ({type(error).__name__}: {single_line(error)[:200]})"

@@ -1,0 +1,267 @@
+"""Which of a checkpoint's tensors are the network to sample: the averaged ones, without wrappers.
+
+Trainers save more than a network, and wrappers put names before a network's own. So what is looked
+for are the marks of the known formats, wherever they stand; what stands before them is the group.
+"""
+
+import re
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dimr.checkpoints.formats import FORMATS
+from dimr.checkpoints.opening import shown
+from dimr.runtime.errors import DimrError
+
+_SIGNS = (re.escape(sign) for module in FORMATS.values() for sign in module.SIGNS)
+SIGN = re.compile(rf"(?<![^.])(?:{'|'.join(_SIGNS)})")
+"""Where the names of a known network begin."""
+NESTED = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "model", "state_dict")
+WRAPPERS = ("module.", "_orig_mod.")
+"""Where other networks (a classifier) lie, and what stands before all of their names."""
+DEPTH = 4
+"""Mappings within mappings that are looked into."""
+AVERAGED = {"ema", "swa", "avg", "average", "averaged", "shadow"}
+TRAINED = {"online", "raw", "current"}
+"""Words for the network as the last step left it, where its average stands beside."""
+OPTIMIZER = {"optim", "optimizer", "optimizers", "opt", "momentum"}
+"""Words for what can have the parameters' names and is no network."""
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+INNER = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch puts into names where it compiles, shards or recomputes a part of a network."""
+FIXED = {"pos_embed"}
+"""Tensors that are not learned, which latent diffusion's average leaves out."""
+NAMED = 8
+"""How many things are listed in a message."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tensors of one network.
+
+    Attributes:
+        tensors: by name, without what wrappers put before it.
+        path: names of the mappings that they lay in, outermost first; empty: in the file itself.
+        prefix: what was removed before each name; empty: nothing.
+        passed_over: what else there was.
+    """
+
+    tensors: dict[str, Tensor]
+    path: tuple[str, ...]
+    prefix: str
+    passed_over: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A mapping of a checkpoint, and a prefix after which a known network's names stand."""
+
+    path: tuple[str, ...]
+    content: Mapping[Any, Any]
+    prefix: str
+
+    @property
+    def name(self) -> str:
+        return (
+            ".".join((*self.path, self.prefix.rstrip("."))).strip(".") or "names without a prefix"
+        )
+
+    @property
+    def rank(self) -> int:
+        """2 for an average, 0 for what stands beside one, 1 where no name says either.
+
+        By the innermost name that does, or the counter of torch's ``AveragedModel``.
+        """
+        for part in reversed((*self.path, *self.prefix.split("."))):
+            if words := _words(part) & (TRAINED | AVERAGED):
+                return 0 if words & TRAINED else 2
+        return 2 if f"{self.prefix.removesuffix('module.')}n_averaged" in self.content else 1
+
+
+def find_group(content: Any, file: Path) -> Group:
+    """The network in what a file holds: its average if there is one.
+
+    Of another network than the known ones the file must hold little else (``NESTED``).
+
+    Raises:
+        DimrError: there is no network, or there are several and nothing says which.
+    """
+    if not isinstance(content, Mapping):
+        raise DimrError(f"{file}: holds a {type(content).__name__}, not tensors by name")
+    places = _places(content)
+    if not places:
+        return _other_network(content, file)
+    best = max(place.rank for place in places)
+    chosen = [place for place in places if place.rank == best]
+    if len({(id(place.content), place.prefix) for place in chosen}) > 1:
+        raise DimrError(
+            f"{file}: holds several networks: {listing([place.name for place in chosen])}: which? "
+            "Save the wanted one in a file of its own"
+        )
+    place = chosen[0]
+    same = (p.prefix for p in places if p.content is place.content and p.prefix != place.prefix)
+    inner = tuple(prefix for prefix in same if prefix.startswith(place.prefix))
+    group = {
+        name: tensor
+        for name, tensor in _tensors(place.content).items()
+        if name.startswith(place.prefix) and not name.startswith(inner)
+    }
+    squashed, taken = "", group
+    if best < 2:
+        squashed, taken = _squashed_average(group, place, file)
+        if not squashed and (found := _nameless_average(content, len(group) // 2)):
+            raise DimrError(
+                f"{file}: {shown(found)}, an average, is a list of tensors without names, which "
+                "cannot be told apart; save the wanted network in a file of its own"
+            )
+    tensors = {INNER.sub("", name.removeprefix(place.prefix)): t for name, t in taken.items()}
+    if len(tensors) < len(taken):
+        raise DimrError(f"{file}: {shown(place.name)}: two tensors have one name but for wrappers")
+    passed_over = tuple(_passed_over(content, place, group, squashed))
+    return Group(tensors, place.path, squashed or place.prefix, passed_over)
+
+
+def _other_network(content: Mapping[Any, Any], file: Path) -> Group:
+    """A network without the names of a known one."""
+    named = [name for name in NESTED if isinstance(content.get(name), Mapping)]
+    inner = {name: content[name] for name in named if _is_weights(content[name])}
+    if not _is_weights(content) and not inner:
+        raise DimrError(
+            f"{file}: no tensors by name of a known network, nor under {', '.join(NESTED)} "
+            f"(it holds: {listing(list(content))})"
+        )
+    taken = next(iter(inner), None)
+    tensors = dict(content if taken is None else inner[taken])
+    prefix = ""
+    while tensors and (
+        wrapper := next((w for w in WRAPPERS if all(n.startswith(prefix + w) for n in tensors)), "")
+    ):
+        prefix += wrapper
+    path = () if taken is None else (taken,)
+    bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return Group(bare, path, prefix, tuple(inner)[1:])
+
+
+def _is_weights(value: Mapping[Any, Any]) -> bool:
+    """Whether it is tensors by name and nothing else."""
+    return len(_tensors(value)) == len(value)
+
+
+def _places(content: Mapping[Any, Any]) -> list[_Place]:
+    """Where networks are: in the mapping, and in those within it, breadth first.
+
+    A mapping that is met again is not gone through again: hostile files would make it endless.
+    """
+    found: list[_Place] = []
+    prefixes: dict[int, list[str]] = {}
+    waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), content)]
+    for path, mapping in waiting:  # which grows meanwhile
+        if id(mapping) not in prefixes:
+            prefixes[id(mapping)] = _prefixes(mapping)
+            inner = mapping.items() if len(path) < DEPTH else ()
+            mappings = ((n, v) for n, v in inner if isinstance(v, Mapping) and isinstance(n, str))
+            waiting += (((*path, name), value) for name, value in mappings)
+        for prefix in prefixes[id(mapping)]:
+            if not any(_is_optimizer(part) for part in (*path, *prefix.split("."))):
+                found.append(_Place(path, mapping, prefix))
+    return found
+
+
+def _is_optimizer(name: str) -> bool:
+    words = _words(name)
+    return bool(words & OPTIMIZER) or {"exp", "avg"} <= words  # Adam's moments
+
+
+def _words(name: str) -> set[str]:
+    """``ema_model``, ``modelEMA``, ``EMACallback``: what a name is made of."""
+    return {word.lower() for word in WORD.findall(name)}
+
+
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {n: t for n, t in content.items() if isinstance(n, str) and isinstance(t, Tensor)}
+
+
+def _prefixes(content: Mapping[Any, Any]) -> list[str]:
+    """What stands before the marks of known networks in a mapping's names."""
+    found = (match for name in _tensors(content) if (match := SIGN.search(name)))
+    return list(dict.fromkeys(match.string[: match.start()] for match in found))
+
+
+def _squashed_average(
+    group: dict[str, Tensor], place: _Place, file: Path
+) -> tuple[str, dict[str, Tensor]]:
+    """The average of a group, under the group's names, and what stands before it in the file.
+
+    Latent diffusion's average is called ``model_ema.blocks0attnqkvweight``. Without one: an empty
+    text and the group itself.
+
+    Raises:
+        DimrError: an average that lacks a tensor.
+    """
+    there = _tensors(place.content)
+    prefixes = Counter(name.rpartition(".")[0] + "." for name in there)
+    starts = [0, *(i + 1 for i, letter in enumerate(place.prefix) if letter == ".")]
+    for prefix, count in prefixes.items():
+        if 2 * count < len(group) or not _words(prefix) & AVERAGED:
+            continue
+        for start in starts:
+            keys = {name: prefix + name[start:].replace(".", "") for name in group}
+            average = {name: there[key] for name, key in keys.items() if key in there}
+            if 2 * len(average) < len(group):
+                continue
+            lacks = [n for n in group if n not in average and n[len(place.prefix) :] not in FIXED]
+            if lacks:
+                raise DimrError(f"{file}: the average under {prefix!r} lacks {lacks[0]!r}")
+            return prefix, {**group, **average}
+    return "", group
+
+
+def _nameless_average(content: Mapping[Any, Any], least: int) -> str | None:
+    """Where ``least`` tensors or more lie in a list that is called an average; None: nowhere."""
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    for path, value in waiting:  # which grows meanwhile
+        if id(value) in seen or len(path) > DEPTH or any(map(_is_optimizer, path)):
+            continue
+        seen.add(id(value))
+        if isinstance(value, Mapping):
+            waiting += (((*path, str(name)), inner) for name, inner in value.items())
+        elif isinstance(value, list | tuple) and any(_words(name) & AVERAGED for name in path):
+            inner = [one if isinstance(one, list | tuple) else [one] for one in value]
+            if sum(isinstance(one, Tensor) for each in inner for one in each) >= least:
+                return ".".join(path)
+    return None
+
+
+# --- what is told ---------------------------------------------------------------------------------
+
+
+def _passed_over(
+    content: Mapping[Any, Any], place: _Place, group: Mapping[str, Tensor], squashed: str
+) -> Iterator[str]:
+    """What else there is, but for plain numbers and texts; names by what they begin with."""
+    level = content
+    for name in place.path:
+        yield from (str(other) for other, v in level.items() if other != name and _is_more(v))
+        level = level[name]
+    rest = [str(name) for name, v in level.items() if name not in group and _is_more(v)]
+    short = [f"{name.split('.')[0]}.*" if "." in name else name for name in rest]
+    if squashed:
+        short = [name for name in short if name != f"{squashed.split('.')[0]}.*"]
+        short.append(f"{place.prefix}*")
+    yield from dict.fromkeys(short)
+
+
+def _is_more(value: Any) -> bool:
+    return isinstance(value, Tensor | Mapping | list | tuple | Namespace)
+
+
+def listing(names: Sequence[object]) -> str:
+    """Names for a message, the first few."""
+    more = len(names) - NAMED
+    return ", ".join(map(shown, names[:NAMED])) + (f" and {more} more" if more > 0 else "")

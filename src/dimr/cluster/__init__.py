@@ -1,0 +1,1 @@
+"""From a recipe's resources to jobs: site, SLURM, launcher, doctor."""

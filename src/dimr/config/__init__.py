@@ -1,0 +1,1 @@
+"""Run names and params.yaml to frozen configurations; imports no torch."""

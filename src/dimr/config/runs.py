@@ -1,0 +1,388 @@
+"""From a run's name, or params.yaml, to one resolved, validated, frozen configuration.
+
+A run is ``{dataset}/{model}/{seed}`` (``digits/dimr-xs-2r/0``), ``{dataset}/{model}/published`` for
+weights of the authors', or ``workspace``, which params.yaml describes. Its configuration is split
+by phase, each part holding only what the phase's result depends on (contract A of the design). This
+module imports no torch: the Snakefile reads it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dimr.config.recipes import ROOT, as_yaml, load_recipe, mapping
+from dimr.config.schema import (
+    LEARNS,
+    NETWORKS,
+    VARIANTS,
+    BaselineConfig,
+    ConfigModel,
+    Evaluate,
+    EvaluateConfig,
+    ImportConfig,
+    NetworkConfig,
+    Params,
+    Recipe,
+    Sample,
+    SampleConfig,
+    SourceData,
+    Train,
+    TrainConfig,
+    VariantSizes,
+    Weights,
+    objective_problem,
+    sampling_problem,
+)
+from dimr.config.validation import choose, did_you_mean, validate
+from dimr.config.validation import load_section as load_section
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import key_of, read_json, read_yaml, write_if_changed
+
+BASELINES = ("real", "reconstruction")
+"""Models of the sanity rows: training images as they are, or through the autoencoder."""
+BASELINE_SETTING = "reference"
+"""The one setting of a baseline."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, resolved: its name and everything that its phases depend on."""
+
+    name: str
+    dataset: str
+    seed: int
+    recipe: Recipe
+    network: NetworkConfig | None  # None: a baseline
+    weights: Weights | None = None  # None: trained here
+
+    @property
+    def settings(self) -> list[str]:
+        """Names of the settings that the run is sampled with."""
+        return list(self.recipe.sample.settings) if self.network else [BASELINE_SETTING]
+
+    def phases(self) -> dict[str, ConfigModel]:
+        """Each phase's configuration by name: train, sample-<setting>, evaluate, distortion."""
+        sample = self.recipe.sample
+        evaluate = EvaluateConfig(**self.recipe.evaluate.model_dump(), count=sample.count)
+        if self.network is None:
+            source = self.name.split("/")[1]
+            baseline = BaselineConfig.model_validate({"source": source, "count": sample.count})
+            phases = {f"sample-{BASELINE_SETTING}": baseline, "evaluate": evaluate}
+            return {**phases, **self._distortion_phase()}
+        phases = self._model_phase(self.network)
+        for name, setting in sample.settings.items():
+            phases[f"sample-{name}"] = SampleConfig(
+                seed=self.seed,
+                count=sample.count,
+                steps=setting.steps or sample.steps,
+                solver=setting.solver or sample.solver,
+                guidance=setting.guidance(),
+            )
+        return {**phases, "evaluate": evaluate, **self._distortion_phase()}
+
+    def _distortion_phase(self) -> dict[str, ConfigModel]:
+        """Which images people are asked about; the workspace run is no part of any study."""
+        config = self.recipe.distortion
+        return {} if config is None or self.name == "workspace" else {"distortion": config}
+
+    def _model_phase(self, network: NetworkConfig) -> dict[str, ConfigModel]:
+        """Where the network's weights come from: training, or the authors."""
+        common: dict[str, Any] = {"dataset": self.dataset, "network": network}
+        if self.weights is None:
+            return {"train": TrainConfig(**common, seed=self.seed, train=self.recipe.train)}
+        where = self.weights.model_dump(include={"repo", "file", "revision"})
+        return {"import": ImportConfig(**common, **where)}
+
+
+# --- reading and checking -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant of variants.yaml; ``number`` is that of branches (DiMR) or the patch (others)."""
+
+    family: str
+    size: str
+    number: int
+    variant: VariantSizes
+
+    @property
+    def name(self) -> str:
+        """The model part of a run's name: ``dimr-xl-2r``, ``uvit-h-2``."""
+        branches = "r" if self.family == "dimr" else ""
+        return f"{self.family}-{self.size}-{self.number}{branches}"
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The network's arguments, without what the dataset says."""
+        patch = {} if self.family == "dimr" else {"patch": self.number}
+        return {**self.variant.sizes(), **patch}
+
+    @property
+    def published_input(self) -> dict[str, Any]:
+        """What the paper feeds it: 1,000 classes; empty for sizes of our own."""
+        if self.variant.published is None:
+            return {}
+        side, _, channels = self.variant.published.input
+        time_map = "pixel" if channels == 3 else "latent"
+        return {
+            "input_size": side,
+            "channels": channels,
+            "num_classes": 1000,
+            "time_map": time_map,
+        }
+
+
+def variants(root: Path = ROOT) -> Iterator[Variant]:
+    """Every listed variant."""
+    path = root / "experiments/variants.yaml"
+    for family, sizes in mapping(read_yaml(path), path.name).items():
+        if family not in VARIANTS:
+            raise DimrError(
+                f"{path.name}: no family {family!r} {did_you_mean(family, list(VARIANTS))}"
+            )
+        for size, by_number in mapping(sizes, f"{path.name}: {family}").items():
+            for number, value in mapping(by_number, f"{path.name}: {family}.{size}").items():
+                where = f"{family}.{size}.{number}"
+                variant = validate(VARIANTS[family], value, path.name, where)
+                yield Variant(family, size, number, variant)
+
+
+def find_variant(name: str, root: Path = ROOT) -> Variant:
+    """A variant by its name; ``DimrError`` names the legal ones."""
+    listed = {one.name: one for one in variants(root)}
+    if name not in listed:
+        raise DimrError(f"variants.yaml: no variant {name!r} {did_you_mean(name, list(listed))}")
+    return listed[name]
+
+
+def fits(one: Variant, recipe: Recipe) -> bool:
+    """Whether a dataset takes a variant: by number of branches, or by patch."""
+    wanted: Any = recipe.network.patches.get(one.family, ())  # type: ignore[call-overload]
+    return one.number in ((recipe.network.branches,) if one.family == "dimr" else wanted)
+
+
+def _taken(recipe: Recipe, family: str) -> str:
+    """What a dataset takes of a family: so many branches, or patches."""
+    if family == "dimr":
+        return f"{recipe.network.branches} branches"
+    patches: Any = recipe.network.patches.get(family, ())  # type: ignore[call-overload]
+    return f"patch {' or '.join(map(str, patches))}" if patches else f"no {family}"
+
+
+def _network(model: str, recipe: Recipe, dataset: str, root: Path) -> NetworkConfig:
+    listed = {one.name: one for one in variants(root)}
+    fitting = [name for name, one in listed.items() if fits(one, recipe)]
+    if model not in listed:
+        raise DimrError(
+            f"variants.yaml: no variant {model!r} for {dataset} {did_you_mean(model, fitting)}"
+        )
+    one = listed[model]
+    if model not in fitting:
+        raise DimrError(
+            f"variants.yaml: {model!r} does not fit {dataset}, which takes "
+            f"{_taken(recipe, one.family)} {did_you_mean(model, fitting)}"
+        )
+    inputs = recipe.network.model_dump(mode="json", exclude={"branches", "patches"})
+    value = {"family": one.family, **one.sizes, **inputs}
+    return validate(NETWORKS[one.family], value, f"variants.yaml: {model}")
+
+
+def check_network(value: Any, source: str) -> NetworkConfig:
+    """The network that the content of a model's config.json describes.
+
+    Keys that begin with an underscore are diffusers' own and are left out.
+
+    Raises:
+        DimrError: the message names the key, and ``source`` as where it is.
+    """
+    section = choose(NETWORKS, value, "family", source)
+    own = {key: entry for key, entry in value.items() if not str(key).startswith("_")}
+    return validate(section, own, source)
+
+
+def load_network_config(path: Path) -> NetworkConfig:
+    """The network that a model folder's config.json describes; ``DimrError`` names the key."""
+    return check_network(read_json(path), str(path))
+
+
+def _chosen_model(choice: Params, recipe: Recipe, source: str, root: Path) -> str:
+    """The variant that ``model`` in params.yaml picks for a dataset."""
+    fitting = [one for one in variants(root) if fits(one, recipe)]
+    family, size = choice.model.family, choice.model.variant
+    families = sorted({one.family for one in fitting})
+    if family not in families:
+        hint = did_you_mean(family, families)
+        raise DimrError(f"{source}: model.family: no family {family!r} {hint}")
+    same = {one.number: one.name for one in fitting if (one.family, one.size) == (family, size)}
+    if not same:
+        sizes = sorted({one.size for one in fitting if one.family == family})
+        raise DimrError(
+            f"{source}: model.variant: {size!r} is not listed in variants.yaml "
+            f"with {_taken(recipe, family)}, which {choice.dataset} takes {did_you_mean(size, sizes)}"
+        )
+    order: Any = recipe.network.patches.get(family, tuple(same))  # type: ignore[call-overload]
+    return next(same[number] for number in order if number in same)
+
+
+def _check_together(recipe: Recipe, network: NetworkConfig, source: str) -> None:
+    """Refuse settings that each may be right, but not together."""
+    train, sample = recipe.train, recipe.sample
+    for name, setting in sample.settings.items():
+        key = f"{source}: sample.settings.{name}"
+        if train.label_dropout == 1 and setting.kind != "unconditional":
+            raise DimrError(
+                f"{key}.kind: {setting.kind}: train.label_dropout 1.0 makes an unconditional "
+                "model, which takes kind unconditional alone"
+            )
+        if train.label_dropout == 0 and setting.kind != "none":
+            raise DimrError(
+                f"{key}.kind: {setting.kind}: with train.label_dropout 0.0 nothing is learned "
+                "without a class: only kind none is left"
+            )
+        solver = setting.solver or sample.solver
+        complete = setting.model_copy(update={"solver": solver})
+        if (problem := sampling_problem(complete, sample.count, network)) is not None:
+            named = problem.split(":")[0]
+            where = f"{source}: sample" if getattr(setting, named, None) is None else key
+            raise DimrError(f"{where}.{problem}")
+        if solver == "ancestral" and train.objective != "hybrid":
+            own = f"{key}.solver" if setting.solver else f"{source}: sample.solver"
+            raise DimrError(f"{own}: ancestral needs {LEARNS}, and train.objective hybrid")
+    if (problem := objective_problem(train.objective, network)) is not None:
+        raise DimrError(f"{source}: train.objective: {problem}")
+
+
+def _overlay(recipe: Any, override: Any) -> Any:
+    """The recipe's values with those of params.yaml that are not null in their place.
+
+    What the recipe does not have, and params.yaml has all null (a setting of other datasets), is
+    left out.
+    """
+    if not isinstance(override, dict):
+        return recipe if override is None else override
+    merged = dict(recipe) if isinstance(recipe, dict) else {}
+    for key, value in override.items():
+        chosen = _overlay(merged.get(key), value)
+        if chosen is not None and chosen != {}:
+            merged[key] = chosen
+    return merged
+
+
+def load_workspace(params: Path, root: Path = ROOT) -> Run:
+    """The run ``workspace`` as params.yaml describes it.
+
+    Raises:
+        DimrError: what is wrong; and, as DVC leaves a mistake where it put it, how to undo that.
+    """
+    try:
+        return _workspace(params, root)
+    except DimrError as error:
+        if not str(error).startswith(f"{params.name}: "):
+            raise
+        undo = f"if `dvc exp run -S` set it, it is still in the file: git checkout {params.name}"
+        raise DimrError(f"{error}; {undo}") from None
+
+
+def _workspace(params: Path, root: Path) -> Run:
+    source = params.name
+    choice = validate(Params, read_yaml(params), source)
+    recipe = load_recipe(choice.dataset, root, f"{source}: dataset")
+    model = _chosen_model(choice, recipe, source, root)
+    sections: list[tuple[str, type[ConfigModel], ConfigModel, ConfigModel]] = [
+        ("train", Train, recipe.train, choice.train),
+        ("sample", Sample, recipe.sample, choice.sample),
+        ("evaluate", Evaluate, recipe.evaluate, choice.evaluate),
+    ]
+    parts = {
+        name: validate(
+            section, _overlay(part.model_dump(mode="json"), override.model_dump()), source, name
+        )
+        for name, section, part, override in sections
+    }
+    recipe = recipe.model_copy(update=parts)
+    overrides: Any = choice.sample
+    listed = overrides.settings
+    if listed is not None:  # those that params.yaml names, as dvc.yaml does
+        sample = recipe.sample
+        named = {k: v for k, v in sample.settings.items() if k in listed}
+        update = {"sample": sample.model_copy(update={"settings": named})}
+        recipe = recipe.model_copy(update=update)
+    network = _network(model, recipe, choice.dataset, root)
+    _check_together(recipe, network, source)
+    return Run("workspace", choice.dataset, choice.seed, recipe, network)
+
+
+def load_run(name: str, root: Path = ROOT, params: Path | None = None) -> Run:
+    """Resolve a run by name.
+
+    Args:
+        name: ``digits/dimr-xs-2r/0``, ``digits/real/0`` or ``workspace``.
+        root: the repository whose ``experiments/`` is read.
+        params: params.yaml of the workspace run; None: the repository's.
+
+    Raises:
+        DimrError: a name, dataset, variant or value that is not allowed, in one line.
+    """
+    if name == "workspace":
+        return load_workspace(params or root / "params.yaml", root)
+    # a seed is written in one way: 01 would be another run with the same images as 1
+    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(0|[1-9][0-9]{0,17}|published)", name)
+    if match is None:
+        forms = "workspace, dataset/model/seed, .../published"
+        raise DimrError(f"run {name[:100]!r} is none of {forms}")
+    dataset, model = match[1], match[2]
+    recipe = load_recipe(dataset, root)
+    if match[3] == "published":
+        return _published_run(name, dataset, model, recipe, root)
+    seed = int(match[3])
+    if model in BASELINES and isinstance(recipe.data, SourceData):
+        raise DimrError(f"run {name!r}: {dataset} has no sanity rows ({', '.join(BASELINES)})")
+    network = None if model in BASELINES else _network(model, recipe, dataset, root)
+    if network:
+        _check_together(recipe, network, f"recipes.yaml: {dataset}")
+    return Run(name, dataset, seed, recipe, network)
+
+
+def _published_run(name: str, dataset: str, model: str, recipe: Recipe, root: Path) -> Run:
+    """The run of weights that the recipe lists; schedule and solver may be their own."""
+    if model not in recipe.published:
+        there = f"published: {', '.join(recipe.published) or 'none'}"
+        raise DimrError(f"recipes.yaml: {dataset}: no published weights of {model!r} ({there})")
+    weights = recipe.published[model]
+    changes: dict[str, Any] = {"solver": weights.solver or recipe.sample.solver}
+    if weights.guided_channels:
+        guided = {"channels": weights.guided_channels}
+        changes["settings"] = {
+            key: setting.model_copy(update=guided)
+            for key, setting in recipe.sample.settings.items()
+        }
+    sample = recipe.sample.model_copy(update=changes)
+    network = _network(model, recipe, dataset, root)
+    own: dict[str, Any] = {"schedule": weights.schedule or network.schedule}
+    if network.family == "dit":
+        own["learn_sigma"] = True  # as every published DiT does
+    return Run(
+        name,
+        dataset,
+        seed=0,
+        recipe=recipe.model_copy(update={"sample": sample}),
+        network=network.model_copy(update=own),
+        weights=weights,
+    )
+
+
+# --- the files of contract A ----------------------------------------------------------------------
+
+
+def write_run_config(run: Run, folder: Path) -> None:
+    """Write ``<folder>/<phase>.yaml`` for a run's phases, each only if its content differs."""
+    for name, section in run.phases().items():
+        write_if_changed(folder / f"{name}.yaml", as_yaml(section))
+
+
+def section_key(section: ConfigModel, *inputs: str) -> str:
+    """Key of a step's result: its configuration and the keys of what it reads."""
+    return key_of(section.model_dump(mode="json"), *inputs)

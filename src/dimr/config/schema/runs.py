@@ -1,0 +1,297 @@
+"""Sections about runs: training, sampling, metrics, recipes, params.yaml, and the phases' files."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, TypeAdapter, create_model, model_validator
+
+from dimr.config.schema.base import (
+    Batch,
+    ConfigModel,
+    Count,
+    NotNegative,
+    Positive,
+    PositiveFloat,
+    Seed,
+    Share,
+    Width,
+)
+from dimr.config.schema.data import Data, Source
+from dimr.config.schema.human_study import Distortion
+from dimr.config.schema.networks import (
+    AnyNetwork,
+    DiMRVariant,
+    DiTVariant,
+    NetworkConfig,
+    NetworkInput,
+    Schedule,
+    UViTVariant,
+)
+
+Solver = Literal["authors", "singlestep", "multistep", "ancestral"]
+Evaluations = Annotated[int, Field(ge=3, le=1000)]  # of the network, by the solver
+
+
+class Train(ConfigModel):
+    """Training: the paper's table of settings, with its units."""
+
+    steps: Positive
+    batch: Batch
+    lr: PositiveFloat
+    betas: tuple[Share, Share]
+    weight_decay: NotNegative
+    warmup_steps: Annotated[int, Field(ge=0, le=10**10)]
+    ema_decay: Share
+    label_dropout: Annotated[float, Field(ge=0, le=1)]  # 1: an unconditional model
+    objective: Literal["noise", "hybrid"]
+    grad_clip: PositiveFloat | None
+    # of matrix products; auto: bfloat16 on CUDA, float32 elsewhere
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool
+    log_every: Positive
+
+
+class Guidance(ConfigModel):
+    """A guidance setting; all keys as in ``dimr.diffusion.guidance.wrap``."""
+
+    kind: Literal["none", "constant", "power_cosine", "unconditional"]
+    scale: NotNegative = 0.0
+    power: PositiveFloat = 1.0
+    channels: Width | None = None  # only the first so many are guided; null: all
+    # diffusion times [low, high] that are guided; null: all. A file without one does not name it.
+    interval: tuple[float, float] | None = Field(default=None, exclude_if=lambda value: not value)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.kind == "power_cosine" and self.scale < 1:
+            raise ValueError(f"scale {self.scale} of power_cosine is below 1")
+        if self.interval is None:
+            return self
+        low, high = self.interval
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"interval [{low}, {high}] is not 0 <= low < high <= 1")
+        if self.kind in ("none", "unconditional"):
+            raise ValueError(f"interval [{low}, {high}]: kind {self.kind} guides nothing")
+        return self
+
+    @property
+    def passes(self) -> float:
+        """Of the network, an evaluation: 2 where it is guided; the mean over uniform times."""
+        if self.kind in ("none", "unconditional"):
+            return 1.0
+        low, high = self.interval or (0.0, 1.0)
+        return 1.0 + high - low
+
+
+class SamplingConfig(Guidance):
+    """A way to sample a run: guidance, and what is not as for the run's other settings."""
+
+    steps: Evaluations | None = None
+    solver: Solver | None = None
+
+    def guidance(self) -> Guidance:
+        """The guidance alone."""
+        own = self.model_dump(exclude={"steps", "solver"})
+        return Guidance.model_validate(own)
+
+
+class Sample(ConfigModel):
+    """Sampling: how many images, network evaluations, solver, and the settings by name."""
+
+    count: Count
+    steps: Evaluations
+    solver: Solver
+    settings: dict[str, SamplingConfig]
+
+
+class Evaluate(ConfigModel):
+    """Metrics: feature extractor by name, splits of the Inception Score, k of precision/recall.
+
+    ``weights`` is the file name of torch-fidelity's Inception, which ends in the first 8 digits of
+    the file's SHA-256; the digit classifier has none, as it is trained here.
+    """
+
+    extractor: Literal["digits", "inception-v3-compat"]
+    weights: Annotated[str, Field(pattern=r"^[\w.-]+-[0-9a-f]{8}\.pth$")] | None = None
+    isc_splits: Count
+    prc_neighborhood: Count
+
+    @model_validator(mode="after")
+    def _weights_where_needed(self) -> Self:
+        if self.extractor == "digits" and self.weights is not None:
+            raise ValueError(f"extractor digits takes no weights ({self.weights})")
+        if self.extractor != "digits" and self.weights is None:
+            raise ValueError(f"extractor {self.extractor} needs a weights file's name")
+        return self
+
+
+class Weights(ConfigModel):
+    """Published weights: where on the Hugging Face hub, and how they are sampled.
+
+    ``file`` is a checkpoint of the authors', or the folder (``transformer``) of a diffusers model.
+    What is null is as the recipe says for networks that are trained here.
+    """
+
+    repo: str
+    file: str
+    revision: str | None = None  # a commit of the repository; null: its newest
+    schedule: Schedule | None = None
+    solver: Solver | None = None
+    guided_channels: Width | None = None
+
+
+class Resources(ConfigModel):
+    """What a step is given: ``gpus`` on each of ``nodes`` (0: it runs on a CPU)."""
+
+    nodes: Annotated[int, Field(gt=0, le=10_000)] = 1
+    gpus: Annotated[int, Field(ge=0, le=1_000)] = 0
+
+
+Step = Literal["encode", "train", "sample", "evaluate"]
+
+
+class Recipe(ConfigModel):
+    """Everything about a dataset. ``resources`` change how fast a step is, not its result."""
+
+    network: NetworkInput
+    data: Data
+    train: Train
+    sample: Sample
+    evaluate: Evaluate
+    distortion: Distortion | None = None  # null: no distortion study
+    published: dict[str, Weights] = {}
+    resources: dict[Step, Resources] = {}
+
+
+class ModelChoice(ConfigModel):
+    """The network of the workspace run; the dataset says the number of branches."""
+
+    family: str
+    variant: str
+
+
+def _overrides(section: type[ConfigModel], **nested: Any) -> Any:
+    """The section with every key optional: null means what the recipe says."""
+    keys: Any = {
+        name: (nested.get(name, field.rebuild_annotation()) | None, None)
+        for name, field in section.model_fields.items()
+    }
+    return create_model(f"{section.__name__}Overrides", __base__=ConfigModel, **keys)
+
+
+TrainOverrides = _overrides(Train)
+SettingOverrides = _overrides(SamplingConfig)
+SampleOverrides = _overrides(
+    Sample,
+    settings=dict[str, SettingOverrides | None],  # type: ignore[valid-type]
+)
+EvaluateOverrides = _overrides(Evaluate)
+
+
+class Params(ConfigModel):
+    """params.yaml: null means what the dataset's recipe says."""
+
+    dataset: str
+    model: ModelChoice
+    seed: Seed
+    train: TrainOverrides  # type: ignore[valid-type]
+    sample: SampleOverrides  # type: ignore[valid-type]
+    evaluate: EvaluateOverrides  # type: ignore[valid-type]
+
+
+# What is right by itself, but not with the network.
+
+LEARNS = "a network that learns its variance (a DiT of the sizes *-sigma)"
+
+
+def objective_problem(objective: str, network: NetworkConfig) -> str | None:
+    """Why a network cannot be trained with an objective, in one line; None: it can."""
+    if objective != "hybrid":
+        return None
+    if not getattr(network, "learn_sigma", False):
+        return f"hybrid needs {LEARNS}"
+    return "hybrid needs a discrete schedule, not pixel" if network.schedule == "pixel" else None
+
+
+def sampling_problem(
+    sample: "SamplingConfig | SampleConfig", count: int, network: NetworkConfig
+) -> str | None:
+    """Why images cannot be drawn from a network in a way, in one line; None: they can.
+
+    Args:
+        sample: solver and guidance.
+        count: how many images.
+        network: which draws them.
+    """
+    guidance = sample.guidance if isinstance(sample, SampleConfig) else sample
+    if guidance.channels is not None and guidance.channels > network.channels:
+        return f"channels: {guidance.channels}: there are {network.channels}"
+    if count % network.num_classes and guidance.kind != "unconditional":
+        return (
+            f"count: {count} is no multiple of the {network.num_classes} classes, which must have "
+            "the same number of images each"
+        )
+    if sample.solver == "ancestral" and not getattr(network, "learn_sigma", False):
+        return f"solver: ancestral needs {LEARNS}"
+    return None
+
+
+# What each phase's file holds: the phase's inputs from other phases are known by their keys.
+
+
+class TrainConfig(ConfigModel):
+    """``config/train.yaml`` of a run."""
+
+    dataset: str
+    seed: Seed
+    network: AnyNetwork
+    train: Train
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (problem := objective_problem(self.train.objective, self.network)) is not None:
+            raise ValueError(f"train.objective: {problem}")
+        return self
+
+
+class ImportConfig(ConfigModel):
+    """``config/import.yaml`` of a run with published weights."""
+
+    dataset: str
+    network: AnyNetwork
+    repo: str
+    file: str
+    revision: str | None = None
+
+
+class SampleConfig(ConfigModel):
+    """``config/sample-<setting>.yaml`` of a run that a network draws."""
+
+    seed: Seed
+    count: Count
+    steps: Evaluations
+    solver: Solver
+    guidance: Guidance
+
+
+class BaselineConfig(ConfigModel):
+    """``config/sample-<setting>.yaml`` of a run whose images come from the dataset itself."""
+
+    source: Literal["real", "reconstruction"]
+    count: Count
+
+
+class EvaluateConfig(Evaluate):
+    """``config/evaluate.yaml`` of a run: with the number of images that metrics are taken of."""
+
+    count: Count
+
+
+SCHEMAS: dict[str, Any] = {
+    "params": TypeAdapter(Params),
+    "recipes": TypeAdapter(dict[str, Recipe]),
+    "sources": TypeAdapter(dict[str, Source]),
+    "variants": TypeAdapter(
+        dict[str, dict[str, dict[int, DiMRVariant | UViTVariant | DiTVariant]]]
+    ),
+}
+"""What people edit, for their editors: ``.json_schema()`` of each is in workflow/schemas."""

@@ -1,0 +1,1 @@
+"""Low-fidelity images, and what raters say of them."""

@@ -1,0 +1,190 @@
+"""The distortion study's images: those of a run that a classifier is least confident of.
+
+Confidence is the softmax probability of the class that an image was drawn for. Files of a run at a
+setting, below ``runs/<run>/distortion/`` (``dimr distortion-scores``, rule ``distortion``):
+
+    <setting>.json  the summary (``Summary``'s keys), its ``key``, ``inputs``, ``config``,
+                    ``classifier`` and what made it
+    <setting>.npy   float32 (N,): the confidence of every image, in the samples' order
+    <setting>.npz   the n chosen images, in random order, so that the first few are a draw too:
+                    images uint8 (n, H, W, 3), labels int64 (n,), confidence float32 (n,),
+                    index int64 (n,) among the samples
+
+``read_summary`` and ``read_chosen`` read them. The chosen images are a random draw from the least
+confident share, or all of it where it has no more: nobody looks at them first.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimr.config.schema import Distortion
+from dimr.data.npz import load_arrays
+from dimr.evaluation.image_sets import ImageSet, check_images
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_file, read_json, save_array, sha256, write_json
+from dimr.runtime.progress import progress_bar
+from dimr.runtime.randomness import numpy_generator
+from dimr.runtime.record import is_intact, sealed
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
+ARRAYS = ("images", "labels", "confidence", "index")
+"""What ``<setting>.npz`` holds."""
+
+
+class Scorer(Protocol):
+    """A classifier of K ``classes``; ``facts`` are for the record."""
+
+    classes: int
+    facts: dict[str, Any]
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Softmax probabilities (B, K) of images (B, H, W, 3)."""
+
+
+class Summary(TypedDict):
+    """Numbers about the confidence of all N images, and about those that were chosen."""
+
+    images: int  # N
+    mean: float
+    quantiles: dict[str, float]  # by "0.01", "0.05", ...
+    below_half: float  # share of the images with a confidence below 0.5
+    least_confident: int  # images in the least confident share
+    threshold: float  # the highest confidence among these
+    shown: int  # of these, drawn
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The images that are shown: uint8 (n, H, W, 3), labels, confidence and index (n,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    index: NDArray[np.int64]
+
+
+def own_confidence(
+    images: ImageSet, labels: NDArray[np.int64], scorer: Scorer, batch_size: int = 64
+) -> NDArray[np.float32]:
+    """The probability (N,) of each image's own class; ``labels`` are integers (N,) in [0, K).
+
+    Batches change speed alone: the classifiers treat every image by itself.
+
+    Raises:
+        DimrError: a class that the classifier does not have, or a probability that is not finite.
+    """
+    if labels.shape != (images.shape[0],):
+        raise DimrError(f"{images.name}: {images.shape[0]} images, {len(labels)} labels")
+    if labels.max() >= scorer.classes:
+        raise DimrError(
+            f"{images.name}: label {labels.max()}; the classifier has {scorer.classes} classes"
+        )
+    found = np.empty(len(labels), np.float32)
+    done = 0
+    with progress_bar(total=len(labels), description="confidence", unit="image") as bar:
+        for batch in images.batches(batch_size):
+            part = slice(done, done + len(batch))
+            found[part] = scorer(batch)[np.arange(len(batch)), labels[part]]
+            done += len(batch)
+            bar.update(len(batch))
+    if done != len(labels) or not np.isfinite(found).all():
+        raise DimrError(f"{images.name}: confidence of {np.isfinite(found).sum()} of {done} images")
+    return found
+
+
+def least_confident(confidence: NDArray[np.float32], share: float) -> NDArray[np.int64]:
+    """Indices of the least confident share of the images, least first; at least one.
+
+    Ties are broken by the index, so that the answer is one for every batch size and machine.
+    """
+    count = max(1, math.ceil(round(share * len(confidence), 6)))
+    return np.argsort(confidence, kind="stable")[:count]
+
+
+def choose(confidence: NDArray[np.float32], config: Distortion) -> NDArray[np.int64]:
+    """Indices of the images that are shown, in random order.
+
+    The draw is of ranks, and so the same for all models with as many images: their n images lie
+    equally far down among their own.
+    """
+    least = least_confident(confidence, config.share)
+    random = numpy_generator(config.seed, "distortion draw")
+    return least[random.permutation(len(least))[: config.shown]]
+
+
+def summarise(confidence: NDArray[np.float32], config: Distortion) -> Summary:
+    """The numbers of ``<setting>.json``."""
+    least = least_confident(confidence, config.share)
+    values = np.quantile(confidence.astype(np.float64), QUANTILES)
+    return {
+        "images": len(confidence),
+        "mean": float(confidence.mean(dtype=np.float64)),
+        "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, values, strict=True)},
+        "below_half": float((confidence < 0.5).mean()),
+        "least_confident": len(least),
+        "threshold": float(confidence[least[-1]]),
+        "shown": min(len(least), config.shown),
+    }
+
+
+def write_scores(
+    out: Path,
+    confidence: NDArray[np.float32],
+    chosen: Chosen,
+    summary: dict[str, Any],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Write ``out`` (``<setting>.json``) last, after the ``.npz`` and ``.npy`` beside it.
+
+    ``check`` is called before the first, to refuse what may not be handed in.
+    """
+    arrays = {name: getattr(chosen, name) for name in ARRAYS}
+    check()
+    with atomic_file(out.with_suffix(".npz")) as file:
+        np.savez_compressed(file, **arrays)
+    with atomic_file(out.with_suffix(".npy")) as file:
+        save_array(confidence, file)
+    sums = {suffix: sha256(out.with_suffix(suffix)) for suffix in (".npy", ".npz")}
+    write_json(out, sealed({**summary, "sha256": sums}))
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The content of ``<setting>.json``; ``DimrError`` names what is missing."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DimrError(f"{path}: not the summary of a distortion study")
+    if not is_intact(value):
+        raise DimrError(f"{path}: changed since it was written (its digest differs)")
+    for name in ("key", "config", *Summary.__annotations__):
+        if name not in value:
+            raise DimrError(f"{path}: not the summary of a distortion study (no {name})")
+    return value
+
+
+def read_chosen(summary: Path) -> Chosen:
+    """The chosen images beside a summary.
+
+    Args:
+        summary: ``<setting>.json``; the ``.npz`` is read.
+
+    Raises:
+        DimrError: a missing or damaged file, or arrays of other kinds.
+    """
+    path = summary.with_suffix(".npz")
+    recorded = read_json(summary).get("sha256", {}).get(".npz")
+    if recorded is not None and path.is_file() and sha256(path) != recorded:
+        raise DimrError(f"{path}: checksum differs from the recorded one: damaged")
+    images, labels, confidence, index = load_arrays(path, ARRAYS)
+    check_images(images, str(path), count=len(index))
+    for name, array, kind in (
+        ("labels", labels, "i"), ("confidence", confidence, "f"), ("index", index, "i"),
+    ):  # fmt: skip
+        if array.shape != (len(images),) or array.dtype.kind != kind:
+            raise DimrError(f"{path}: {name} is {array.dtype} {array.shape}")
+    return Chosen(images, labels, confidence, index)

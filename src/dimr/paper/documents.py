@@ -1,0 +1,152 @@
+"""Blocks of the README that are made from committed results, between two marks.
+
+``<!-- from results/digits/table1.md without "Training (s)" -->`` up to ``<!-- end -->`` holds the
+table of that file, less the named columns: wall-clock times differ from machine to machine.
+``<!-- from docs/digits-study.md#in-short -->`` holds that section of a page, without its heading.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+
+from dimr.config.validation import did_you_mean
+from dimr.paper.tables.layout import markdown_lines
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import write_if_changed
+
+END = "<!-- end -->"
+MARK = re.compile(
+    r'^<!-- from (?P<file>[^\s#]+)(?:#(?P<section>[\w-]+))?(?: without (?P<columns>"[^\n]*"))? -->$'
+)
+"""The line that begins a block: a file, its section or the columns that are left out."""
+
+
+def fill(text: str, folder: Path, name: str = "README.md") -> str:
+    """The document with every block made anew.
+
+    Args:
+        text: of the document.
+        folder: where the document is; the marks name files from there.
+        name: of the document, for messages.
+
+    Raises:
+        DimrError: a mark that is not closed or not understood, or a file, section or column that
+            is not there, with the line.
+    """
+    lines, filled = text.split("\n"), []
+    index = 0
+    while index < len(lines):
+        line = lines[index]
+        filled.append(line)
+        index += 1
+        if not line.startswith("<!-- from "):
+            continue
+        where = f"{name}: line {index}"
+        found = MARK.match(line)
+        if found is None:
+            raise DimrError(
+                f"{where}: {line!r} is not <!-- from FILE.md -->, <!-- from FILE.md#section --> or "
+                '<!-- from FILE.md without "Column" -->'
+            )
+        index = _end(lines, index, where)
+        filled += ["", *_block(found, folder, where), ""]
+    return "\n".join(filled)
+
+
+def _end(lines: list[str], start: int, where: str) -> int:
+    """Where a block ends; what follows an unclosed one must not be taken for its content."""
+    for index in range(start, len(lines)):
+        if lines[index] == END:
+            return index
+        if lines[index].startswith("<!-- from "):
+            break
+    raise DimrError(f"{where}: no {END} after {lines[start - 1]!r}")
+
+
+def update(document: Path) -> bool:
+    """Fill a document's blocks in place; say whether it changed."""
+    return write_if_changed(document, fill(_text(document), document.parent, str(document)))
+
+
+def check(document: Path) -> None:
+    """Refuse a document with blocks that are not those of the results: the first line is named."""
+    old = _text(document)
+    new = fill(old, document.parent, str(document))
+    if old != new:
+        pairs = zip(old.split("\n"), new.split("\n"), strict=False)
+        line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), new.count("\n"))
+        raise DimrError(f"{document}: line {line} is not what the results say: make readme")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        raise DimrError(f"{file}: no such file") from None
+
+
+def _block(mark: re.Match[str], folder: Path, where: str) -> list[str]:
+    """The lines between the marks."""
+    name, section, columns = mark["file"], mark["section"], mark["columns"]
+    file = folder / name
+    if not file.is_file():
+        raise DimrError(f"{where}: {name}: no such file (make study makes it)")
+    lines = file.read_text().splitlines()
+    if section:
+        return _links(_section(lines, section, f"{where}: {name}"), posixpath.dirname(name), name)
+    left_out = re.findall(r'"([^"]*)"', columns or "")
+    table = [line for line in lines if line.startswith("|")]
+    rules = [line for line in table if re.fullmatch(r"[|:\- ]+", line)]
+    if len(rules) != 1:
+        held = "several tables" if rules else "no table"
+        raise DimrError(f"{where}: {name}: holds {held}, not one")
+    return _without(table, left_out, f"{where}: {name}")
+
+
+def _section(lines: list[str], wanted: str, where: str) -> list[str]:
+    """The lines under a heading, up to the next one of its rank or a higher one."""
+    heads = [
+        (index, len(found[1]), _anchor(found[2]))
+        for index, line in enumerate(lines)
+        if (found := re.match(r"(#+) (.+)", line))
+    ]
+    names = [anchor for _, _, anchor in heads]
+    if wanted not in names:
+        raise DimrError(f"{where}: no section {wanted!r} {did_you_mean(wanted, names)}")
+    start, rank, _ = heads[names.index(wanted)]
+    ends = [index for index, other, _ in heads if index > start and other <= rank]
+    body = "\n".join(lines[start + 1 : ends[0] if ends else len(lines)])
+    return body.strip("\n").split("\n")
+
+
+def _anchor(heading: str) -> str:
+    """A heading's name in links, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def _links(lines: list[str], folder: str, name: str) -> list[str]:
+    """Links of a page in ``folder``, as they are from the document."""
+
+    def moved(link: re.Match[str]) -> str:
+        target = link[1]
+        if re.match(r"[a-z]+:|/", target):
+            return link[0]
+        if target.startswith("#"):
+            return f"]({name}{target})"
+        return f"]({posixpath.normpath(posixpath.join(folder, target))})"
+
+    return [re.sub(r"\]\(([^)\s]+)\)", moved, line) for line in lines]
+
+
+def _without(table: list[str], left_out: list[str], where: str) -> list[str]:
+    """A Markdown table less the columns of these headings."""
+    heads, rule, *body = [
+        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in table
+    ]
+    unknown = [column for column in left_out if column not in heads]
+    if unknown:
+        raise DimrError(f"{where}: no column {unknown[0]!r} {did_you_mean(unknown[0], heads)}")
+    kept = [index for index, head in enumerate(heads) if head not in left_out]
+    rows = [[row[index] for index in kept] for row in [heads, *body]]
+    return markdown_lines(rows[0], rows[1:], [rule[index].endswith(":") for index in kept])

@@ -1,0 +1,138 @@
+"""Generated images by class, uncurated: the first ones drawn of each class."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dimr.config.runs import BASELINE_SETTING
+from dimr.data.classes import short_name
+from dimr.data.shards import OpenShards, open_shards
+from dimr.paper.figures import style
+from dimr.paper.figures.definitions import SampleBlock, SamplesFigure
+from dimr.runtime.errors import DimrError
+
+GAP = 0.03
+"""Between images, as a share of their side."""
+MARGIN, BELOW = 0.95, 0.06
+"""Inches: to the left of the images, for the rows' names; below a block."""
+LETTERS = 12
+"""Of a class's name on one line of its heading."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A block of images.
+
+    Attributes:
+        title: of the block.
+        rows: a name each.
+        classes: a name each; every class has as many columns as ``images`` of it are in a row.
+        images: uint8 (rows, classes, images, H, W, 3).
+    """
+
+    title: str
+    rows: Sequence[str]
+    classes: Sequence[str]
+    images: NDArray[np.uint8]
+
+
+def load(definition: SamplesFigure, runs: Path) -> list[Tiles]:
+    """Read the images of each block; nothing else of the folders is read."""
+    return [_load_block(block, definition.per_class, runs) for block in definition.blocks]
+
+
+def _load_block(block: SampleBlock, per_class: int, runs: Path) -> Tiles:
+    names, rows, classes = [], [], []
+    for row in block.rows:
+        folder = runs / row.run / "samples" / row.setting
+        shards = open_shards(folder)
+        labels = evenly_spaced(shards.manifest["classes"], block.classes)
+        classes = [short_name(shards.manifest["class_names"][label]) for label in labels]
+        setting = "" if row.setting == BASELINE_SETTING else f"\n{row.setting.replace('_', '-')}"
+        names.append(row.name + setting)
+        rows.append([_images(shards, label, per_class, folder) for label in labels])
+    shapes = {images.shape for row in rows for images in row}
+    if len({len(row) for row in rows}) > 1 or len(shapes) > 1:
+        raise DimrError(f"{block.title}: rows of different classes or sizes: {sorted(shapes)}")
+    return Tiles(block.title, names, classes, np.array(rows))
+
+
+def evenly_spaced(classes: int, wanted: int | None) -> list[int]:
+    """Labels 0..classes-1, or so many of them, evenly spaced from 0."""
+    count = classes if wanted is None else min(wanted, classes)
+    return [number * classes // count for number in range(count)]
+
+
+def _images(shards: OpenShards, label: int, count: int, folder: Path) -> NDArray[np.uint8]:
+    """The first images of a class, (count, H, W, 3), in the order in which they were drawn."""
+    found = np.flatnonzero(shards.labels == label)[:count]
+    if len(found) < count:
+        raise DimrError(f"{folder}: {len(found)} images of class {label}, not {count}")
+    return shards.take(found)
+
+
+@style.styled
+def draw(blocks: Sequence[Tiles]) -> Figure:
+    """The blocks below each other; images fill the width."""
+    canvases = [_canvas(block) for block in blocks]
+    heights = [
+        _heading(block) + _inches(canvas) + BELOW
+        for block, canvas in zip(blocks, canvases, strict=True)
+    ]
+    figure = Figure(figsize=(style.WIDTH, sum(heights)))
+    top = sum(heights)
+    for block, canvas, height in zip(blocks, canvases, heights, strict=True):
+        _draw_block(figure, block, canvas, top)
+        top -= height
+    return figure
+
+
+def _canvas(block: Tiles) -> NDArray[np.uint8]:
+    """All images of a block in one, on white; more space between classes than within."""
+    rows, classes, per_class, height, width = block.images.shape[:5]
+    gap = max(1, round(GAP * width))
+    apart = 3 * gap if per_class > 1 else 0
+    canvas = np.full((rows, height + gap, classes, per_class * (width + gap) + apart, 3), 255,
+                     np.uint8)  # fmt: skip
+    for number in range(per_class):
+        left = number * (width + gap)
+        place = canvas[:, :height, :, left : left + width]
+        place[:] = block.images[:, :, number].swapaxes(1, 2)
+    return canvas.reshape(rows * (height + gap), -1, 3)
+
+
+def _inches(canvas: NDArray[np.uint8]) -> float:
+    """Height of a canvas that fills the width beside the rows' names."""
+    return (style.WIDTH - MARGIN) * canvas.shape[0] / canvas.shape[1]
+
+
+def _heading(block: Tiles) -> float:
+    """Inches above the images: title, and the classes' names."""
+    lines = max(name.count("\n") + 1 for name in _wrapped(block.classes))
+    return 0.24 + 0.11 * lines
+
+
+def _wrapped(names: Sequence[str]) -> list[str]:
+    return [textwrap.fill(name, LETTERS, break_long_words=False) for name in names]
+
+
+def _draw_block(figure: Figure, block: Tiles, canvas: NDArray[np.uint8], top: float) -> None:
+    """Title, names and images, from ``top`` (inches from the figure's lower edge) down."""
+    (width, total), height = figure.get_size_inches(), _inches(canvas)
+    figure.text(0.0, (top - 0.02) / total, block.title, va="top", fontsize=style.NORMAL)
+    foot = top - _heading(block) - height
+    axes = figure.add_axes((MARGIN / width, foot / total, 1 - MARGIN / width, height / total))
+    # As they are in the PDF, unless they are larger than they can be printed.
+    large = canvas.shape[1] > (width - MARGIN) * style.DPI
+    axes.imshow(canvas, interpolation="antialiased" if large else "none", aspect="auto")
+    rows, classes = block.images.shape[:2]
+    across, down = canvas.shape[1] / classes, canvas.shape[0] / rows
+    axes.set_xticks((np.arange(classes) + 0.5) * across - 0.5, _wrapped(block.classes))
+    axes.set_yticks((np.arange(rows) + 0.5) * down - 0.5, block.rows, fontsize=6, linespacing=0.95)
+    axes.tick_params(length=0, pad=2, top=False, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)

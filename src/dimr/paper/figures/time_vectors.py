@@ -1,0 +1,113 @@
+"""The vectors by which time scales and shifts a trained network's features, at every time step.
+
+T times, D width. Nothing but the few layers that time passes through is computed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dimr.models import DiT, MultiResolutionNetwork, Network, UViT
+from dimr.models.blocks import AdaLNZeroBlock
+from dimr.models.conditioning import UVIT_STEPS, dit_step
+from dimr.runtime.errors import DimrError
+
+Vectors = NDArray[np.float64]
+"""(T, D)."""
+
+
+@dataclass(frozen=True)
+class Modulated:
+    """What adaLN-Zero makes of time for one layer norm.
+
+    Attributes:
+        block: its number from 0; None: the norm before the output.
+        part: ``attention`` or ``MLP``, whose input is normalised, or ``output``.
+        scale: (T, D), by which 1 + scale multiplies the features.
+        shift: (T, D).
+    """
+
+    block: int | None
+    part: str
+    scale: Vectors
+    shift: Vectors
+
+
+@dataclass(frozen=True)
+class TimeDependent:
+    """What TD-LN makes of time for one norm: ``scale`` and, if it has one, ``shift``, (T, D)."""
+
+    name: str
+    scale: Vectors
+    shift: Vectors | None
+
+
+def diffusion_times(count: int = 1000) -> Tensor:
+    """The time steps n / count, n = 1..count, (count,): all of the paper's for 1,000."""
+    return torch.arange(1, count + 1) / count
+
+
+@torch.no_grad()
+def adaln_zero_condition(network: Network, times: Tensor, label: int | None = None) -> Tensor:
+    """adaLN-Zero's condition (T, D) at the given times (T,).
+
+    DiT adds a class to it: ``label``, or None for "no class". U-ViT's class is a token.
+
+    Raises:
+        DimrError: a network without adaLN-Zero.
+    """
+    if isinstance(network, DiT):
+        none = network.sizes["num_classes"]
+        return (
+            network.embedding(dit_step(times))
+            + network.label.weight[none if label is None else label]
+        )
+    if isinstance(network, UViT) and network.time == "adaln_zero":
+        return network.embedding(UVIT_STEPS[network.time_map] * times)
+    raise DimrError(f"a network of family {network.family!r} without adaLN-Zero")
+
+
+@torch.no_grad()
+def adaln_zero_vectors(
+    network: DiT | UViT, times: Tensor, label: int | None = None
+) -> list[Modulated]:
+    """Scale and shift of every layer norm: two a block, and the one before the output."""
+    condition = adaln_zero_condition(network, times, label)
+    found = []
+    blocks = [module for module in network.modules() if isinstance(module, AdaLNZeroBlock)]
+    for number, block in enumerate(blocks):
+        shift1, scale1, _, shift2, scale2, _ = block.modulation(condition)
+        found.append(Modulated(number, "attention", _array(scale1), _array(shift1)))
+        found.append(Modulated(number, "MLP", _array(scale2), _array(shift2)))
+    shift, scale = network.modulation(condition)
+    return [*found, Modulated(None, "output", _array(scale), _array(shift))]
+
+
+@torch.no_grad()
+def td_norm_vectors(network: MultiResolutionNetwork, times: Tensor) -> list[TimeDependent]:
+    """Scale and shift of the norms before attention of the lowest branch, and of every output."""
+    tau = network.time_condition(times)
+    norms: dict[str, Any] = {
+        f"block {number}": block.norm1 for number, block in enumerate(network.lowest.stack.blocks)
+    }
+    branches: list[Any] = [network.lowest, *network.higher]
+    for number, branch in enumerate(branches):
+        if branch.output is not None:
+            norms[f"output {number + 1}"] = branch.output.norm
+    return [
+        TimeDependent(
+            name,
+            _array(norm.scale(tau, 2)),
+            _array(norm.shift(tau, 2)) if hasattr(norm, "shift") else None,
+        )
+        for name, norm in norms.items()
+    ]
+
+
+def _array(vectors: Tensor) -> Vectors:
+    """(T, D) of (T, D) or (T, 1, D)."""
+    return vectors.reshape(len(vectors), vectors.shape[-1]).double().numpy()

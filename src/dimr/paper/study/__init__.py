@@ -1,0 +1,1 @@
+"""The digits study: its numbers and its page."""

@@ -1,0 +1,285 @@
+"""The page on the study on digits (``docs/digits-study.md``), made from committed results alone.
+
+The template holds the text; every number, verdict and list of findings comes from ``seeds.csv`` and
+``study.json``. A name that the template asks for and that is not there is an error, not a blank.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dimr.config.runs import BASELINE_SETTING, BASELINES
+from dimr.config.validation import validate
+from dimr.paper.study.claims import (
+    Claim,
+    Claims,
+    Finding,
+    column_of,
+    findings,
+    load_claims,
+    read_seeds,
+    seed_frame,
+)
+from dimr.paper.study.results import COSTS, StudyFacts
+from dimr.paper.tables.layout import markdown_lines
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEEDS, FACTS = "seeds.csv", "study.json"
+SANITY = {"real": "Real images (training)", "reconstruction": "Autoencoder (training images)"}
+VERDICTS = ("better", "worse", "undecided")
+FAR = 3.0  # times the median of a run's seeds: a seed that the page names
+MADE_BY = "`make study` from results/digits, experiments/claims.yaml and {}"
+
+
+def study_page(claims: Path, template: Path, results: Path, page: Path) -> str:
+    """The page's text.
+
+    Args:
+        claims: ``experiments/claims.yaml``.
+        template: the page with Jinja's blanks.
+        results: the folder of ``seeds.csv``, ``study.json`` and the pictures.
+        page: where the page will be: links to pictures start there.
+
+    Raises:
+        DimrError: results that are missing, or a blank of the template that nothing fills.
+    """
+    import jinja2
+
+    blanks = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    context = {"made_by": MADE_BY.format(template.name), **_context(claims, results, page)}
+    try:
+        text = blanks.from_string(template.read_text()).render(context)
+    except FileNotFoundError:
+        raise DimrError(f"{template}: no such file") from None
+    except jinja2.TemplateSyntaxError as error:
+        raise DimrError(f"{template}: line {error.lineno}: {error.message}") from None
+    except jinja2.UndefinedError as error:
+        raise DimrError(f"{template}: {error.message}") from None
+    return text.rstrip() + "\n"
+
+
+def _context(claims: Path, results: Path, page: Path) -> dict[str, Any]:
+    """What fills the template's blanks."""
+    definition, frame = load_claims(claims), read_seeds(results / SEEDS)
+    source = str(results / SEEDS)
+    found = findings(definition, frame, source)
+    facts = validate(StudyFacts, read_json(results / FACTS), str(results / FACTS))
+    changes = [change for one in found for change in one.changes.values()]
+    return {
+        "short": _short(definition, found),
+        "claims": {c.key: _claim(definition, c, found, frame) for c in definition.claims},
+        "intervals": sum(change.low is not None for change in changes),
+        "steps": _steps(definition, frame, source),
+        "copies": _copies(definition, frame, source),
+        "seeds_of": _seeds(definition, frame),
+        "outliers": _outliers(definition, frame, source),
+        "far": f"{FAR:.0f}",
+        "picture": _picture(results, page),
+        "link": lambda name: _link(results / name, page),
+        **facts.model_dump(),
+        **_durations(facts),
+    }
+
+
+def write_study(claims: Path, template: Path, results: Path, page: Path) -> None:
+    """Write the page of ``study_page``."""
+    write_text(page, study_page(claims, template, results, page))
+
+
+def _short(definition: Claims, found: list[Finding]) -> dict[str, Any]:
+    """What the page begins with: claims by verdict, in words, and every comparison in a table."""
+    titles = {claim.key: claim.title for claim in definition.claims}
+    groups: dict[str, list[str]] = {verdict: [] for verdict in (*VERDICTS, "mixed")}
+    for claim in definition.claims:
+        verdicts = [one.verdict for one in found if one.claim == claim.key]
+        counts = {word: verdicts.count(word) for word in VERDICTS if word in verdicts}
+        if len(counts) == 1:
+            groups[verdicts[0]].append(claim.title)
+        else:
+            parts = ", ".join(f"{count} {word}" for word, count in counts.items())
+            groups["mixed"].append(f"{claim.title} ({parts})")
+    metric = definition.metrics[0]
+    body, above = [], ""
+    for one in found:
+        title = "" if one.claim == above else titles[one.claim]
+        difference = metric.difference(one.changes[metric.key])
+        setting, seeds, *_ = _numbers(one)
+        body.append([title, one.verdict, one.name, one.against, setting, seeds, difference])
+        above = one.claim
+    heads = ["Claim", "Verdict", "Compared", "Against", "Setting", "Seeds",
+             f"{metric.title}, difference [95%]"]  # fmt: skip
+    return {"claims": groups, "table": _table(heads, body, left=5)}
+
+
+def _numbers(one: Finding) -> list[str]:
+    """Setting, seeds, the two means, their difference and the verdict, of the deciding metric."""
+    metric = one.metrics[0]
+    means = [metric.text(mean) for mean in one.means[metric.key]]
+    difference = metric.difference(one.changes[metric.key])
+    return [one.setting, str(one.seeds), *means, difference, one.verdict]
+
+
+def _claim(
+    definition: Claims, claim: Claim, found: list[Finding], frame: "pd.DataFrame"
+) -> dict[str, Any]:
+    """A claim's title, verdicts and tables: the deciding metric, the others, and the costs."""
+    own = [one for one in found if one.claim == claim.key]
+    runs = dict.fromkeys(run for c in claim.comparisons for run in (c.run, c.against))
+    return {
+        "title": claim.title,
+        "table": _deciding_table(own),
+        "others": _other_metrics(own),
+        "costs": _costs(definition, list(runs), frame),
+    }
+
+
+def _table(heads: list[str], body: list[list[str]], left: int) -> str:
+    right = [index >= left for index in range(len(heads))]
+    return "\n".join(markdown_lines(heads, body, right))
+
+
+def _deciding_table(found: list[Finding]) -> str:
+    metric = found[0].metrics[0]
+    heads = ["Compared", "Against", "Setting", "Seeds", metric.title, "The other's",
+             "Difference [95%]", "Verdict"]  # fmt: skip
+    body = [
+        [one.name, f"{one.against} ({one.note})" if one.note else one.against, *_numbers(one)]
+        for one in found
+    ]
+    return _table(heads, body, left=3)
+
+
+def _other_metrics(found: list[Finding]) -> str:
+    """Differences of the metrics that do not decide, each with its own verdict."""
+    others = found[0].metrics[1:]
+    body = [
+        [one.name, one.against, one.setting]
+        + [f"{m.difference(one.changes[m.key])}, {m.verdict(one.changes[m.key])}" for m in others]
+        for one in found
+    ]
+    return _table(["Compared", "Against", "Setting", *(m.title for m in others)], body, left=3)
+
+
+def _costs(definition: Claims, runs: list[str], frame: "pd.DataFrame") -> str:
+    """Parameters and multiply-accumulates of the networks of a claim, in words."""
+    parts = []
+    for run in runs:
+        line = frame[frame["run"] == run].iloc[0]
+        millions, gmacs = (line[key] for key in COSTS)
+        parts.append(f"{definition.name(run)} {millions:.2f} million parameters, {gmacs:.3f} GMACs")
+    return "; ".join(parts)
+
+
+def _steps(definition: Claims, frame: "pd.DataFrame", source: str) -> dict[str, Any]:
+    """FID by solver and number of evaluations, of the run that was sampled with most of them.
+
+    Means over the seeds that every number of evaluations has.
+    """
+    metric = definition.metrics[0]
+    guided = frame[frame["kind"] == "constant"]
+    counts = guided.groupby("run")["evaluations"].nunique()
+    if counts.empty:
+        raise DimrError(f"{source}: no run with constant guidance says its evaluations")
+    run = counts.idxmax()
+    groups = guided[guided["run"] == run].groupby(["solver", "evaluations"])
+    common = set.intersection(*(set(group["seed"]) for _, group in groups))
+    if not common:
+        raise DimrError(f"{source}: {run}: no seed has every number of evaluations")
+    means = {key: group[group["seed"].isin(common)][metric.key].mean() for key, group in groups}
+    solvers, numbers = (sorted({key[part] for key in means}) for part in (0, 1))
+    body = [
+        [f"{n:.0f}", *(metric.text(means[s, n]) if (s, n) in means else "" for s in solvers)]
+        for n in numbers
+    ]
+    heads = ["Network evaluations", *(f"{metric.title}, solver {name}" for name in solvers)]
+    return {
+        "name": definition.name(run),
+        "seeds": len(common),
+        "table": _table(heads, body, left=0),
+    }
+
+
+def _copies(definition: Claims, frame: "pd.DataFrame", source: str) -> dict[str, Any]:
+    """Sanity rows and memorisation: means over seeds, by run and setting."""
+    dataset = next(iter(definition.names)).split("/")[0]
+    baselines = {f"{dataset}/{model}": SANITY[model] for model in BASELINES}
+    cells = [(run, name, BASELINE_SETTING) for run, name in baselines.items()]
+    cells += [
+        (run, name, setting)
+        for run, name in definition.names.items()
+        for setting in definition.settings(run)
+    ]
+    metric, body, of_models = definition.metrics[0], [], []
+    for run, name, setting in cells:
+        means = [
+            column_of(seed_frame(frame, run, setting, source), key, source).mean()
+            for key in (metric.key, "nearest_ratio", "near_copy_share")
+        ]
+        texts = [metric.text(means[0]), f"{means[1]:.2f}", f"{means[2]:.1%}"]
+        body.append([name, setting, *texts])
+        if run not in baselines:
+            of_models.append(means)
+    heads = ["Images", "Setting", metric.title, "Nearest ratio", "Near copies"]
+    return {
+        "table": _table(heads, body, left=2),
+        "smallest_ratio": f"{min(one[1] for one in of_models):.2f}",
+        "largest_share": f"{max(one[2] for one in of_models):.1%}",
+    }
+
+
+def _outliers(definition: Claims, frame: "pd.DataFrame", source: str) -> list[str]:
+    """Seeds whose FID is far from the median of their run's, at a setting, in words."""
+    metric, found = definition.metrics[0], []
+    for run, name in definition.names.items():
+        for setting in definition.settings(run):
+            values = column_of(seed_frame(frame, run, setting, source), metric.key, source)
+            median = values.median()
+            found += [
+                f"{name}, seed {seed}, {setting}: {metric.text(value)} "
+                f"(median {metric.text(median)})"
+                for seed, value in values.items()
+                if value > FAR * median
+            ]
+    return found
+
+
+def _seeds(definition: Claims, frame: "pd.DataFrame") -> dict[str, int]:
+    """The number of seeds that each run was trained with."""
+    counts = frame.groupby("run")["seed"].nunique()
+    return {run: int(counts[run]) for run in definition.names if run in counts}
+
+
+def _picture(results: Path, page: Path) -> Callable[[str, str], str]:
+    """``picture(name, caption)`` in the template: the image if it is among the results."""
+
+    def picture(name: str, caption: str) -> str:
+        file = results / name
+        if not file.is_file():
+            return f"*{caption}* (`{file.as_posix()}` is not made yet.)"
+        return f"![{caption}]({_link(file, page)})\n\n*{caption}*"
+
+    return picture
+
+
+def _link(file: Path, page: Path) -> str:
+    """From the page to a file."""
+    return Path(os.path.relpath(file, page.parent)).as_posix()
+
+
+def _durations(facts: StudyFacts) -> dict[str, str]:
+    """Core minutes by step, core hours in all, and what no job recorded, in words."""
+    times = facts.times
+    seconds = sum(one.seconds for one in times.values())
+    return {
+        **{f"{step}_minutes": f"{one.seconds / 60:.0f}" for step, one in times.items()},
+        "total_hours": f"{seconds / 3600:.1f}",
+        "least_minutes": f"{seconds / 60 / facts.machine.cores:.0f}",
+        "unrecorded_jobs": str(sum(one.jobs - one.recorded for one in times.values())),
+    }

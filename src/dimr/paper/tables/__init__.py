@@ -1,0 +1,1 @@
+"""Tables, from their definitions to CSV, Markdown and LaTeX."""

@@ -1,0 +1,144 @@
+"""The paper's table of settings (table 4): the recipes of each dataset beside what is published."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dimr.config.recipes import load_recipe, training_images
+from dimr.config.runs import ROOT, did_you_mean
+from dimr.config.schema import ConfigModel, Recipe
+from dimr.paper.published import SOURCES, PublishedValue, Settings, load_published
+from dimr.paper.tables.counts import check_names
+from dimr.paper.tables.sheets import Block, Cell, Sheet, SheetColumn, cell
+
+KEYS = [name for name in Settings.model_fields if name != "blank"]
+"""The settings by name: those of published.yaml."""
+
+ALWAYS = {"optimizer": "AdamW", "lr_schedule": "constant"}
+"""What no recipe says, as ``dimr.training.step`` has no other; a test holds it to that."""
+
+
+class SettingRow(ConfigModel):
+    """A setting: its key, title, format of numbers, words for our names, and when it is met.
+
+    ``tolerance``: how far ours may be from the published value (epochs are printed rounded).
+    """
+
+    key: str
+    title: str
+    format: str = "{}"
+    names: dict[str, str] = Field(default={})
+    tolerance: Annotated[float, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if self.key not in KEYS:
+            raise ValueError(f"no setting {self.key!r} {did_you_mean(self.key, KEYS)}")
+        return self
+
+    def agrees(self, ours: Any, theirs: Any) -> bool | None:
+        """Whether ours is the published value; None where either is blank."""
+        if ours is None or theirs is None:
+            return None
+        if isinstance(ours, list | tuple):
+            parts = zip(ours, theirs, strict=False)
+            return len(ours) == len(theirs) and all(self.agrees(a, b) for a, b in parts)
+        if isinstance(ours, str):
+            return ours == theirs
+        return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=self.tolerance)
+
+
+class DatasetColumn(ConfigModel):
+    """A dataset of recipes.yaml, as a heading of columns."""
+
+    name: str
+    title: str
+
+
+class SettingsTable(ConfigModel):
+    """``kind: settings``: one line a setting, and for each dataset ours beside the published."""
+
+    kind: Literal["settings"]
+    title: str
+    notes: list[str]
+    datasets: list[DatasetColumn]
+    rows: list[SettingRow]
+
+    def build(self, root: Path = ROOT) -> Sheet:
+        """Put the values side by side; datasets of ours alone have no published side."""
+        published = load_published(root)
+        check_names(published, root)
+        columns = [SheetColumn(key="setting", title="Setting", left=True)]
+        rows: list[list[Cell]] = [[Cell(row.key, row.title)] for row in self.rows]
+        notes = list(self.notes)
+        for dataset in self.datasets:
+            theirs = published.settings.get(dataset.name)
+            recipe = load_recipe(dataset.name, root, "dataset of a table")
+            ours = our_settings(recipe, root)
+            columns += _columns(dataset, theirs is not None)
+            for row, cells in zip(self.rows, rows, strict=True):
+                cells += _cells(row, ours[row.key], theirs)
+            notes += [_note(dataset, self.rows, theirs)] if theirs else []
+        return Sheet(self.title, [Block("", columns, rows)], notes)
+
+
+def our_settings(recipe: Recipe, root: Path = ROOT) -> dict[str, Any]:
+    """A recipe's settings by the keys of published.yaml; what it does not say is None."""
+    from dimr.diffusion.loss import branch_weights  # imports torch
+
+    train, sample, network = recipe.train, recipe.sample, recipe.network
+    kinds = {setting.kind: setting for setting in reversed(sample.settings.values())}
+    constant, cosine = kinds.get("constant"), kinds.get("power_cosine")
+    named_alike = [name for name in KEYS if name in type(train).model_fields]
+    return {
+        **dict.fromkeys(KEYS),
+        **ALWAYS,
+        **{name: getattr(train, name) for name in named_alike},
+        "epochs": train.steps * train.batch / training_images(recipe, root),
+        "loss_weights": branch_weights(network.branches),
+        "schedule": network.schedule,
+        "solver": sample.solver,
+        "evaluations": sample.steps,
+        "samples": sample.count,
+        "guidance_constant": constant and constant.scale,
+        "guidance_power_cosine": cosine and (cosine.scale, cosine.power),
+    }
+
+
+def _columns(dataset: DatasetColumn, has_published: bool) -> list[SheetColumn]:
+    key, group = dataset.name.replace("-", "_"), dataset.title
+    columns = [SheetColumn(key=key, title="ours", group=group)]
+    if has_published:
+        columns += [
+            SheetColumn(key=f"{key}_published", title="published", group=group),
+            SheetColumn(key=f"{key}_agree", title="met", group=group),
+        ]
+    return columns
+
+
+def _cells(row: SettingRow, ours: Any, theirs: Settings | None) -> list[Cell]:
+    """Ours; and where the dataset has a published side, that and whether it is met."""
+    cells = [_named(ours, row)]
+    if theirs is not None:
+        stated: PublishedValue[Any] | None = getattr(theirs, row.key)
+        value = stated.value if stated else None
+        cells += [_named(value, row), cell(row.agrees(ours, value))]
+    return cells
+
+
+def _named(value: Any, row: SettingRow) -> Cell:
+    """The cell of a value; our names are spelled out for people."""
+    made = cell(value, row.format)
+    return Cell(made.value, row.names.get(made.text, made.text))
+
+
+def _note(dataset: DatasetColumn, rows: list[SettingRow], theirs: Settings) -> str:
+    """Sources of a dataset's published values, and why the others are blank, in one line."""
+    titles = {row.key: row.title for row in rows}
+    stated = {key: getattr(theirs, key) for key in titles if getattr(theirs, key)}
+    sources = dict.fromkeys(SOURCES[one.source] for one in stated.values() if one.source)
+    said = [f"{titles[key]}: {one.note}." for key, one in stated.items() if one.note]
+    start = f"{dataset.title}: published values from {' and '.join(sources)}."
+    return " ".join([start, *said, f"Other blanks: {theirs.blank}."])

@@ -1,0 +1,68 @@
+"""What is said before the workflow trains: which networks, and about how long.
+
+The time is scaled from what the trainings of the study on digits took (``study.json``), as counting
+a network takes seconds: ``dimr plan`` does that.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from dimr.config.recipes import ROOT
+from dimr.config.runs import Run, load_run
+from dimr.config.schema import DigitsData
+from dimr.config.validation import validate
+from dimr.paper.study.results import StudyFacts
+from dimr.planning.text import duration
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json
+
+NAMED = 3
+"""So many runs are named; of more, the others are counted."""
+
+
+def announcement(names: Sequence[str], root: Path = ROOT) -> str:
+    """One line on the trainings that begin.
+
+    Args:
+        names: of the runs, at least one.
+        root: the repository.
+
+    Raises:
+        DimrError: a run that there is not.
+    """
+    rest = len(names) - NAMED
+    others = f" and {rest} more" if rest > 0 else ""
+    what = "1 network" if len(names) == 1 else f"{len(names)} networks"
+    return (
+        f"this will train {what} ({', '.join(names[:NAMED])}{others}){_time(names, root)}: Ctrl-C "
+        "to stop; dimr plan TARGET for the cost in detail"
+    )
+
+
+def _time(names: Sequence[str], root: Path) -> str:
+    """The time of one core, if all are on digits and the study's times are known."""
+    runs = [load_run(name, root) for name in names]
+    if not all(isinstance(run.recipe.data, DigitsData) for run in runs):
+        return ""
+    rate = seconds_per_image(root / "results/digits/study.json")
+    if rate is None:
+        return ""
+    return f", about {duration(rate * sum(map(_images, runs)))} of one core"
+
+
+def _images(run: Run) -> int:
+    return run.recipe.train.steps * run.recipe.train.batch
+
+
+def seconds_per_image(facts: Path) -> float | None:
+    """What an image took in the trainings of a study, on average; None: it is not known."""
+    try:
+        known = validate(StudyFacts, read_json(facts), str(facts))
+    except DimrError:
+        return None
+    sizes = [one.train["steps"] * one.train["batch"] for one in known.datasets.values()]
+    spent = known.times.get("train")
+    if not sizes or not spent or not spent.recorded:
+        return None
+    return spent.seconds / spent.recorded / fmean(sizes)

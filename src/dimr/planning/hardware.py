@@ -1,0 +1,127 @@
+"""The machine of a plan: ``experiments/hardware.yaml``, and what a user knows better."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dimr.config.runs import ROOT, did_you_mean, load_section
+from dimr.config.schema import ConfigModel, PositiveFloat, Step
+from dimr.config.validation import validate
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json
+
+STEPS: tuple[Step, ...] = ("encode", "train", "sample", "evaluate")
+
+
+class Gpu(ConfigModel):
+    """A GPU: peak of dense bf16 matrix products in TFLOP/s, and where the figure is from."""
+
+    name: str
+    teraflops: PositiveFloat
+    source: str
+
+
+class Cpu(ConfigModel):
+    """One core: GFLOP/s that steps of our networks reach, seconds of the others; and whence."""
+
+    source: str
+    gigaflops: dict[Step, PositiveFloat]
+    seconds: dict[str, PositiveFloat]
+
+
+class Hardware(ConfigModel):
+    """hardware.yaml. ``utilisation`` is the share of the peak that a step reaches."""
+
+    gpus: dict[str, Gpu]
+    utilisation: dict[Step, PositiveFloat]
+    cpu: Cpu
+
+
+class Measured(ConfigModel):
+    """A benchmark's result: images per second of one GPU, by step and by what it was run on.
+
+    What it was run on is ``dataset/model`` (train, sample, evaluate) or a dataset (encode).
+    """
+
+    gpu: str
+    source: str
+    images_per_second: dict[Step, dict[str, PositiveFloat]]
+
+
+def load_hardware(root: Path = ROOT) -> Hardware:
+    """Read hardware.yaml; ``DimrError`` names the key that is wrong."""
+    return load_section(Hardware, root / "experiments/hardware.yaml")
+
+
+def load_measured(path: Path, hardware: Hardware) -> Measured:
+    """Read a benchmark's JSON; ``DimrError`` names the file and the key."""
+    measured = validate(Measured, read_json(path), str(path))
+    choose_gpu(measured.gpu, hardware, f"{path}: gpu")
+    return measured
+
+
+def choose_gpu(name: str, hardware: Hardware, where: str = "--gpu") -> Gpu:
+    """A GPU by its name in hardware.yaml."""
+    if name not in hardware.gpus:
+        raise DimrError(
+            f"{where}: no {name!r} in hardware.yaml {did_you_mean(name, [*hardware.gpus])}"
+        )
+    return hardware.gpus[name]
+
+
+def parse_utilisation(texts: Sequence[str]) -> dict[Step, float]:
+    """``0.35`` is of training, ``sample=0.2`` of that step; each in (0, 1]."""
+    given: dict[Step, float] = {}
+    for text in texts:
+        found = re.fullmatch(r"(?:(\w+)=)?([0-9]*\.?[0-9]+)", text)
+        if found is None or not 0 < float(found[2]) <= 1:
+            raise DimrError(f"--utilisation {text}: should be a share in (0, 1], or step=share")
+        named = found[1] or "train"
+        step = next((one for one in STEPS if one == named), None)
+        if step is None:
+            raise DimrError(
+                f"--utilisation {text}: no step {named!r} {did_you_mean(named, [*STEPS])}"
+            )
+        given[step] = float(found[2])
+    return given
+
+
+@dataclass(frozen=True)
+class Rate:
+    """FLOP/s of one device in a step, and whether it was measured, given or assumed."""
+
+    flops: float
+    origin: Literal["measured", "given", "assumed"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the steps run on.
+
+    Attributes:
+        hardware: hardware.yaml.
+        gpu: the kind of every GPU.
+        given: utilisation by step, as the user says it.
+        measured: FLOP/s by step, then by what it was measured on.
+    """
+
+    hardware: Hardware
+    gpu: Gpu
+    given: dict[Step, float]
+    measured: dict[Step, dict[str, float]]
+
+    def gpu_rate(self, step: Step, of: str) -> Rate:
+        """Of one GPU: as given; measured on the same network; on others (mean); or assumed."""
+        if step in self.given:
+            return Rate(self.gpu.teraflops * 1e12 * self.given[step], "given")
+        if known := self.measured.get(step):
+            mean = sum(known.values()) / len(known)
+            return Rate(known.get(of, mean), "measured")
+        return Rate(self.gpu.teraflops * 1e12 * self.hardware.utilisation[step], "assumed")
+
+    def cpu_rate(self, step: Step) -> Rate | None:
+        """Of one core; None where hardware.yaml has none for the step."""
+        rate = self.hardware.cpu.gigaflops.get(step)
+        return None if rate is None else Rate(rate * 1e9, "measured")

@@ -1,0 +1,1 @@
+"""Files, errors, progress, devices, randomness: below everything else."""

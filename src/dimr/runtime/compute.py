@@ -1,0 +1,88 @@
+"""What training and sampling share: precision, compiling that may fail, the device's ceiling."""
+
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from dimr.runtime.progress import compiling
+
+log = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+COMPILER = {"layout_optimization": False}
+"""Options of torch's compiler (inductor). Images are (B, H, W, D) in the networks, as convolutions
+like them best; it would take them for (B, C, H, W) and turn them round: 10% to 15% more time."""
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products: ``auto`` is bfloat16 on CUDA, float32 elsewhere."""
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Autocast to a dtype below float32; nothing for float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+def compile_or_not(
+    function: Function,
+    attempt: Callable[[Function], object],
+    doing: str,
+    dynamic: bool | None = None,
+    **options: Any,
+) -> Function:
+    """The compiled form of a function, or itself where the compiler fails; a warning then says why.
+
+    Args:
+        function: what is compiled.
+        attempt: calls the compiled form as it will be called.
+        doing: what goes on without it, for the warning (``sampling``).
+        dynamic: of ``torch.compile``: whether one program serves several sizes.
+        options: of the compiler, besides ``COMPILER``.
+    """
+    try:
+        with compiling({"training": "train", "sampling": "sample"}.get(doing)):
+            compiled: Any = torch.compile(
+                function, dynamic=dynamic, options={**COMPILER, **options}
+            )
+            attempt(compiled)
+    except Exception as error:  # whatever the compiler stack raises: it is an optimisation only
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        log.warning("torch.compile is not usable here (%s); %s without it", reason[0], doing)
+        return function
+    return compiled
+
+
+def compiler_works(device: torch.device, doing: str) -> bool:
+    """Whether a function of one line compiles for the device; if not, a warning says why."""
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    return compile_or_not(double, lambda f: f(torch.ones(8, device=device)), doing) is not double
+
+
+@functools.cache
+def matrix_ceiling(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the best of a few square matrix products: what a step is compared with.
+
+    It is measured once in a process.
+    """
+    best = 0.0
+    for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
+        a = torch.ones(side, side, device=device, dtype=dtype)
+        for _ in range(4):
+            started = time.perf_counter()
+            (a @ a)[0, 0].item()  # waits for the device
+            best = max(best, 2 * side**3 / (time.perf_counter() - started))
+    return best

@@ -1,0 +1,361 @@
+"""What an output may take the place of: a result of its own kind that dimr wrote, and nothing else.
+
+A command declares the kind of each of its outputs (``dimr.cli.arguments``); the check is made for all
+commands here, before any work. Folders say what they are in their record (``dimr.runtime.record``), which
+also lists every file that is dimr's, and files by their content: nothing is kept beside them.
+"""
+
+import csv
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import FULL, followed, remove_leftovers, resolved, temporary_name
+from dimr.runtime.record import DIGEST, RECORD
+from dimr.runtime.record import FILES as RECORDED_FILES
+
+FOLDERS = (
+    "images", "autoencoder", "latents", "classifier", "model", "samples", "source", "reference",
+)  # fmt: skip
+"""Kinds of results that are folders with a record."""
+OWN_SIGNS = {
+    "dimr-shards-1": ("latents", "samples"), "dimr-images-1": ("images",),
+    "dimr-source-1": ("source",), "DigitClassifier": ("classifier",),
+}  # fmt: skip
+"""What a folder is whose record is damaged or gone, by what nobody else writes in its manifest."""
+GROWING = {
+    "training states": ".*",
+    "previews": r"step-\d{9}\.png",
+    "TensorBoard log": r"events\.out\.tfevents\..*",
+    "DVCLive log": r"(metrics|params|dvc|report)\.\w+|plots|static|artifacts|\.gitignore",
+}
+"""Kinds of folders that files are added to, and the names of everything in them."""
+BESIDE = {"scores": (".npz", ".npy")}
+"""Files that are written beside an output of a kind, with the same name but for its end."""
+OF_THE_SYSTEM = frozenset({".snakemake_timestamp", ".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that others leave in any folder, and nobody misses."""
+LOG_MARK = "# dimr log"
+"""First line of a file that ``--log`` begins."""
+SHOWN = 300
+"""Characters of a path that a message shows at most."""
+LARGEST = 64 << 20
+"""Bytes of a file that is looked into; what is larger was not written by dimr."""
+
+
+def check_places(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, Path]) -> None:
+    """Refuse outputs that would replace, or lie in, what they must not, or cannot be written.
+
+    Leftovers of killed processes are removed, once all is found to be right.
+
+    Args:
+        outputs: place and kind (of ``FOLDERS``, ``FILES`` or ``GROWING``) of each, by the option
+            that names it.
+        inputs: files and folders that the command reads or resumes from, likewise.
+
+    Raises:
+        DimrError: names the option and what is in its way.
+    """
+    written = dict(outputs)
+    for option, (place, kind) in outputs.items():
+        for suffix in BESIDE.get(kind, ()) if place.name else ():
+            written[option + suffix] = (place.with_suffix(suffix), f"{kind} {suffix}")
+    places = {option: place for option, (place, _) in written.items()}
+    for option, (place, kind) in written.items():
+        claim(place, kind, option)
+        for other, path in {**inputs, **places}.items():
+            if other != option:
+                _check_apart(option, place, other, path)
+        if kind == "source":
+            _check_outside(option, place, inputs)
+    for place, kind in written.values():
+        if kind not in GROWING and followed(place).parent.is_dir():
+            remove_leftovers(place)
+
+
+def _check_apart(option: str, place: Path, other: str, path: Path) -> None:
+    own, its = resolved(place), resolved(path)
+    if own == its:
+        raise DimrError(f"{option} {place}: is {other} too: each needs a place of its own")
+    if its.is_relative_to(own):
+        raise DimrError(f"{other} {path}: lies in {option} {place}, which would be replaced")
+
+
+def _check_outside(option: str, place: Path, inputs: Mapping[str, Path]) -> None:
+    """Images that are taken in may not lie among those: the next start would read them too."""
+    for other, path in inputs.items():
+        if path.is_dir() and resolved(place).is_relative_to(resolved(path)):
+            raise DimrError(f"{option} {place}: lies in {other} {path}, which is read")
+
+
+def claim(place: Path, kind: str, option: str = "") -> None:
+    """Refuse a place that holds anything but an earlier result of this kind, or cannot be written.
+
+    Raises:
+        DimrError: with ``option`` in front, if it is given.
+    """
+    named = f"{option} {place}".strip()
+    target = followed(place)
+    if kind in FOLDERS and resolved(Path.cwd()).is_relative_to(resolved(target)):
+        raise DimrError(f"{named}: holds the current folder; name a place of its own")
+    if kind not in FOLDERS and kind not in GROWING and target.is_dir():
+        raise DimrError(f"{named}: is a folder; a file is to be written there")
+    _require_writable(target / "x" if kind in GROWING else target, named)
+    if target.exists():
+        _check_own(target, kind, named)
+    _check_not_in_a_result(target, named)
+
+
+def _check_own(target: Path, kind: str, named: str) -> None:
+    """Refuse what is there unless it is an earlier result of this kind."""
+    if kind in GROWING:
+        if (foreign := _foreign_in_growing(target, GROWING[kind])) is not None:
+            raise DimrError(f"{named}: has {foreign}, which is no part of a {kind}; name another")
+    elif kind in FOLDERS:
+        if (reason := _why_not(target, kind)) is not None:
+            raise DimrError(f"{named}: {reason}; refusing to overwrite")
+    elif not (target.is_file() and _holds(target, kind)):
+        raise DimrError(
+            f"{named}: already exists and was not created by dimr as {kind}; refusing to overwrite"
+        )
+
+
+def _require_writable(target: Path, named: str) -> None:
+    """Refuse, before the work, a place at which nothing can be written under a temporary name."""
+    folder, missing = target.parent, [temporary_name(target).name]
+    try:
+        while not folder.exists():
+            missing.append(folder.name)
+            folder = folder.parent
+        if not folder.is_dir():
+            raise DimrError(f"{named}: {folder} is a file, not a folder")
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+        if max(len(os.fsencode(name)) for name in missing) > longest:
+            raise DimrError(f"{named[:SHOWN]}: the name is too long for this disk")
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise DimrError(f"{named[:SHOWN]}: cannot be written ({error.strerror})") from None
+
+
+def _check_not_in_a_result(target: Path, named: str) -> None:
+    """A result holds what its record lists, and is replaced as a whole."""
+    for folder in target.absolute().parents:
+        if (result := _described(folder / RECORD).get("result")) in FOLDERS:
+            raise DimrError(
+                f"{named}: lies in {folder}, a result of dimr; choose a place outside the "
+                f"{result}'s own folder"
+            )
+
+
+def _foreign_in_growing(folder: Path, names: str) -> str | None:
+    """What is in the way in a folder that files are added to."""
+    if not folder.is_dir():
+        return "a file's content"
+    found = sorted(path.name for path in folder.iterdir() if path.name not in OF_THE_SYSTEM)
+    return next((name for name in found if re.fullmatch(names, name) is None), None)
+
+
+def _why_not(folder: Path, kind: str) -> str | None:
+    """Why a result of a kind may not take the place of a folder; None: it may."""
+    if not folder.is_dir():
+        return "already exists and was not created by dimr"
+    present = {path.name for path in folder.iterdir()} - OF_THE_SYSTEM
+    if not present:
+        return None
+    record = _described(folder / RECORD)
+    kinds = _kinds_of_folder(folder, record)
+    if not kinds:
+        return "already exists and was not created by dimr"
+    if kind not in kinds:
+        return f"holds {kinds[0]}, and {kind} would be written"
+    listed = record.get(RECORDED_FILES)
+    foreign = sorted(present - {RECORD, *listed}) if isinstance(listed, dict) else []
+    return f"has {foreign[0]}, which is not of this {kind}" if foreign else None
+
+
+def _kinds_of_folder(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a folder may be a result of: as its record says, else by what else describes it.
+
+    Without a record a folder is dimr's only by what nobody else writes: names like config.json
+    and the content of a diffusers or transformers folder are everybody's.
+    """
+    if record.get("result") in FOLDERS:
+        return (str(record["result"]),)
+    manifest, config = _described(folder / "manifest.json"), _described(folder / "config.json")
+    signs = (manifest.get("format"), config.get("model"))
+    found = [kind for sign in signs for kind in OWN_SIGNS.get(str(sign), ())]
+    if (folder / RECORD).is_file():  # damaged
+        found += ["model"] * ("family" in config)
+        found += ["autoencoder"] * (config.get("_class_name") == "AutoencoderKL")
+        found += ["reference"] * bool(_described(folder / "reference.json"))
+    return tuple(found)
+
+
+def _described(file: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty if there is none."""
+    try:
+        return _mapping(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _holds(file: Path, kind: str) -> bool:
+    try:
+        return FILES[kind](file)
+    except Exception:  # whatever a library raises on content that is not its own
+        return False
+
+
+# --- kinds of files -------------------------------------------------------------------------------
+
+
+def _text(file: Path) -> str:
+    if file.stat().st_size > LARGEST:
+        raise ValueError("too large")
+    return file.read_text()
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    value = json.loads(_text(file))
+    if not isinstance(value, dict):
+        raise ValueError("no names and values")
+    return value
+
+
+def _numbers(file: Path) -> bool:
+    """Metrics: numbers by name, the number of images among them."""
+    values = _mapping(file)
+    return "images" in values and all(type(value) in (int, float) for value in values.values())
+
+
+def _json_with(*keys: str) -> Callable[[Path], bool]:
+    return lambda file: set(keys) <= _mapping(file).keys()
+
+
+def _csv_with(first: Iterable[str], others: Iterable[str]) -> Callable[[Path], bool]:
+    """A CSV whose first column is one of ``first``, and that has some of ``others`` besides."""
+
+    def holds(file: Path) -> bool:
+        with open(file) as opened:  # a log may be long
+            header = next(csv.reader([opened.readline(LARGEST)]), [])
+        return bool(header) and header[0] in first and bool(set(others) & set(header[1:]))
+
+    return holds
+
+
+def _begins(*patterns: str) -> Callable[[Path], bool]:
+    return lambda file: any(re.match(pattern, _text(file), re.DOTALL) for pattern in patterns)
+
+
+def _picture(file: Path) -> bool:
+    from PIL import Image
+
+    with Image.open(file, formats=["PNG"]) as opened:
+        return opened.info.get("Software") == "dimr"
+
+
+def _export(file: Path) -> bool:
+    from dimr.checkpoints.export import is_dimr_export
+
+    return is_dimr_export(file)
+
+
+def _weights_named_by_digest(file: Path) -> bool:
+    """A file whose name ends in the first digits of its SHA-256: what is fetched is the same."""
+    from dimr.runtime.files import sha256
+
+    found = re.fullmatch(r".*-([0-9a-f]{8})\.pth", file.name)
+    return found is not None and sha256(file).startswith(found[1])
+
+
+def _chosen(file: Path) -> bool:
+    from dimr.human_study.confidence import ARRAYS
+
+    with zipfile.ZipFile(file) as opened:
+        return {Path(name).stem for name in opened.namelist()} == set(ARRAYS)
+
+
+def _beside_chosen(file: Path) -> bool:
+    """Confidences are known by the chosen images beside them, which are written first."""
+    return _chosen(file.with_suffix(".npz"))
+
+
+def _timm(file: Path) -> bool:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as opened:
+        return "timm" in (opened.metadata() or {})
+
+
+FILES: dict[str, Callable[[Path], bool]] = {
+    "metrics": _numbers,
+    "provenance": _json_with(DIGEST, "metrics_sha256"),
+    "training log": lambda file: (
+        _csv_with(["step"], ["loss"])(file)
+        or _text(file) == "step\n"  # of a state that had lost its own
+    ),
+    "table": _csv_with(
+        ["model", "block", "setting", "variant", "row", "dataset"],
+        [
+            "setting",
+            "seeds",
+            "model",
+            "variant",
+            "parameters",
+            "digits",
+            "seed",
+            "shown",
+            "imagenet64",
+            "imagenet256",
+            "imagenet512",
+        ],
+    ),
+    "Markdown table": _begins(r"\*\*[^\n]+\*\*\n.*\n\|"),
+    "LaTeX table": _begins(r"% \\usepackage\{booktabs"),
+    "study page": _begins(r"<!-- Made by `make study`"),
+    "page": _begins(r"<!doctype html>.*<meta name=\"generator\" content=\"dimr\">"),
+    "rating page": _begins(r"<!doctype html>.*<title>Rate images</title>"),
+    "picture": _picture,
+    "figure": lambda file: b"/Creator (dimr)" in file.read_bytes()[-LARGEST:],
+    "weights": _export,
+    "extractor": _weights_named_by_digest,
+    "classifier weights": _timm,
+    "scores": _json_with("key", "config", "classifier", "inputs"),
+    "scores .npz": _chosen,
+    "scores .npy": _beside_chosen,
+    "facts of the study": _json_with("datasets", "times", "git_revisions"),
+    "key of a rating page": _json_with("page", "models", "images"),
+    "trace": _json_with("traceEvents", "schemaVersion"),
+}
+"""Whether a file is an earlier output of a kind, by that kind."""
+
+
+def check_log(path: Path) -> None:
+    """Refuse a ``--log`` that would add lines to what is no log of dimr's; begin a new one.
+
+    Raises:
+        DimrError: a folder, a file of other content, or a place that cannot be written.
+    """
+    try:
+        if path.is_char_device():  # /dev/null, a terminal
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+b") as file:
+            file.seek(0)
+            begun = file.read(len(LOG_MARK))
+            if not begun:
+                file.write(f"{LOG_MARK}\n".encode())
+    except IsADirectoryError:
+        raise DimrError(f"--log {path}: is a folder; it names a file") from None
+    except OSError as error:
+        shown = str(path)[:SHOWN]
+        raise DimrError(f"--log {shown}: cannot be written ({error.strerror})") from None
+    if begun not in (b"", LOG_MARK.encode()):
+        raise DimrError(f"--log {path}: already exists and is no log of dimr; refusing to append")

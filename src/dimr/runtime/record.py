@@ -1,0 +1,150 @@
+"""The record that every step leaves with its result, and whether the result is still what it was.
+
+``record.json`` in a result's folder holds what the result is (``result``: ``model``, ``latents``,
+...), its key, what made it, size and SHA-256 of every other file (``files``), and a digest of
+itself. Who reads a result before hours of work compares it: ``verify``.
+"""
+
+import functools
+import logging
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import digest_of, read_json, sha256, write_json
+from dimr.runtime.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+RECORD = "record.json"
+FILES = "files"
+DIGEST = "digest"
+THREADS = 8
+"""Files that are hashed at once; hashing lets other threads run."""
+SHOWN_FROM = 1 << 30
+"""Bytes from which a bar shows how far the comparison is: seconds of hashing."""
+
+
+def seal(
+    folder: Path, result: str, content: Mapping[str, Any], known: Mapping[str, str] | None = None
+) -> None:
+    """Write the record of a result that is complete but for it.
+
+    Args:
+        folder: of the result.
+        result: what it is.
+        content: its ``key``, and facts.
+        known: SHA-256 of files, by name, that need not be read again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name != RECORD and not _is_of_work(path.name):
+            checksum = (known or {}).get(path.name) or sha256(path)
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum}
+    write_json(folder / RECORD, sealed({"result": result, **content, FILES: files}))
+
+
+def _is_of_work(name: str) -> bool:
+    """Whether a file is a lock or note of unfinished work, which go when the result is placed."""
+    return name.startswith(".") or re.fullmatch(r".*lock|\d+\.json", name) is not None
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the digest of its own content."""
+    return {**content, DIGEST: digest_of(content)}
+
+
+def is_intact(record: Mapping[str, Any]) -> bool:
+    """Whether a record's digest is that of its content; true if it has none."""
+    content = {key: value for key, value in record.items() if key != DIGEST}
+    return DIGEST not in record or record[DIGEST] == digest_of(content)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a result that an earlier step made.
+
+    Raises:
+        DimrError: there is none, or it was changed since.
+    """
+    path = folder / RECORD
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("key"), str):
+        raise DimrError(f"{path}: not the record of a step (no key)")
+    if not is_intact(record):
+        raise DimrError(f"{path}: changed since it was written (its digest differs)")
+    return record
+
+
+def recorded_key(folder: Path) -> str:
+    """The key in a result's record."""
+    return read_record(folder)["key"]
+
+
+def verify(folder: Path, *names: str) -> None:
+    """Compare files of a result with its record: they must be there, whole and unchanged.
+
+    A folder without a record (of a hub, say), or with one of a version without checksums, cannot be
+    compared: a line says so.
+
+    Args:
+        folder: of the result.
+        names: which files; none: all that the record lists.
+
+    Raises:
+        DimrError: names the first file that is missing, differs, or is not listed.
+    """
+    folder = Path(folder)
+    if not (folder / RECORD).is_file():
+        return _tell_unchecked(folder, f"no {RECORD}")
+    listed = read_record(folder).get(FILES)
+    if listed is None:
+        return _tell_unchecked(folder, f"a {RECORD} of an older version, without checksums")
+    try:
+        sizes = {name: int(entry["bytes"]) for name, entry in listed.items()}
+        sums = {name: str(entry["sha256"]) for name, entry in listed.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DimrError(f"{folder / RECORD}: its list of files is damaged") from None
+    chosen = names or tuple(sums)
+    for name in chosen:
+        path = folder / name
+        if name not in sums and path.exists():
+            raise DimrError(f"{path}: no file of this result ({RECORD} does not list it)")
+        if name in sums and path.is_file() and path.stat().st_size != sizes[name]:
+            found = f"has {path.stat().st_size:,} bytes, was written with {sizes[name]:,}"
+            raise DimrError(f"{path}: damaged: {found}")
+    compare_files(folder, {name: sums[name] for name in chosen if name in sums})
+
+
+@functools.cache
+def _tell_unchecked(folder: Path, reason: str) -> None:
+    """Once for each folder: what could be damaged is not used in silence."""
+    log.warning("%s: has %s, so that damage to its files cannot be found", folder, reason)
+
+
+def compare_files(folder: Path, wanted: Mapping[str, str]) -> None:
+    """Compare the SHA-256 of files by name, several at once.
+
+    Raises:
+        DimrError: names the first that is missing or differs.
+    """
+    missing = next((name for name in wanted if not (folder / name).is_file()), None)
+    if missing is not None:
+        raise DimrError(f"{folder / missing}: no such file, and it belongs to this result")
+    sizes = {name: (folder / name).stat().st_size for name in wanted}
+    total = sum(sizes.values())
+    shown = total >= SHOWN_FROM
+    with (
+        progress_bar(
+            total=total, description=f"verify {folder.name}", unit="B", scale=True, shown=shown
+        ) as bar,
+        ThreadPoolExecutor(THREADS) as pool,
+    ):
+        found = pool.map(lambda name: sha256(folder / name), wanted)
+        for (name, checksum), digest in zip(wanted.items(), found, strict=True):
+            if digest != checksum:
+                raise DimrError(f"{folder / name}: checksum differs from the recorded one: damaged")
+            bar.update(sizes[name])

@@ -1,0 +1,178 @@
+"""What Snakemake says, in the words of this project: a line each, without shell code.
+
+Installed by the Snakefile around the handler of Snakemake's logger that writes to the screen, so
+that every way to start the workflow has it; nothing of Snakemake is imported. Its own log, below
+``.snakemake/log``, has every word.
+"""
+
+import logging
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+from dimr.runtime.files import single_line
+
+NOISE = (
+    "Select jobs to execute...",
+    "Shutting down, this might take some time.",
+    "Exiting because a job execution failed",
+)
+"""How messages begin that are left out: what they say is said otherwise, or of no use."""
+SETTING = ("Using shell", "Conda environments: ignored", "Singularity containers: ignored")
+"""And of those that are left out under ``--quiet rules``."""
+ENDING = ("Complete log(s)", "Elapsed time")
+"""And of those that follow the line on what is kept."""
+HEAD = re.compile(r"\s*\w*(?:Exception|Error)\b.*:\s*")
+AFTER = re.compile(r"\s*(?:Wildcards|Traceback)\b.*:\s*")
+PLACE = re.compile(r'\s*File ".*", line \d+, in .*')
+OURS = ("WorkflowError", "InputFunctionException", "MissingRuleException")
+"""Exceptions whose message is one of ours, or reads like one."""
+ERROR = "error: "
+"""How it begins on the screen."""
+KEPT = "what is finished is kept, and a training resumes from its last checkpoint"
+INTERRUPTED = f"stopped; {KEPT}: start the same command again"
+STOPPING = ("Terminating processes on user request", "stopping; a training saves its state first")
+"""What Snakemake says on Ctrl-C, and what is said in its place."""
+EARLY = "stopped before any step"
+FAILED = f"a step failed, its message is above; {KEPT}: fix it and start the same command again"
+LOCKED = (
+    "Directory cannot be locked: another snakemake works in this folder, or was killed there: if "
+    "none runs, on any machine: snakemake --unlock"
+)
+
+
+def complaint(text: str) -> str:
+    """The message in Snakemake's text on an exception, as it is or in our words, on one line."""
+    lines = text.splitlines()
+    told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+    if told:
+        return told[-1]
+    heads = [number for number, line in enumerate(lines) if HEAD.fullmatch(line)]
+    message = []
+    for line in lines[heads[-1] + 1 :] if heads else lines[-1:]:
+        if AFTER.fullmatch(line) or line.startswith("Using workflow specific profile"):
+            break
+        if not PLACE.fullmatch(line):
+            message.append(line)
+    return single_line(" ".join(message)).split(" (if you use input functions")[0]
+
+
+class Screen(logging.Handler):
+    """Snakemake's handler of the screen, with fewer words.
+
+    Args:
+        inner: that handler, with Snakemake's formatter and filters.
+
+    Attributes:
+        interrupted: whether the user has stopped the workflow: jobs that end then have not failed.
+        names: of jobs, by their number.
+    """
+
+    def __init__(self, inner: logging.Handler) -> None:
+        super().__init__()
+        self.inner, self.formats = inner, cast(Any, inner.formatter)
+        quiet = [one.name.lower() for one in self.formats.quiet or ()]
+        is_dry = any(getattr(one, "dryrun", False) for one in inner.filters)
+        self.brief = "rules" in quiet and not is_dry
+        self.interrupted = False
+        self.names: dict[int, str] = {}
+        self.finished: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record on: as it is, in our words, or not."""
+        text = self._words(record, record.__dict__)
+        if text is None:
+            self.inner.handle(record)
+        elif text:
+            changes = {"msg": text, "args": (), "event": None}
+            self.inner.handle(logging.makeLogRecord({**record.__dict__, **changes}))
+
+    def close(self) -> None:
+        """Close the handler of the screen too."""
+        self.inner.close()
+        super().close()
+
+    def _words(self, record: logging.LogRecord, facts: dict[str, Any]) -> str | None:
+        """What is said; empty: nothing; None: what Snakemake says."""
+        event, text = facts.get("event"), str(record.msg or "")
+        if event == "job_info":
+            name = " ".join([facts["rule_name"], *map(str, facts["wildcards"].values())])
+            self.names[facts["jobid"]] = name
+            return f"started: {name}" if self.brief else None
+        if event == "job_error":
+            return self._failed(record, facts)
+        if event == "error":
+            return _error(facts.get("exception"), text)
+        if event == "job_finished":
+            self.finished.append(self.names.get(facts["job_id"], text))
+            return ""
+        if event == "progress":
+            done, self.finished = ", ".join(self.finished), []
+            said = self.formats.format(record) + (f": {done}" if done else "")
+            return said if self.inner.filter(record) else ""
+        if text.startswith(STOPPING[0]):
+            return STOPPING[1]
+        return "" if self._is_noise(event, text) else None
+
+    def _is_noise(self, event: str | None, text: str) -> bool:
+        return (
+            event == "job_started"
+            or text.startswith(NOISE)
+            or (self.brief and (event == "resources_info" or text.startswith(SETTING)))
+            or (self.interrupted and text.startswith(ENDING))
+        )
+
+    def _failed(self, record: logging.LogRecord, facts: dict[str, Any]) -> str:
+        """A line; where a cluster or the wish for logs adds to it, Snakemake's without the code."""
+        if facts["aux"] or facts["rule_msg"] or self.formats.show_failed_logs:
+            without = logging.makeLogRecord({**record.__dict__, "shellcmd": None})
+            return str(self.formats.format(without))
+        if self.interrupted:
+            return ""
+        name = self.names.get(facts["jobid"], facts["rule_name"])
+        logs = f" (messages: {', '.join(facts['log'])})" if facts["log"] else ""
+        return f"failed: {name}{logs}"
+
+
+def _error(kind: str | None, text: str) -> str:
+    if kind == "LockException":
+        return f"{ERROR}{LOCKED}"
+    if "returned non-zero exit status" in text and "CalledProcessError" in text:
+        return ""  # the job's failure is told too
+    if "At least one job did not complete successfully" in text:
+        return ""  # and so is that of the workflow
+    return f"{ERROR}{complaint(text)}" if kind in OURS else text
+
+
+def install(logger: logging.Logger) -> Callable[[], None]:
+    """Let a logger of Snakemake's say less, and Ctrl-C say what is kept.
+
+    Returns:
+        to be called when the workflow did not end well: says so, and how to resume.
+    """
+    screens = []
+    for handler in list(logger.handlers):
+        is_file = isinstance(handler, logging.FileHandler)
+        if hasattr(handler.formatter, "quiet") and not is_file:  # a plugin has its own words
+            screens.append(Screen(handler))
+            logger.removeHandler(handler)
+            logger.addHandler(screens[-1])
+
+    def stop(number: int, _: Any) -> None:
+        for one in screens:
+            one.interrupted = True
+        if not any(one.names for one in screens):
+            logger.error(EARLY)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(128 + number)  # as Snakemake takes Ctrl-C, but no traceback before it has begun
+
+    def ended_badly() -> None:
+        logger.error(INTERRUPTED if any(one.interrupted for one in screens) else FAILED)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if usual and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, stop)
+    return ended_badly

@@ -1,0 +1,1 @@
+"""DVC: finished runs and tables as versions, and back."""

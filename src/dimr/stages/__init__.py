@@ -1,0 +1,1 @@
+"""The pipeline: one file per stage, and the protocol that they share."""

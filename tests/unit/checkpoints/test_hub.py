@@ -1,0 +1,153 @@
+"""Downloads: the hub's client is asked, what fails is one line, a run's configuration holds."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import huggingface_hub
+import pytest
+import torch
+import yaml
+from huggingface_hub import errors
+
+from dimr.config.recipes import load_source
+from dimr.config.runs import ROOT, load_run, load_section, section_key, write_run_config
+from dimr.config.schema import ImportConfig
+from dimr.runtime.files import write_json
+from dimr.sharing.adopt import expected_results, survey
+
+from .conftest import weights_of
+
+TINY = {  # what tests/parity/vectors/dimr_2r_tdrms holds
+    "family": "dimr", "layers": [3, 2], "dims": [32, 16], "heads": 4, "norm": "rms",
+    "input_size": 8, "channels": 4, "num_classes": 10, "time_map": "latent", "schedule": "latent",
+}  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(file="tiny.pth", **network):
+        phase = {
+            "dataset": "digits",
+            "network": {**TINY, **network},
+            "repo": "who/what",
+            "file": file,
+        }
+        (tmp_path / "import.yaml").write_text(yaml.safe_dump(phase))
+        return tmp_path / "import.yaml"
+
+    return write
+
+
+def test_offline(tmp_path):
+    write_run_config(load_run("imagenet256/dimr-xl-2r/published"), tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "dimr", "import", "--config", str(tmp_path / "import.yaml"),
+         "--out", str(tmp_path / "model")],
+        capture_output=True, text=True, check=False,
+        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    for part in ("QHL067/DiMR", "DiMR-XL_2R_800epochs.pth", "HF_HUB_OFFLINE", "dimr import PATH"):
+        assert part in line
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            errors.LocalEntryNotFoundError("x"),
+            "the hub cannot be reached and it is not in the cache",
+        ),
+        (errors.EntryNotFoundError("x"), "the repository has no such file"),
+        (OSError("No space left\non device"), "not downloaded (OSError: No space left on device)"),
+    ],
+)
+@pytest.mark.parametrize("file", ["tiny.pth", "transformer"])
+def test_what_fails_is_one_line(error, message, file, config, tmp_path, error_of, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    refused = error_of("import", "--config", config(file), "--out", tmp_path / "model")
+    assert refused.startswith(f"hub: who/what: {file}: {message}")
+    assert "by hand, then: dimr import PATH" in refused
+
+
+def test_a_folder_that_is_not_there(config, tmp_path, error_of, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
+    assert "no such folder" in error_of("import", "--config", config("unet"), "--dry-run")
+
+
+def test_a_run_imports_what_its_configuration_names(config, tmp_path, dimr, monkeypatch):
+    asked = []
+    torch.save(weights_of("dimr_2r_tdrms"), tmp_path / "tiny.pth")
+
+    def download(repo, file, revision):
+        asked.append((repo, file, revision))
+        return str(tmp_path / "tiny.pth")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    dimr("import", "--config", config(), "--out", tmp_path / "model")
+    assert asked == [("who/what", "tiny.pth", None)]
+    record = json.loads((tmp_path / "model/record.json").read_text())
+    assert record["key"] == section_key(load_section(ImportConfig, tmp_path / "import.yaml"))
+    assert record["config"]["repo"] == "who/what"
+    assert json.loads((tmp_path / "model/config.json").read_text())["heads"] == 4
+
+    # downloaded by hand: the same result, and the hub is not asked
+    dimr("import", tmp_path / "tiny.pth", "--config", config(), "--out", tmp_path / "by-hand")
+    assert len(asked) == 1
+    assert json.loads((tmp_path / "by-hand/record.json").read_text())["key"] == record["key"]
+
+
+def test_other_weights_than_the_runs_are_refused(config, tmp_path, error_of):
+    torch.save(weights_of("dimr_2r_tdrms"), tmp_path / "tiny.pth")
+    command = ["import", tmp_path / "tiny.pth", "--out", tmp_path / "model", "--config"]
+    refused = error_of(*command, config(dims=[64, 16]))
+    assert f"not its network of {tmp_path / 'import.yaml'}: dims [32, 16], not [64, 16]" in refused
+    assert "num_classes 10, not 11" in error_of(*command, config(num_classes=11))
+    assert "--heads has no place beside --config" in error_of(*command, config(), "--heads", 2)
+    assert not (tmp_path / "model").exists()
+
+
+def test_adoption_knows_published_runs():
+    run = load_run("imagenet256/dimr-xl-2r/published")
+    results = {result.target: result for result in expected_results(run)}
+    model = results[f"runs/{run.name}/model"]
+    assert model.inputs == ()
+    assert model.expected == section_key(run.phases()["import"])
+    samples = results[f"runs/{run.name}/samples/guided"]
+    assert samples.inputs == (model.target, "data/imagenet256/autoencoder")
+    metrics = results[f"runs/{run.name}/metrics/guided.json"]
+    reference = results["data/imagenet256/reference"]
+    assert metrics.inputs == (samples.target, reference.target)
+    phases = run.recipe.data.phases()
+    keys = samples.expected, section_key(phases["reference"])
+    assert metrics.expected == section_key(run.phases()["evaluate"], *keys)
+
+
+def test_adoption_knows_runs_on_a_source():
+    run = load_run("imagenet64/dimr-m-3r/0")
+    results = {result.target: result for result in expected_results(run)}
+    source = results["data/imagenet/source"]
+    assert source.expected == section_key(load_source("imagenet"))
+    latents = results["data/imagenet64/latents"]
+    assert latents.inputs == (source.target, "data/imagenet64/autoencoder")
+    assert results[f"runs/{run.name}/model"].inputs == (latents.target,)
+
+
+def test_adoption_takes_an_imported_model(tmp_path):
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    run = load_run("imagenet256/dimr-xl-2r/published")
+    model = tmp_path / "runs" / run.name / "model"
+    model.mkdir(parents=True)
+    write_json(model / "record.json", {"key": section_key(run.phases()["import"])})
+    (tmp_path / "runs/imagenet256/dimr-xl-2r/0").mkdir()
+    assert survey(tmp_path) == ([f"runs/{run.name}/model"], [])
+    write_json(model / "record.json", {"key": "other"})
+    assert survey(tmp_path) == ([], [f"runs/{run.name}/model: made with another configuration"])

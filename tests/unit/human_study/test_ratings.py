@@ -1,0 +1,247 @@
+"""Raters' CSVs, their agreement by hand, and the table that comes of them."""
+
+import csv
+import json
+import math
+
+import pytest
+from tests.support.messages import error_in
+
+from dimr.cli import main
+from dimr.human_study.rates import (
+    agreement,
+    answers_of,
+    cohen_kappa,
+    krippendorff_alpha,
+    majority,
+    rate,
+    rater_rates,
+)
+from dimr.human_study.ratings import Rating, read_key, read_ratings
+from dimr.paper.published import load_published
+from dimr.runtime.errors import DimrError
+
+TIME = "2024-06-13T12:00:00.000Z"
+MODELS = {"DiMR-XL/2R": "DiMR", "U-ViT-H/2": "U-ViT", "DiT-XL/2": "DiT"}
+
+
+def table(*rows):
+    """A CSV as the page saves it; each row is image, rating and rater."""
+    return "image,rating,rater,time\n" + "".join(f"{','.join(row)},{TIME}\n" for row in rows)
+
+
+def spoken(text, rater="ann"):
+    """Ratings as pairs: ``a1 b2 c0`` of the images a, b and c."""
+    said = {"1": "distorted", "2": "not distorted", "0": "unsure"}
+    return [(part[0], said[part[1]], rater) for part in text.split()]
+
+
+def rated(**raters):
+    """Ratings of several raters, as ``read_ratings`` gives them."""
+    return [
+        Rating(image, rating, rater, "x.csv: line 2")
+        for rater, text in raters.items()
+        for image, rating, _ in spoken(text)
+    ]
+
+
+@pytest.fixture
+def key(tmp_path):
+    """The key of a page with four images of each of three models: a to d, e to h, i to l."""
+    file = tmp_path / "key.json"
+    confidence = {
+        "images": 50000, "mean": 0.8, "quantiles": {"0.01": 0.01, "0.05": 0.2, "0.5": 0.9},
+        "below_half": 0.1, "least_confident": 500, "threshold": 0.012, "shown": 4,
+    }  # fmt: skip
+    config = {"classifier": "net", "share": 0.01, "shown": 4, "seed": 3}
+    models = [
+        {"name": name, "run": f"imagenet256/{name}", "setting": "guided", "published": published,
+         "confidence": confidence, "key": "k", "config": config}
+        for name, published in MODELS.items()
+    ]  # fmt: skip
+    images = {image: {"model": list(MODELS)[k // 4]} for k, image in enumerate("abcdefghijkl")}
+    value = {"format": "dimr-rating-key-1", "title": "Study", "models": models, "images": images}
+    file.write_text(json.dumps(value))
+    return read_key(file)
+
+
+# --- numbers by hand ------------------------------------------------------------------------------
+
+
+def test_wilson_interval_by_its_formula():
+    found = rate([True] * 7 + [False] * 3)
+    n, p, z = 10, 0.7, 1.959963984540054
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert (found.value, found.low, found.high) == pytest.approx((p, centre - half, centre + half))
+    none = rate([False] * 20)
+    assert (none.value, none.low) == (0, 0)
+    assert none.high == pytest.approx(z * z / (20 + z * z))
+    assert rate([]) is None
+
+
+def test_cohens_kappa_by_hand():
+    # 20 both yes, 5 and 10 apart, 15 both no: observed 0.7; chance 0.5 x 0.6 + 0.5 x 0.4 = 0.5
+    pairs = [(1, 1)] * 20 + [(1, 0)] * 5 + [(0, 1)] * 10 + [(0, 0)] * 15
+    first, second = zip(*[(bool(a), bool(b)) for a, b in pairs], strict=True)
+    assert cohen_kappa(first, second) == pytest.approx(0.4)
+    assert cohen_kappa(first, first) == 1
+    assert cohen_kappa([True] * 4, [True] * 4) is None
+    assert cohen_kappa([True] * 4, [True, False] * 2) == 0  # one who always says the same
+
+
+def test_krippendorffs_alpha_by_hand():
+    # Coincidences: units (1,1,1), (1,0), (0,0,0,1), (0,0); the single answer does not count.
+    units = [[True] * 3, [True, False], [False] * 3 + [True], [False] * 2, [True]]
+    # n = 11; unequal ordered pairs: 2/1 + 6/3 = 4, so 4/11 observed; 5 yes and 6 no by chance
+    expected = 1 - (4 / 11) / (2 * 5 * 6 / (11 * 10))
+    assert krippendorff_alpha(units) == pytest.approx(expected)
+    # Krippendorff (2011), section A: two observers, ten binary values, alpha = 0.095
+    first, second = "0100000000", "1110010010"
+    both = [[a == "1", b == "1"] for a, b in zip(first, second, strict=True)]
+    assert krippendorff_alpha(both) == pytest.approx(0.095, abs=5e-4)
+    assert krippendorff_alpha([[True, True], [True]]) is None
+
+
+def test_agreement_of_two_and_of_more():
+    both = agreement(answers_of(rated(ann="a1 b1 c2 d0", ben="a1 b2 c2 d1")))
+    # d is no answer of ann's. Equal: a, c; chance 2/3 x 1/3 + 1/3 x 2/3 = 4/9
+    assert (both.images, both.raw, both.kind) == (3, pytest.approx(2 / 3), "Cohen's kappa")
+    assert both.kappa == pytest.approx((2 / 3 - 4 / 9) / (1 - 4 / 9))
+    three = agreement(answers_of(rated(ann="a1 b1 c2", ben="a1 b2 c2", eve="a1 b2")))
+    assert three.kind == "Krippendorff's alpha"
+    assert three.raw == pytest.approx((1 + 1 / 3 + 1) / 3)
+    assert three.kappa == pytest.approx(krippendorff_alpha([[1, 1, 1], [1, 0, 0], [0, 0]]))
+    assert agreement(answers_of(rated(ann="a1 b2", ben="c1"))) is None
+    same = agreement(answers_of(rated(ann="a1 b1", ben="a1 b1")))
+    assert (same.raw, same.kappa) == (1, None)
+
+
+def test_the_majority_of_answers():
+    answers = answers_of(rated(ann="a1 b1 c1 d0", ben="a1 b2 c0 d0", eve="a2 e2"))
+    assert majority(answers) == {"a": True, "c": True, "e": False}  # b is a tie, d has no answer
+    assert rater_rates(answers) == {"ann": 1.0, "ben": 0.5, "eve": 0.0}
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_csv_as_spreadsheets_save_it(key, tmp_path):
+    file = tmp_path / "r.csv"
+    file.write_bytes(
+        b"\xef\xbb\xbfrater,image,time,rating\r\n"
+        b'"Ann ""A"", B",a,2024-06-13T12:00:00Z,distorted\r\n\r\n'
+    )
+    assert read_ratings([file], key) == [
+        Rating("a", "distorted", 'Ann "A", B', f"{file}: line 2")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "an empty file; expected a line image,rating,rater,time"),
+        ("image,rating,rater,time\n", "no ratings in it"),
+        ("image,rating,who,time\n", "line 1: columns 'image,rating,who,time'; expected image,"),
+        (table(*spoken("a1 z1")), "line 3: image 'z' is not in"),
+        (table(*spoken("y1 z1")), "line 2: image 'y', as all of the file's, is not in"),
+        (table(("a", "distorded", "ann")), "line 2: rating 'distorded' (did you mean distorted?"),
+        (table(("a", "1", "ann")), "line 2: rating '1' (allowed: distorted, not distorted, unsu"),
+        (table(*spoken("a1 b1 a2")), "line 4: rater 'ann' has rated image 'a' already ("),
+        (table(("a", "unsure", " ")), "line 2: rater '' is no name"),
+        (table(*spoken("a1")).replace(TIME, "noon"), "line 2: time 'noon' is not as in 2024-06"),
+        (table(("a", "unsure")), "line 2: 3 values; expected 4 (image,rating,rater,time)"),
+        ('image,rating,rater,time\n"a,unsure', "not readable as CSV ("),
+        ("image\0", "line 1: columns"),
+    ],
+)
+def test_bad_ratings_are_one_line(key, tmp_path, text, message, caplog):
+    file = tmp_path / "ann.csv"
+    file.write_text(text)
+    with pytest.raises(DimrError) as caught:
+        read_ratings([file], key)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert message in str(caught.value)
+    out = ["--csv", str(tmp_path / "t.csv"), "--markdown", str(tmp_path / "t.md")]
+    assert main(["distortion", str(file), "--key", str(key.file), *out]) == 2
+    assert message in error_in(caplog)
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_a_rater_in_two_files(key, tmp_path):
+    for name, text in (("x", "a1 b2"), ("y", "c1 b2")):
+        (tmp_path / f"{name}.csv").write_text(table(*spoken(text)))
+    with pytest.raises(DimrError, match=r"y\.csv: line 3: rater 'ann' has .* \(.*x\.csv: line 3\)"):
+        read_ratings([tmp_path / "x.csv", tmp_path / "y.csv"], key)
+
+
+def test_what_is_no_key(tmp_path, key):
+    for value in ([], {"format": "dimr-rating-key-1"}, {"format": "dimr-shards-1"}):
+        (tmp_path / "k.json").write_text(json.dumps(value))
+        with pytest.raises(DimrError, match=r"k\.json: not the key of a rating page"):
+            read_key(tmp_path / "k.json")
+    value = json.loads(key.file.read_text())
+    value["images"]["a"]["model"] = "other"
+    (tmp_path / "k.json").write_text(json.dumps(value))
+    with pytest.raises(DimrError, match=r"k\.json: not the key of a rating page"):
+        read_key(tmp_path / "k.json")
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def rates(key, tmp_path, *files):
+    out, text = tmp_path / "rates.csv", tmp_path / "rates.md"
+    arguments = [*files, "--key", key.file, "--csv", out, "--markdown", text]
+    assert main(["distortion", *map(str, arguments)]) == 0
+    return list(csv.DictReader(out.open())), text.read_text()
+
+
+def test_rates_beside_the_published(key, tmp_path):
+    texts = {"ann": "a1 b1 c1 d2 e2 f2 g2 h2 i0", "ben": "a1 b1 c2 d2 e2 f2 g2 h1 i0"}
+    for rater, text in texts.items():
+        (tmp_path / f"{rater}.csv").write_text(table(*spoken(text, rater)))
+    rows, text = rates(key, tmp_path, tmp_path / "ann.csv", tmp_path / "ben.csv")
+    assert [row["model"] for row in rows] == [*MODELS, "All"]
+    first, second, third, together = rows
+    # DiMR: a, b distorted, d not, c a tie
+    assert (first["raters"], first["verdicts"], first["undecided"]) == ("2", "3", "1")
+    expected = rate([True, True, False])
+    for name, value in (("rate", 2 / 3), ("low", expected.low), ("high", expected.high),
+                        ("rater_mean", 5 / 8), ("raw", 3 / 4), ("kappa", 0.5)):  # fmt: skip
+        assert float(first[name]) == pytest.approx(value), name
+    assert (float(second["rate"]), second["kappa"]) == (0, "0.0")
+    assert (third["rate"], third["low"], third["undecided"], third["unsure"]) == ("", "", "1", "2")
+    assert (together["verdicts"], together["distorted"], together["images"]) == ("6", "2", "")
+    published = {row["model"]: row["published_rate"] for row in rows}
+    assert published == {"DiMR-XL/2R": "0.292", "U-ViT-H/2": "0.635", "DiT-XL/2": "0.71", "All": ""}
+    assert "29.2%" in text
+    assert "66.7%" in text
+    assert "Nobody has rated" not in text
+
+
+def test_without_ratings_there_are_no_rates(key, tmp_path):
+    rows, text = rates(key, tmp_path)
+    assert [row["model"] for row in rows] == list(MODELS)
+    assert "rate" not in rows[0]
+    assert rows[0]["below_half"] == "0.1"
+    assert "Nobody has rated these images yet" in text
+    assert "least confident 1% of each" in text
+
+
+def test_published_rates_have_a_source():
+    found = load_published().distortion
+    assert {name: (one.rate, one.fid, one.source) for name, one in found.items()} == {
+        "U-ViT": (0.635, 2.29, "repo"),
+        "DiT": (0.710, 2.27, "repo"),
+        "DiMR": (0.292, 1.77, "repo"),
+    }
+
+
+def test_a_published_name_that_is_not_there(key, tmp_path, caplog):
+    value = json.loads(key.file.read_text())
+    value["models"][0]["published"] = "DiMR-X"
+    key.file.write_text(json.dumps(value))
+    out = ["--csv", str(tmp_path / "t.csv"), "--markdown", str(tmp_path / "t.md")]
+    assert main(["distortion", "--key", str(key.file), *out]) == 2
+    assert "published: 'DiMR-X' is not in published.yaml (U-ViT, DiT, DiMR)" in error_in(caplog)

@@ -1,0 +1,139 @@
+"""Definitions of figures, and the command that draws them."""
+
+import shutil
+
+import pytest
+import yaml
+
+from dimr.cli import main
+from dimr.config.runs import ROOT
+from dimr.paper.figures.definitions import define, load_figure, names, runs_in_words
+from dimr.runtime.errors import DimrError
+
+PAPER = {"samples", "adaln_pca", "td_ln", "architecture", "low_fidelity", "training", "cost"}
+
+
+def test_every_figure_is_defined_for_the_paper_and_on_digits():
+    assert set(names()) >= PAPER | {f"digits/{name}" for name in PAPER}
+
+
+@pytest.mark.parametrize("name", names())
+def test_committed_figures_name_what_is_there(name):
+    definition = load_figure(name)
+    for file in definition.files():
+        assert file.startswith("runs/") or (ROOT / file).is_file()
+    caption = definition.full_caption()
+    assert "\n" not in caption
+    for run in definition.runs():
+        assert run.rpartition("/")[0] in caption
+    if name.startswith("digits/"):
+        assert all(run.startswith("digits") for run in definition.runs())
+
+
+def test_a_figure_needs_what_it_shows_and_no_more():
+    assert load_figure("digits/td_ln").files() == [
+        "runs/digits/dimr-xs-2r/0/model",
+        "runs/digits/dit-xs-2/0/model",
+    ]
+    assert len(load_figure("digits/training").files()) == 15  # three models, five seeds
+
+
+def test_captions_say_how_many_seeds():
+    assert load_figure("digits/cost").full_caption().endswith("dit-xs-2 (5 seeds: 0, 1, 2, 3, 4).")
+    assert (
+        runs_in_words(["a/b/0", "a/c/published", "a/b/2"])
+        == "a/b (2 seeds: 0, 2); a/c (authors' weights)"
+    )
+
+
+@pytest.fixture
+def root(tmp_path):
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    return tmp_path
+
+
+def edited(root, name, **changes):
+    file = root / f"experiments/figures/{name}.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("td_ln", {"kind": "tdln"}, r"td_ln\.yaml: kind: 'tdln' \(did you mean td_ln\?"),
+        ("td_ln", {"adlan": 1}, r"td_ln\.yaml: adlan: unknown key \(did you mean adaln\?"),
+        ("td_ln", {"adaln": "digits/dimr-xs-2r/0"}, r"digits/dimr-xs-2r/0: dimr without adaLN"),
+        ("td_ln", {"td": "digits/dit-xs-2/0"}, r"td: digits/dit-xs-2/0: no network with TD-LN"),
+        ("adaln_pca", {"run": "digits/real/0"}, r"digits/real/0: no network without adaLN-Zero"),
+        ("adaln_pca", {"blocks": [28]}, r"blocks: 28 is not in 0\.\.27 of imagenet256/dit-xl-2"),
+        ("digits/adaln_pca", {"label": 10}, r"label: 10 is not in 0\.\.9 of digits/dit-xs-2/0"),
+        ("digits/training", {"table": "digits/table66"}, r"no table 'digits/table66' \(did you"),
+        ("digits/training", {"table": "digits/table7"}, r"table7\.yaml: no row is trained on"),
+        ("digits/training", {"dataset": "digitz"}, r"table6\.yaml: no row is trained on 'digitz'"),
+        ("digits/cost", {"setting": "gided"}, r"setting: 'gided' \(did you mean guided\?"),
+        ("cost", {"block": "ImageNet"}, r"table1\.yaml: no block 'ImageNet'"),
+        ("architecture", {"variant": "dimr-xl-4r"}, r"no variant 'dimr-xl-4r' \(did you"),
+        ("low_fidelity", {"study": "imagenet"}, r"no study 'imagenet' \(did you mean"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_that_names_the_file(root, name, changes, message):
+    edited(root, name, **changes)
+    with pytest.raises(DimrError, match=message) as caught:
+        load_figure(name, root)
+    assert f"experiments/figures/{name}.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_setting_of_samples_is_named(root):
+    content = yaml.safe_load((root / "experiments/figures/digits/samples.yaml").read_text())
+    content["blocks"][0]["rows"][2]["setting"] = "guide"
+    edited(root, "digits/samples", **content)
+    with pytest.raises(
+        DimrError, match=r"samples\.yaml: digits/dimr-xs-2r/0: no setting 'guide' \(did"
+    ):
+        load_figure("digits/samples", root)
+
+
+def test_any_variant_has_an_architecture():
+    assert define("architecture", "uvit-h-2").variant == "uvit-h-2"
+    with pytest.raises(DimrError, match="--variant: dimr-g-2r: is of figure architecture alone"):
+        define("cost", "dimr-g-2r")
+
+
+def test_the_command_writes_pdf_and_png(tmp_path):
+    pdf, png = tmp_path / "a/x.pdf", tmp_path / "a/x.png"
+    drawn = [
+        "figure",
+        "architecture",
+        "--variant",
+        "dimr-xs-3r",
+        "--out",
+        str(pdf),
+        "--png",
+        str(png),
+    ]
+    assert main(drawn) == 0
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert b"dimr-xs-3r" in pdf.read_bytes()
+    before = pdf.read_bytes(), png.read_bytes()
+    assert main(drawn) == 0
+    assert (pdf.read_bytes(), png.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits/tdln"], "no figure 'digits/tdln' (did you mean digits/td_ln?"),
+        (["digits/td_ln"], "runs/digits/dimr-xs-2r/0/model/config.json: no such file"),
+        (["digits/td_ln", "--metrics", "m.json"], "--metrics: not used by figure digits/td_ln"),
+    ],
+)
+def test_the_commands_mistakes_are_one_line(tmp_path, monkeypatch, caplog, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    files = ["--out", "x.pdf", "--png", "x.png"]
+    assert main(["figure", *arguments, *files]) == 2
+    (line,) = [record.message for record in caplog.records if record.name == "dimr"]
+    assert message in line
+    assert "\n" not in line
+    assert not list(tmp_path.glob("*x*"))

@@ -1,0 +1,146 @@
+"""Pictures made of images: samples by class, and those of low confidence."""
+
+import numpy as np
+import pytest
+from tests.support.results import leave_result
+
+from dimr.config.schema import Distortion
+from dimr.data.shards import write_shards
+from dimr.human_study.confidence import Chosen, write_scores
+from dimr.paper.figures import low_fidelity, samples
+from dimr.paper.figures.definitions import LowFidelityFigure, SamplesFigure
+from dimr.runtime.errors import DimrError
+
+from .conftest import check_legible, texts
+
+SIDE = 6
+
+
+def numbered(count):
+    """Images whose every value is their number."""
+    return np.broadcast_to(
+        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, SIDE, SIDE, 3)
+    )
+
+
+def leave_samples(runs, run, setting, count=30, classes=10):
+    write_shards(
+        runs / run / "samples" / setting, [numbered(count)], np.arange(count) % classes,
+        kind="pixels", classes=classes, class_names=[f"class {n}, other" for n in range(classes)],
+        scaling_factor=None, key="k", shard_size=7,
+    )  # fmt: skip
+
+
+def definition(**changes):
+    row = {"name": "A model", "run": "digits/dimr-xs-2r/0", "setting": "power_cosine"}
+    block = {"title": "Digits", "rows": [row, {**row, "setting": "guided"}], **changes}
+    return SamplesFigure.model_validate(
+        {"kind": "samples", "title": "t", "caption": "c", "per_class": 2, "blocks": [block]}
+    )
+
+
+@pytest.fixture
+def drawn_runs(tmp_path):
+    for setting in ("power_cosine", "guided"):
+        leave_samples(tmp_path, "digits/dimr-xs-2r/0", setting)
+    return tmp_path
+
+
+def test_the_first_images_of_each_class_are_taken(drawn_runs):
+    (block,) = samples.load(definition(), drawn_runs)
+    assert block.rows == ["A model\npower-cosine", "A model\nguided"]
+    assert block.classes == [f"class {n}" for n in range(10)]  # the first synonym
+    assert block.images.shape == (2, 10, 2, SIDE, SIDE, 3)
+    first = block.images[0, :, :, 0, 0, 0]
+    assert first.tolist() == [[n, n + 10] for n in range(10)]  # across shards
+
+
+def test_classes_are_evenly_spaced(drawn_runs):
+    (block,) = samples.load(definition(classes=4), drawn_runs)
+    assert block.classes == [f"class {n}" for n in (0, 2, 5, 7)]
+    assert samples.evenly_spaced(1000, 8) == [0, 125, 250, 375, 500, 625, 750, 875]
+    assert samples.evenly_spaced(3, 8) == [0, 1, 2]
+
+
+def test_every_pixel_is_in_the_picture_where_it_should_be(drawn_runs):
+    blocks = samples.load(definition(), drawn_runs)
+    figure = samples.draw(blocks)
+    check_legible(figure)
+    canvas = figure.axes[0].images[0].get_array()
+    rows = [canvas[row * (len(canvas) // 2)][:, 0] for row in range(2)]
+    for row in rows:
+        kept = [int(value) for value in row if value != 255]
+        assert kept == [n for label in range(10) for n in [label] * SIDE + [label + 10] * SIDE]
+
+
+def test_too_few_images_of_a_class_are_named(tmp_path):
+    for setting in ("power_cosine", "guided"):
+        leave_samples(tmp_path, "digits/dimr-xs-2r/0", setting, count=15)
+    with pytest.raises(DimrError, match=r"power_cosine: 1 images of class 5, not 2"):
+        samples.load(definition(), tmp_path)
+
+
+def test_rows_of_other_classes_are_refused(drawn_runs):
+    import shutil
+
+    shutil.rmtree(drawn_runs / "digits/dimr-xs-2r/0/samples/guided")
+    leave_samples(drawn_runs, "digits/dimr-xs-2r/0", "guided", classes=5)
+    with pytest.raises(DimrError, match="Digits: rows of different classes"):
+        samples.load(definition(), drawn_runs)
+
+
+# --- low confidence -------------------------------------------------------------------------------
+
+STUDY = [f"digits/{model}/0" for model in ("dimr-xs-2r", "uvit-xs-2", "dit-xs-2")]
+
+
+@pytest.fixture
+def scored_runs(tmp_path):
+    settings = Distortion(classifier="digits", share=0.05, shown=50, seed=0)
+    for number, run in enumerate(STUDY):
+        leave_result(tmp_path, run, "power_cosine", {"fid_digits": 1.25 + number})
+        file = tmp_path / run / "distortion/power_cosine.json"
+        file.parent.mkdir()
+        labels = np.arange(20) % 10
+        confidence = np.linspace(0.01, 0.2, 20, dtype=np.float32)
+        summary = {
+            "key": "k", "config": settings.model_dump(), "images": 1000, "mean": 0.9,
+            "quantiles": {}, "below_half": 0.066, "least_confident": 50, "threshold": 0.378,
+            "shown": 20,
+        }  # fmt: skip
+        chosen = Chosen(numbered(20), labels, confidence, np.arange(20))
+        write_scores(file, np.ones(1000, np.float32), chosen, summary)
+    return tmp_path
+
+
+def low(shown=16):
+    return LowFidelityFigure(
+        kind="low_fidelity", title="t", caption="c", study="digits", shown=shown
+    )
+
+
+def test_low_fidelity_images_are_the_first_of_the_draw(scored_runs):
+    models = low_fidelity.load(low(), scored_runs)
+    assert [model.lines[0] for model in models] == [
+        "DiMR-XS/2R, power-cosine: FID-digits 1.25",
+        "U-ViT-XS/2, power-cosine: FID-digits 2.25",
+        "DiT-XS/2, power-cosine: FID-digits 3.25",
+    ]
+    assert "6.6% of 1,000 images" in models[0].lines[1]
+    assert "0.378" in models[0].lines[1]
+    assert models[0].images[:, 0, 0, 0].tolist() == list(range(16))
+    assert models[0].captions[:2] == ["0 0.01", "1 0.02"]
+    figure = low_fidelity.draw(models)
+    check_legible(figure)
+    assert sum(len(axes.images) for axes in figure.axes) == 3 * 16
+    assert "9 0.10" in [text for text, _ in texts(figure)]
+
+
+def test_too_few_chosen_images_are_named(scored_runs):
+    with pytest.raises(DimrError, match=r"power_cosine\.npz: 20 images, not 30"):
+        low_fidelity.load(low(30), scored_runs)
+
+
+def test_published_rates_stand_beside_their_models():
+    model = low_fidelity.LowFidelity(["A: FID 1.7", "b", "published: c"], numbered(3), ["x"] * 3)
+    check_legible(low_fidelity.draw([model, model]))

@@ -1,0 +1,97 @@
+"""``dimr compare``: a table of runs made here beside the recorded study."""
+
+import shutil
+from statistics import fmean, stdev
+
+import pytest
+
+from dimr.cli import main
+from dimr.config.runs import ROOT
+from dimr.paper.explain import explain
+from dimr.planning.announcement import announcement, seconds_per_image
+
+TABLE = "results/demo/digits/table1.csv"
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What is checked in, and a demo's table with one number of its own."""
+    for name in ("experiments", "results/digits"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    text = (tmp_path / "results/digits/table1.csv").read_text()
+    (tmp_path / TABLE).parent.mkdir(parents=True)
+    (tmp_path / TABLE).write_text(text.replace("0.726113", "0.689"))
+    return tmp_path
+
+
+def rows(out):
+    return {tuple(line.split()[:2]): line.split()[2:] for line in out.splitlines()}
+
+
+def test_each_row_beside_the_same_seed_and_all_seeds(clone, capsys):
+    assert main(["compare", str(clone / TABLE)]) == 0
+    out = capsys.readouterr().out
+    recorded = [
+        float(line.split(",")[10])
+        for line in (clone / "results/digits/seeds.csv").read_text().splitlines()
+        if line.startswith("digits,dimr-xs-2r,") and ",guided," in line
+    ]
+    spread = f"{fmean(recorded):.2f} ± {stdev(recorded):.2f} (5)"
+    assert rows(out)["DiMR-XS/2R", "guided"] == ["0.69", "0.73", "-0.04", *spread.split()]
+    assert rows(out)["DiMR-XS/2R", "unguided"][:3] == ["0.62", "0.62", "0.00"]
+    assert "1 seed of each network" in out
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("results/demo/digits/table6.csv", "not made yet: snakemake -- results/demo/digits/"),
+        ("results/digits/table3.csv", "not a table of runs"),
+        ("results/digits/table7.csv", "not a table of runs"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(clone, caplog, table, message):
+    assert main(["compare", str(clone / table)]) == 2
+    assert message in caplog.text
+
+
+def test_without_a_record_nothing_is_compared(clone, caplog):
+    (clone / "results/digits/seeds.csv").unlink()
+    assert main(["compare", str(clone / TABLE)]) == 2
+    assert "nothing of the study is recorded" in caplog.text
+
+
+def test_a_demos_cell_is_not_judged_by_recorded_seeds(clone):
+    (cell,) = explain(clone / TABLE, "DiMR-XS/2R", "fid_digits", "guided")
+    assert (cell.verdict, cell.seeds) == ("unchecked", None)
+
+
+# --- before trainings -----------------------------------------------------------------------------
+
+
+def test_trainings_are_announced_in_one_line():
+    names = [f"digits/dimr-xs-2r/{seed}" for seed in range(5)]
+    said = announcement(names)
+    assert said.startswith(
+        "this will train 5 networks (digits/dimr-xs-2r/0, digits/dimr-xs-2r/1, "
+        "digits/dimr-xs-2r/2 and 2 more), about "
+    )
+    assert "of one core: Ctrl-C to stop; dimr plan TARGET" in said
+    assert "\n" not in said
+
+
+def test_the_time_is_scaled_from_the_studys(tmp_path):
+    rate = seconds_per_image(ROOT / "results/digits/study.json")
+    # 33 trainings took 9,500.8 s; those of the two datasets draw 4,000 x 16 and 5,800 x 32 images
+    assert rate == pytest.approx(9500.8 / 33 / ((4000 * 16 + 5800 * 32) / 2))
+    minutes = 5 * 5800 * 32 * rate / 60
+    assert f"about {minutes:.0f} min of one core" in announcement(["digits/dimr-xs-2r/0"] * 5)
+    assert seconds_per_image(tmp_path / "study.json") is None
+
+
+def test_no_time_is_made_up():
+    said = announcement(["imagenet256/dimr-xl-2r/0"])
+    assert said == (
+        "this will train 1 network (imagenet256/dimr-xl-2r/0): Ctrl-C to stop; dimr plan TARGET "
+        "for the cost in detail"
+    )

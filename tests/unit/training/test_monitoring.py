@@ -1,0 +1,136 @@
+"""Speed against the machine's, curves for other programs, and a trace."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dimr.data.reader import ShardReader
+from dimr.models import FAMILIES, complexity
+from dimr.runtime.compute import matrix_ceiling
+from dimr.runtime.errors import DimrError
+from dimr.training import monitoring as observe
+from dimr.training.loop import Limits, Training, train
+from dimr.training.monitoring import TRACED, Speedometer, Watch, check_live, peak_memory
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run(tmp_path, latents, phase):
+    def start(watch):
+        settings = phase()
+        reader = ShardReader(latents, settings.train.batch, settings.seed)
+        training = Training(settings, reader, tmp_path / "state", device=CPU, watch=watch)
+        train(training, Limits(), tmp_path / "model", tmp_path / "log.csv", "key")
+        with open(tmp_path / "log.csv") as file:
+            return list(csv.DictReader(file))
+
+    return start
+
+
+def test_speed_is_six_flop_a_multiply_accumulate(phase, monkeypatch):
+    monkeypatch.setattr("dimr.training.monitoring.matrix_ceiling", lambda *_: 2e9)
+    settings = phase()
+    network = settings.network
+    macs = complexity(FAMILIES[network.family], network.arguments()).macs
+    line = Speedometer(settings, CPU, torch.float32, 2).line(1000.0)
+    assert line["tflops"] == pytest.approx(6 * macs * 1000 / 1e12, abs=1e-4)
+    assert line["mfu"] == pytest.approx(6 * macs * 1000 / 4e9, abs=1e-4)
+    assert 0.05 < line["memory_gb"] < 50
+
+
+def test_the_ceiling_is_that_of_a_matrix_product():
+    assert 1e8 < matrix_ceiling(CPU, torch.float32) < 1e14
+    assert peak_memory(CPU) > 5e7
+
+
+def test_every_line_has_the_speed_and_memory(run):
+    lines = run(Watch())
+    assert all(float(line["memory_gb"]) > 0.05 and 0 <= float(line["mfu"]) < 1 for line in lines)
+
+
+def test_dvclive_has_the_lines_of_the_log(run, tmp_path):
+    lines = run(Watch(dvclive=tmp_path / "live"))
+    summary = json.loads((tmp_path / "live/metrics.json").read_text())
+    assert summary["loss"] == pytest.approx(float(lines[-1]["loss"]))
+    with open(tmp_path / "live/plots/metrics/loss.tsv") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(int(row["step"]), float(row["loss"])) for row in rows] == [
+        (int(line["step"]), float(line["loss"])) for line in lines
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", "curves"), ("metrics.json", "[]"), ("metrics.json", '{"fid": 2.8}'),
+        ("metrics.json", '{"step": "x"}'), ("params.yaml", "a: [1"),
+    ],
+)  # fmt: skip
+def test_files_that_dvclive_did_not_write_are_refused(tmp_path, name, content):
+    (tmp_path / "metrics.json").write_text('{"step": 3, "loss": 0.5}')
+    check_live(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DimrError, match=rf"{tmp_path}[:/].*{name}"):
+        check_live(tmp_path)
+
+
+def test_a_trace_holds_a_few_steps(run, tmp_path):
+    run(Watch(profile=tmp_path / "trace/steps.json"))
+    events = json.loads((tmp_path / "trace/steps.json").read_text())["traceEvents"]
+    steps = {event["name"] for event in events if event["name"].startswith("Optimizer.step#")}
+    assert steps == {"Optimizer.step#AdamW.step"}
+    names = [event["name"] for event in events]
+    assert names.count("Optimizer.step#AdamW.step") == len(TRACED)
+
+
+def test_what_shows_training_does_not_end_it(run, tmp_path, monkeypatch, caplog):
+    """A sink that fails is dropped, and told of once; the log has all its lines."""
+    calls = []
+
+    def broken(*_):
+        def write(step, _):
+            calls.append(step)
+            raise OSError(28, "No space left on device")
+
+        return write
+
+    monkeypatch.setattr(observe, "_dvclive", broken)
+    assert len(run(Watch(dvclive=tmp_path / "live"))) == 5
+    assert calls == [7]
+    assert caplog.text.count("--dvclive") == 1
+    assert "No space left on device); training goes on without it" in caplog.text
+
+
+def test_a_trace_that_cannot_be_written_does_not_end_training(run, tmp_path, caplog):
+    file = tmp_path / "trace.json"
+
+    def in_the_way(*_):
+        raise RuntimeError("no room")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.profiler.profile, "export_chrome_trace", in_the_way)
+        assert len(run(Watch(profile=file))) == 5
+    assert f"{file}: no trace (no room); training goes on" in caplog.text
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [("dvclive", "/proc/nothing/x"), ("profile", "/proc/nothing/x.json"), ("profile", "/tmp")],
+)
+def test_where_to_show_it_is_looked_at_first(run, option, place):
+    with pytest.raises(DimrError, match=f"--{option} {place}: cannot be written"):
+        run(Watch(**{option: Path(place)}))
+
+
+@pytest.mark.parametrize("package", ["tensorboard", "dvclive"])
+def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "dvclive", None)
+    with pytest.raises(DimrError, match=f"--{package}: the package {package} is not installed"):
+        run(Watch(**{package: tmp_path / "x"}))
