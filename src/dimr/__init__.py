@@ -1,7 +1,7 @@
 """Reference reproduction of DiMR (arXiv 2406.09416): multi-resolution diffusion with TD-LN.
 
-The names below stand for diffusers classes and are imported on use: that takes 10 s, and ``import
-dimr`` must not.
+The classes below are imported on use, as diffusers takes 10 s to import and ``import dimr`` must
+not.
 """
 
 import importlib
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver
+    from dimr.models import Network
     from dimr.sampling.pipeline import DiMRModel, DiMRPipeline
-
-__all__ = ["AncestralSampler", "AuthorsDPMSolver", "DiMRModel", "DiMRPipeline"]
 
 _MODULES = {
     "AncestralSampler": "dimr.diffusion.solver",
@@ -19,6 +18,30 @@ _MODULES = {
     "DiMRModel": "dimr.sampling.pipeline",
     "DiMRPipeline": "dimr.sampling.pipeline",
 }
+
+__all__ = ["AncestralSampler", "AuthorsDPMSolver", "DiMRModel", "DiMRPipeline", "build"]
+
+
+def build(variant: str, **sizes: Any) -> "Network":
+    """Build a network by name, with fresh weights on torch's current default device.
+
+    Args:
+        variant: a name listed in experiments/variants.yaml (``dimr-xl-2r``), or a family
+            (``dimr``, ``uvit``, ``dit``), for which ``sizes`` must be complete.
+        sizes: arguments of the network's class, in place of the variant's. A published variant has
+            its input from the paper and 1,000 classes by default.
+
+    Raises:
+        DimrError: an unknown name; the message lists the legal ones.
+        TypeError: a size that the network does not have, or one that is missing.
+    """
+    from dimr.config.project import PROJECT
+    from dimr.models import FAMILIES
+
+    if variant in FAMILIES:
+        return FAMILIES[variant](**sizes)
+    listed = PROJECT.variant(variant)
+    return FAMILIES[listed.family](**{**listed.sizes, **listed.published_input, **sizes})
 
 
 def __getattr__(name: str) -> Any:

@@ -1,42 +1,35 @@
 """Datasets as data: recipes.yaml and sources.yaml, read and checked; imports no torch."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dimr.config.schema import AUTOENCODERS, ConfigModel, Recipe, Source, SourceData
-from dimr.config.validation import choose, did_you_mean, validate
-from dimr.runtime.errors import DimrError
+from dimr.config.validation import choose, validate
+from dimr.config.validation import mapping as mapping
 from dimr.runtime.files import read_yaml, write_if_changed
 from dimr.runtime.strict_yaml import dump
+
+if TYPE_CHECKING:
+    from dimr.config.project import Project
 
 ROOT = Path(__file__).resolve().parents[3]
 """The repository that this code belongs to (a queued experiment's own folder holds its own)."""
 
 
-def load_recipe(dataset: str, root: Path = ROOT, where: str = "recipes.yaml") -> Recipe:
-    """The recipe of a dataset.
+def _project(root: Path) -> "Project":
+    from dimr.config.project import PROJECT, Project
 
-    Raises:
-        DimrError: an unknown dataset (``where`` says who names it) with the legal ones, or a
-            mistake in the recipe.
-    """
-    path = root / "experiments/recipes.yaml"
-    recipes = mapping(read_yaml(path), path.name)
-    if dataset not in recipes:
-        raise DimrError(f"{where}: no dataset {dataset!r} {did_you_mean(dataset, list(recipes))}")
-    recipe = validate(Recipe, recipes[dataset], path.name, dataset)
-    if isinstance(recipe.data, SourceData):
-        load_source(recipe.data.source, root, f"{path.name}: {dataset}.data.source")
-    return recipe
+    return PROJECT if root == ROOT else Project(root)
+
+
+def load_recipe(dataset: str, root: Path = ROOT, where: str = "recipes.yaml") -> Recipe:
+    """``Project.recipe``."""
+    return _project(root).recipe(dataset, where)
 
 
 def load_source(name: str, root: Path = ROOT, where: str = "sources.yaml") -> Source:
-    """A set of image files by its name; ``DimrError`` names the legal ones."""
-    path = root / "experiments/sources.yaml"
-    sources = mapping(read_yaml(path), path.name)
-    if name not in sources:
-        raise DimrError(f"{where}: no source {name!r} {did_you_mean(name, list(sources))}")
-    return validate(Source, sources[name], path.name, name)
+    """``Project.source``."""
+    return _project(root).source(name, where)
 
 
 def training_images(recipe: Recipe, root: Path = ROOT) -> int:
@@ -48,16 +41,8 @@ def training_images(recipe: Recipe, root: Path = ROOT) -> int:
 
 
 def datasets(root: Path = ROOT) -> list[str]:
-    """Names of the datasets, in the order of recipes.yaml."""
-    path = root / "experiments/recipes.yaml"
-    return list(mapping(read_yaml(path), path.name))
-
-
-def mapping(value: Any, where: str) -> dict[Any, Any]:
-    """``value`` if it is a mapping, else ``DimrError``."""
-    if not isinstance(value, dict):
-        raise DimrError(f"{where}: {value!r} should be a mapping of names")
-    return value
+    """``Project.datasets``."""
+    return _project(root).datasets
 
 
 def load_autoencoder_config(path: Path) -> Any:

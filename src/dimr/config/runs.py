@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dimr.config.recipes import ROOT, as_yaml, load_recipe, mapping
+from dimr.config.recipes import ROOT as ROOT
+from dimr.config.recipes import _project, as_yaml
 from dimr.config.schema import (
     LEARNS,
     NETWORKS,
-    VARIANTS,
     BaselineConfig,
     ConfigModel,
     Evaluate,
@@ -30,15 +30,20 @@ from dimr.config.schema import (
     SourceData,
     Train,
     TrainConfig,
-    VariantSizes,
     Weights,
     objective_problem,
     sampling_problem,
 )
 from dimr.config.validation import choose, did_you_mean, validate
 from dimr.config.validation import load_section as load_section
+from dimr.config.variants import Variant as Variant
+from dimr.config.variants import fits as fits
+from dimr.config.variants import taken
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import key_of, read_json, read_yaml, write_if_changed
+from dimr.runtime.files import key_of, read_json, write_if_changed
+
+if TYPE_CHECKING:
+    from dimr.config.project import Project
 
 BASELINES = ("real", "reconstruction")
 """Models of the sanity rows: training images as they are, or through the autoencoder."""
@@ -99,95 +104,27 @@ class Run:
 # --- reading and checking -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A variant of variants.yaml; ``number`` is that of branches (DiMR) or the patch (others)."""
-
-    family: str
-    size: str
-    number: int
-    variant: VariantSizes
-
-    @property
-    def name(self) -> str:
-        """The model part of a run's name: ``dimr-xl-2r``, ``uvit-h-2``."""
-        branches = "r" if self.family == "dimr" else ""
-        return f"{self.family}-{self.size}-{self.number}{branches}"
-
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """The network's arguments, without what the dataset says."""
-        patch = {} if self.family == "dimr" else {"patch": self.number}
-        return {**self.variant.sizes(), **patch}
-
-    @property
-    def published_input(self) -> dict[str, Any]:
-        """What the paper feeds it: 1,000 classes; empty for sizes of our own."""
-        if self.variant.published is None:
-            return {}
-        side, _, channels = self.variant.published.input
-        time_map = "pixel" if channels == 3 else "latent"
-        return {
-            "input_size": side,
-            "channels": channels,
-            "num_classes": 1000,
-            "time_map": time_map,
-        }
-
-
-def variants(root: Path = ROOT) -> Iterator[Variant]:
-    """Every listed variant."""
-    path = root / "experiments/variants.yaml"
-    for family, sizes in mapping(read_yaml(path), path.name).items():
-        if family not in VARIANTS:
-            raise DimrError(
-                f"{path.name}: no family {family!r} {did_you_mean(family, list(VARIANTS))}"
-            )
-        for size, by_number in mapping(sizes, f"{path.name}: {family}").items():
-            for number, value in mapping(by_number, f"{path.name}: {family}.{size}").items():
-                where = f"{family}.{size}.{number}"
-                variant = validate(VARIANTS[family], value, path.name, where)
-                yield Variant(family, size, number, variant)
-
-
-def find_variant(name: str, root: Path = ROOT) -> Variant:
-    """A variant by its name; ``DimrError`` names the legal ones."""
-    listed = {one.name: one for one in variants(root)}
-    if name not in listed:
-        raise DimrError(f"variants.yaml: no variant {name!r} {did_you_mean(name, list(listed))}")
-    return listed[name]
-
-
-def fits(one: Variant, recipe: Recipe) -> bool:
-    """Whether a dataset takes a variant: by number of branches, or by patch."""
-    wanted: Any = recipe.network.patches.get(one.family, ())  # type: ignore[call-overload]
-    return one.number in ((recipe.network.branches,) if one.family == "dimr" else wanted)
-
-
-def _taken(recipe: Recipe, family: str) -> str:
-    """What a dataset takes of a family: so many branches, or patches."""
-    if family == "dimr":
-        return f"{recipe.network.branches} branches"
-    patches: Any = recipe.network.patches.get(family, ())  # type: ignore[call-overload]
-    return f"patch {' or '.join(map(str, patches))}" if patches else f"no {family}"
-
-
-def _network(model: str, recipe: Recipe, dataset: str, root: Path) -> NetworkConfig:
-    listed = {one.name: one for one in variants(root)}
-    fitting = [name for name, one in listed.items() if fits(one, recipe)]
-    if model not in listed:
+def _find_variant(model: str, dataset: str, project: "Project") -> Variant:
+    """The variant of a run's name, which the dataset must take."""
+    fitting = [one.name for one in project.fitting(dataset)]
+    if model not in project.variants:
         raise DimrError(
             f"variants.yaml: no variant {model!r} for {dataset} {did_you_mean(model, fitting)}"
         )
-    one = listed[model]
     if model not in fitting:
+        wanted = taken(project.recipe(dataset), project.variants[model].family)
         raise DimrError(
             f"variants.yaml: {model!r} does not fit {dataset}, which takes "
-            f"{_taken(recipe, one.family)} {did_you_mean(model, fitting)}"
+            f"{wanted} {did_you_mean(model, fitting)}"
         )
+    return project.variants[model]
+
+
+def _complete(one: Variant, recipe: Recipe) -> NetworkConfig:
+    """The network of a variant on a dataset."""
     inputs = recipe.network.model_dump(mode="json", exclude={"branches", "patches"})
     value = {"family": one.family, **one.sizes, **inputs}
-    return validate(NETWORKS[one.family], value, f"variants.yaml: {model}")
+    return validate(NETWORKS[one.family], value, f"variants.yaml: {one.name}")
 
 
 def check_network(value: Any, source: str) -> NetworkConfig:
@@ -208,20 +145,21 @@ def load_network_config(path: Path) -> NetworkConfig:
     return check_network(read_json(path), str(path))
 
 
-def _chosen_model(choice: Params, recipe: Recipe, source: str, root: Path) -> str:
+def _chosen_variant(choice: Params, source: str, project: "Project") -> Variant:
     """The variant that ``model`` in params.yaml picks for a dataset."""
-    fitting = [one for one in variants(root) if fits(one, recipe)]
+    recipe, fitting = project.recipe(choice.dataset), project.fitting(choice.dataset)
     family, size = choice.model.family, choice.model.variant
     families = sorted({one.family for one in fitting})
     if family not in families:
         hint = did_you_mean(family, families)
         raise DimrError(f"{source}: model.family: no family {family!r} {hint}")
-    same = {one.number: one.name for one in fitting if (one.family, one.size) == (family, size)}
+    same = {one.number: one for one in fitting if (one.family, one.size) == (family, size)}
     if not same:
         sizes = sorted({one.size for one in fitting if one.family == family})
+        hint = f"which {choice.dataset} takes {did_you_mean(size, sizes)}"
         raise DimrError(
             f"{source}: model.variant: {size!r} is not listed in variants.yaml "
-            f"with {_taken(recipe, family)}, which {choice.dataset} takes {did_you_mean(size, sizes)}"
+            f"with {taken(recipe, family)}, {hint}"
         )
     order: Any = recipe.network.patches.get(family, tuple(same))  # type: ignore[call-overload]
     return next(same[number] for number in order if number in same)
@@ -271,26 +209,25 @@ def _overlay(recipe: Any, override: Any) -> Any:
     return merged
 
 
-def load_workspace(params: Path, root: Path = ROOT) -> Run:
+def workspace_run(project: "Project") -> Run:
     """The run ``workspace`` as params.yaml describes it.
 
     Raises:
         DimrError: what is wrong; and, as DVC leaves a mistake where it put it, how to undo that.
     """
     try:
-        return _workspace(params, root)
+        return _workspace(project)
     except DimrError as error:
-        if not str(error).startswith(f"{params.name}: "):
+        if not str(error).startswith("params.yaml: "):
             raise
-        undo = f"if `dvc exp run -S` set it, it is still in the file: git checkout {params.name}"
+        undo = "if `dvc exp run -S` set it, it is still in the file: git checkout params.yaml"
         raise DimrError(f"{error}; {undo}") from None
 
 
-def _workspace(params: Path, root: Path) -> Run:
-    source = params.name
-    choice = validate(Params, read_yaml(params), source)
-    recipe = load_recipe(choice.dataset, root, f"{source}: dataset")
-    model = _chosen_model(choice, recipe, source, root)
+def _workspace(project: "Project") -> Run:
+    source, choice = "params.yaml", project.params
+    recipe = project.recipe(choice.dataset, f"{source}: dataset")
+    variant = _chosen_variant(choice, source, project)
     sections: list[tuple[str, type[ConfigModel], ConfigModel, ConfigModel]] = [
         ("train", Train, recipe.train, choice.train),
         ("sample", Sample, recipe.sample, choice.sample),
@@ -310,44 +247,37 @@ def _workspace(params: Path, root: Path) -> Run:
         named = {k: v for k, v in sample.settings.items() if k in listed}
         update = {"sample": sample.model_copy(update={"settings": named})}
         recipe = recipe.model_copy(update=update)
-    network = _network(model, recipe, choice.dataset, root)
+    network = _complete(variant, recipe)
     _check_together(recipe, network, source)
     return Run("workspace", choice.dataset, choice.seed, recipe, network)
 
 
-def load_run(name: str, root: Path = ROOT, params: Path | None = None) -> Run:
-    """Resolve a run by name.
-
-    Args:
-        name: ``digits/dimr-xs-2r/0``, ``digits/real/0`` or ``workspace``.
-        root: the repository whose ``experiments/`` is read.
-        params: params.yaml of the workspace run; None: the repository's.
-
-    Raises:
-        DimrError: a name, dataset, variant or value that is not allowed, in one line.
-    """
+def resolve_run(name: str, project: "Project") -> Run:
+    """``Project.run``, not cached."""
     if name == "workspace":
-        return load_workspace(params or root / "params.yaml", root)
+        return workspace_run(project)
     # a seed is written in one way: 01 would be another run with the same images as 1
     match = re.fullmatch(r"([\w-]+)/([\w-]+)/(0|[1-9][0-9]{0,17}|published)", name)
     if match is None:
         forms = "workspace, dataset/model/seed, .../published"
         raise DimrError(f"run {name[:100]!r} is none of {forms}")
     dataset, model = match[1], match[2]
-    recipe = load_recipe(dataset, root)
+    recipe = project.recipe(dataset)
     if match[3] == "published":
-        return _published_run(name, dataset, model, recipe, root)
+        return _published_run(name, dataset, model, project)
     seed = int(match[3])
     if model in BASELINES and isinstance(recipe.data, SourceData):
         raise DimrError(f"run {name!r}: {dataset} has no sanity rows ({', '.join(BASELINES)})")
-    network = None if model in BASELINES else _network(model, recipe, dataset, root)
-    if network:
-        _check_together(recipe, network, f"recipes.yaml: {dataset}")
+    if model in BASELINES:
+        return Run(name, dataset, seed, recipe, None)
+    network = _complete(_find_variant(model, dataset, project), recipe)
+    _check_together(recipe, network, f"recipes.yaml: {dataset}")
     return Run(name, dataset, seed, recipe, network)
 
 
-def _published_run(name: str, dataset: str, model: str, recipe: Recipe, root: Path) -> Run:
+def _published_run(name: str, dataset: str, model: str, project: "Project") -> Run:
     """The run of weights that the recipe lists; schedule and solver may be their own."""
+    recipe = project.recipe(dataset)
     if model not in recipe.published:
         there = f"published: {', '.join(recipe.published) or 'none'}"
         raise DimrError(f"recipes.yaml: {dataset}: no published weights of {model!r} ({there})")
@@ -360,7 +290,7 @@ def _published_run(name: str, dataset: str, model: str, recipe: Recipe, root: Pa
             for key, setting in recipe.sample.settings.items()
         }
     sample = recipe.sample.model_copy(update=changes)
-    network = _network(model, recipe, dataset, root)
+    network = _complete(_find_variant(model, dataset, project), recipe)
     own: dict[str, Any] = {"schedule": weights.schedule or network.schedule}
     if network.family == "dit":
         own["learn_sigma"] = True  # as every published DiT does
@@ -386,3 +316,21 @@ def write_run_config(run: Run, folder: Path) -> None:
 def section_key(section: ConfigModel, *inputs: str) -> str:
     """Key of a step's result: its configuration and the keys of what it reads."""
     return key_of(section.model_dump(mode="json"), *inputs)
+
+
+# --- for callers that do not hold a Project yet ---------------------------------------------------
+
+
+def variants(root: Path = ROOT) -> Iterator[Variant]:
+    """Every listed variant."""
+    return iter(_project(root).variants.values())
+
+
+def find_variant(name: str, root: Path = ROOT) -> Variant:
+    """``Project.variant``."""
+    return _project(root).variant(name)
+
+
+def load_run(name: str, root: Path = ROOT) -> Run:
+    """``Project.run``."""
+    return _project(root).run(name)

@@ -70,6 +70,13 @@ def load_section(section: type[AnySection], path: str | Path) -> AnySection:
     return validate(section, read_yaml(path), str(path))
 
 
+def mapping(value: Any, where: str) -> dict[Any, Any]:
+    """``value`` if it is a mapping, else ``DimrError``."""
+    if not isinstance(value, dict):
+        raise DimrError(f"{where}: {value!r} should be a mapping of names")
+    return value
+
+
 def choose(kinds: Mapping[str, Kind], value: Any, key: str, source: str) -> Kind:
     """The one of ``kinds`` that ``key`` of a mapping names.
 

@@ -1,0 +1,137 @@
+"""A repository's ``experiments/`` and params.yaml: each file read once; imports no torch."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dimr.config.recipes import ROOT as ROOT
+from dimr.config.runs import Run, resolve_run
+from dimr.config.schema import ConfigModel, Params, Recipe, Source, SourceData
+from dimr.config.validation import did_you_mean, load_section, mapping, validate
+from dimr.config.variants import Variant, fits, parse_variants
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_yaml
+
+AnySection = TypeVar("AnySection", bound=ConfigModel)
+
+
+class Project:
+    """What a repository's ``experiments/`` and params.yaml say; read on use, and once.
+
+    Messages of a ``DimrError`` name the file, the key, the value and what is allowed.
+
+    Attributes:
+        root: the folder of the repository.
+    """
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self.root = root
+        self.experiments = root / "experiments"
+        self._recipes: dict[str, Recipe] = {}
+        self._sources: dict[str, Source] = {}
+        self._runs: dict[str, Run] = {}
+        self._sections: dict[str, Any] = {}
+
+    def load(self, section: type[AnySection], file: str) -> AnySection:
+        """A YAML file below ``experiments/``, checked against ``section``.
+
+        Args:
+            section: the file's schema, the same for every call.
+            file: its path there, ``published.yaml``.
+        """
+        if file not in self._sections:
+            self._sections[file] = load_section(section, self.experiments / file)
+        return self._sections[file]
+
+    # --- datasets ---------------------------------------------------------------------------------
+
+    @cached_property
+    def recipes(self) -> Mapping[str, Any]:
+        """Content of recipes.yaml by dataset, not checked; ``recipe`` checks a dataset's."""
+        return mapping(read_yaml(self.experiments / "recipes.yaml"), "recipes.yaml")
+
+    @cached_property
+    def sources(self) -> Mapping[str, Any]:
+        """Content of sources.yaml by name, not checked; ``source`` checks one."""
+        return mapping(read_yaml(self.experiments / "sources.yaml"), "sources.yaml")
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the datasets, in the order of recipes.yaml."""
+        return list(self.recipes)
+
+    def recipe(self, dataset: str, where: str = "recipes.yaml") -> Recipe:
+        """The recipe of a dataset.
+
+        Raises:
+            DimrError: an unknown dataset (``where`` says who names it) with the legal ones, or a
+                mistake in the recipe.
+        """
+        if dataset not in self.recipes:
+            hint = did_you_mean(dataset, self.datasets)
+            raise DimrError(f"{where}: no dataset {dataset!r} {hint}")
+        if dataset not in self._recipes:
+            recipe = validate(Recipe, self.recipes[dataset], "recipes.yaml", dataset)
+            if isinstance(recipe.data, SourceData):
+                self.source(recipe.data.source, f"recipes.yaml: {dataset}.data.source")
+            self._recipes[dataset] = recipe
+        return self._recipes[dataset]
+
+    def source(self, name: str, where: str = "sources.yaml") -> Source:
+        """A set of image files by its name; ``DimrError`` lists the legal ones."""
+        if name not in self.sources:
+            hint = did_you_mean(name, list(self.sources))
+            raise DimrError(f"{where}: no source {name!r} {hint}")
+        if name not in self._sources:
+            self._sources[name] = validate(Source, self.sources[name], "sources.yaml", name)
+        return self._sources[name]
+
+    def training_images(self, dataset: str) -> int:
+        """How many images a dataset trains on, mirror images not counted."""
+        recipe = self.recipe(dataset)
+        if isinstance(recipe.data, SourceData):
+            source = self.source(recipe.data.source)
+            return source.images - len(source.known_bad)
+        return recipe.data.images.train_per_class * recipe.network.num_classes
+
+    # --- networks and runs ------------------------------------------------------------------------
+
+    @cached_property
+    def variants(self) -> Mapping[str, Variant]:
+        """Every variant of variants.yaml by name (``dimr-xl-2r``)."""
+        return parse_variants(read_yaml(self.experiments / "variants.yaml"), "variants.yaml")
+
+    def variant(self, name: str) -> Variant:
+        """A variant by its name; ``DimrError`` lists the legal ones."""
+        if name not in self.variants:
+            hint = did_you_mean(name, list(self.variants))
+            raise DimrError(f"variants.yaml: no variant {name!r} {hint}")
+        return self.variants[name]
+
+    def fitting(self, dataset: str) -> list[Variant]:
+        """The variants that a dataset takes."""
+        recipe = self.recipe(dataset)
+        return [one for one in self.variants.values() if fits(one, recipe)]
+
+    @cached_property
+    def params(self) -> Params:
+        """params.yaml: what the run ``workspace`` is."""
+        return validate(Params, read_yaml(self.root / "params.yaml"), "params.yaml")
+
+    def run(self, name: str) -> Run:
+        """A run by its name.
+
+        Args:
+            name: ``digits/dimr-xs-2r/0``, ``digits/real/0``, ``.../published`` or ``workspace``.
+
+        Raises:
+            DimrError: a name, dataset, variant or value that is not allowed.
+        """
+        if name not in self._runs:
+            self._runs[name] = resolve_run(name, self)
+        return self._runs[name]
+
+
+PROJECT = Project()
+"""That of ``ROOT``."""

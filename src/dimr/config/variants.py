@@ -1,0 +1,77 @@
+"""Listed sizes of networks (``experiments/variants.yaml``), and which of them a dataset takes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dimr.config.schema import VARIANTS, Recipe, VariantSizes
+from dimr.config.validation import did_you_mean, mapping, validate
+from dimr.runtime.errors import DimrError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant of variants.yaml; ``number`` is that of branches (DiMR) or the patch (others)."""
+
+    family: str
+    size: str
+    number: int
+    variant: VariantSizes
+
+    @property
+    def name(self) -> str:
+        """The model part of a run's name: ``dimr-xl-2r``, ``uvit-h-2``."""
+        branches = "r" if self.family == "dimr" else ""
+        return f"{self.family}-{self.size}-{self.number}{branches}"
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The network's arguments, without what the dataset says."""
+        patch = {} if self.family == "dimr" else {"patch": self.number}
+        return {**self.variant.sizes(), **patch}
+
+    @property
+    def published_input(self) -> dict[str, Any]:
+        """What the paper feeds it: 1,000 classes; empty for sizes of our own."""
+        if self.variant.published is None:
+            return {}
+        side, _, channels = self.variant.published.input
+        time_map = "pixel" if channels == 3 else "latent"
+        return {
+            "input_size": side,
+            "channels": channels,
+            "num_classes": 1000,
+            "time_map": time_map,
+        }
+
+
+def parse_variants(content: Any, source: str) -> dict[str, Variant]:
+    """Every variant that the content of variants.yaml lists, by name.
+
+    Raises:
+        DimrError: the message names ``source``, the key and what is allowed.
+    """
+    listed = []
+    for family, sizes in mapping(content, source).items():
+        if family not in VARIANTS:
+            raise DimrError(
+                f"{source}: no family {family!r} {did_you_mean(family, list(VARIANTS))}"
+            )
+        for size, by_number in mapping(sizes, f"{source}: {family}").items():
+            for number, value in mapping(by_number, f"{source}: {family}.{size}").items():
+                variant = validate(VARIANTS[family], value, source, f"{family}.{size}.{number}")
+                listed.append(Variant(family, size, number, variant))
+    return {one.name: one for one in listed}
+
+
+def fits(one: Variant, recipe: Recipe) -> bool:
+    """Whether a dataset takes a variant: by number of branches, or by patch."""
+    wanted: Any = recipe.network.patches.get(one.family, ())  # type: ignore[call-overload]
+    return one.number in ((recipe.network.branches,) if one.family == "dimr" else wanted)
+
+
+def taken(recipe: Recipe, family: str) -> str:
+    """What a dataset takes of a family, for messages: ``2 branches``, ``patch 2 or 4``."""
+    if family == "dimr":
+        return f"{recipe.network.branches} branches"
+    patches: Any = recipe.network.patches.get(family, ())  # type: ignore[call-overload]
+    return f"patch {' or '.join(map(str, patches))}" if patches else f"no {family}"
