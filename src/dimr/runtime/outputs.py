@@ -17,7 +17,7 @@ from typing import Any
 
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import FULL, followed, remove_leftovers, resolved, temporary_name
-from dimr.runtime.record import DIGEST, RECORD
+from dimr.runtime.record import DIGEST, PROVENANCE, RECORD
 from dimr.runtime.record import FILES as RECORDED_FILES
 
 FOLDERS = (
@@ -176,7 +176,7 @@ def _why_not(folder: Path, kind: str) -> str | None:
     if kind not in kinds:
         return f"holds {kinds[0]}, and {kind} would be written"
     listed = record.get(RECORDED_FILES)
-    foreign = sorted(present - {RECORD, *listed}) if isinstance(listed, dict) else []
+    foreign = sorted(present - {RECORD, PROVENANCE, *listed}) if isinstance(listed, dict) else []
     return f"has {foreign[0]}, which is not of this {kind}" if foreign else None
 
 

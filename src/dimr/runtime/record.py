@@ -1,8 +1,11 @@
-"""The record that every step leaves with its result, and whether the result is still what it was.
+"""The record that every stage leaves with its result, and whether the result is still the same.
 
-``record.json`` in a result's folder holds what the result is (``result``: ``model``, ``latents``,
-...), its key, what made it, size and SHA-256 of every other file (``files``), and a digest of
-itself. Who reads a result before hours of work compares it: ``verify``.
+``record.json`` in a result's folder is the result's identity: its kind (``result``: ``model``,
+``latents``, ...), its key, facts, size and SHA-256 of every file (``files``), and a digest of
+itself. The same result has the same record, whenever and wherever it was computed: it is what rules
+and DVC stages hand to each other. What differs from time to time (git revision, versions, device,
+command, seconds) is in ``provenance.json`` beside it. Before hours of work on a result its files
+are compared with the record: ``verify``.
 """
 
 import functools
@@ -20,6 +23,7 @@ from dimr.runtime.progress import progress_bar
 log = logging.getLogger(__name__)
 
 RECORD = "record.json"
+PROVENANCE = "provenance.json"
 FILES = "files"
 DIGEST = "digest"
 THREADS = 8
@@ -29,22 +33,30 @@ SHOWN_FROM = 1 << 30
 
 
 def seal(
-    folder: Path, result: str, content: Mapping[str, Any], known: Mapping[str, str] | None = None
+    folder: Path,
+    result: str,
+    content: Mapping[str, Any],
+    known: Mapping[str, str] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the record of a result that is complete but for it.
+    """Write record and provenance of a result that is complete but for them.
 
     Args:
         folder: of the result.
-        result: what it is.
-        content: its ``key``, and facts.
+        result: its kind.
+        content: its ``key``, and facts that are the same each time it is computed.
         known: SHA-256 of files, by name, that need not be read again.
+        origin: what may differ from time to time; None: nothing is known of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name != RECORD and not _is_of_work(path.name):
+        own = path.name in (RECORD, PROVENANCE) or _is_of_work(path.name)
+        if path.is_file() and not own:
             checksum = (known or {}).get(path.name) or sha256(path)
             files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum}
+    if origin is not None:
+        write_json(folder / PROVENANCE, sealed(origin))
     write_json(folder / RECORD, sealed({"result": result, **content, FILES: files}))
 
 
@@ -65,18 +77,26 @@ def is_intact(record: Mapping[str, Any]) -> bool:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a result that an earlier step made.
+    """Record and provenance of a result that an earlier stage left, as one mapping.
 
     Raises:
-        DimrError: there is none, or it was changed since.
+        DimrError: there is no record, or one of the two was changed.
     """
-    path = folder / RECORD
-    record = read_json(path)
-    if not isinstance(record, dict) or not isinstance(record.get("key"), str):
-        raise DimrError(f"{path}: not the record of a step (no key)")
-    if not is_intact(record):
+    record = _read_sealed(folder / RECORD)
+    if not isinstance(record.get("key"), str):
+        raise DimrError(f"{folder / RECORD}: not the record of a stage (no key)")
+    if not (folder / PROVENANCE).is_file():
+        return record
+    return {**_read_sealed(folder / PROVENANCE), **record}
+
+
+def _read_sealed(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DimrError(f"{path}: not the record of a stage (no key)")
+    if not is_intact(content):
         raise DimrError(f"{path}: changed since it was written (its digest differs)")
-    return record
+    return content
 
 
 def recorded_key(folder: Path) -> str:

@@ -68,13 +68,15 @@ def export(
             "key": key,
             "steps": progress.step,
             "images": progress.step * phase.train.batch,
-            "seconds": round(progress.seconds, 1),
             "config": phase.model_dump(mode="json"),
+        }
+        origin = {
+            "seconds": round(progress.seconds, 1),
             "codes": progress.codes,
             LOG_DIGEST: hashlib.sha256(log_text).hexdigest(),
             "sessions": [json.loads(session) for session in progress.sessions],
         }
-        seal(folder, "model", record)
+        seal(folder, "model", record, origin=origin)
 
 
 def read_log(path: Path) -> bytes:
