@@ -10,8 +10,9 @@ SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
 from dimr.runtime.errors import DimrError
-from dimr.config.runs import BASELINES, load_run, write_run_config
-from dimr.config.recipes import load_recipe, write_data_config, write_source_config
+from dimr.config.project import Project
+from dimr.config.runs import BASELINES, write_run_config
+from dimr.config.recipes import write_data_config, write_source_config
 from dimr.paper.results import at_hand, metrics_file, provenance_file
 from dimr.paper.tables.definitions import find_definitions, kind_of, load_results_table
 from dimr.planning.announcement import announcement
@@ -51,6 +52,7 @@ def one_line_errors(function):
     return wrapped
 
 
+PROJECT = Project(Path(workflow.basedir))
 RESOLVED, PREPARED = {}, {}
 
 
@@ -59,7 +61,7 @@ def prepare(dataset):
     """A dataset's recipe, with its steps' files written where they differ (contract A)."""
     if dataset not in PREPARED:
         root = Path(workflow.basedir)
-        PREPARED[dataset] = load_recipe(dataset, root)
+        PREPARED[dataset] = PROJECT.recipe(dataset)
         if workflow.is_main_process:
             write_data_config(dataset, Path("data") / dataset / "config", root)
     return PREPARED[dataset]
@@ -69,7 +71,7 @@ def prepare(dataset):
 def resolve(name):
     """The run, with its configuration files written where they differ (contract A)."""
     if name not in RESOLVED:
-        RESOLVED[name] = run = load_run(name, Path(workflow.basedir))
+        RESOLVED[name] = run = PROJECT.run(name)
         if (
             workflow.is_main_process
         ):  # a job must not move the ground under its own feet

@@ -16,7 +16,7 @@ def study_file(wildcards):
 @one_line_errors
 def study_scores(wildcards):
     """The scores of every model of a study."""
-    study = load_study(study_name(wildcards), Path(workflow.basedir))
+    study = load_study(study_name(wildcards), PROJECT)
     return [f"runs/{scores_file(row.run, row.setting)}" for row in study.rows]
 
 

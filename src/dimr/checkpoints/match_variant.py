@@ -15,7 +15,8 @@ from dimr.checkpoints.formats import (
     names_in_file,
     to_published,
 )
-from dimr.config.runs import Variant, variants
+from dimr.config.project import PROJECT
+from dimr.config.variants import Variant
 from dimr.models import FAMILIES, Network
 from dimr.models.complexity import count_parameters, on_meta
 from dimr.models.dimr import blocks_built
@@ -49,7 +50,9 @@ def find_listed(sizes: Mapping[str, Any], *, heads: bool = True) -> Variant | No
         heads: whether its heads must agree.
     """
     same = [
-        one for one in variants() if not differences(sizes, wanted_sizes(one, sizes, heads=heads))
+        one
+        for one in PROJECT.variants.values()
+        if not differences(sizes, wanted_sizes(one, sizes, heads=heads))
     ]
     return min(same, key=lambda one: one.variant.published is None, default=None)
 
@@ -116,7 +119,7 @@ def nearest_fit(
         distance = abs(math.log(fit.parameters / there))
         return fit.agreeing - fit.wrong, -distance, fit.listed.variant.published is not None
 
-    for one in variants():
+    for one in PROJECT.variants.values():
         for network in _candidates(one, inputs) if family in (None, one.family) else ():
             try:
                 expected = to_published(network) if published else network.state_dict()

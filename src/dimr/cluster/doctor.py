@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dimr.config.project import Project
 from dimr.config.validation import did_you_mean
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_yaml, single_line
+from dimr.runtime.files import single_line
 from dimr.runtime.progress import JOB
 
 FOLDERS = ("data", "runs", "results", ".snakemake", ".cache")
@@ -156,7 +157,7 @@ def lock_findings(root: Path) -> Iterator[Finding]:
 
 def variable_findings(root: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     """The variables that say where files from elsewhere are."""
-    sources = read_yaml(root / "experiments/sources.yaml")
+    sources = Project(root).sources
     known = [*(f"DIMR_{name.upper().replace('-', '_')}" for name in sources), *VARIABLES]
     for name in known:
         value = environment.get(name)

@@ -3,37 +3,34 @@
 Imports no torch: the workflow reads it.
 """
 
-from pathlib import Path
-
-from dimr.config.recipes import ROOT
-from dimr.config.runs import load_run, load_section
+from dimr.config.project import PROJECT, Project
 from dimr.config.schema import Study
+from dimr.config.validation import did_you_mean
 from dimr.runtime.errors import DimrError
 
+FOLDER = "distortion"
+"""Below ``experiments/``."""
 PAPER = "imagenet256"
 """The study whose results are below ``results/distortion``; of others, ``results/<study>/...``."""
 
 
-def load_study(name: str, root: Path = ROOT) -> Study:
-    """Read a study, whose runs, settings and dataset's distortion section must be there.
+def load_study(name: str, project: Project = PROJECT) -> Study:
+    """Read a study, whose runs, settings and dataset's distortion section must exist.
 
     Raises:
-        DimrError: names what is not there, and what is.
+        DimrError: names what does not exist, and what does.
     """
-    file = root / f"experiments/distortion/{name}.yaml"
-    if not file.is_file():
-        there = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
-        raise DimrError(f"{file}: no such study (there are: {there})")
-    study = load_section(Study, file)
+    names = sorted(path.stem for path in (project.experiments / FOLDER).glob("*.yaml"))
+    if name not in names:
+        raise DimrError(f"experiments/{FOLDER}: no study {name!r} {did_you_mean(name, names)}")
+    study = project.load(Study, f"{FOLDER}/{name}.yaml")
     for row in study.rows:
-        run = load_run(row.run, root)
+        run = project.run(row.run)
         if row.setting not in run.settings:
-            raise DimrError(
-                f"{file.name}: {row.run}: no setting {row.setting!r} "
-                f"(allowed: {', '.join(run.settings)})"
-            )
+            hint = did_you_mean(row.setting, run.settings)
+            raise DimrError(f"{name}.yaml: {row.run}: no setting {row.setting!r} {hint}")
         if "distortion" not in run.phases():
-            raise DimrError(f"{file.name}: {row.run}: recipes.yaml has no distortion section")
+            raise DimrError(f"{name}.yaml: {row.run}: recipes.yaml has no distortion section")
     return study
 
 

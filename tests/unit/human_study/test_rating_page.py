@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from dimr.cli import main
-from dimr.config.runs import ROOT, load_section
+from dimr.config.project import ROOT, Project
+from dimr.config.runs import load_section
 from dimr.config.schema import Study
 from dimr.human_study.confidence import Chosen, write_scores
 from dimr.human_study.rating_page import read_models
@@ -172,9 +173,9 @@ def test_the_studies_name_runs_and_settings_that_there_are(tmp_path):
     ):  # fmt: skip
         file.write_text(good.replace(old, new, 1))
         with pytest.raises(DimrError, match=message):
-            load_study("digits", tmp_path)
+            load_study("digits", Project(tmp_path))
     with pytest.raises(DimrError, match=r"no such study \(there are: digits, imagenet256\)"):
-        load_study("digit", tmp_path)
+        load_study("digit", Project(tmp_path))
 
 
 def test_the_template_is_part_of_the_package():
