@@ -1,71 +1,101 @@
-"""What the host does while the device computes: fetch the results, and write them."""
+"""What the host does while the device computes: read ahead, fetch one batch behind, write.
 
+``prefetch`` makes what comes next in a thread, ``one_behind`` takes what was begun once the next is
+under way, and ``BackgroundWriter`` writes what is done.
+"""
+
+import collections
 import contextlib
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+T = TypeVar("T")
+
 
 class Waits:
-    """Seconds that the loop stood still, by what for: ``copy`` from the device, ``write``."""
+    """Seconds that a loop stood still, by cause: ``data``, ``device``, ``copy``, ``write``."""
 
     def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
 
     @contextlib.contextmanager
-    def on(self, what: str) -> Iterator[None]:
+    def on(self, cause: str) -> Iterator[None]:
         """Count the time of the block."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[what] += time.perf_counter() - started
+            self.seconds[cause] += time.perf_counter() - started
 
 
-def fetch(images: Iterable[Tensor | NDArray[Any]], waits: Waits) -> Iterator[NDArray[Any]]:
-    """The arrays of tensors, in order; from CUDA one behind, so that copies cost no time.
+def prefetch(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
+    """The same items, the next ``depth`` of which are made in a thread; its errors are raised.
 
-    A batch is handed out when the next one has been launched; by then its copy is through.
+    Close the generator (``contextlib.closing``) where it may be left before the end.
     """
-    copied: Callable[[], NDArray[Any]] | None = None
-    for batch in images:
-        tensor = torch.as_tensor(batch)
-        if tensor.device.type != "cuda":
-            yield tensor.cpu().numpy()
-            continue
-        following = start_copy(tensor)
-        if copied is not None:
-            with waits.on("copy"):
-                array = copied()
-            yield array
-        copied = following
-    if copied is not None:
-        with waits.on("copy"):
-            array = copied()
-        yield array
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1, "prefetch") as pool:
+        pending = collections.deque(pool.submit(next, source, end) for _ in range(depth))
+        try:
+            while (item := pending.popleft().result()) is not end:
+                pending.append(pool.submit(next, source, end))
+                yield item  # type: ignore[misc]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def one_behind(items: Iterable[T], pending: Callable[[T], bool] = lambda _: True) -> Iterator[T]:
+    """The same items, each handed out when the next one has been begun, so that nobody waits.
+
+    An item that is not ``pending`` is handed out at once. An error of the source is raised after
+    the item before it has been handed out.
+    """
+    held: list[T] = []
+    try:
+        for item in items:
+            yield from held
+            held = [item]
+            if not pending(item):
+                held = []
+                yield item
+    except Exception:
+        yield from held
+        raise
+    yield from held
+
+
+class Copy:
+    """A CUDA tensor on its way to the host; calling it waits for the array."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        self._host.copy_(tensor, non_blocking=True)
+        self._arrived = torch.cuda.Event()
+        self._arrived.record(torch.cuda.current_stream(tensor.device))
+
+    def __call__(self) -> NDArray[Any]:
+        self._arrived.synchronize()
+        return self._host.numpy()
 
 
 def start_copy(tensor: Tensor) -> Callable[[], NDArray[Any]]:
-    """Begin to copy a tensor to the host; the function returned waits for the array, if on CUDA."""
-    if tensor.device.type != "cuda":
-        return tensor.cpu().numpy
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor, non_blocking=True)
-    arrived = torch.cuda.Event()
-    arrived.record(torch.cuda.current_stream(tensor.device))
+    """Begin to copy a tensor to the host; what is returned waits for the array, if on CUDA."""
+    return Copy(tensor) if tensor.device.type == "cuda" else tensor.cpu().numpy
 
-    def array() -> NDArray[Any]:
-        arrived.synchronize()
-        return host.numpy()
 
-    return array
+def fetch(images: Iterable[Tensor | NDArray[Any]], waits: Waits) -> Iterator[NDArray[Any]]:
+    """The arrays of tensors, in order; from CUDA one behind, so that copies take no time."""
+    copies = (start_copy(torch.as_tensor(batch)) for batch in images)
+    for copy in one_behind(copies, lambda copy: isinstance(copy, Copy)):
+        with waits.on("copy") if isinstance(copy, Copy) else contextlib.nullcontext():
+            array = copy()
+        yield array
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -78,9 +108,9 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 class BackgroundWriter:
     """Calls made one after another in a thread of their own: one runs, and none waits.
 
-    So at most one result is held besides that which is being made. An error of a call is raised
-    by the next ``check`` or ``submit``, or on leaving the block; a call that runs when the block is
-    left by an error is finished first.
+    So at most one result is held besides the one that is being computed. An error of a call is
+    raised by the next ``check`` or ``submit``, or on leaving the block; a call that runs when the
+    block is left by an error is finished first.
     """
 
     def __init__(self, waits: Waits) -> None:
@@ -107,9 +137,7 @@ class BackgroundWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._settle()

@@ -1,4 +1,4 @@
-"""Fetching one behind, and writing in a thread whose errors are not lost."""
+"""Reading ahead, fetching one behind, and writing in a thread whose errors are not lost."""
 
 import errno
 import threading
@@ -8,8 +8,65 @@ import numpy as np
 import pytest
 import torch
 
-from dimr.runtime import async_io as overlap
-from dimr.runtime.async_io import BackgroundWriter, Waits, fetch
+from dimr.runtime.async_io import BackgroundWriter, Waits, fetch, one_behind, prefetch
+
+
+def failing_after(count, log):
+    """Numbers below ``count``, then an error; ``log`` remembers which were asked for."""
+    for number in range(count):
+        log.append(number)
+        yield number
+    raise OSError(errno.EIO, "input/output error")
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 9])
+def test_items_are_prefetched_in_order_by_a_thread(count):
+    makers = []
+
+    def source():
+        for number in range(count):
+            makers.append(threading.current_thread().name)
+            yield number
+
+    assert list(prefetch(source(), depth=3)) == list(range(count))
+    assert all(name.startswith("prefetch") for name in makers)
+
+
+def test_prefetching_stays_within_its_depth_and_ends_when_it_is_closed():
+    made = []
+    items = prefetch((made.append(n) or n for n in range(100)), depth=3)
+    assert next(items) == 0
+    time.sleep(0.1)
+    assert len(made) == 4  # the one that was handed out, and three more
+    items.close()
+    assert len(made) == 4
+
+
+def test_an_error_of_the_source_is_raised_where_it_belongs():
+    for how in (prefetch, one_behind):
+        log, seen = [], []
+        with pytest.raises(OSError, match="input/output"):
+            for item in how(failing_after(3, log)):
+                seen.append(item)
+        assert seen == log == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_an_item_is_taken_when_the_next_has_been_begun(count):
+    events = []
+    begun = (events.append(f"begin {n}") or n for n in range(count))
+    for number in one_behind(begun):
+        events.append(f"take {number}")
+    assert [e for e in events if e[0] == "t"] == [f"take {n}" for n in range(count)]
+    for number in range(count - 1):
+        assert events.index(f"take {number}") > events.index(f"begin {number + 1}")
+    assert events[-1:] == [f"take {count - 1}"] * (count > 0)
+
+
+def test_what_is_not_pending_is_taken_at_once():
+    begun = []
+    items = one_behind((begun.append(n) or n for n in range(4)), lambda n: n == 1)
+    assert [(n, len(begun)) for n in items] == [(0, 1), (1, 3), (2, 3), (3, 4)]
 
 
 def test_arrays_of_the_cpu_come_at_once_and_are_not_copied():
@@ -20,49 +77,24 @@ def test_arrays_of_the_cpu_come_at_once_and_are_not_copied():
             made.append(torch.full((2,), value))
             yield made[-1]
 
-    for count, array in enumerate(fetch(batches(), Waits()), start=1):
+    waits = Waits()
+    for count, array in enumerate(fetch(batches(), waits), start=1):
         assert len(made) == count
         assert array.tolist() == [count - 1] * 2
         assert array.ctypes.data == made[-1].data_ptr()
-    assert [a.tolist() for a in fetch([np.arange(2)], Waits())] == [[0, 1]]
-
-
-@pytest.mark.parametrize("count", [0, 1, 4])
-def test_copies_of_a_device_are_waited_for_one_behind(count, monkeypatch):
-    """The order of events on CUDA, with a device that only tells what it was asked."""
-    events = []
-
-    class OnDevice:
-        device = torch.device("cuda")
-
-        def __init__(self, number):
-            self.number = number
-            events.append(f"launch {number}")
-
-    def start(tensor):
-        events.append(f"copy {tensor.number}")
-
-        def array():
-            events.append(f"wait {tensor.number}")
-            return np.array(tensor.number)
-
-        return array
-
-    monkeypatch.setattr(overlap, "start_copy", start)
-    monkeypatch.setattr(torch, "as_tensor", lambda tensor: tensor)
-    waits = Waits()
-    assert [int(a) for a in fetch(map(OnDevice, range(count)), waits)] == list(range(count))
-    assert set(waits.seconds) == ({"copy"} if count else set())
-    for number in range(count - 1):
-        assert events.index(f"wait {number}") > events.index(f"launch {number + 1}")
-        assert events.index(f"wait {number}") > events.index(f"copy {number + 1}")
+    assert [a.tolist() for a in fetch([np.arange(2)], waits)] == [[0, 1]]
+    assert not waits.seconds
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_tensors_of_a_gpu_arrive_whole():
+def test_tensors_of_a_gpu_arrive_whole_and_one_behind():
     tensors = [torch.randint(256, (50, 64, 64, 3), dtype=torch.uint8) for _ in range(5)]
-    arrays = list(fetch((t.pin_memory().cuda(non_blocking=True) for t in tensors), Waits()))
-    assert all(np.array_equal(a, t.numpy()) for a, t in zip(arrays, tensors, strict=True))
+    launched, waits = [], Waits()
+    on_device = (launched.append(1) or t.pin_memory().cuda(non_blocking=True) for t in tensors)
+    for number, array in enumerate(fetch(on_device, waits)):
+        assert np.array_equal(array, tensors[number].numpy())
+        assert len(launched) == min(number + 2, 5)
+    assert set(waits.seconds) == {"copy"}
 
 
 def test_calls_are_made_in_order_beside_the_work():
@@ -91,23 +123,23 @@ def test_waiting_is_counted():
     assert 0.15 < waits.seconds["write"] < 5
 
 
-def full_disk():
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def wait_until_done(writer):
-    while not writer._running.done():
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("met", ["check", "submit", "leaving"])
 def test_an_error_of_the_thread_is_raised(met):
-    after = []
+    after, failed = [], threading.Event()
+
+    def full_disk():
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            failed.set()
+
     with pytest.raises(OSError, match="No space left") as caught, BackgroundWriter(Waits()) as w:
         w.submit(full_disk)
-        wait_until_done(w)
+        failed.wait(10)
         if met == "check":
-            w.check()
+            while True:  # until the thread has handed its error over
+                w.check()
+                time.sleep(0.01)
         if met == "submit":
             w.submit(after.append, 1)
     assert caught.value.errno == errno.ENOSPC
