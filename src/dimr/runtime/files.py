@@ -113,7 +113,7 @@ def save_array(array: Any, path: str | Path) -> None:
     import numpy as np
 
     with open(path, "wb") as file:
-        np.save(SimpleNamespace(write=file.write), array)  # type: ignore[call-overload]
+        np.save(SimpleNamespace(write=file.write), array)
 
 
 def save_png(image: Any, path: str | Path) -> None:

@@ -11,15 +11,7 @@ import re
 from typing import Any
 
 import yaml
-from yaml import YAMLError as YAMLError
-from yaml.events import (
-    AliasEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    StreamEndEvent,
-)
+from yaml import events
 
 LARGEST = 1 << 20
 """Characters of a text."""
@@ -30,7 +22,7 @@ MOST_REPEATED = 10_000
 DIGITS = 300
 """Of a whole number."""
 
-_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -41,12 +33,16 @@ _NUMERIC = frozenset("0123456789+-.")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
+_TEXT_TAGS = (None, "!", "tag:yaml.org,2002:str")
 _UNFINISHED = object()
 
 
-def load(text: str) -> Any:
+def load(text: str, parser: Any = PARSER) -> Any:
     """The one document of a YAML text: mappings, lists, text, numbers, true, false and null.
+
+    Args:
+        text: the document.
+        parser: PyYAML's, in C or Python.
 
     Raises:
         ValueError: one line, with the number of the line: what is no YAML, a key that is given
@@ -56,55 +52,48 @@ def load(text: str) -> Any:
     if len(text) > LARGEST:
         raise ValueError(f"{len(text):,} characters; at most {LARGEST:,} are read")
     try:
-        parser = _LOADER(text)
+        opened = parser(text)
         try:
-            return _Builder(parser).document()
+            return _Builder(opened.get_event).document()
         finally:
-            parser.dispose()
+            opened.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{where}{error.problem or error.context}") from None
-    except YAMLError as error:  # a character that no text may have
+    except yaml.YAMLError as error:  # a character that no text may have
         raise ValueError(" ".join(str(error).split())) from None
-
-
-def dump(value: Any) -> str:
-    """YAML text that ``load`` reads as the same JSON-able value, keys in their order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
 
 
 class _Builder:
     """Values from the events of one text."""
 
-    def __init__(self, parser: Any) -> None:
-        self._next = parser.get_event
+    def __init__(self, next_event: Any) -> None:
+        self._next = next_event
         self._anchors: dict[str, tuple[Any, int]] = {}  # value, and values in it, by name
         self._built = self._repeated = 0
 
     def document(self) -> Any:
         """The value of the text; None for an empty one."""
         self._next()  # the stream begins
-        if isinstance(self._next(), StreamEndEvent):
+        if isinstance(self._next(), events.StreamEndEvent):
             return None
         value = self._value(self._next(), 0)
         self._next()  # the document ends
-        if not isinstance(event := self._next(), StreamEndEvent):
+        if not isinstance(event := self._next(), events.StreamEndEvent):
             raise _fault(event, "another document begins; one is expected")
         return value
 
     def _value(self, event: Any, depth: int) -> Any:
         """The value that begins with this event, within ``depth`` lists and mappings."""
-        if isinstance(event, AliasEvent):
+        if isinstance(event, events.AliasEvent):
             return self._alias(event)
         before = self._built
         self._built += 1
         if event.anchor is not None:
             self._anchors[event.anchor] = _UNFINISHED, 0
-        if isinstance(event, ScalarEvent):
-            value = _scalar(event)
-        else:
-            value = self._collection(event, depth + 1)
+        scalar = isinstance(event, events.ScalarEvent)
+        value = _scalar(event) if scalar else self._collection(event, depth + 1)
         if event.anchor is not None:
             self._anchors[event.anchor] = value, self._built - before
         return value
@@ -125,17 +114,17 @@ class _Builder:
             raise _fault(event, f"tag {event.tag!r} is not allowed")
         if depth > DEEPEST:
             raise _fault(event, f"more than {DEEPEST} lists and mappings within one another")
-        if isinstance(event, MappingStartEvent):
+        if isinstance(event, events.MappingStartEvent):
             return self._mapping(depth)
         values = []
-        while not isinstance(event := self._next(), SequenceEndEvent):
+        while not isinstance(event := self._next(), events.SequenceEndEvent):
             values.append(self._value(event, depth))
         return values
 
     def _mapping(self, depth: int) -> dict[Any, Any]:
         values: dict[Any, Any] = {}
         names: set[str] = set()  # as JSON has them, where 1 and "1" are the same
-        while not isinstance(event := self._next(), MappingEndEvent):
+        while not isinstance(event := self._next(), events.MappingEndEvent):
             key = self._value(event, depth)
             if isinstance(key, dict | list):
                 raise _fault(event, "a list or mapping as a key; a name is expected")
@@ -155,11 +144,9 @@ def _scalar(event: Any) -> Any:
     Numbers with leading zeros are text too: what they mean depends on who reads them.
     """
     text = event.value
-    if event.tag is not None:
-        if event.tag not in _TEXT_TAGS:
-            raise _fault(event, f"tag {event.tag!r} is not allowed")
-        return text
-    if not event.implicit[0]:  # quoted
+    if event.tag not in _TEXT_TAGS:
+        raise _fault(event, f"tag {event.tag!r} is not allowed")
+    if event.tag is not None or not event.implicit[0]:  # said to be text, or quoted
         return text
     if text in _WORDS:
         return _WORDS[text]
@@ -169,11 +156,15 @@ def _scalar(event: Any) -> Any:
         if len(text) > DIGITS:
             raise _fault(event, f"a number of {len(text)} digits; allowed are {DIGITS}")
         return int(text, 0)
-    if _FLOAT.fullmatch(text) and math.isfinite(value := float(text)):
+    if not (is_float := _FLOAT.fullmatch(text)) and not _NOT_FINITE.fullmatch(text):
+        return text
+    if is_float and math.isfinite(value := float(text)):
         return value
-    if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
-        raise _fault(event, f"{text[:40]} is not a finite number")
-    return text
+    raise _fault(event, f"{text[:40]} is not a finite number")
+
+
+def _fault(event: Any, problem: str) -> ValueError:
+    return ValueError(f"line {event.start_mark.line + 1}: {problem}")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -185,5 +176,6 @@ for _kind, _pattern in (("int", _INTEGER), ("float", _FLOAT)):
     _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _whole, sorted(_NUMERIC))
 
 
-def _fault(event: Any, problem: str) -> ValueError:
-    return ValueError(f"line {event.start_mark.line + 1}: {problem}")
+def dump(value: Any) -> str:
+    """YAML text that ``load`` reads as the same JSON-able value, keys in their order."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)

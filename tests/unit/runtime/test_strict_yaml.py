@@ -5,27 +5,21 @@ import time
 import pytest
 import yaml
 
-from dimr.config.recipes import ROOT
-from dimr.runtime import strict_yaml
-from dimr.runtime.strict_yaml import DEEPEST, LARGEST, MOST_REPEATED, dump, load
+from dimr.config.project import ROOT
+from dimr.runtime.strict_yaml import DEEPEST, LARGEST, MOST_REPEATED, PARSER, dump, load
 
 FILES = sorted([*(ROOT / "experiments").rglob("*.yaml"), ROOT / "params.yaml"])
 
 
-@pytest.fixture(params=["C", "Python"])
-def parser(request, monkeypatch):
-    """Both parsers of PyYAML: in C where there is one, and the one that is always there."""
-    if request.param == "Python":
-        monkeypatch.setattr(strict_yaml, "_LOADER", yaml.BaseLoader)
-
-
-both_parsers = pytest.mark.usefixtures("parser")
+# In C where PyYAML was built so, and the one that always exists.
+both_parsers = pytest.mark.parametrize("parser", [PARSER, yaml.BaseLoader], ids=["C", "Python"])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_files_of_the_project_mean_what_they_always_did(path):
-    text = path.read_text()
-    assert repr(load(text)) == repr(yaml.safe_load(text))
+def test_the_projects_files_mean_what_pyyaml_says(path):
+    value = load(path.read_text())
+    assert repr(value) == repr(yaml.safe_load(path.read_text()))
+    assert dump(value) == yaml.safe_dump(value, sort_keys=False)
 
 
 SCALARS = {
@@ -41,18 +35,18 @@ SCALARS = {
 
 @both_parsers
 @pytest.mark.parametrize("text", SCALARS)
-def test_plain_values(text):
-    found = load(text)
+def test_plain_values(text, parser):
+    found = load(text, parser)
     assert found == SCALARS[text]
     assert type(found) is type(SCALARS[text])
 
 
 @both_parsers
-def test_lists_mappings_and_aliases():
+def test_lists_mappings_and_aliases(parser):
     text = "a: &x [1, {b: 2}]\nc: *x\nd: &n 3\n? e\n: *n\n1: one\n"
-    assert load(text) == {"a": [1, {"b": 2}], "c": [1, {"b": 2}], "d": 3, "e": 3, 1: "one"}
-    assert load("---\na: 1\n...\n") == {"a": 1}
-    assert load("") is load("# only a comment\n") is None
+    assert load(text, parser) == {"a": [1, {"b": 2}], "c": [1, {"b": 2}], "d": 3, "e": 3, 1: "one"}
+    assert load("---\na: 1\n...\n", parser) == {"a": 1}
+    assert load("", parser) is load("# only a comment\n", parser) is None
 
 
 BOMB = "a: &a [" + "x, " * 9 + "]\n" + "".join(
@@ -94,25 +88,25 @@ REFUSED = {
 
 @both_parsers
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_is_one_line_at_once(case):
+def test_what_is_refused_is_one_line_at_once(case, parser):
     text, message = REFUSED[case]
     started = time.perf_counter()
     with pytest.raises(ValueError, match=rf"^[^\n]*{message}") as caught:
-        load(text)
+        load(text, parser)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
     assert time.perf_counter() - started < 2
 
 
 @both_parsers
-def test_limits_are_those_that_are_stated():
+def test_limits_are_those_that_are_stated(parser):
     deepest = "[" * DEEPEST + "]" * DEEPEST
-    assert repr(load(deepest)) == deepest
+    assert repr(load(deepest, parser)) == deepest
     most = "a: &a [" + "1, " * (MOST_REPEATED - 1) + "]\nb: *a\n"  # the list itself counts
-    assert len(load(most)["b"]) == MOST_REPEATED - 1
+    assert len(load(most, parser)["b"]) == MOST_REPEATED - 1
     with pytest.raises(ValueError, match="line 3: aliases repeat"):
-        load(most + "c: *a")
-    assert load("a" * LARGEST) == "a" * LARGEST
+        load(most + "c: *a", parser)
+    assert load("a" * LARGEST, parser) == "a" * LARGEST
 
 
 @pytest.mark.parametrize("text", [*SCALARS, "12e4567", "1e999", "a: b", "<<", "- x", "\t", " "])
@@ -120,12 +114,6 @@ def test_what_is_written_is_read_again(text):
     value = {"text": text, text: [text, 1, 2e-7, 1e22, -0.5, True, None, {}], "list": []}
     assert load(dump(value)) == value
     assert list(load(dump(value))) == list(value)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_what_is_written_is_what_pyyaml_writes(path):
-    value = load(path.read_text())
-    assert dump(value) == yaml.safe_dump(value, sort_keys=False)
 
 
 @pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
