@@ -133,7 +133,7 @@ def test_the_command_that_is_printed_evaluates_again_and_no_more(stubbed):
         stubbed.calls()
         with pytest.raises(DimrError) as caught:
             read_result(stubbed.folder / "runs", "digits/real/0", "reference")
-        command = str(caught.value).rpartition("make it again: ")[2].split()
+        command = str(caught.value).rpartition("regenerate it: ")[2].split()
         assert command[0] == "snakemake"
         stubbed.snakemake(*command[1:])
         assert stubbed.calls() == ["evaluate"]

@@ -9,7 +9,7 @@ from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from dimr.config.runs import ROOT, load_section
+from dimr.config.project import PROJECT, Project
 from dimr.config.schema import ConfigModel, PrintedCount, Schedule
 
 Source = Literal["repo", "counted", "citing", "seed"]
@@ -122,6 +122,17 @@ class PublishedValues(ConfigModel):
     distortion: dict[str, DistortionRate]
 
 
-def load_published(root: Path = ROOT) -> PublishedValues:
+def load_published(project: Project | Path = PROJECT) -> PublishedValues:
     """Read published.yaml; ``DimrError`` names the key that is wrong."""
-    return load_section(PublishedValues, root / "experiments/published.yaml")
+    project = Project(project) if isinstance(project, Path) else project
+    return project.load(PublishedValues, "published.yaml")
+
+
+UNITS = {"M": 1e6, "B": 1e9}
+
+
+def as_number(printed: str | float | None) -> float | None:
+    """505M is 505,000,000; numbers are themselves."""
+    if not isinstance(printed, str):
+        return printed
+    return float(printed[:-1]) * UNITS[printed[-1]]

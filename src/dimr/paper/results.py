@@ -1,25 +1,58 @@
-"""Results of our runs that are at hand, for tables: metrics, and what made them.
+"""Every number that exists, in one tidy frame: a line is one number, and says where it came from.
 
-Who reads metrics for a table reads them here: what was changed by hand, is of another
-configuration, or has no checksums, is refused.
+    frame = results(project, runs, cells)                # all of these (run, setting), or DimrError
+    frame = results(project, runs, cells, partial=True)  # those of them that exist
+    frame = results(project, runs)                       # all that exist
+    frame = recorded(results_digits / "seeds.csv")       # the same form, without the runs
+    published(project)                                   # what papers print, in the same form
+
+Tables, bars, curves, the cost figure, claims and the study are group-bys of it
+(``dimr.paper.statistics``: ``summarise``, ``by_seed``, ``change_of``). Its columns:
+
+    dataset, model    ``digits``, ``dimr-xs-2r``; of a printed number the model's printed name
+    seed              "0", "1", ..., or "published" (the authors' weights); "" of a printed number
+    run               dataset/model/seed; "" of a printed number
+    setting           of guidance: "guided", "reference", ...
+    metric            a key of ``metrics/<setting>.json``; its costs (parameters_m, gmacs,
+                      train_seconds); evaluations (of the network, per image); epochs (images drawn
+                      in training by images of the dataset). Published: epochs, gmacs, parameters
+                      (a count) and the metrics
+    value             float
+    origin            "run", "recorded" (``seeds.csv``) or "published"
+    source            the file, or the entry of published.yaml
+    key               of the configuration that a run's metrics were made with; "" of others
+
+Reading refuses what was changed by hand, is of another configuration, or has no checksums. Who
+needs more than numbers (the records of how they were made) takes ``read_results``.
 """
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dimr.config.recipes import ROOT, load_recipe, training_images
-from dimr.config.runs import did_you_mean, load_run
+from dimr.config.project import PROJECT, ROOT, Project
+from dimr.config.recipes import _project
+from dimr.config.validation import did_you_mean
+from dimr.paper.published import as_number, load_published
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json
-from dimr.sharing.adopt import expected_results
+from dimr.runtime.files import read_json, single_line
 from dimr.stages.provenance import fault_of
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 RunSetting = tuple[str, str]
-"""Name of a run, and of a setting that it is sampled with."""
+"""Name of a run, and of a setting that it is sampled with: what one file of metrics is of."""
+COLUMNS = (
+    "dataset", "model", "seed", "run", "setting", "metric", "value", "origin", "source", "key",
+)  # fmt: skip
+COSTS = ("parameters_m", "gmacs", "train_seconds")
+"""Of a network, in the record of its metrics."""
+SETTING_KEYS = ("dataset", "model", "seed", "setting", "kind", "scale", "solver")
+"""Columns of ``seeds.csv`` that hold no number of the frame."""
 
 
 def metrics_file(run: str, setting: str) -> str:
@@ -28,8 +61,116 @@ def metrics_file(run: str, setting: str) -> str:
 
 
 def provenance_file(run: str, setting: str) -> str:
-    """Where it stands what made them."""
+    """Where the record of what made them is."""
     return f"{run}/provenance/{setting}.json"
+
+
+# --- the frame ------------------------------------------------------------------------------------
+
+
+def results(
+    project: Project, runs: Path, cells: Iterable[RunSetting] | None = None, partial: bool = False
+) -> "pd.DataFrame":
+    """The numbers of runs.
+
+    Args:
+        project: whose configuration the results must be of.
+        runs: the folder of runs.
+        cells: of these (run, setting); None: of all that exist.
+        partial: leave out what does not exist or is of another configuration, in place of refusing
+            it.
+
+    Raises:
+        DimrError: metrics that are missing, damaged, changed after they were made or of another
+            configuration.
+    """
+    if cells is None:
+        return numbers(read_results(project, runs, existing(project, runs), True), project)
+    return numbers(read_results(project, runs, cells, partial), project)
+
+
+def numbers(made: Mapping[RunSetting, "RunResult"], project: Project) -> "pd.DataFrame":
+    """The frame of results that were read."""
+    return _frame(
+        (*_split(run), run, setting, metric, value, "run", str(one.file), one.key)
+        for (run, setting), one in made.items()
+        for metric, value in one.numbers(project).items()
+    )
+
+
+def published(project: Project) -> "pd.DataFrame":
+    """What papers print of results on a dataset; blanks are left out."""
+    lists = load_published(project).results
+    return _frame(
+        (dataset, model, "", "", setting, metric, number, "published",
+         f"published.yaml: results.{name}.{model} ({row.source})", "")
+        for name, listed in lists.items()
+        for dataset, _, setting in [name.rpartition("_")]
+        for model, row in listed.rows.items()
+        for metric, value in row.model_dump(exclude={"type", "source", "note"}).items()
+        if (number := as_number(value)) is not None
+    )  # fmt: skip
+
+
+def recorded(file: Path) -> "pd.DataFrame":
+    """The numbers of a study's runs, six digits of each, where the runs themselves are not.
+
+    Args:
+        file: ``seeds.csv`` as ``dimr study-results`` writes it.
+
+    Raises:
+        DimrError: it is missing, or is not that.
+    """
+    table = read_frame(file, remedy="make study makes it")
+    missing = [key for key in (*SETTING_KEYS, "evaluations", *COSTS[:2]) if key not in table]
+    try:
+        if missing:
+            raise ValueError(f"no column {missing[0]!r}")
+        keys = table[["dataset", "model", "setting"]].astype(str).to_numpy().tolist()
+        seeds = table["seed"].astype(int).astype(str)
+        columns = table.drop(columns=list(SETTING_KEYS)).astype(float)
+    except (TypeError, ValueError) as error:
+        what = single_line(error)
+        raise DimrError(f"{file}: not written by dimr study-results ({what})") from None
+    return _frame(
+        (dataset, model, seed, f"{dataset}/{model}/{seed}", setting, metric, value, "recorded",
+         str(file), "")
+        for number, ((dataset, model, setting), seed) in enumerate(zip(keys, seeds, strict=True))
+        for metric, value in columns.iloc[number].dropna().items()
+    )  # fmt: skip
+
+
+def _frame(lines: Iterable[tuple[Any, ...]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(list(lines), columns=list(COLUMNS)).astype({"value": float})
+
+
+def _split(run: str) -> tuple[str, str, str]:
+    """Dataset, model and seed; the run of params.yaml has a name only."""
+    parts = run.split("/")
+    return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", run, "")
+
+
+def read_frame(path: Path, kind: str = "CSV", remedy: str = "") -> "pd.DataFrame":
+    """Read a CSV file; ``DimrError`` if it is missing or damaged.
+
+    Args:
+        path: the file.
+        kind: what it should be, for the message (``a log``).
+        remedy: what makes it, for the message that it is missing.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise DimrError(f"{path}: no such file{remedy and '; '}{remedy}") from None
+    except (OSError, ValueError) as error:
+        raise DimrError(f"{path}: not readable as {kind} ({single_line(error)})") from None
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -46,8 +187,23 @@ class RunResult:
     metrics: dict[str, Any]
     record: dict[str, Any]
 
+    @property
+    def key(self) -> str:
+        """Of the configuration that it was made with."""
+        return str(self.record.get("key"))
+
+    @property
+    def samples(self) -> dict[str, Any]:
+        """The record of the images that were measured."""
+        return self.record.get("samples", {})
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The record of the network that drew them; empty for a baseline."""
+        return self.samples.get("model", {})
+
     def number(self, key: str) -> float:
-        """A metric; ``DimrError`` names the file if it is not there or is no finite number."""
+        """A metric; ``DimrError`` names the file if it does not have it, or it is not finite."""
         if key not in self.metrics:
             raise DimrError(f"{self.file}: no {key} (there are: {', '.join(self.metrics)})")
         value = self.metrics[key]
@@ -61,39 +217,139 @@ class RunResult:
         return self.record.get("cost", {}).get(key)
 
     def value(self, key: str) -> float | None:
-        """A metric, a cost or the network ``evaluations`` of an image; None: it has none."""
+        """To be replaced by ``numbers``."""
         if key in self.metrics:
             return self.number(key)
         if key == "evaluations":
-            return self.record.get("samples", {}).get("config", {}).get("steps")
+            return self.samples.get("config", {}).get("steps")
         return self.cost(key)
 
     def epochs(self, dataset: str, root: Path = ROOT) -> float | None:
-        """Images drawn in training by images of the dataset; None: trained elsewhere."""
-        model = self.record.get("samples", {}).get("model", {})
-        if "images" not in model:
+        """To be replaced by ``numbers``."""
+        if "images" not in self.model:
             return None
-        return model["images"] / training_images(load_recipe(dataset, root), root)
+        return self.model["images"] / _project(root).training_images(dataset)
+
+    def numbers(self, project: Project) -> dict[str, float]:
+        """Every number that the run has: metrics, costs, ``evaluations`` and ``epochs``."""
+        costs = self.record.get("cost", {})
+        found = {key: costs.get(key) for key in COSTS}
+        found["evaluations"] = self.samples.get("config", {}).get("steps")
+        if "images" in self.model:  # trained here
+            dataset = self.file.parents[3].name
+            found["epochs"] = self.model["images"] / project.training_images(dataset)
+        known = {key: value for key, value in found.items() if value is not None}
+        return {**known, **{key: self.number(key) for key in self.metrics}}
 
 
-# --- reading --------------------------------------------------------------------------------------
+def read_results(
+    project: Project, runs: Path, cells: Iterable[RunSetting], partial: bool = False
+) -> dict[RunSetting, RunResult]:
+    """Results with their records, as ``results`` reads them."""
+    expected, made, missing = _Expected(project), {}, []
+    for cell in dict.fromkeys(cells):
+        file, record = runs / metrics_file(*cell), runs / provenance_file(*cell)
+        wanted = expected.key(*cell)
+        if partial and not (file.is_file() and record.is_file()):
+            continue
+        if partial and _mapping(record).get("key") != wanted:
+            continue
+        if not file.is_file():
+            missing.append(file)
+            continue
+        made[cell] = one = read_result(runs, *cell)
+        if one.key != wanted:
+            raise DimrError(
+                f"{file}: of another configuration (key {one.key}, the present one has {wanted}): "
+                f"regenerate it: snakemake -- runs/{metrics_file(*cell)}"
+            )
+    if missing:
+        count = f"{len(missing)} of {len(missing) + len(made)} results are missing"
+        target = missing[0].relative_to(runs).as_posix()
+        raise DimrError(f"{missing[0]}: no such file ({count}): snakemake -- runs/{target}")
+    return made
+
+
+def read_result(runs: Path, run: str, setting: str) -> RunResult:
+    """Metrics and their record, unchanged since they were made; ``DimrError`` names the file."""
+    file, record = runs / metrics_file(run, setting), runs / provenance_file(run, setting)
+    made = RunResult(file, _mapping(file), _mapping(record))
+    if fault := fault_of(made.record, file):
+        command = f"snakemake --force -- runs/{metrics_file(run, setting)}"
+        raise DimrError(f"{file}: {fault}: regenerate it: {command}")
+    return made
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise DimrError(f"{file}: should hold names and values, not {type(value).__name__}")
+    return value
+
+
+def existing(project: Project, runs: Path) -> Iterator[RunSetting]:
+    """Every (run, setting) with metrics that the configuration knows."""
+    for file in sorted(runs.glob("**/metrics/*.json")):
+        run, setting = file.parents[1].relative_to(runs).as_posix(), file.stem
+        try:
+            check_settings("", run, [setting], project)
+        except DimrError:
+            continue
+        yield run, setting
+
+
+def available(project: Project, runs: Path, cells: Iterable[RunSetting]) -> list[RunSetting]:
+    """The cells whose metrics exist and are of the present configuration.
+
+    Raises:
+        DimrError: such metrics that are damaged, or were changed after they were made.
+    """
+    return list(read_results(project, runs, cells, partial=True))
+
+
+def check_settings(
+    where: str, run: str, settings: Iterable[str], project: "Project | Path" = PROJECT
+) -> None:
+    """Refuse names of no run or setting; ``where`` says who names them."""
+    project = _project(project) if isinstance(project, Path) else project
+    try:
+        allowed = project.run(run).settings
+    except DimrError as error:
+        raise DimrError(f"{where}: {error}") from None
+    for setting in settings:
+        if setting not in allowed:
+            raise DimrError(
+                f"{where}: {run}: no setting {setting!r} {did_you_mean(setting, allowed)}"
+            )
+
+
+class _Expected:
+    """Keys that a project's configuration gives its results; a run is resolved once."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.keys: dict[str, dict[str, str]] = {}
+
+    def key(self, run: str, setting: str) -> str:
+        """Of a run's metrics at a setting; ``DimrError`` if it has no such setting."""
+        from dimr.sharing.adopt import expected_results
+
+        if run not in self.keys:
+            found = expected_results(self.project.run(run), self.project.root)
+            self.keys[run] = {one.target: one.expected for one in found}
+        target = f"runs/{metrics_file(run, setting)}"
+        if target not in self.keys[run]:
+            check_settings("metrics", run, [setting], self.project)
+        return self.keys[run][target]
+
+
+# --- the former interface, until tables and figures take the frame --------------------------------
 
 
 def read_made(
     runs: Path, metrics: Iterable[Path], root: Path | None = None
 ) -> dict[RunSetting, RunResult]:
-    """Results by run and setting.
-
-    Args:
-        runs: the folder of runs.
-        metrics: files ``<runs>/<run>/metrics/<setting>.json``; each has its provenance in
-            ``<runs>/<run>/provenance``.
-        root: the repository whose configuration they must be of; None: of any.
-
-    Raises:
-        DimrError: a file of another name, or one that is missing, damaged, changed after it was
-            made, or of another configuration.
-    """
+    """Results by the files of their metrics."""
     cells = []
     for file in metrics:
         inside = file.relative_to(runs).as_posix() if file.is_relative_to(runs) else ""
@@ -107,90 +363,19 @@ def read_made(
 def read_cells(
     runs: Path, cells: Iterable[RunSetting], root: Path | None = None
 ) -> dict[RunSetting, RunResult]:
-    """Results of the cells, as ``read_made`` reads them."""
-    made = {cell: read_result(runs, *cell) for cell in cells}
-    if root is not None:
-        expected = _Expected(root)
-        for (run, setting), one in made.items():
-            found, wanted = one.record.get("key"), expected.key(run, setting)
-            if found != wanted:
-                raise DimrError(
-                    f"{one.file}: of another configuration (key {found}, asked for is {wanted}): "
-                    f"make it again: snakemake -- runs/{metrics_file(run, setting)}"
-                )
-    return made
-
-
-def read_result(runs: Path, run: str, setting: str) -> RunResult:
-    """Metrics and their record, as they were made; ``DimrError`` names the file that is not."""
-    file, record = runs / metrics_file(run, setting), runs / provenance_file(run, setting)
-    made = RunResult(file, _mapping(file), _mapping(record))
-    fault = fault_of(made.record, file)
-    if fault:
-        again = f"snakemake --force -- runs/{metrics_file(run, setting)}"
-        raise DimrError(f"{file}: {fault}: make it again: {again}")
-    return made
-
-
-def _mapping(file: Path) -> dict[str, Any]:
-    value = read_json(file)
-    if not isinstance(value, dict):
-        raise DimrError(f"{file}: should hold names and values, not {type(value).__name__}")
-    return value
-
-
-class _Expected:
-    """Keys that a repository's configuration asks for; a run is resolved once."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.keys: dict[str, dict[str, str]] = {}
-
-    def key(self, run: str, setting: str) -> str:
-        """Of a run's metrics at a setting; ``DimrError`` if it has no such setting."""
-        if run not in self.keys:
-            results = expected_results(load_run(run, self.root), self.root)
-            self.keys[run] = {one.target: one.expected for one in results}
-        target = f"runs/{metrics_file(run, setting)}"
-        if target not in self.keys[run]:
-            check_settings("metrics", run, [setting], self.root)
-        return self.keys[run][target]
-
-
-# --- what is at hand ------------------------------------------------------------------------------
+    """Results of the cells, of any configuration if there is no root."""
+    if root is None:
+        return {cell: read_result(runs, *cell) for cell in cells}
+    return read_results(_project(root), runs, cells)
 
 
 def at_hand(cells: Iterable[RunSetting], runs: Path, root: Path = ROOT) -> list[RunSetting]:
-    """Those of the cells whose metrics are there, of the configuration that is asked for now.
-
-    Raises:
-        DimrError: metrics of it that are damaged, or changed after they were made.
-    """
-    return list(read_at_hand(runs, cells, root))
+    """``available``."""
+    return available(_project(root), runs, cells)
 
 
 def read_at_hand(
     runs: Path, cells: Iterable[RunSetting], root: Path = ROOT
 ) -> dict[RunSetting, RunResult]:
-    """Results of those cells."""
-    expected, made = _Expected(root), {}
-    for run, setting in cells:
-        record, metrics = runs / provenance_file(run, setting), runs / metrics_file(run, setting)
-        if not (metrics.is_file() and record.is_file()):
-            continue
-        if _mapping(record).get("key") == expected.key(run, setting):
-            made[run, setting] = read_result(runs, run, setting)
-    return made
-
-
-def check_settings(where: str, run: str, settings: Iterable[str], root: Path = ROOT) -> None:
-    """Refuse names of no run or setting; ``where`` says who names them."""
-    try:
-        allowed = load_run(run, root).settings
-    except DimrError as error:
-        raise DimrError(f"{where}: {error}") from None
-    for setting in settings:
-        if setting not in allowed:
-            raise DimrError(
-                f"{where}: {run}: no setting {setting!r} {did_you_mean(setting, allowed)}"
-            )
+    """``read_results``, partial."""
+    return read_results(_project(root), runs, cells, partial=True)

@@ -1,19 +1,54 @@
-"""Is a row better than another? A paired comparison over seeds.
+"""What is said of several seeds: their mean and deviation, and whether one model beats another.
 
 Runs of the same seed share the order of batches, the noise of training and of sampling: their
-difference varies less than either does. The interval is Student's, for the mean of n differences.
+difference varies less than either does. So models are compared seed by seed, with Student's 95%
+interval for the mean of the n differences.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONFIDENCE = 0.95
 
 
+def summarise(
+    frame: "pd.DataFrame", by: Sequence[str] = ("dataset", "model", "setting", "metric")
+) -> "pd.DataFrame":
+    """Mean, deviation and number of seeds of every metric.
+
+    Args:
+        frame: of ``dimr.paper.results``.
+        by: columns that say what is averaged: one line of the result for each of their values.
+
+    Returns:
+        Indexed by ``by``: ``mean``; ``deviation`` (n - 1), NaN of one seed; ``seeds``, how many.
+    """
+    values = frame.groupby(list(by), sort=False)["value"]
+    return values.agg(mean=fmean, deviation=deviation, seeds="size")
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The standard deviation (n - 1); NaN of one value."""
+    return stdev(values) if len(values) > 1 else math.nan
+
+
+def by_seed(frame: "pd.DataFrame", model: str, setting: str, metric: str) -> "pd.Series":
+    """One metric of a model (``digits/dimr-xs-2r``) at a setting: values indexed by seed."""
+    dataset, _, name = model.partition("/")
+    wanted = {"dataset": dataset, "model": name, "setting": setting, "metric": metric}
+    found = frame[(frame[list(wanted)] == list(wanted.values())).all(axis=1)]
+    return found.set_index("seed", verify_integrity=True)["value"]
+
+
 @dataclass(frozen=True)
 class Change:
-    """The mean difference (one row less the other), and its 95% confidence interval.
+    """The mean difference (one model less the other), and its 95% confidence interval.
 
     ``low`` and ``high`` are None for one seed.
     """
@@ -35,11 +70,11 @@ class Change:
 
 
 def paired_change(values: Sequence[float], others: Sequence[float]) -> Change:
-    """Compare two rows seed by seed.
+    """Compare two models seed by seed.
 
     Args:
-        values: of the one row, one a seed.
-        others: of the other row, for the same seeds in the same order.
+        values: of the one model, one per seed.
+        others: of the other, for the same seeds in the same order.
 
     Raises:
         ValueError: numbers of seeds that differ, or none.
@@ -48,11 +83,18 @@ def paired_change(values: Sequence[float], others: Sequence[float]) -> Change:
 
     differences = [a - b for a, b in zip(values, others, strict=True)]
     n = len(differences)
-    mean = sum(differences) / n if n else math.nan
     if n == 0:
         raise ValueError("no seeds to compare")
+    mean = sum(differences) / n
     if n == 1:
         return Change(mean, None, None)
-    variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * math.sqrt(variance / n)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(differences) / math.sqrt(n)
     return Change(mean, mean - half, mean + half)
+
+
+def change_of(values: "pd.Series", others: "pd.Series") -> Change | None:
+    """``paired_change`` of two models' values by seed, over the seeds of both; None: no seed."""
+    both = [seed for seed in values.index if seed in others.index]
+    if not both:
+        return None
+    return paired_change(values[both].tolist(), others[both].tolist())

@@ -18,7 +18,7 @@ from dimr.stages.provenance import collect, fault_of, sealed
 RUN = "digits/dimr-xs-2r/0"
 CELL = (RUN, "guided")
 FILE, RECORD = f"runs/{RUN}/metrics/guided.json", f"runs/{RUN}/provenance/guided.json"
-AGAIN = f"make it again: snakemake --force -- {FILE}"
+AGAIN = f"regenerate it: snakemake --force -- {FILE}"
 
 
 def test_what_made_it():
@@ -93,7 +93,7 @@ def test_a_change_by_hand_is_refused_by_all_who_read_metrics(results, change, me
 def test_metrics_of_another_configuration_are_refused(results):
     leave_result(results / "runs", *CELL, {"fid_digits": 1.5}, key="0" * 16)
     with pytest.raises(
-        DimrError, match=r"guided\.json: of another configuration \(key 0{16}, asked"
+        DimrError, match=r"guided\.json: of another configuration \(key 0{16}, the present one"
     ):
         read_cells(results / "runs", [CELL], results)
     assert read_cells(results / "runs", [CELL])[CELL].metrics == {"fid_digits": 1.5}

@@ -12,13 +12,12 @@ from typing import Any
 from dimr.config.recipes import datasets, load_recipe
 from dimr.config.runs import ROOT, Variant, did_you_mean, fits, variants
 from dimr.config.schema import NetworkInput
-from dimr.paper.published import PublishedValues
+from dimr.paper.published import UNITS, PublishedValues
+from dimr.paper.published import as_number as as_number
 from dimr.runtime.errors import DimrError
 
 OWN_SIZE = "xs"
 """The size that is ours, made for digits (``xs``, ``xs-last``, ...). Other sizes are papers'."""
-
-UNITS = {"M": 1e6, "B": 1e9}
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,6 @@ class Figure:
         """Equal: whole numbers exactly, others to two decimals."""
         whole = isinstance(self.ours, int)
         return self.ours == counted if whole else round(self.ours or 0, 2) == round(counted, 2)
-
-
-def as_number(printed: str | float | None) -> float | None:
-    """505M is 505,000,000; numbers are themselves."""
-    if not isinstance(printed, str):
-        return printed
-    return float(printed[:-1]) * UNITS[printed[-1]]
 
 
 def as_printed(value: float, like: str) -> str:

@@ -310,7 +310,7 @@ def test_results_that_cannot_be_trusted_are_refused(why, project):
     recipes.write_text(recipes.read_text().replace("steps: 5800", "steps: 5900"))
     code, _, message = why(*ask, "--setting", "unguided")
     assert code == 2
-    assert re.search(r"unguided\.json: of another configuration \(key \w{16}, asked for", message)
+    assert re.search(r"unguided\.json: of another configuration \(key \w{16}, the present one", message)
 
 
 NAMES = [
