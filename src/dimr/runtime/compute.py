@@ -4,12 +4,12 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
 
-from dimr.runtime.progress import compiling
+from dimr.runtime.progress import say
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +46,41 @@ def compile_or_not(
     Args:
         function: what is compiled.
         attempt: calls the compiled form as it will be called.
-        doing: what goes on without it, for the warning (``sampling``).
+        doing: what continues without it, for the messages (``sampling``).
         dynamic: of ``torch.compile``: whether one program serves several sizes.
         options: of the compiler, besides ``COMPILER``.
     """
+    options = {**COMPILER, **options}
     try:
-        with compiling({"training": "train", "sampling": "sample"}.get(doing)):
-            compiled: Any = torch.compile(
-                function, dynamic=dynamic, options={**COMPILER, **options}
-            )
+        with without_cuda_warning():
+            if doing in ("training", "sampling"):  # silent for long
+                step = {"training": "train", "sampling": "sample"}[doing]
+                say(step, "compiling (a minute or two the first time)")
+            compiled: Any = torch.compile(function, dynamic=dynamic, options=options)
             attempt(compiled)
     except Exception as error:  # whatever the compiler stack raises: it is an optimisation only
         reason = str(error).strip().splitlines() or [type(error).__name__]
         log.warning("torch.compile is not usable here (%s); %s without it", reason[0], doing)
         return function
     return compiled
+
+
+@contextlib.contextmanager
+def without_cuda_warning() -> Iterator[None]:
+    """Leave out the warning that there is no GPU, and no other one.
+
+    torch's compiler causes it wherever a CUDA toolkit but no GPU is installed, also for a CPU.
+    """
+    logger = logging.getLogger("torch.utils.cpp_extension")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("No CUDA runtime is found")
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def compiler_works(device: torch.device, doing: str) -> bool:
@@ -74,9 +94,9 @@ def compiler_works(device: torch.device, doing: str) -> bool:
 
 @functools.cache
 def matrix_ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the best of a few square matrix products: what a step is compared with.
+    """FLOP/s of the best of a few square matrix products, measured once in a process.
 
-    It is measured once in a process.
+    The speed of a training step is compared with it.
     """
     best = 0.0
     for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):

@@ -1,4 +1,4 @@
-"""The device at hand, and on a CPU float32 matrix products and memory at its speed."""
+"""Choosing a device, and on a CPU fast float32 matrix products and memory."""
 
 import ctypes
 import logging
@@ -38,7 +38,7 @@ def prepare_device(name: str | None = None, threads: int | None = None) -> torch
 
 
 def usable_device(name: str | torch.device, option: str) -> torch.device:
-    """The device of that name; ``DimrError`` begins with ``option`` if it is not there."""
+    """The device of that name; ``DimrError`` begins with ``option`` if it cannot be used."""
     try:
         device = torch.device(name)
         if device.type not in DEVICES:
@@ -53,8 +53,8 @@ def require_memory(size: int, what: str, device: torch.device) -> None:
     """Refuse at once what a device can never hold.
 
     Args:
-        size: bytes that it takes at the least.
-        what: what takes them, for the message.
+        size: bytes needed, at least.
+        what: what needs them, for the message.
         device: a GPU, or the CPU: the machine's memory.
 
     Raises:
@@ -75,8 +75,8 @@ def require_memory(size: int, what: str, device: torch.device) -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep the memory that this process frees, and use it again.
 
-    By default large tensors are returned to the system and got anew, page by page and zeroed, in
-    every step: 10% to 15% of its time. Other C libraries go on as they do.
+    By default large tensors are returned to the system and allocated again, page by page and
+    zeroed, in every step: 10% to 15% of its time. Other C libraries are left as they are.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -5,12 +5,11 @@ Jobs of the workflow share one terminal. They write lines too, each with the job
 """
 
 import contextlib
-import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -19,40 +18,30 @@ JOB = "DIMR_JOB"
 """Environment variable: what this process does for the workflow, a name and a step."""
 FIRST_SECONDS, LINE_SECONDS = 2.0, 10.0
 """When the first line is written at the latest, and the time between two lines."""
-ABOUT_CUDA = ("torch.utils.cpp_extension", "No CUDA runtime is found")
-"""A logger, and how its message begins that torch's compiler causes wherever a CUDA toolkit but no
-GPU is installed, also for programs of a CPU."""
 
 
 def progress_bar(
     iterable: Any = None,
     *,
-    total: int | None = None,
     description: str,
-    unit: str = "it",
-    initial: int = 0,
     scale: bool = False,
     shown: bool = True,
+    **options: Any,
 ) -> "tqdm[Any]":
     """A tqdm bar on standard error; lines where that is no terminal, or several jobs share it.
 
-    ``scale`` writes large numbers short, as for bytes: 138G. Of several processes that do the same
-    work, one has it ``shown``.
+    Args:
+        iterable: what is counted, if anything.
+        description: the step, or what it is doing.
+        scale: write large numbers short, as for bytes: 138G.
+        shown: of several processes that do the same work, true in one.
+        options: of ``tqdm``: total, unit, initial.
     """
     live = sys.stderr.isatty() and JOB not in os.environ
-    return (tqdm if live else _Lines)(
-        iterable,
-        total=total,
-        desc=description,
-        unit=unit,
-        initial=initial,
-        unit_scale=scale,
-        disable=not shown,
-        file=sys.stderr,
-        mininterval=0.2 if live else LINE_SECONDS,
-        dynamic_ncols=live,
-        gui=not live,  # of _Lines: nothing but its own lines is written
-    )
+    kind, seconds = (tqdm, 0.2) if live else (_Lines, LINE_SECONDS)
+    own = {"unit_scale": scale, "disable": not shown, "file": sys.stderr, "mininterval": seconds}
+    # gui: of _Lines: nothing but its own lines is written
+    return kind(iterable, desc=description, dynamic_ncols=live, gui=not live, **own, **options)
 
 
 def named(description: str) -> str:
@@ -68,28 +57,6 @@ def say(description: str, text: str) -> None:
     """Write a line on what a step is doing."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work continues
         print(f"{named(description)}: {text}", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def compiling(doing: str | None) -> Iterator[None]:
-    """Say that ``torch.compile`` is at work, which is silent for a minute or two; None: do not.
-
-    Meanwhile the warning that there is no GPU is left out, and no other one: what is compiled is
-    for the device that was chosen.
-    """
-    name, begins = ABOUT_CUDA
-    logger = logging.getLogger(name)
-
-    def is_other(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(begins)
-
-    if doing is not None:
-        say(doing, "compiling (a minute or two the first time)")
-    logger.addFilter(is_other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_other)
 
 
 class _Lines(tqdm):

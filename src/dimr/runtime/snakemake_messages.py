@@ -1,8 +1,8 @@
-"""What Snakemake says, in the words of this project: a line each, without shell code.
+"""Snakemake's messages in the words of this project: a line each, without shell code.
 
 Installed by the Snakefile around the handler of Snakemake's logger that writes to the screen, so
 that every way to start the workflow has it; nothing of Snakemake is imported. Its own log, below
-``.snakemake/log``, has every word.
+``.snakemake/log``, is complete.
 """
 
 import logging
@@ -15,47 +15,47 @@ from typing import Any, cast
 
 from dimr.runtime.files import single_line
 
+# How messages begin that are left out: always, under `--quiet rules`, and after Ctrl-C.
 NOISE = (
     "Select jobs to execute...",
     "Shutting down, this might take some time.",
     "Exiting because a job execution failed",
 )
-"""How messages begin that are left out: what they say is said otherwise, or of no use."""
-SETTING = ("Using shell", "Conda environments: ignored", "Singularity containers: ignored")
-"""And of those that are left out under ``--quiet rules``."""
-ENDING = ("Complete log(s)", "Elapsed time")
-"""And of those that follow the line on what is kept."""
-HEAD = re.compile(r"\s*\w*(?:Exception|Error)\b.*:\s*")
-AFTER = re.compile(r"\s*(?:Wildcards|Traceback)\b.*:\s*")
-PLACE = re.compile(r'\s*File ".*", line \d+, in .*')
-OURS = ("WorkflowError", "InputFunctionException", "MissingRuleException")
-"""Exceptions whose message is one of ours, or reads like one."""
-ERROR = "error: "
-"""How it begins on the screen."""
-KEPT = "what is finished is kept, and a training resumes from its last checkpoint"
-INTERRUPTED = f"stopped; {KEPT}: start the same command again"
+QUIET_NOISE = (
+    "Using shell",
+    "Conda environments: ignored",
+    "Singularity containers: ignored",
+)
+INTERRUPT_NOISE = ("Complete log(s)", "Elapsed time")
 STOPPING = ("Terminating processes on user request", "stopping; a training saves its state first")
 """What Snakemake says on Ctrl-C, and what is said in its place."""
+KEPT = "what is finished is kept, and a training resumes from its last checkpoint"
+INTERRUPTED = f"stopped; {KEPT}: start the same command again"
 EARLY = "stopped before any step"
 FAILED = f"a step failed, its message is above; {KEPT}: fix it and start the same command again"
 LOCKED = (
     "Directory cannot be locked: another snakemake works in this folder, or was killed there: if "
     "none runs, on any machine: snakemake --unlock"
 )
+ERROR = "error: "
+OURS = ("WorkflowError", "InputFunctionException", "MissingRuleException")
+"""Exceptions whose message is one of ours, or reads like one."""
+_HEAD = re.compile(r"\s*\w*(?:Exception|Error)\b.*:\s*")
+_PLACE = re.compile(r'\s*File ".*", line \d+, in .*')
+_AFTER = re.compile(r"\s*(?:Wildcards|Traceback)\b.*:\s*|Using workflow specific profile.*")
 
 
 def complaint(text: str) -> str:
     """The message in Snakemake's text on an exception, as it is or in our words, on one line."""
     lines = text.splitlines()
-    told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
-    if told:
+    if told := [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]:
         return told[-1]
-    heads = [number for number, line in enumerate(lines) if HEAD.fullmatch(line)]
+    heads = [number for number, line in enumerate(lines) if _HEAD.fullmatch(line)]
     message = []
     for line in lines[heads[-1] + 1 :] if heads else lines[-1:]:
-        if AFTER.fullmatch(line) or line.startswith("Using workflow specific profile"):
+        if _AFTER.fullmatch(line):
             break
-        if not PLACE.fullmatch(line):
+        if not _PLACE.fullmatch(line):
             message.append(line)
     return single_line(" ".join(message)).split(" (if you use input functions")[0]
 
@@ -115,18 +115,12 @@ class Screen(logging.Handler):
             return said if self.inner.filter(record) else ""
         if text.startswith(STOPPING[0]):
             return STOPPING[1]
-        return "" if self._is_noise(event, text) else None
-
-    def _is_noise(self, event: str | None, text: str) -> bool:
-        return (
-            event == "job_started"
-            or text.startswith(NOISE)
-            or (self.brief and (event == "resources_info" or text.startswith(SETTING)))
-            or (self.interrupted and text.startswith(ENDING))
-        )
+        noise = NOISE + QUIET_NOISE * self.brief + INTERRUPT_NOISE * self.interrupted
+        hidden = event == "job_started" or (self.brief and event == "resources_info")
+        return "" if hidden or text.startswith(noise) else None
 
     def _failed(self, record: logging.LogRecord, facts: dict[str, Any]) -> str:
-        """A line; where a cluster or the wish for logs adds to it, Snakemake's without the code."""
+        """A line; where a cluster or ``--show-failed-logs`` adds to it, Snakemake's, less code."""
         if facts["aux"] or facts["rule_msg"] or self.formats.show_failed_logs:
             without = logging.makeLogRecord({**record.__dict__, "shellcmd": None})
             return str(self.formats.format(without))
@@ -140,10 +134,10 @@ class Screen(logging.Handler):
 def _error(kind: str | None, text: str) -> str:
     if kind == "LockException":
         return f"{ERROR}{LOCKED}"
-    if "returned non-zero exit status" in text and "CalledProcessError" in text:
-        return ""  # the job's failure is told too
-    if "At least one job did not complete successfully" in text:
-        return ""  # and so is that of the workflow
+    # A job's failure is told by itself, and so is that of the workflow.
+    of_job = "returned non-zero exit status" in text and "CalledProcessError" in text
+    if of_job or "At least one job did not complete successfully" in text:
+        return ""
     return f"{ERROR}{complaint(text)}" if kind in OURS else text
 
 
@@ -169,10 +163,7 @@ def install(logger: logging.Logger) -> Callable[[], None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.exit(128 + number)  # as Snakemake takes Ctrl-C, but no traceback before it has begun
 
-    def ended_badly() -> None:
-        logger.error(INTERRUPTED if any(one.interrupted for one in screens) else FAILED)
-
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if usual and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, stop)
-    return ended_badly
+    return lambda: logger.error(INTERRUPTED if any(one.interrupted for one in screens) else FAILED)

@@ -1,7 +1,6 @@
 """Progress as lines: what they say, how often, whose they are."""
 
 import io
-import logging
 import os
 import subprocess
 import time
@@ -9,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 from dimr.runtime import progress
 
 JOB = "digits/dimr-xs-2r/0 train"
@@ -108,18 +107,6 @@ def test_hidden_bars_say_nothing(job):
     with progress.progress_bar(total=10, description="train", shown=False) as bar:
         bar.update(10)
     assert job() == ""
-
-
-def test_compiling_is_told_without_the_warning_on_cuda(job, caplog):
-    logger = logging.getLogger("torch.utils.cpp_extension")
-    with progress.compiling("train"):
-        logger.warning("No CUDA runtime is found, using CUDA_HOME='%s'", "/usr/local")
-        logger.warning("another %s", "warning")
-    logger.warning("No CUDA runtime is found, using CUDA_HOME='%s'", "/opt")
-    assert caplog.messages == [
-        "another warning", "No CUDA runtime is found, using CUDA_HOME='/opt'",
-    ]  # fmt: skip
-    assert job() == f"{JOB}: compiling (a minute or two the first time)\n"
 
 
 @pytest.mark.parametrize(
