@@ -1,4 +1,4 @@
-"""The command ``dimr``: one subcommand a pipeline step; parse, call, exit code.
+"""The command ``dimr``: one subcommand per stage of the pipeline; parse, call, exit code.
 
 Heavy imports are inside the handlers, so that ``dimr --help`` answers at once.
 """
@@ -15,26 +15,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dimr.cli import (
-    acquire,
-    data,
-    distortion,
     doctor,
     documents,
     evaluation,
     figures,
+    human_study,
     paper,
     plan,
     project,
-    sampling,
-    training,
+    sample,
+    stages,
     versions,
-    weights,
     why,
 )
-from dimr.cli.arguments import check_options
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import means_full
 from dimr.runtime.outputs import check_log
+from dimr.stages.options import check_options
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,18 +49,15 @@ def make_parser() -> argparse.ArgumentParser:
     for module in (
         project,
         plan,
-        acquire,
-        data,
-        training,
-        sampling,
+        stages,
+        sample,
         evaluation,
-        distortion,
+        human_study,
         paper,
         figures,
         doctor,
         documents,
         versions,
-        weights,
         why,
     ):
         module.add(steps)

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.arguments import add_step
 from dimr.config.runs import ROOT
+from dimr.stages.options import add_step
 
 EXAMPLES = """\
 examples:

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.arguments import add_step
 from dimr.config.recipes import write_data_config, write_source_config
 from dimr.config.runs import ROOT, load_run, write_run_config
 from dimr.config.schema import SourceData
+from dimr.stages.options import add_step
 
 
 def add(steps: Any) -> None:

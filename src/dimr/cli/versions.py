@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.arguments import add_step
 from dimr.config.runs import ROOT
 from dimr.runtime.errors import DimrError
+from dimr.stages.options import add_step
 
 
 def add(steps: Any) -> None:

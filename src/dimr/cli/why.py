@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.cli.arguments import add_step
 from dimr.runtime.errors import DimrError
+from dimr.stages.options import add_step
 
 
 class CannotCheck(DimrError):

@@ -83,6 +83,11 @@ def _list(labels: Sequence[int], names: Sequence[str]) -> str:
     return listed + (f" and {more} more" if more > 0 else "")
 
 
+def short_class_names(classes: int) -> list[str]:
+    """What grids call the classes: one short name for each."""
+    return [short_name(name) for name in class_names(classes)]
+
+
 def _synonyms(name: str) -> list[str]:
     return [_plain(synonym) for synonym in name.split(",")]
 

@@ -1,8 +1,9 @@
 """What an output may take the place of: a result of its own kind that dimr wrote, and nothing else.
 
-A command declares the kind of each of its outputs (``dimr.cli.arguments``); the check is made for all
-commands here, before any work. Folders say what they are in their record (``dimr.runtime.record``), which
-also lists every file that is dimr's, and files by their content: nothing is kept beside them.
+A command declares the kind of each of its outputs (``dimr.stages.options``); the check is made for
+all commands here, before any work. Folders say what they are in their record
+(``dimr.runtime.record``), which also lists every file that is dimr's, and files by their content:
+nothing is kept beside them.
 """
 
 import csv

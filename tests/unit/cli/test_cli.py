@@ -210,14 +210,14 @@ def latents_folder(tmp_path):
 
 
 def test_a_corrupt_npz_is_named(tmp_path):
-    from dimr.evaluation.image_sets import load_npz_images
+    from dimr.data.npz import load_arrays
     from dimr.runtime.errors import DimrError
 
     path = tmp_path / "reference.npz"
     np.savez(path, arr_0=np.zeros((4, 8, 8, 3), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(DimrError, match=r"reference\.npz: ") as caught:
-        load_npz_images(path)
+        load_arrays(path, ["arr_0"])
     assert "\n" not in str(caught.value)
 
 

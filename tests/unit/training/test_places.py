@@ -1,16 +1,14 @@
 """``dimr train`` looks at its options and places before it trains; previews are small."""
 
-import argparse
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from dimr.cli import make_parser
-from dimr.cli.arguments import check_options
-from dimr.cli.training import _previewer
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import seal
+from dimr.stages.options import check_options
+from dimr.training.previews import make_previewer
 
 
 @pytest.fixture
@@ -82,8 +80,8 @@ def test_a_preview_shows_ten_classes_of_a_thousand(phase, tmp_path, monkeypatch)
     monkeypatch.setattr("dimr.data.decoder.load_decoder", lambda *_: None)
     settings = phase()
     network = settings.network.model_copy(update={"num_classes": 1000})
-    options = argparse.Namespace(autoencoder=tmp_path, previews=tmp_path)
-    _previewer(options, settings.model_copy(update={"network": network}), "cpu")(7, None)
+    config = settings.model_copy(update={"network": network})
+    make_previewer(config, tmp_path, tmp_path, "cpu")(7, None)
     assert sorted(number % 1000 for number in drawn) == sorted([*range(10)] * 6)
     with Image.open(tmp_path / "step-000000007.png") as picture:
         assert picture.height < 700

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dimr.cli import make_parser
-from dimr.cli.training import _engine
 from dimr.runtime.errors import DimrError
+from dimr.stages.train import engine_of
 from dimr.training import stopping
 from dimr.training.distributed import World, _own_device
 from dimr.training.engine import Engine
@@ -107,12 +107,12 @@ def options(*more) -> argparse.Namespace:
 
 
 def test_options_make_the_engine():
-    assert _engine(options()) == Engine()
-    assert _engine(options("--plain")) == Engine.plain()
-    assert _engine(options("--no-compile", "--accumulate", "4", "--checkpointing", "block")) == (
+    assert engine_of(options()) == Engine()
+    assert engine_of(options("--plain")) == Engine.plain()
+    assert engine_of(options("--no-compile", "--accumulate", "4", "--checkpointing", "block")) == (
         Engine(compile=False, accumulate=4, checkpointing="block")
     )
-    assert _engine(options("--plain", "--checkpointing", "none", "--sharding", "full")) == (
+    assert engine_of(options("--plain", "--checkpointing", "none", "--sharding", "full")) == (
         Engine(False, "none", fused=False, prefetch=False, sharding="full")
     )
 

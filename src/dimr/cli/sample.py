@@ -1,0 +1,121 @@
+"""``dimr sample``: a folder of images for the workflow, or a picture for a person."""
+
+import argparse
+import logging
+from typing import Any
+
+from dimr.cli.stages import add_stage
+from dimr.config.runs import load_network_config
+from dimr.runtime.errors import DimrError
+from dimr.stages.options import number, positive, seed
+from dimr.stages.pipeline import STAGES
+
+log = logging.getLogger(__name__)
+
+ASKED = ("classes", "unconditional", "per_class", "seed", "steps", "solver", "guidance",
+         "power_cosine", "interval")  # fmt: skip
+"""Options of ``dimr sample`` that are a person's alone; fields of ``Request``."""
+SAMPLE_EXAMPLES = """\
+examples:
+  dimr sample --model runs/digits/dimr-xs-2r/0/model --class 3 --class 7 --out grid.png
+  dimr sample --model runs/imagenet256/dimr-xl-2r/published/model \\
+      --autoencoder stabilityai/sd-vae-ft-ema --class goldfish --class n02123045 \\
+      --seed 0 --out grid.png
+  dimr sample --model runs/digits/dimr-xs-2r/0/model --setting unguided --steps 50 --out more.png
+  dimr sample --model runs/digits/dimr-xs-2r/0/model --unconditional --per-class 32 --out any.png
+  run=runs/imagenet256/dimr-xl-2r/published
+  dimr sample --config $run/config/sample-guided.yaml --model $run/model --processes 8 \\
+      --autoencoder data/imagenet256/autoencoder --out $run/samples/guided
+"""
+
+
+def add(steps: Any) -> None:
+    """Register the command: the stage's options, and a person's."""
+    parser = add_stage(steps, "sample", STAGES["sample"], kind=_kind_of_out)
+    parser.set_defaults(handler=sample)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = SAMPLE_EXAMPLES
+    asked = parser.add_argument_group("a picture")
+    which = asked.add_mutually_exclusive_group()
+    which.add_argument("--class", action="append", dest="classes", metavar="CLASS",
+                       help="number, name or WordNet id, as often as wanted: one row each "
+                       "(default: all classes, or 8 of many)")  # fmt: skip
+    which.add_argument("--unconditional", action="store_true", default=None,
+                       help="draw without a class")  # fmt: skip
+    asked.add_argument("--per-class", type=positive, metavar="N",
+                       help="images of each class, or in all without (default: 8)")  # fmt: skip
+    asked.add_argument("--setting", metavar="NAME",
+                       help="of the model's run, RUN/config/sample-NAME.yaml beside RUN/model: for "
+                       "what no other option says (default: guided, or the first)")  # fmt: skip
+    asked.add_argument(
+        "--seed", type=seed, metavar="N", help="of the noise (default: the setting's, or 0)"
+    )
+    asked.add_argument("--steps", type=positive, metavar="N",
+                       help="network evaluations (default: the setting's, or 50)")  # fmt: skip
+    asked.add_argument("--solver", choices=["authors", "singlestep", "multistep", "ancestral"],
+                       help="(default: the setting's, or its authors')")  # fmt: skip
+    weight = asked.add_mutually_exclusive_group()
+    weight.add_argument("--guidance", type=number, metavar="S",
+                        help="cond + S (cond - uncond); 0: none (default: the setting's, or "
+                        "0.4)")  # fmt: skip
+    weight.add_argument("--power-cosine", type=number, nargs=2, metavar=("S", "A"),
+                        help="uncond + w (cond - uncond), w from 1 to S as noise falls, the later "
+                        "the larger A is")  # fmt: skip
+    asked.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"),
+                       help="guide at diffusion times from LOW to HIGH alone, of 0 to 1, which "
+                       "saves half of an evaluation outside (default: all)")  # fmt: skip
+
+
+def _kind_of_out(options: argparse.Namespace) -> str:
+    return "samples" if options.config else "picture"
+
+
+def sample(options: argparse.Namespace) -> None:
+    """``dimr sample``: with --config the stage, else a picture."""
+    names = (*ASKED, "setting")
+    asked = {key: value for key in names if (value := getattr(options, key)) is not None}
+    if options.config is None and (options.shard or options.processes):
+        raise DimrError("sample: --shard and --processes are for a folder, which needs --config")
+    if options.config is None:
+        _sample_picture(options, asked)
+    elif asked:
+        option = "class" if "classes" in asked else next(iter(asked)).replace("_", "-")
+        raise DimrError(f"sample: --{option} does not go with --config, which says it")
+    else:
+        STAGES["sample"].run(options)
+
+
+def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
+    if options.out.suffix.lower() != ".png":
+        raise DimrError(
+            f"--out {options.out}: a picture's name ends in .png (a folder needs --config)"
+        )
+    from dimr.runtime.device import prepare_device
+    from dimr.runtime.files import save_png
+    from dimr.sampling.engine import Engine, Evaluator
+    from dimr.sampling.generate import load_network
+    from dimr.sampling.own_settings import own_setting, said
+    from dimr.sampling.request import Request, draw_grid, label_dropout, open_decoder, plan_grid
+
+    # what was asked is checked before anything large is loaded
+    sizes = load_network_config(options.model / "config.json")
+    own = own_setting(options.model, asked.pop("setting", None))
+    request = Request(**asked, own=own.phase if own else None)
+    plan = plan_grid(request, sizes, label_dropout(options.model))
+    device = prepare_device(options.device, options.threads)
+    decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
+    network = load_network(options.model)[0].to(device)
+    drawn = plan.phase.model_copy(update={"count": len(plan.indices)})
+    engine = Engine(options.compile, options.precision).resolved(sizes, drawn, device)
+    batch = min(options.batch or 32, drawn.count)
+    evaluator = Evaluator(network, sizes, engine, batch, drawn.guidance.passes > 1)
+    picture = draw_grid(evaluator, sizes, plan, decoder, batch, device)
+    save_png(picture, options.out)
+    whose = f" ({_whose(own, asked)})" if own else ""
+    log.info("%s: %s images: %s%s", options.out, drawn.count, said(plan.phase), whose)
+
+
+def _whose(own: Any, asked: dict[str, Any]) -> str:
+    """``setting guided of runs/digits/dimr-xs-2r/0, but for --steps``."""
+    changed = [f"--{key.replace('_', '-')}" for key in asked if key not in ("classes", "per_class")]
+    return f"setting {own.name} of {own.run}{', but for ' if changed else ''}{', '.join(changed)}"

@@ -1,0 +1,70 @@
+"""``dimr autoencoder``: what turns images into latents and back, of a dataset."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dimr.config.recipes import load_autoencoder_config
+from dimr.config.schema import Autoencoder, DigitsData, Identity, Pretrained
+from dimr.runtime.errors import DimrError
+from dimr.stages.stage import Input, Job, Output, Stage, Target
+
+if TYPE_CHECKING:
+    from dimr.stages.costs import Cost
+
+
+class AutoencoderStage(Stage):
+    """Trained on the dataset's images, a published one, or none: ``kind`` of its configuration."""
+
+    name = "autoencoder"
+    about = "train or fetch the autoencoder (or note that there is none)"
+    phase = "autoencoder"
+    config = Autoencoder
+    inputs = (Input("images", "to train on", required=False),)
+    outputs: ClassVar = {"out": Output("autoencoder", "data/{dataset}/autoencoder")}
+
+    def sources(self, target: Target) -> dict[str, str]:
+        """Images, unless the autoencoder is a published one."""
+        return {"images": target.images} if isinstance(target.recipe.data, DigitsData) else {}
+
+    def cost(self, target: Target) -> "Cost":
+        """A published one takes disk; without one there is nothing to do."""
+        from dimr.stages.costs import count_autoencoder
+
+        cost, autoencoder = super().cost(target), target.recipe.data.autoencoder
+        if not isinstance(autoencoder, Pretrained):
+            return replace(cost, nothing=isinstance(autoencoder, Identity))
+        counted = count_autoencoder(target)
+        return replace(cost, disk=4 * counted.parameters, assumed=counted.assumed)
+
+    def load(self, path: Path) -> Any:
+        """Of whichever kind."""
+        return load_autoencoder_config(path)
+
+    def work(self, job: Job) -> None:
+        """Write the folder."""
+        from dimr.data.autoencoder import train_autoencoder
+        from dimr.data.digits import load_images
+        from dimr.data.pretrained import save_pretrained
+
+        config, images = job.config, job.path_of("images")
+        if isinstance(config, Autoencoder) and images is None:
+            raise DimrError("--images: is needed, as this autoencoder is trained on images")
+        with job.result() as result:
+            result.facts = config.model_dump()
+            if isinstance(config, Pretrained):
+                result.facts |= save_pretrained(config.repo, config.revision, result.folder)
+            elif isinstance(config, Autoencoder):
+                assert images is not None
+                _ = job.device
+                result.facts = {"kind": "trained"}
+                train_autoencoder(
+                    load_images(images, "train")[0],
+                    load_images(images, "heldout")[0],
+                    result.folder,
+                    steps=config.steps,
+                    batch=config.batch,
+                    lr=config.lr,
+                    channels=config.channels,
+                    seed=config.seed,
+                )

@@ -1,0 +1,148 @@
+"""What a stage computes and stores: FLOP, images and bytes, from the configuration.
+
+A multiply-accumulate (MAC) is 2 FLOP. Training takes 3 forward passes' worth (forward, and twice as
+much backward), sampling one pass per evaluation and two with guidance. Networks are counted on the
+meta device (``dimr.models.complexity``), and so is the autoencoder.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from dimr.config.runs import Run
+from dimr.config.schema import Recipe, SourceData, Step
+from dimr.runtime.files import read_json
+from dimr.stages.stage import Target
+
+INCEPTION_MACS = 5_713_232_480
+"""Of torch-fidelity's ``inception-v3-compat`` for one image, up to the logits (a test counts)."""
+INCEPTION_BYTES = 95_000_000  # its weights file
+FEATURES = 2048  # of pool3, for precision and recall
+REFERENCE_IMAGES = 10_000  # in an ADM reference batch
+SD_AUTOENCODER: dict[str, Any] = {
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
+"""Stable Diffusion's autoencoder (83.65M parameters): assumed for a published one not available."""
+TRAINING_BYTES = 2 * 4 * 4
+"""A parameter in the state of training: the two newest checkpoints, each with weights, EMA and
+AdamW's two moments in float32."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a target of the workflow takes.
+
+    Attributes:
+        stage: what is done: ``train``, ``sample``, ...
+        of: the run, dataset or file; ``kind`` is that without seed, as benchmarks name it.
+        setting: of guidance, where there is one.
+        resource: the step of the recipe's resources; None: a short stage, or one that waits for a
+            network or a disk.
+        flops: what is computed.
+        images: images that go through.
+        disk: bytes that are left behind.
+        gpus: in all nodes, as the recipe says; 0: a CPU.
+        nothing: there is nothing to compute, and the stage is over at once.
+        digits: its short stages take the times that are known of the digits.
+        assumed: phrases about what was taken for granted.
+    """
+
+    stage: str
+    of: str
+    setting: str = ""
+    resource: Step | None = None
+    flops: int = 0
+    images: int = 0
+    disk: int = 0
+    gpus: int = 0
+    nothing: bool = False
+    digits: bool = False
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """``imagenet256/dimr-xl-2r`` of any of its seeds; a dataset is itself."""
+        return "/".join(self.of.split("/")[:2])
+
+
+def image_bytes(recipe: Recipe) -> int:
+    """Of an image in uint8, three channels."""
+    return 3 * _image_side(recipe) ** 2
+
+
+def _image_side(recipe: Recipe) -> int:
+    """Of the images that are drawn and compared, in pixels."""
+    data = recipe.data
+    return data.latents.image_size if isinstance(data, SourceData) else data.images.image_size
+
+
+def gpus(recipe: Recipe, step: Step) -> int:
+    """GPUs of a step in all nodes."""
+    given = recipe.resources.get(step)
+    return given.nodes * given.gpus if given else 0
+
+
+def count_network(run: Run) -> tuple[int, int]:
+    """Parameters, and MACs of one image and one pass, of a run's network."""
+    if run.network is None:
+        return 0, 0
+    return _count_network(run.network.family, json.dumps(run.network.arguments()))
+
+
+@functools.cache
+def _count_network(family: str, arguments: str) -> tuple[int, int]:
+    from dimr.models import FAMILIES, complexity
+
+    counted = complexity(FAMILIES[family], json.loads(arguments))
+    return counted.parameters, counted.macs
+
+
+@dataclass(frozen=True)
+class AutoencoderCost:
+    """Parameters, and MACs of encoding and of decoding one image."""
+
+    parameters: int
+    encode: int
+    decode: int
+    assumed: tuple[str, ...] = ()
+
+
+def count_autoencoder(target: Target) -> AutoencoderCost:
+    """Of a published autoencoder on the dataset's images.
+
+    Its configuration is that of the dataset's folder or of the folder that the recipe names; where
+    neither is available, that of Stable Diffusion's is taken, and it is said.
+    """
+    root, recipe = target.project.root, target.recipe
+    repo = getattr(recipe.data.autoencoder, "repo", "")
+    for folder in (root / target.data / "autoencoder", root / repo):
+        if (folder / "config.json").is_file():
+            config = json.dumps(read_json(folder / "config.json"))
+            return _count_autoencoder(config, _image_side(recipe))
+    counted = _count_autoencoder(json.dumps(SD_AUTOENCODER), _image_side(recipe))
+    said = f"{repo} has the shape of Stable Diffusion's autoencoder (it is not available here)"
+    return AutoencoderCost(counted.parameters, counted.encode, counted.decode, (said,))
+
+
+@functools.cache
+def _count_autoencoder(config: str, side: int) -> AutoencoderCost:
+    import torch
+    from diffusers import AutoencoderKL  # slow to import
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        network = AutoencoderKL.from_config(json.loads(config))
+        images = torch.empty(1, 3, side, side)
+    with torch.no_grad(), FlopCounterMode(display=False) as encoding:
+        latents = network.encode(images).latent_dist.mean
+    with torch.no_grad(), FlopCounterMode(display=False) as decoding:
+        network.decode(latents)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return AutoencoderCost(
+        parameters, encoding.get_total_flops() // 2, decoding.get_total_flops() // 2
+    )

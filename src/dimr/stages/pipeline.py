@@ -1,0 +1,143 @@
+"""The pipeline: every stage, and what follows from their definitions for a project.
+
+A place (``runs/digits/dimr-xs-2r/0/model``) says which stage makes it; the stage says from which
+places it is made and with which configuration. The key that a result should have, what adoption
+expects, the inputs of Snakemake's rules and the jobs of a plan all follow from that.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from dimr.config.project import Project
+from dimr.config.runs import Run, section_key
+from dimr.stages.autoencoder import AutoencoderStage
+from dimr.stages.baseline import BaselineStage
+from dimr.stages.classifier import ClassifierStage
+from dimr.stages.download import ExtractorStage, ReferenceStage, SourceStage
+from dimr.stages.encode import EncodeStage
+from dimr.stages.evaluate import EvaluateStage
+from dimr.stages.human_study import ClassifierWeightsStage, ScoresStage
+from dimr.stages.images import ImagesStage
+from dimr.stages.import_weights import ImportStage
+from dimr.stages.sample import SampleStage
+from dimr.stages.stage import WILDCARDS, Stage, Target
+from dimr.stages.train import TrainStage
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        SourceStage(),
+        ImagesStage(),
+        AutoencoderStage(),
+        ClassifierStage(),
+        EncodeStage(),
+        ReferenceStage(),
+        ExtractorStage(),
+        TrainStage(),
+        ImportStage(),
+        BaselineStage(),
+        SampleStage(),
+        EvaluateStage(),
+        ClassifierWeightsStage(),
+        ScoresStage(),
+    )
+}
+"""Every stage by its name, in an order in which they can run; of two that make the same place, the
+narrower one is first."""
+
+
+@functools.cache
+def pattern_of(stage: Stage, place: str) -> re.Pattern[str]:
+    """A place with wildcards as a regular expression with named groups."""
+    allowed = WILDCARDS | stage.wildcards
+    parts = re.split(r"\{(\w+)\}", place)
+    texts = [
+        f"(?P<{part}>{allowed[part]})" if index % 2 else re.escape(part)
+        for index, part in enumerate(parts)
+    ]
+    return re.compile("".join(texts))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A place that a stage makes.
+
+    Attributes:
+        stage: which makes it.
+        target: what its wildcards stand for.
+        place: the result.
+        record: the file that holds its key; None: it has no key.
+    """
+
+    stage: Stage
+    target: Target
+    place: str
+    record: str | None
+
+    @property
+    def is_metrics(self) -> bool:
+        """Whether it is a file of metrics, whose record has checksums."""
+        return self.stage.result.kind == "metrics"
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Places of what it is made from, by name."""
+        return self.stage.sources(self.target)
+
+
+class Pipeline:
+    """The stages in a project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._keys: dict[str, str] = {}
+
+    def find(self, place: str) -> Result | None:
+        """The result of a stage that a place is; None: no stage makes it."""
+        for stage in STAGES.values():
+            for output in stage.outputs.values():
+                found = pattern_of(stage, output.place).fullmatch(place)
+                if found and output.is_declared:
+                    wildcards = found.groupdict()
+                    record = stage.record and stage.record.format(**wildcards)
+                    result = stage.result.place.format(**wildcards)
+                    return Result(stage, Target(self.project, wildcards), result, record)
+        return None
+
+    def result(self, place: str) -> Result:
+        """As ``find``, of a place that a stage makes."""
+        found = self.find(place)
+        assert found is not None, place
+        return found
+
+    def key(self, place: str) -> str:
+        """The key that a result should have: of its configuration and its inputs' keys.
+
+        Raises:
+            DimrError: the configuration has no such run, setting or phase.
+        """
+        if place not in self._keys:
+            one = self.result(place)
+            config = one.stage.config_of(one.target)
+            keyed = [each.name for each in one.stage.inputs if each.keyed]
+            keys = [self.key(one.inputs[name]) for name in keyed if name in one.inputs]
+            self._keys[place] = section_key(config, *keys)
+        return self._keys[place]
+
+    def results(self, run: Run) -> list[Result]:
+        """Every result with a key of a run and of its dataset, inputs before what is made."""
+        found: dict[str, Result] = {}
+
+        def visit(place: str) -> None:
+            one = self.result(place)
+            for source in one.inputs.values():
+                visit(source)
+            if one.record:
+                found.setdefault(one.place, one)
+
+        visit(f"data/{run.dataset}/latents")
+        for setting in run.settings:
+            visit(f"runs/{run.name}/metrics/{setting}.json")
+        return list(found.values())

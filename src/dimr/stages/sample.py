@@ -1,0 +1,176 @@
+"""``dimr sample --config``: a run's images, drawn by its network, as a folder of shards."""
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dimr.config.runs import load_network_config, section_key
+from dimr.config.schema import Pretrained, SampleConfig, sampling_problem
+from dimr.runtime.errors import DimrError
+from dimr.runtime.record import RECORD, read_record, recorded_key
+from dimr.stages.options import add_device, add_shards, batch_size
+from dimr.stages.shards import processes_for, run_processes
+from dimr.stages.stage import Input, Job, Output, Stage, Target
+
+if TYPE_CHECKING:
+    from dimr.stages.costs import Cost
+
+log = logging.getLogger(__name__)
+
+BATCH = 250
+AUTOENCODER = (
+    "of a model of latents: a folder or a name on the Hugging Face hub (default: that of the run's "
+    "dataset, if it is found)"
+)
+
+
+class SampleStage(Stage):
+    """Shard by shard: an interrupted command resumes, and several processes share the work."""
+
+    name = "sample"
+    about = "draw images from a trained network"
+    phase = "sample-{setting}"
+    config = SampleConfig
+    inputs = (
+        Input("model", "a run's model folder: config.json and weights"),
+        Input("autoencoder", AUTOENCODER, required=False),
+    )
+    outputs: ClassVar = {
+        "out": Output(
+            "samples", "runs/{run}/samples/{setting}", "with --config a folder; else a .png"
+        )
+    }
+    config_is_required = False  # without one the command draws a picture (dimr.cli.sample)
+    resource = "sample"
+
+    @property
+    def log(self) -> str:
+        """One per setting."""
+        return f"{self.folder}/{self.name}-{{setting}}"
+
+    def sources(self, target: Target) -> dict[str, str]:
+        """The model and the dataset's autoencoder."""
+        model = f"runs/{target.run.name}/model"
+        return {"model": model, "autoencoder": f"{target.data}/autoencoder"}
+
+    def cost(self, target: Target) -> "Cost":
+        """Passes of the network and the decoder; shards of uint8 images, and the same as .npz."""
+        from dimr.stages.costs import count_autoencoder, count_network, gpus, image_bytes
+
+        recipe, sample = target.recipe, target.recipe.sample
+        setting = sample.settings[target.setting]
+        passes = setting.passes * (setting.steps or sample.steps)
+        flops = round(passes * 2 * count_network(target.run)[1])
+        cost = super().cost(target)
+        if isinstance(recipe.data.autoencoder, Pretrained):
+            counted = count_autoencoder(target)
+            flops += 2 * counted.decode
+            cost = replace(cost, assumed=counted.assumed)
+        return replace(
+            cost,
+            resource="sample",
+            flops=flops * sample.count,
+            images=sample.count,
+            disk=2 * sample.count * image_bytes(recipe),
+            gpus=gpus(recipe, "sample"),
+        )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """How passes are computed: speed, and rounding."""
+        text = (
+            f"images at a time (default: {BATCH}; for a picture 32); changes speed and memory only"
+        )
+        parser.add_argument("--batch", type=batch_size, metavar="N", help=text)
+        parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None,
+                            help="torch.compile of the network, if the compiler works "
+                            "(default: where enough images are drawn for it to pay)")  # fmt: skip
+        parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto",
+                            help="of matrix products; the solver stays in float32 (default: auto, "
+                            "which is bfloat16 on CUDA and float32 on a CPU)")  # fmt: skip
+        add_device(parser)
+        group = parser.add_argument_group("a folder of images, as the workflow draws them")
+        add_shards(group)
+
+    def work(self, job: Job) -> None:
+        """Draw what is missing, or a share of it, and complete the folder."""
+        from dimr.data.classes import short_class_names
+        from dimr.data.shards import checksums
+        from dimr.sampling import folder as samples
+        from dimr.sampling.generate import labels_in_order
+
+        options, config, out = job.options, job.config, job.options.out
+        network = load_network_config(options.model / "config.json")
+        if (problem := sampling_problem(config, config.count, network)) is not None:
+            raise DimrError(f"{job.path}: {problem}")
+        code, made_by = job.code, read_record(options.model)
+        job.key = section_key(config, made_by["key"], *_autoencoder_key(options.autoencoder))
+        sampler, engine, work_key = _open_sampler(job, code)
+        side = network.input_size * sampler.decode.factor
+        work = samples.plan(out, work_key, (side, side), config.count)
+        if samples.is_complete(work) and (out / RECORD).is_file():
+            log.info("%s: complete, with all of its images: nothing to do", out)
+            return
+        if options.shard is None:
+            work.require_space(work.nbytes)  # for the .npz too, before processes begin
+            run_processes(processes_for(options, job.device), options.device, options.threads)
+
+        def add(folder: Path) -> None:
+            job.origin["model"] = made_by
+            about = {"config": config.model_dump(mode="json"), "engine": engine}
+            job.seal(folder, checksums(folder), **about)
+
+        with work.claimed(options.shard):
+            _fill(job, work, sampler)
+            if options.shard is None:
+                labels = labels_in_order(config.count, network.num_classes)
+                names = short_class_names(network.num_classes)
+                named = config.guidance.kind != "unconditional"
+                samples.complete(work, labels, names, named=named, add=add)
+
+
+def _autoencoder_key(autoencoder: Path | None) -> list[str]:
+    """The key of the dataset's autoencoder; of another that was named, its name."""
+    if autoencoder is None:
+        return []
+    return [recorded_key(autoencoder) if (autoencoder / RECORD).is_file() else str(autoencoder)]
+
+
+def _batch(job: Job) -> int:
+    """Images at a time, no more than there are in a shard."""
+    from dimr.sampling.folder import SHARD_SIZE
+
+    return min(job.options.batch or BATCH, SHARD_SIZE, job.config.count)
+
+
+def _open_sampler(job: Job, code: str) -> tuple[Any, dict[str, Any], str]:
+    """What draws the images, the engine's options, and the key of everything that decides them."""
+    from dimr.sampling.engine import Engine, Evaluator
+    from dimr.sampling.fingerprint import work_key
+    from dimr.sampling.generate import Sampler, load_network
+    from dimr.sampling.request import open_decoder
+
+    options, config, device = job.options, job.config, job.device
+    network, sizes = load_network(options.model)
+    decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
+    engine = Engine(options.compile, options.precision).resolved(sizes, config, device)
+    decided_by = work_key(job.key, network, sizes, decoder, code, engine.facts())
+    guided = config.guidance.passes > 1
+    evaluator = Evaluator(network.to(device), sizes, engine, _batch(job), guided)
+    return Sampler(evaluator, sizes, config, decoder, device), engine.facts(), decided_by
+
+
+def _fill(job: Job, work: Any, sampler: Any) -> None:
+    import torch
+
+    from dimr.sampling.folder import fill
+
+    batch = _batch(job)
+    try:
+        fill(work, sampler.draw, batch, job.options.shard)
+    except torch.OutOfMemoryError:
+        raise DimrError(
+            f"{sampler.device}: too little memory for {batch} images at a time: "
+            "the same command with a smaller --batch resumes"
+        ) from None

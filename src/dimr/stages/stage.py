@@ -1,0 +1,325 @@
+"""What all stages of the pipeline share.
+
+A stage is one file of this package: a subclass of ``Stage`` that names its configuration, what it
+reads and what it writes, and does its ``work``. Everything else derives from that definition: the
+command (``dimr.cli.stages``), the Snakemake rule and the key that a result should have
+(``dimr.stages.pipeline``), the DVC stage and its code (``dimr.sharing.dvc_stages``), the code
+fingerprint, the costs of a plan, and the stub that tests use.
+"""
+
+import argparse
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dimr.config.project import Project
+from dimr.config.runs import Run, section_key
+from dimr.config.schema import ConfigModel, Recipe, Step
+from dimr.config.validation import load_section
+from dimr.runtime.code import code_fingerprint
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import atomic_directory
+from dimr.runtime.outputs import FOLDERS, GROWING
+from dimr.runtime.record import RECORD, recorded_key, seal
+from dimr.stages.provenance import collect
+
+if TYPE_CHECKING:
+    from dimr.stages.costs import Cost
+
+WILDCARDS = {
+    "dataset": r"[\w-]+",
+    "source": r"[\w-]+",
+    "weights": r"[\w.-]+\.pth",
+    "name": r"[\w.-]+",
+    "run": r"workspace|[\w-]+/[\w-]+/(?:0|[1-9]\d*|published)",
+    "setting": r"\w+",
+}
+"""What the parts of places in braces stand for."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A result that a stage reads, named by an option of its command.
+
+    Attributes:
+        name: of the option, with underscores.
+        about: its help.
+        required: whether the command needs it.
+        keyed: whether the key of the stage's own result depends on it.
+        group: heading in the help, for inputs that only some configurations take.
+    """
+
+    name: str
+    about: str = ""
+    required: bool = True
+    keyed: bool = True
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file or folder that a stage writes, named by an option of its command.
+
+    Attributes:
+        kind: of ``dimr.runtime.outputs``.
+        place: where the workflow has it, with wildcards; a record is written into folders.
+        about: help of the option.
+        required: whether the command needs it.
+    """
+
+    kind: str
+    place: str
+    about: str = ""
+    required: bool = True
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a result with a record."""
+        return self.kind in FOLDERS
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether rules declare it: what they declare is deleted when a job fails (contract C)."""
+        return self.kind not in GROWING
+
+    @property
+    def handed_on(self) -> str:
+        """What other rules take in its stead: of a folder its record (contract B)."""
+        return f"{self.place}/{RECORD}" if self.is_folder else self.place
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a place of the workflow stands for: the values of its wildcards in a project."""
+
+    project: Project
+    wildcards: Mapping[str, str]
+
+    @property
+    def run(self) -> Run:
+        """The run that it belongs to."""
+        return self.project.run(self.wildcards["run"])
+
+    @property
+    def dataset(self) -> str:
+        """The dataset that it belongs to; of a source, its name."""
+        given = self.wildcards.get("dataset") or self.wildcards.get("source")
+        return given or self.run.dataset
+
+    @property
+    def setting(self) -> str:
+        """Name of the way of sampling."""
+        return self.wildcards["setting"]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of its dataset."""
+        return self.run.recipe if "run" in self.wildcards else self.project.recipe(self.dataset)
+
+    @property
+    def data(self) -> str:
+        """Folder of the dataset."""
+        return f"data/{self.dataset}"
+
+    @property
+    def images(self) -> str:
+        """The dataset's raw images: its own, or those of the source that it is made from."""
+        source = getattr(self.recipe.data, "source", None)
+        return f"data/{source}/source" if source else f"{self.data}/images"
+
+    @property
+    def name(self) -> str:
+        """Of the run, dataset or file."""
+        return self.wildcards.get("run") or next(iter(self.wildcards.values()))
+
+
+class Stage:
+    """A stage of the pipeline; subclasses fill in the attributes and ``work``."""
+
+    name: ClassVar[str]
+    """Of the Snakemake rule, and of the subcommand unless ``command`` says another."""
+    about: ClassVar[str]
+    """What the command does, for its help."""
+    config_is_required: ClassVar[bool] = True
+    """Whether the command needs ``--config``; rules always have one."""
+    phase: ClassVar[str]
+    """Which configuration file it depends on (contract A), with wildcards."""
+    config: ClassVar[type[ConfigModel]]
+    """What that file holds."""
+    inputs: ClassVar[tuple[Input, ...]] = ()
+    outputs: ClassVar[dict[str, Output]]
+    """By option; the first one is the result."""
+    command: ClassVar[str] = ""
+    """Words of the command, with wildcards."""
+    wildcards: ClassVar[dict[str, str]] = {}
+    """Wildcards that are narrower than ``WILDCARDS``."""
+    resource: ClassVar[Step | None] = None
+    """Whose resources of the recipe it takes; None: a single core."""
+    is_short: ClassVar[bool] = False
+    """Whether it waits for disk or network only, and runs where Snakemake does."""
+    has_threads: ClassVar[bool] = True
+    """Whether its command takes ``--threads``."""
+
+    # --- the workflow -----------------------------------------------------------------------------
+
+    @property
+    def result(self) -> Output:
+        """What it makes."""
+        return next(iter(self.outputs.values()))
+
+    @property
+    def record(self) -> str | None:
+        """The file with the key of its result, with wildcards; None: it has no key."""
+        return self.result.handed_on if self.result.is_folder else None
+
+    @property
+    def log(self) -> str:
+        """Name of its logs, with wildcards."""
+        return f"{self.folder}/{self.name}"
+
+    @property
+    def folder(self) -> str:
+        """The folder that the result's dataset or run has, with wildcards."""
+        return re.match(r"data/\{(?:dataset|source)\}|runs/\{run\}", self.result.place)[0]  # type: ignore[index]
+
+    def config_of(self, target: Target) -> ConfigModel:
+        """The configuration that a target of the stage depends on.
+
+        Raises:
+            DimrError: the run or dataset has no such phase.
+        """
+        if "source" in target.wildcards:
+            return target.project.source(target.wildcards["source"])
+        phase = self.phase.format(**target.wildcards)
+        if "run" not in target.wildcards:
+            phases = target.recipe.data.phases()
+            if phase not in phases:
+                raise DimrError(f"{target.dataset}: has no {phase} (recipes.yaml: data)")
+            return phases[phase]
+        run = target.run
+        if phase in (phases := run.phases()):
+            return phases[phase]
+        if "setting" in target.wildcards and target.setting not in run.settings:
+            allowed = ", ".join(run.settings)
+            raise DimrError(f"{run.name}: no setting {target.setting!r} (allowed: {allowed})")
+        raise DimrError(f"{run.name}: has no {phase} phase (recipes.yaml)")
+
+    def config_file(self, target: Target) -> str:
+        """Where the workflow keeps that configuration."""
+        self.config_of(target)
+        return f"{self.folder}/config/{self.phase}.yaml".format(**target.wildcards)
+
+    def sources(self, target: Target) -> dict[str, str]:  # noqa: ARG002 most read something
+        """Where the workflow has the inputs of a target: places by name."""
+        return {}
+
+    def cost(self, target: Target) -> "Cost":
+        """What a target takes; by default the time that such a stage is known to take."""
+        from dimr.stages.costs import Cost
+
+        return Cost(self.name, target.name, target.wildcards.get("setting", ""))
+
+    @classmethod
+    def code(cls) -> str:
+        """Fingerprint of the code that the result depends on: all that this module imports."""
+        return code_fingerprint(cls.__module__)
+
+    # --- the command ------------------------------------------------------------------------------
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Options besides configuration, inputs and outputs."""
+
+    def load(self, path: Path) -> Any:
+        """Read and check the configuration."""
+        return load_section(self.config, path)
+
+    def check(self, options: argparse.Namespace) -> None:
+        """Refuse options that do not go together, before anything is read."""
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Run the command: places are checked already (``dimr.stages.options``)."""
+        self.check(options)
+        self.work(Job(self, options))
+
+    def work(self, job: "Job") -> None:
+        """Make the result."""
+        raise NotImplementedError
+
+
+class Job:
+    """One execution of a stage.
+
+    Attributes:
+        stage: what runs.
+        options: of the command.
+        config: the checked configuration; None: none was given.
+    """
+
+    def __init__(self, stage: Stage, options: argparse.Namespace) -> None:
+        self.stage = stage
+        self.options = options
+        self.path: Path | None = options.config
+        self.config: Any = stage.load(options.config) if options.config else None
+        self.origin = collect()
+
+    @cached_property
+    def code(self) -> str:
+        """Fingerprint of the stage's code; asked for before the work, as it may be edited."""
+        return self.stage.code()
+
+    @cached_property
+    def device(self) -> Any:
+        """Where to compute, as the options say; a CPU for stages that take no ``--device``."""
+        from dimr.runtime.device import prepare_device
+
+        asked = getattr(self.options, "device", "cpu")
+        device = prepare_device(asked, getattr(self.options, "threads", None))
+        self.origin["device"] = str(device)
+        return device
+
+    def path_of(self, name: str) -> Path | None:
+        """Where an input is; None: it was not given."""
+        return getattr(self.options, name)
+
+    @cached_property
+    def key(self) -> str:
+        """Of the result: a hash of its configuration and of its inputs' keys."""
+        paths = [self.path_of(one.name) for one in self.stage.inputs if one.keyed]
+        return section_key(self.config, *(recorded_key(path) for path in paths if path))
+
+    def refuse_if_changed(self) -> None:
+        """Refuse to hand in a result whose configuration was edited while it was computed."""
+        if self.path and self.stage.load(self.path) != self.config:
+            raise DimrError(
+                f"{self.path}: changed while this stage ran; its result is not kept: start again"
+            )
+
+    def seal(self, folder: Path, known: Mapping[str, str] | None = None, **facts: Any) -> None:
+        """Leave the record in a folder that is complete, as ``dimr.runtime.record.seal`` does."""
+        self.refuse_if_changed()
+        kind = self.stage.result.kind
+        seal(folder, kind, {"key": self.key, **facts}, known, self.origin)
+
+    @contextlib.contextmanager
+    def result(self) -> Iterator["Result"]:
+        """The folder of the result: hidden, then sealed and renamed."""
+        with atomic_directory(self.options.out) as folder:
+            result = Result(folder)
+            yield result
+            self.seal(folder, result.known, **result.facts)
+
+
+class Result:
+    """A result's folder while it is written; ``facts`` and ``known`` are for its record."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.facts: dict[str, Any] = {}
+        self.known: Mapping[str, str] | None = None
+
+
+Handler = Callable[[argparse.Namespace], None]

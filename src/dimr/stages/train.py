@@ -1,0 +1,189 @@
+"""``dimr train``: a run's network, trained here; the same command resumes (contract C)."""
+
+import argparse
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dimr.config.schema import TrainConfig
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import sha256
+from dimr.stages.options import add_device, add_output, positive, seconds
+from dimr.stages.stage import Input, Job, Output, Stage, Target
+
+if TYPE_CHECKING:
+    from dimr.stages.costs import Cost
+
+
+class TrainStage(Stage):
+    """One process, or one of those that torchrun started."""
+
+    name = "train"
+    about = "train a network, or resume where it stopped"
+    phase = "train"
+    config = TrainConfig
+    inputs = (
+        Input("data"),
+        Input("autoencoder", "decodes the previews", required=False, keyed=False),
+    )
+    outputs: ClassVar = {
+        "out": Output("model", "runs/{run}/model"),
+        "log_csv": Output("training log", "runs/{run}/log.csv"),
+        "state": Output("training states", "runs/{run}/state"),
+        "previews": Output("previews", "runs/{run}/previews", "folder of sample grids", False),
+    }
+    wildcards: ClassVar = {"run": r"workspace|[\w-]+/[\w-]+/(?:0|[1-9]\d*)"}
+    resource = "train"
+
+    def sources(self, target: Target) -> dict[str, str]:
+        """The encoded dataset, and the autoencoder for previews."""
+        return {"data": f"{target.data}/latents", "autoencoder": f"{target.data}/autoencoder"}
+
+    def cost(self, target: Target) -> "Cost":
+        """Three forward passes' worth per image; the model, and two checkpoints until it ends."""
+        from dimr.stages.costs import TRAINING_BYTES, count_network, gpus
+
+        recipe = target.recipe
+        parameters, macs = count_network(target.run)
+        images = recipe.train.steps * recipe.train.batch
+        return dataclasses.replace(
+            super().cost(target),
+            resource="train",
+            flops=6 * macs * images,
+            images=images,
+            disk=(4 + TRAINING_BYTES) * parameters,
+            gpus=gpus(recipe, "train"),
+        )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """When to save and to stop, what to show, how to compute."""
+        add_device(parser)
+        parser.add_argument("--stop-after", type=seconds, metavar="SECONDS",
+                            help="save and leave with exit code 75 after so long")  # fmt: skip
+        parser.add_argument("--checkpoint-every", type=positive, metavar="STEPS",
+                            help="default: by time, at most 2%% of it")  # fmt: skip
+        parser.add_argument("--preview-every", type=seconds, metavar="SECONDS", default=600.0,
+                            help="time between sample grids; 0: none (default: 600)")  # fmt: skip
+        about = "Beside log.csv, which has all losses, speed and memory."
+        group = parser.add_argument_group("watching", about)
+        add_output(parser, "--tensorboard", "TensorBoard log", group, help="log for TensorBoard")
+        add_output(parser, "--dvclive", "DVCLive log", group, help="log for DVCLive")
+        add_output(parser, "--profile", "trace", group, metavar="FILE",
+                   help="a trace of a few steps (.json), for Perfetto or Chrome")  # fmt: skip
+        group = parser.add_argument_group(
+            "how steps are computed",
+            "Speed and memory; the result changes by rounding only. All may differ from session to "
+            "session of a run, as may the number of processes (torchrun).",
+        )
+        group.add_argument("--accumulate", type=positive, metavar="N", default=1,
+                           help="cut a process's batch into N microbatches")  # fmt: skip
+        group.add_argument("--checkpointing", choices=["none", "block"],
+                           help="block: keep the inputs of blocks only, for less memory and 30%% "
+                           "more time (default: none)")  # fmt: skip
+        group.add_argument("--sharding", choices=["auto", "none", "full"], default="auto",
+                           help="spread weights, EMA and optimizer over the processes (default: "
+                           "auto, for 0.9 billion parameters or more on several GPUs)")  # fmt: skip
+        group.add_argument("--no-compile", action="store_true", help="never torch.compile")
+        group.add_argument("--plain", action="store_true",
+                           help="the slow reference: eager, tensor by tensor")  # fmt: skip
+
+    def work(self, job: Job) -> None:
+        """Train to the end, or to ``--stop-after``."""
+        begun = time.monotonic()  # setting up may take minutes of a job's time
+        from torch import OutOfMemoryError
+
+        from dimr.training.distributed import join
+        from dimr.training.loop import Limits, train
+
+        options = job.options
+        with join(options.device, options.threads) as world:
+            with world.agreed():
+                reader = _open_data(job)
+            try:
+                training = _training(job, reader, world)
+                limits = Limits(
+                    stop_after=options.stop_after,
+                    begun=begun,
+                    checkpoint_every=options.checkpoint_every,
+                    preview_every=options.preview_every if training.preview else None,
+                )
+                train(
+                    training,
+                    limits,
+                    options.out,
+                    options.log_csv,
+                    job.key,
+                    before_export=job.refuse_if_changed,
+                )
+            except OutOfMemoryError:
+                raise DimrError(
+                    f"{world.device}: out of memory; use a larger --accumulate, --checkpointing "
+                    "block, or more processes with --sharding full"
+                ) from None
+
+
+def _training(job: Job, reader: Any, world: Any) -> Any:
+    """The run, with its state's folder; the data is compared with its checksums."""
+    from dimr.data.shards import verify
+    from dimr.training.loop import Training
+    from dimr.training.monitoring import Watch
+    from dimr.training.previews import make_previewer
+    from dimr.training.state_folder import begin, state_folder
+
+    options, config = job.options, job.config
+    # The manifest holds the checksum of every shard: other data, other state.
+    data = sha256(options.data / "manifest.json")
+    (state, *_) = world.gather(state_folder(options.state, config, data))
+    with world.agreed():
+        verify(options.data, slice(world.rank, None, world.size))
+        if world.is_first:
+            begin(state, config, data)
+    engine = engine_of(options)
+    preview = None
+    if options.previews and options.autoencoder and options.preview_every:
+        preview = make_previewer(config, options.autoencoder, options.previews, world.device)
+    how = {"processes": world.size, "engine": dataclasses.asdict(engine)}
+    session = {**job.origin, "device": str(world.device), **how}
+    return Training(
+        config,
+        reader,
+        state,
+        device=world.device,
+        data=data,
+        code=job.code,
+        session=session if world.is_first else None,
+        preview=preview,
+        engine=engine,
+        world=world,
+        watch=Watch(options.tensorboard, options.dvclive, options.profile),
+    )
+
+
+def engine_of(options: argparse.Namespace) -> Any:
+    """How the options say that steps are computed."""
+    from dimr.training.engine import Engine
+
+    engine = Engine.plain() if options.plain else Engine()
+    return dataclasses.replace(
+        engine,
+        compile=engine.compile and not options.no_compile,
+        checkpointing=options.checkpointing or engine.checkpointing,
+        accumulate=options.accumulate,
+        sharding=options.sharding,
+    )
+
+
+def _open_data(job: Job) -> Any:
+    """The reader of the data, which must agree with the network in shape and labels."""
+    from dimr.data.reader import ShardReader
+
+    config, folder = job.config, job.options.data
+    network = config.network
+    reader = ShardReader(folder, config.train.batch, config.seed)
+    wanted = (network.channels, network.input_size, network.input_size)
+    if tuple(reader.sample_shape) != wanted or reader.classes != network.num_classes:
+        raise DimrError(
+            f"{folder}: images {tuple(reader.sample_shape)} of {reader.classes} classes; the "
+            f"network takes {wanted} of {network.num_classes} classes (recipes.yaml: network)"
+        )
+    return reader
