@@ -7,10 +7,8 @@ min_version("9.0")
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/cluster.smk"
-include: "workflow/rules/data.smk"
+include: "workflow/rules/stages.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/sample.smk"
-include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/distortion.smk"
 include: "workflow/rules/figures.smk"
@@ -18,11 +16,6 @@ include: "workflow/rules/study.smk"
 
 
 localrules:
-    source,
-    reference,
-    extractor,
-    images,
-    published,
     table,
     demo_table,
     paper_table,

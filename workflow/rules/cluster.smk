@@ -9,9 +9,8 @@ from dimr.cluster import slurm
 # The profile names the site's file (dry runs see it too); without one, nothing is asked for.
 ON_CLUSTER = "site" in config
 SITE_FILE = Path(workflow.basedir) / config.get("site", cluster.SITE)
-STEPS = {"distortion": "evaluate"}  # rules that are given another step's resources
-# Rules that go on where a job was cut: all retries are theirs.
-GO_ON = "encode", "train", "sample"
+# Stages that resume where a job was interrupted: all retries are theirs.
+RESUMING = [stage.name for stage in STAGES.values() if stage.resumes]
 
 
 @cache
@@ -47,12 +46,13 @@ def job_of(step, wildcards):
     return cluster.plan_job(site(), step, resources, threads, dataset)
 
 
-def cores(rule):
-    """Threads of a rule's jobs; on a cluster those that go with the GPUs."""
-    step = STEPS.get(rule, rule)
+def stage_threads(stage):
+    """Threads of a stage's jobs; on a cluster those that go with the GPUs."""
+    if stage.resource is None:
+        return 1
     if ON_CLUSTER:
-        return lambda wildcards: job_of(step, wildcards).cpus
-    return lambda wildcards: threads_of_step(step, wildcards)
+        return lambda wildcards: job_of(stage.resource, wildcards).cpus
+    return lambda wildcards: threads_of_step(stage.resource, wildcards)
 
 
 @cache
@@ -67,13 +67,15 @@ def gpus_given(step, wildcards):
     return min(given.gpus, gpus_here()) if given and given.gpus else 0
 
 
-def of_job(rule):
-    """The resources of a rule's jobs: functions by name.
+def stage_resources(stage):
+    """The resources of a stage's jobs: functions by name.
 
     On a cluster what they ask for; on one machine a job that uses its GPUs has them to itself
     (`gpu_jobs` in the default profile).
     """
-    step = STEPS.get(rule, rule)
+    if stage.is_short:
+        return {}
+    step = stage.resource or stage.name
     if not ON_CLUSTER:
         return {"gpu_jobs": lambda wildcards: min(1, gpus_given(step, wildcards))}
 
@@ -129,7 +131,7 @@ onstart:
     # Before the first job: what sbatch would refuse, in one line. What starts from nothing is tried
     # twice at most, whatever `retries` says; said here, as within a job a rule's own retries count.
     for one in workflow.rules:
-        if one.name not in GO_ON:
+        if one.name not in RESUMING:
             one.restart_times = min(one.restart_times, 1)
     if workflow.executor_plugin.name == "slurm":
         if not ON_CLUSTER:

@@ -11,12 +11,15 @@ sys.path.insert(0, str(SOURCE))
 
 from dimr.runtime.errors import DimrError
 from dimr.config.project import Project
-from dimr.config.runs import BASELINES, write_run_config
+from dimr.config.runs import write_run_config
 from dimr.config.recipes import write_data_config, write_source_config
 from dimr.paper.results import at_hand, metrics_file, provenance_file
 from dimr.paper.tables.definitions import find_definitions, kind_of, load_results_table
 from dimr.planning.announcement import announcement
+from dimr.runtime.outputs import BESIDE
 from dimr.runtime.snakemake_messages import install
+from dimr.stages.pipeline import STAGES, Pipeline
+from dimr.stages.stage import WILDCARDS, Target
 
 # Messages of a line each; a job that runs elsewhere keeps Snakemake's own in its log.
 say_how_to_resume = install(logger) if workflow.is_main_process else None
@@ -32,11 +35,7 @@ container: "containers/dimr.sif"
 
 
 wildcard_constraints:
-    dataset=r"[\w-]+",
-    source=r"[\w-]+",
-    weights=r"[\w.-]+\.pth",
-    run=r"workspace|[\w-]+/[\w-]+/(\d+|published)",
-    setting=r"\w+",
+    **WILDCARDS,
     table=r"table\d+|steps",
 
 
@@ -53,81 +52,69 @@ def one_line_errors(function):
 
 
 PROJECT = Project(Path(workflow.basedir))
-RESOLVED, PREPARED = {}, {}
+PROJECT = Project(Path(workflow.basedir))
+PIPELINE = Pipeline(PROJECT)
+WRITTEN = set()
+
+
+def once(name):
+    """Whether the configuration of a run, dataset or source is still to be written (contract A)."""
+    is_new = workflow.is_main_process and name not in WRITTEN
+    WRITTEN.add(name)  # a job must not change the configuration that others depend on
+    return is_new
 
 
 @one_line_errors
 def prepare(dataset):
-    """A dataset's recipe, with its steps' files written where they differ (contract A)."""
-    if dataset not in PREPARED:
-        root = Path(workflow.basedir)
-        PREPARED[dataset] = PROJECT.recipe(dataset)
-        if workflow.is_main_process:
-            write_data_config(dataset, Path("data") / dataset / "config", root)
-    return PREPARED[dataset]
+    """A dataset's recipe, with its stages' files written where they differ."""
+    recipe = PROJECT.recipe(dataset)
+    if once(f"data/{dataset}"):
+        write_data_config(dataset, Path(f"data/{dataset}/config"), PROJECT.root)
+    return recipe
 
 
 @one_line_errors
 def resolve(name):
-    """The run, with its configuration files written where they differ (contract A)."""
-    if name not in RESOLVED:
-        RESOLVED[name] = run = PROJECT.run(name)
-        if (
-            workflow.is_main_process
-        ):  # a job must not move the ground under its own feet
-            write_run_config(run, Path("runs") / name / "config")
-        prepare(run.dataset)
-    return RESOLVED[name]
+    """The run, with its configuration files written where they differ."""
+    run = PROJECT.run(name)
+    if once(f"runs/{name}"):
+        write_run_config(run, Path(f"runs/{name}/config"))
+    prepare(run.dataset)
+    return run
 
 
-def run_config(phase):
-    """Input function: the file of a run's phase; `{setting}` stands for the wildcard."""
-
-    def find(wildcards):
-        run, name = resolve(wildcards.run), phase.format(**wildcards)
-        if name not in run.phases():
-            raise WorkflowError(
-                f"{wildcards.run}: no setting {wildcards.setting!r} "
-                f"(allowed: {', '.join(run.settings)})"
-            )
-        return f"runs/{run.name}/config/{name}.yaml"
-
-    return find
-
-
-def data_config(step):
-    """Input function: the file of a dataset's step."""
-
-    def find(wildcards):
-        if step not in prepare(wildcards.dataset).data.phases():
-            raise WorkflowError(
-                f"{wildcards.dataset}: has no {step} (recipes.yaml: data)"
-            )
-        return f"data/{wildcards.dataset}/config/{step}.yaml"
-
-    return find
-
-
-def image_folder(dataset):
-    """Where a dataset's raw images are: its own, or those of the source that it is made of."""
-    source = getattr(prepare(dataset).data, "source", None)
-    return f"data/{source}/source" if source else f"data/{dataset}/images"
-
-
-def images_to_train_on(wildcards):
-    """The images that a dataset's own autoencoder is trained on; a published one needs none."""
-    if "images" in prepare(wildcards.dataset).data.phases():
-        return {"images": image_folder(wildcards.dataset)}
-    return {}
+def configure(wildcards):
+    """Write the configuration that a stage's job depends on."""
+    if "run" in wildcards.keys():
+        resolve(wildcards.run)
+    elif "dataset" in wildcards.keys():
+        prepare(wildcards.dataset)
+    elif "source" in wildcards.keys() and once(f"source {wildcards.source}"):
+        folder = Path(f"data/{wildcards.source}/config")
+        write_source_config(wildcards.source, folder, PROJECT.root)
 
 
 @one_line_errors
-def source_config(wildcards):
-    """The file of a source, written where it differs (contract A)."""
-    folder = Path("data") / wildcards.source / "config"
-    if workflow.is_main_process:
-        write_source_config(wildcards.source, folder, Path(workflow.basedir))
-    return folder / "source.yaml"
+def stage_inputs(stage, wildcards):
+    """Input function: a stage's configuration, and what other stages hand on to it."""
+    configure(wildcards)
+    target = Target(PROJECT, dict(wildcards.items()))
+    config = {"config": stage.config_file(target)} if stage.phase else {}
+    sources = stage.sources(target).items()
+    return config | {name: PIPELINE.result(place).handed_on for name, place in sources}
+
+
+def stage_outputs(stage):
+    """A stage's outputs by option, and the record of a folder."""
+    outputs = {}
+    for name, output in stage.outputs.items():
+        if output.is_folder:
+            outputs |= {name: directory(output.place), "record": output.handed_on}
+        elif output.is_declared:
+            outputs[name] = output.place
+        for suffix in BESIDE.get(output.kind, ()):
+            outputs[suffix[1:]] = str(Path(output.place).with_suffix(suffix))
+    return outputs
 
 
 def options(given, *names):
@@ -139,9 +126,15 @@ def options(given, *names):
     )
 
 
-def of_dataset(part):
-    """Input function: a folder of the dataset that a run is on."""
-    return lambda wildcards: f"data/{resolve(wildcards.run).dataset}/{part}"
+def stage_command(stage, wildcards, input, output):
+    """The command of a stage's job, without threads."""
+    words = [(stage.command or stage.name).format(**wildcards)]
+    names = [name for name in ["config", *(one.name for one in stage.inputs)] if name in input.keys()]
+    places = {name: str(input[name]).removesuffix("/record.json") for name in names}
+    for name, one in stage.outputs.items():
+        places[name] = one.place.format(**wildcards)
+    words += [f"--{name.replace('_', '-')} {place}" for name, place in places.items()]
+    return " ".join(words)
 
 
 DEFINITIONS = one_line_errors(find_definitions)(Path(workflow.basedir))
@@ -210,37 +203,6 @@ def result_files(file_of):
 def result_files_at_hand(file_of):
     """Input function: of those that are made."""
     return lambda wildcards: files_at_hand(result_cells(wildcards.table), file_of)
-
-
-def cost_input(wildcards):
-    """The model whose parameters, GMACs and training time are recorded; baselines have none."""
-    return (
-        {"model": f"runs/{wildcards.run}/model"}
-        if resolve(wildcards.run).network
-        else {}
-    )
-
-
-def compared_with(wildcards):
-    """What metrics of a run's images need: held-out images and classifier, or ADM's and Inception."""
-    run = resolve(wildcards.run)
-    data, weights = f"data/{run.dataset}", run.recipe.evaluate.weights
-    if weights:
-        return {
-            "reference": f"{data}/reference",
-            "extractor_weights": f"data/extractors/{weights}",
-        }
-    return {"images": f"{data}/images", "classifier": f"{data}/classifier"}
-
-
-def baseline_input(wildcards):
-    """Reconstructions need the autoencoder, real images do not."""
-    dataset, model, _ = wildcards.run.split("/")
-    return (
-        {"autoencoder": f"data/{dataset}/autoencoder"}
-        if model == "reconstruction"
-        else {}
-    )
 
 
 @one_line_errors

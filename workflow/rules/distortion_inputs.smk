@@ -29,18 +29,3 @@ def study_ratings(wildcards):
     """The raters' CSVs that are there: people put them into a folder."""
     folder = Path("experiments/ratings") / study_name(wildcards)
     return sorted(map(str, folder.glob("*.csv")))
-
-
-@one_line_errors
-def scored_by(wildcards):
-    """The run's configuration, and the digit classifier or the weights of the timm model."""
-    run = resolve(wildcards.run)
-    if "distortion" not in run.phases():
-        raise DimrError(f"{wildcards.run}: has no distortion phase (recipes.yaml)")
-    name = run.recipe.distortion.classifier
-    weights = {"weights": f"data/classifiers/{name}.safetensors"}
-    digits = {"classifier": f"data/{run.dataset}/classifier"}
-    return {
-        "config": f"runs/{run.name}/config/distortion.yaml",
-        **(digits if name == "digits" else weights),
-    }

@@ -1,51 +1,34 @@
-# A run's model: trained here, or the authors' own. The state of training lies outside the outputs,
-# which are deleted when a job fails; the command saves and leaves some minutes before the time of a
-# cluster's job is up, and the same command goes on (contract C).
+# Training: a stage whose command a launcher starts, and whose state lies outside the outputs, which are
+# deleted when a job fails. The command saves and leaves some minutes before the time of a cluster's
+# job is up, and the same command resumes (contract C).
 
 
 rule train:
     input:
-        config=run_config("train"),
-        data=of_dataset("latents"),
-        autoencoder=of_dataset("autoencoder"),
+        unpack(partial(stage_inputs, TRAIN)),
     output:
-        model=directory("runs/{run}/model"),
-        log_csv="runs/{run}/log.csv",
+        **stage_outputs(TRAIN),
     log:
-        "logs/{run}/train.log",
+        f"logs/{TRAIN.log}.log",
     benchmark:
-        "logs/{run}/train.tsv"
+        f"logs/{TRAIN.log}.tsv"
     wildcard_constraints:
-        run=r"workspace|[\w-]+/[\w-]+/\d+",
+        **TRAIN.wildcards,
     conda:
         "../../environment.yml"
-    threads: cores("train")
+    threads: stage_threads(TRAIN)
     resources:
-        **of_job("train"),
+        **stage_resources(TRAIN),
         launcher=launcher,
         threads_each=threads_a_process,
         seconds=seconds_to_train,
+    params:
+        command=partial(stage_command, TRAIN),
     shell:
         "left=logs/{wildcards.run}/train.exit; rm -f $left; "
-        "{resources.launcher} --log {log} train --config {input.config} --data {input.data} --out {output.model} "
-        "--log-csv {output.log_csv} --state runs/{wildcards.run}/state "
-        "--autoencoder {input.autoencoder} --previews runs/{wildcards.run}/previews "
+        "{resources.launcher} --log {log} {params.command} "
         "--threads {resources.threads_each} --stop-after {resources.seconds} "
         "|| {{ code=$?; echo $code > $left; exit $code; }}"
 
 
-rule published:
-    input:
-        config=run_config("import"),
-    output:
-        directory("runs/{run}/model"),
-    log:
-        "logs/{run}/import.log",
-    benchmark:
-        "logs/{run}/import.tsv"
-    wildcard_constraints:
-        run=r"[\w-]+/[\w-]+/published",
-    conda:
-        "../../environment.yml"
-    shell:
-        "dimr --log {log} import --config {input.config} --out {output}"
+ruleorder: baseline > sample

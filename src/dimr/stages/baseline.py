@@ -32,7 +32,7 @@ class BaselineStage(Stage):
     @property
     def log(self) -> str:
         """As those of samples."""
-        return f"{self.folder}/{self.phase}"
+        return f"{self.folder.removeprefix('runs/')}/{self.phase}"
 
     def sources(self, target: Target) -> dict[str, str]:
         """The raw images; for reconstructions the autoencoder too."""

@@ -31,6 +31,7 @@ class EncodeStage(Stage):
     inputs = (Input("images"), Input("autoencoder"))
     outputs: ClassVar = {"out": Output("latents", "data/{dataset}/latents")}
     resource = "encode"
+    resumes = True
 
     def sources(self, target: Target) -> dict[str, str]:
         """The raw images and the autoencoder."""

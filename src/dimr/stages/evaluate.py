@@ -54,11 +54,6 @@ class EvaluateStage(Stage):
         """The provenance."""
         return self.outputs["provenance"].place
 
-    @property
-    def log(self) -> str:
-        """One per setting."""
-        return f"{self.folder}/{self.name}-{{setting}}"
-
     def sources(self, target: Target) -> dict[str, str]:
         """The samples, what the extractor compares with, and the model, unless it is a baseline."""
         run, data = target.run, target.data

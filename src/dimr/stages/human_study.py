@@ -65,11 +65,6 @@ class ScoresStage(Stage):
     command = "distortion-scores"
     resource = "evaluate"
 
-    @property
-    def log(self) -> str:
-        """One per setting."""
-        return f"{self.folder}/{self.name}-{{setting}}"
-
     def sources(self, target: Target) -> dict[str, str]:
         """The samples, and the digit classifier or a timm model's weights."""
         config = self.config_of(target)

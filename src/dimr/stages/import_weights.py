@@ -38,7 +38,7 @@ class ImportStage(Stage):
     @property
     def log(self) -> str:
         """As the command is called."""
-        return f"{self.folder}/{self.command}"
+        return f"{self.folder.removeprefix('runs/')}/{self.command}"
 
     def cost(self, target: Target) -> "Cost":
         """The weights in float32."""

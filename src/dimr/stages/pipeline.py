@@ -81,6 +81,11 @@ class Result:
         """Whether it is a file of metrics, whose record has checksums."""
         return self.stage.result.kind == "metrics"
 
+    @property
+    def handed_on(self) -> str:
+        """The file that other rules take: the record of a folder."""
+        return self.stage.result.handed_on.format(**self.target.wildcards)
+
     @cached_property
     def inputs(self) -> dict[str, str]:
         """Places of what it is made from, by name."""

@@ -44,11 +44,7 @@ class SampleStage(Stage):
     }
     config_is_required = False  # without one the command draws a picture (dimr.cli.sample)
     resource = "sample"
-
-    @property
-    def log(self) -> str:
-        """One per setting."""
-        return f"{self.folder}/{self.name}-{{setting}}"
+    resumes = True
 
     def sources(self, target: Target) -> dict[str, str]:
         """The model and the dataset's autoencoder."""

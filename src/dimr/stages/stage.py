@@ -161,6 +161,8 @@ class Stage:
     """Whose resources of the recipe it takes; None: a single core."""
     is_short: ClassVar[bool] = False
     """Whether it waits for disk or network only, and runs where Snakemake does."""
+    resumes: ClassVar[bool] = False
+    """Whether an interrupted command resumes where it stopped."""
     has_threads: ClassVar[bool] = True
     """Whether its command takes ``--threads``."""
 
@@ -178,8 +180,10 @@ class Stage:
 
     @property
     def log(self) -> str:
-        """Name of its logs, with wildcards."""
-        return f"{self.folder}/{self.name}"
+        """Name of its logs below ``logs/``, with wildcards."""
+        suffix = "-{setting}" if "{setting}" in self.result.place else ""
+        folder = self.folder.removeprefix("runs/")
+        return f"{folder}/{self.name}{suffix}"
 
     @property
     def folder(self) -> str:

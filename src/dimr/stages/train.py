@@ -34,6 +34,7 @@ class TrainStage(Stage):
     }
     wildcards: ClassVar = {"run": r"workspace|[\w-]+/[\w-]+/(?:0|[1-9]\d*)"}
     resource = "train"
+    resumes = True
 
     def sources(self, target: Target) -> dict[str, str]:
         """The encoded dataset, and the autoencoder for previews."""

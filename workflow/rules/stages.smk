@@ -1,0 +1,40 @@
+# The pipeline: one rule per stage of dimr.stages, which says what it reads, writes and runs. Rules
+# hand each other a result's record instead of its folder: the same content triggers nothing again.
+# Where files come from that nothing may download unasked is said by environment variables
+# (DIMR_IMAGENET, DIMR_REFERENCE, DIMR_EXTRACTOR, DIMR_CLASSIFIER): they are no part of what a result
+# depends on, so another place of the same files reruns nothing.
+
+from functools import partial
+
+TRAIN = STAGES["train"]
+
+
+for stage in [one for one in STAGES.values() if one is not TRAIN]:
+
+    rule:
+        name:
+            stage.name
+        input:
+            unpack(partial(stage_inputs, stage)),
+        output:
+            **stage_outputs(stage),
+        log:
+            f"logs/{stage.log}.log",
+        benchmark:
+            f"logs/{stage.log}.tsv"
+        wildcard_constraints:
+            **stage.wildcards,
+        conda:
+            "../../environment.yml"
+        localrule:
+            stage.is_short
+        threads: stage_threads(stage)
+        resources:
+            **stage_resources(stage),
+        params:
+            command=partial(stage_command, stage),
+            threads="--threads" if stage.has_threads else "",
+        shell:
+            "dimr --log {log} {params.command} {params.threads} " + (
+                "{threads}" if stage.has_threads else ""
+            )
