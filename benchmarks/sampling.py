@@ -126,12 +126,12 @@ class PlainPasses:
     def __init__(self, network, dtype):
         self.network, self.dtype = network, dtype
 
-    def __call__(self, x, t, y):
+    def __call__(self, x, t, condition):
         """As a network is called."""
         with autocast(x.device, self.dtype):
             halves = [
-                self.network(images, t.expand(len(images)), labels)[-1].float()
-                for images, labels in zip(x.chunk(2), y.chunk(2), strict=True)
+                self.network(x[half], t.expand(len(x) // 2), condition[half])[-1].float()
+                for half in (slice(len(x) // 2), slice(len(x) // 2, None))
             ]
         return [torch.cat(halves)]
 

@@ -15,7 +15,7 @@ from dimr.diffusion.schedule import (
     alphas_cumprod,
     scaled_linear_betas,
 )
-from dimr.models.conditioning import vp_log_snr
+from dimr.models.conditioning import LabelCondition, vp_log_snr
 
 
 def test_schedules(vectors):
@@ -61,10 +61,10 @@ class SmoothNetwork(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x, t, y):
+    def forward(self, x, t, condition):
         log_alpha = LatentSchedule().log_alpha(np.array(float(t)))
         sigma = math.sqrt(-math.expm1(2 * float(log_alpha)))
-        return [0.9 * sigma * x + 0.15 * torch.tanh(self.network(x, t, y)[-1])]
+        return [0.9 * sigma * x + 0.15 * torch.tanh(self.network(x, t, condition)[-1])]
 
 
 CASES = {
@@ -83,12 +83,16 @@ def denoiser(vectors):
     return SmoothNetwork(from_published(weights, num_heads=4, time_map="latent"))
 
 
+def classes(tensors):
+    return LabelCondition(tensors["y"], int(tensors["null_class"]))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_solver(name, vectors, denoiser, relative_error):
     tensors = vectors("sampler")
     steps = int(name.rsplit(".", 1)[1])
     evaluations = []
-    guided = wrap(denoiser, tensors["y"], int(tensors["null_class"]), **CASES[name])
+    guided = wrap(denoiser, classes(tensors), **CASES[name])
 
     def denoise(x, t):
         evaluations.append(float(t))
@@ -101,7 +105,7 @@ def test_solver(name, vectors, denoiser, relative_error):
 
 def test_stock_solvers_stay_selectable_and_differ_as_measured(vectors, denoiser, relative_error):
     tensors = vectors("sampler")
-    denoise = wrap(denoiser, tensors["y"], int(tensors["null_class"]))
+    denoise = wrap(denoiser, classes(tensors))
     for solver, difference in {"singlestep": 1e-4, "multistep": 8e-3}.items():
         x = sample(denoise, tensors["xT"], 50, solver=solver)
         error = relative_error(x, tensors["x0.none.50"])

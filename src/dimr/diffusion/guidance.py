@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dimr.models.conditioning import Condition
+
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """denoise(x (B, C, H, W), t ()) -> predicted noise (B, C, H, W), or (B, 2 C, H, W) of a network
 that learns its variance: the noise, then the variance. t lies on the CPU, wherever x does: what is
 decided by it is decided without waiting for the device."""
 
-Model = Callable[[Tensor, Tensor, Tensor], list[Tensor]]
-"""A network, called as ``model(x, t, y)``; the last of its predictions counts."""
+Model = Callable[[Tensor, Tensor, Condition], list[Tensor]]
+"""A network, called as ``model(x, t, condition)``; the last of its predictions counts."""
 
 Interval = tuple[float, float]
 """Diffusion times from low to high, both included (up to the rounding of float32)."""
@@ -34,11 +36,11 @@ def power_cosine_scale(t: Any, scale: float, power: float) -> Any:
     return 1.0 + (scale - 1.0) * (1.0 - cosine) / 2.0
 
 
-def unguided(model: Model, y: Tensor) -> Denoise:
-    """The conditional prediction for labels y (B,)."""
+def unguided(model: Model, condition: Condition) -> Denoise:
+    """The conditional prediction."""
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        return model(x, _beside(t, x), y)[-1]
+        return model(x, _beside(t, x), condition)[-1]
 
     return denoise
 
@@ -52,8 +54,7 @@ def _beside(t: Tensor, x: Tensor) -> Tensor:
 
 def guided(
     model: Model,
-    y: Tensor,
-    null_label: int,
+    condition: Condition,
     weight: Callable[[float], float],
     channels: int | None = None,
     interval: Interval | None = None,
@@ -63,17 +64,16 @@ def guided(
     Outside ``interval`` it is cond, and the network computes nothing else: half the work.
 
     Args:
-        model: network called as ``model(x, t, y)``; the last of its predictions counts.
-        y: labels (B,).
-        null_label: the label that means "no class".
+        model: network called as ``model(x, t, condition)``; the last of its predictions counts.
+        condition: of the B images.
         weight: w as a function of t.
         channels: how many of the noise's channels are guided, the first ones; None: all. The
             others, and a learned variance, are those of the conditional pass.
         interval: the times that are guided; None: all.
     """
-    both = torch.cat([y, torch.full_like(y, null_label)])
+    both = Condition.cat([condition, condition.null()])
     low, high = interval or (0.0, 1.0)
-    alone = unguided(model, y)
+    alone = unguided(model, condition)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         now = float(t)
@@ -89,8 +89,7 @@ def guided(
 
 def wrap(
     model: Model,
-    y: Tensor,
-    null_label: int,
+    condition: Condition,
     kind: str = "none",
     scale: float = 0.0,
     power: float = 1.0,
@@ -100,10 +99,9 @@ def wrap(
     """Guidance by name.
 
     Args:
-        model: network called as ``model(x, t, y)``.
-        y: labels (B,).
-        null_label: the label that means "no class".
-        kind: ``none``; ``unconditional``, the prediction for "no class"; ``constant``,
+        model: network called as ``model(x, t, condition)``.
+        condition: of the B images; ``condition.null()`` is what it is compared with.
+        kind: ``none``; ``unconditional``, the prediction without a condition; ``constant``,
             eps = cond + scale (cond - uncond) (U-ViT's form); or ``power_cosine``,
             eps = uncond + w(t) (cond - uncond).
         scale: s of the two formulas.
@@ -115,12 +113,12 @@ def wrap(
         ValueError: another name.
     """
     if kind == "none":
-        return unguided(model, y)
+        return unguided(model, condition)
     if kind == "unconditional":
-        return unguided(model, torch.full_like(y, null_label))
+        return unguided(model, condition.null())
     if kind == "constant":
-        return guided(model, y, null_label, lambda _: 1.0 + scale, channels, interval)
+        return guided(model, condition, lambda _: 1.0 + scale, channels, interval)
     if kind == "power_cosine":
         weight = functools.partial(power_cosine_scale, scale=scale, power=power)
-        return guided(model, y, null_label, weight, channels, interval)
+        return guided(model, condition, weight, channels, interval)
     raise ValueError(f"guidance {kind!r} is none of none, unconditional, constant, power_cosine")

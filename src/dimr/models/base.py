@@ -1,10 +1,12 @@
-"""What every network here is: a module with its sizes, called ``model(x, t, y)``."""
+"""What every network here is: a module with its sizes, called ``model(x, t, condition)``."""
 
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from dimr.models.conditioning import Condition, LabelCondition
 
 
 class Blocks(nn.ModuleList):
@@ -38,13 +40,27 @@ class Network(nn.Module):
             if isinstance(module, Blocks):
                 module.checkpointing = on
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+    def example_inputs(
+        self, images: int, device: torch.device | str, *, one_time: bool = False
+    ) -> tuple[Tensor, Tensor, Condition]:
+        """Arguments of ``forward`` for so many images, to try it on: zeros, at t = 0.5.
+
+        ``one_time``: t is () as in sampling, else (B,) as in training.
+        """
+        side, num_classes = self.sizes["input_size"], self.sizes["num_classes"]
+        x = torch.zeros(images, self.sizes["channels"], side, side, device=device)
+        t = torch.full(() if one_time else (images,), 0.5, device=device)
+        labels = torch.zeros(images, dtype=torch.long, device=device)
+        return x, t, LabelCondition(labels, num_classes)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
         """Predict the noise.
 
         Args:
             x: noisy images (B, C, H, W).
             t: diffusion time in (0, 1], n / 1000 in the paper's steps; (B,) or () for all.
-            y: labels (B,), int64; ``num_classes`` is "no class".
+            condition: what each image should show; a tensor (B,) int64 is taken as labels, of
+                which ``num_classes`` is "no class".
 
         Returns:
             Predictions (B, C, h, w) from the lowest resolution to the full one; one element for

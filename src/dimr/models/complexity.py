@@ -75,7 +75,6 @@ def complexity(family: type[Network], sizes: dict[str, Any]) -> Complexity:
 def _complexity(family: Any, arguments: str) -> Complexity:
     sizes = json.loads(arguments)
     network = on_meta(family, sizes)
-    side = sizes["input_size"]
     own = {p.untyped_storage()._cdata for p in network.parameters()}
     kept: dict[int, Tensor] = {}  # by storage: views of one tensor are kept once
 
@@ -84,10 +83,8 @@ def _complexity(family: Any, arguments: str) -> Complexity:
             kept[storage] = tensor
         return tensor
 
-    x = torch.empty(1, sizes["channels"], side, side, device="meta")
-    t, y = torch.empty((), device="meta"), torch.empty(1, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
-        network(x, t, y)
+        network(*network.example_inputs(1, "meta", one_time=True))
     macs = counter.get_total_flops() // 2
     memory = sum(t.untyped_storage().nbytes() for t in kept.values())
     return Complexity(count_parameters(network), macs, memory)

@@ -1,9 +1,111 @@
-"""From diffusion time t in (0, 1] to each network's own condition. B batch; t is (B,) or ()."""
+"""What a network is told beside the noisy image: the time, and a condition (the class).
+
+A condition has one entry per image. Only networks look inside it; batches, guidance, samplers and
+compiled forms carry it. Another kind (captions) needs a subclass here and a network that reads it.
+Shapes: B batch.
+"""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Condition(ABC):
+    """What B images should show. Subclasses are frozen dataclasses.
+
+    Their fields that are tensors, (B, ...), hold one row for each image; all that is done to a
+    condition is done to these rows. Other fields are the same for all images.
+    """
+
+    @abstractmethod
+    def null(self) -> Self:
+        """No condition for as many images, on the same device."""
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if isinstance(value, Tensor)}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The condition with a function of each of its tensors."""
+        return replace(self, **{name: function(value) for name, value in self._tensors().items()})
+
+    def __len__(self) -> int:
+        return len(next(iter(self._tensors().values())))
+
+    def __getitem__(self, rows: Any) -> Self:
+        """The condition of some images: a slice, or an index or mask tensor."""
+        return self.map(lambda tensor: tensor[rows])
+
+    @staticmethod
+    def cat(conditions: "Sequence[Condition]") -> "Condition":
+        """Conditions of one kind, one after the other."""
+        parts = [condition._tensors() for condition in conditions]
+        return replace(
+            conditions[0], **{name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        )
+
+    def expand(self, count: int) -> Self:
+        """The condition of one image for ``count`` images, without copies."""
+        return self.map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+
+    def drop(self, dropped: Tensor) -> Self:
+        """Without a condition where ``dropped``, bool (B,), is true."""
+        null = self.null()._tensors()
+
+        def mixed(name: str, value: Tensor) -> Tensor:
+            return torch.where(dropped.view(-1, *[1] * (value.ndim - 1)), null[name], value)
+
+        return replace(self, **{name: mixed(name, v) for name, v in self._tensors().items()})
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The condition on a device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCondition(Condition):
+    """A class for each image.
+
+    Attributes:
+        labels: (B,) int64, each 0..num_classes-1, or ``num_classes`` for "no class".
+        num_classes: how many classes there are.
+    """
+
+    labels: Tensor
+    num_classes: int
+
+    def null(self) -> Self:
+        """The label ``num_classes`` for every image."""
+        return replace(self, labels=torch.full_like(self.labels, self.num_classes))
+
+
+def as_condition(condition: Condition | Tensor, num_classes: int) -> Condition:
+    """A condition as it is; labels (B,) int64 as a condition of ``num_classes`` classes."""
+    if isinstance(condition, Tensor):
+        return LabelCondition(condition, num_classes)
+    return condition
+
+
+def labels_of(condition: Condition | Tensor, num_classes: int) -> Tensor:
+    """The labels (B,) int64 of a condition on ``num_classes`` classes, as a network reads it.
+
+    Raises:
+        TypeError: a condition of another kind.
+        ValueError: one on another number of classes, whose "no class" is another label.
+    """
+    condition = as_condition(condition, num_classes)
+    if not isinstance(condition, LabelCondition):
+        raise TypeError(f"a network of classes takes no {type(condition).__name__}")
+    if condition.num_classes != num_classes:
+        raise ValueError(f"a condition of {condition.num_classes} classes, not {num_classes}")
+    return condition.labels
+
 
 VP_BETA_MIN, VP_BETA_MAX = 0.1, 20.0  # the VP SDE of the 64x64 models (facts: diffusion.pixel_64)
 

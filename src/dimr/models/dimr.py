@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dimr.models.base import Network, initialise, label_embedding
 from dimr.models.blocks import FEED_FORWARDS, ConvNeXtBlock, TransformerBlock, UNetStack
-from dimr.models.conditioning import DIMR_CONDITIONS
+from dimr.models.conditioning import DIMR_CONDITIONS, Condition, labels_of
 from dimr.models.norms import BLOCK_NORMS, TimeDependentLayerNorm
 
 
@@ -101,13 +101,14 @@ class TransformerBranch(nn.Module):
         self.stack = UNetStack(blocks, dim)
         self.output = OutputLayer(dim, channels) if has_output else None
 
-    def forward(self, x: Tensor, tau: Tensor, y: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, x: Tensor, tau: Tensor, labels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """(B, C, H, W) and labels (B,) -> predictions and features.
 
         Predictions: one (B, C, h, w), or none. Features: (B, h, w, D) of the input, every block.
         """
         image = self.input(x)  # (B, h, w, D)
-        tokens = torch.cat([self.label(y)[:, None], image.flatten(1, 2)], dim=1)  # (B, 1 + hw, D)
+        label = self.label(labels)[:, None]
+        tokens = torch.cat([label, image.flatten(1, 2)], dim=1)  # (B, 1 + hw, D)
         features = [f[:, 1:].view(image.shape) for f in self.stack(tokens, tau)]
         return [self.output(features[-1], tau)] if self.output else [], features
 
@@ -200,6 +201,7 @@ class MultiResolutionNetwork(Network):
             "time_map": time_map,
         }
         self.predictions = branches if outputs == "all" else 1
+        self.num_classes = num_classes
         self.time_condition = DIMR_CONDITIONS[time_map]
 
         def branch_sizes(r: int) -> dict[str, Any]:
@@ -224,10 +226,10 @@ class MultiResolutionNetwork(Network):
         )
         self.apply(initialise)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
         """As ``Network.forward``: R predictions, or one where ``outputs`` is ``last``."""
         tau = self.time_condition(t)
-        predictions, features = self.lowest(x, tau, y)
+        predictions, features = self.lowest(x, tau, labels_of(condition, self.num_classes))
         for branch in self.higher:
             own, features = branch(x, features, tau)
             predictions += own

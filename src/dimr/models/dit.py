@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dimr.models.base import Blocks, Network, label_embedding, patches_to_image
 from dimr.models.blocks import AdaLNZeroBlock, TimeEmbedding
-from dimr.models.conditioning import dit_step
+from dimr.models.conditioning import Condition, dit_step, labels_of
 from dimr.models.norms import Modulation, modulate, zero_modulations
 
 
@@ -62,7 +62,7 @@ class DiT(Network):
             "learn_sigma": learn_sigma,
             "time_map": time_map,
         }
-        self.patch_size = patch
+        self.patch_size, self.num_classes = patch, num_classes
         self.patch = nn.Conv2d(channels, dim, patch, stride=patch)
         self.label = label_embedding(num_classes + 1, dim)
         self.embedding = TimeEmbedding(dim)
@@ -88,14 +88,15 @@ class DiT(Network):
         zero_modulations(self)
         nn.init.zeros_(self.output.weight)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
         """As ``Network.forward``: one prediction, of 2 C channels with ``learn_sigma``."""
         tokens = self.patch(x)
         position = self.position
         if tokens[0, 0].numel() != len(position):  # the embedding is a formula: any size will do
             position = position_sinusoids(tokens.shape[-1], tokens.shape[1]).to(position)
         tokens = tokens.flatten(2).transpose(1, 2) + position  # (B, N, D)
-        cond = self.embedding(dit_step(t)) + self.label(y)  # (B, D)
+        label = self.label(labels_of(condition, self.num_classes))
+        cond = self.embedding(dit_step(t)) + label  # (B, D)
         for i in range(len(self.blocks)):
             tokens = self.blocks.run(i, tokens, cond)
         tokens = modulate(tokens, *self.modulation(cond))

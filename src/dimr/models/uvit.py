@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from dimr.models.base import Network, initialise, label_embedding, patches_to_image
 from dimr.models.blocks import MLP, AdaLNZeroBlock, TimeEmbedding, TransformerBlock, UNetStack
-from dimr.models.conditioning import DIMR_CONDITIONS, UVIT_STEPS, sinusoids
+from dimr.models.conditioning import (
+    DIMR_CONDITIONS,
+    UVIT_STEPS,
+    Condition,
+    labels_of,
+    sinusoids,
+)
 from dimr.models.norms import (
     Modulation,
     TimeDependentLayerNorm,
@@ -85,6 +91,7 @@ class UViT(Network):
         if has_conv != ends_in_convolution(time_map):  # what is as published needs no such size
             self.sizes["final_conv"] = has_conv
         self.time, self.time_map, self.patch_size = time, time_map, patch
+        self.num_classes = num_classes
         self.extras = 2 if time == "token" else 1  # tokens that are not patches
         self.patch = nn.Conv2d(channels, dim, patch, stride=patch)
         self.label = label_embedding(num_classes + has_null_label, dim)
@@ -110,10 +117,10 @@ class UViT(Network):
         nn.init.trunc_normal_(self.position, std=0.02)
         zero_modulations(self)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
         """As ``Network.forward``: one prediction."""
         tokens = self.patch(x).flatten(2).transpose(1, 2)  # (B, N, D)
-        front = [self.label(y)[:, None]]
+        front = [self.label(labels_of(condition, self.num_classes))[:, None]]
         step = UVIT_STEPS[self.time_map] * t
         cond = None
         if self.time == "token":

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dimr import models
 from dimr.config.schema import NetworkConfig, SampleConfig
+from dimr.models.conditioning import Condition
 from dimr.runtime.compute import autocast, compile_or_not, resolve_precision
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -100,10 +101,12 @@ class Evaluator:
             most = CPU_ROWS * torch.get_num_threads()
             self.unit = self.limit = math.ceil(rows / math.ceil(rows / most))
 
-        def last(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-            return network(x, t, y)[-1]  # compiled, nothing is computed for the others alone
+        def last(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            # compiled, nothing is computed that only the other predictions need
+            return network(x, t, condition)[-1]
 
-        self._last: Callable[[Tensor, Tensor, Tensor], Tensor] = last
+        self._last: Callable[[Tensor, Tensor, Condition], Tensor] = last
+        self._network = network
         self._sizes = sizes
         self._to_compile = bool(engine.compile)
         self.compiled = False
@@ -118,27 +121,24 @@ class Evaluator:
         """On CUDA of short passes as a CUDA graph; the plain form if the compiler fails."""
         sizes = self._sizes
         small = self.device.type == "cuda" and 2 * _macs(sizes) * self.limit < LAUNCH_BOUND
-        shape = (sizes.channels, sizes.input_size, sizes.input_size)
-        x = torch.zeros(self.limit, *shape, device=self.device)
-        t = torch.full((), 0.5, device=self.device)
-        y = torch.zeros(self.limit, dtype=torch.long, device=self.device)
+        example = self._network.example_inputs(self.limit, self.device, one_time=True)
 
         def attempt(function: Any) -> None:
             for _ in range(3):  # a CUDA graph is warmed up, recorded, and then replayed
-                self._evaluate(function, x, t, y)
+                self._evaluate(function, *example)
 
         graphs = {"triton.cudagraphs": small}
         return compile_or_not(self._last, attempt, "sampling", dynamic=False, **graphs)
 
-    def _evaluate(self, function: Any, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def _evaluate(self, function: Any, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         if self.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
         with torch.no_grad(), autocast(self.device, self.dtype):
             # copied: a graph's next run writes to the same memory, and solvers look back
-            return function(x, t, y).to(torch.float32, copy=True)
+            return function(x, t, condition).to(torch.float32, copy=True)
 
-    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
-        """As ``models.Network``, with x (B, C, H, W), t () and y (B,): one prediction, float32."""
+    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> list[Tensor]:
+        """As ``models.Network``, with x (B, C, H, W) and t (): one prediction, float32."""
         if self._to_compile:
             self._compile()
         rows = len(x)
@@ -146,7 +146,8 @@ class Evaluator:
         x = x.contiguous()
         if self.compiled and rows % self.unit:
             missing = self.unit - rows % self.unit
-            x, y = (torch.cat([a, a[:1].expand(missing, *a.shape[1:])]) for a in (x, y))
-        pieces = zip(x.split(self.limit), y.split(self.limit), strict=True)
-        found = [self._evaluate(self._last, some, t, labels) for some, labels in pieces]
+            x = torch.cat([x, x[:1].expand(missing, -1, -1, -1)])
+            condition = Condition.cat([condition, condition[:1].expand(missing)])
+        pieces = [slice(start, start + self.limit) for start in range(0, len(x), self.limit)]
+        found = [self._evaluate(self._last, x[piece], t, condition[piece]) for piece in pieces]
         return [(found[0] if len(found) == 1 else torch.cat(found))[:rows]]

@@ -19,6 +19,7 @@ from dimr.checkpoints.model_folder import read_model
 from dimr.config.schema import NetworkConfig, SampleConfig
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import Model, wrap
+from dimr.models.conditioning import LabelCondition
 from dimr.runtime.async_io import Waits, fetch, start_copy, to_device
 from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import noise_by_index, torch_generator
@@ -47,7 +48,8 @@ class Sampler:
     """Everything that decides the images of a sampling phase, ready to draw any of them.
 
     Attributes:
-        network: called as ``network(x, t, y)``: a plain one, or ``dimr.sampling.engine.Evaluator``.
+        network: called as ``network(x, t, condition)``: a plain one, or an
+            ``dimr.sampling.engine.Evaluator``.
         sizes: its sizes.
         phase: seed, count, steps, solver and guidance.
         decode: from solver output to images.
@@ -105,12 +107,8 @@ class Sampler:
         shape = (sizes.channels, sizes.input_size, sizes.input_size)
         noise = noise_by_index(phase.seed, "sample", numbers, shape)
         labels = torch.tensor([number % sizes.num_classes for number in numbers])
-        denoise = wrap(
-            self.network,
-            to_device(labels, self.device),
-            sizes.num_classes,
-            **phase.guidance.model_dump(),
-        )
+        condition = LabelCondition(to_device(labels, self.device), sizes.num_classes)
+        denoise = wrap(self.network, condition, **phase.guidance.model_dump())
         return sample(
             denoise,
             to_device(noise, self.device),
@@ -141,7 +139,7 @@ def generate(
     """Draw the images of a sampling phase, batch by batch.
 
     Args:
-        network: called as ``network(x, t, y)``.
+        network: called as ``network(x, t, condition)``.
         sizes: its sizes.
         phase: seed, count, steps, solver and guidance.
         decode: from solver output to images.

@@ -6,7 +6,7 @@ Importing this imports diffusers (10 s); ``dimr.DiMRModel`` and ``dimr.DiMRPipel
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import huggingface_hub
 import torch
@@ -30,6 +30,7 @@ from dimr.diffusion.sampler import integrate
 from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver, place_steps
 from dimr.models import build
 from dimr.models.base import Network
+from dimr.models.conditioning import Condition, LabelCondition
 from dimr.runtime.device import usable_device
 from dimr.runtime.errors import DimrError
 from dimr.sampling.generate import load_network
@@ -80,9 +81,9 @@ class DiMRModel(ModelMixin, ConfigMixin):
         # diffusers' own would find a size of the same name (``patch``) in place of the layer
         return torch.nn.Module.__getattr__(self, name)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
         """As ``dimr.models.Network.forward``: predictions, from the lowest resolution up."""
-        return self.network(x, t, y)
+        return self.network(x, t, condition)
 
     @classmethod
     def from_network(cls, network: Network, schedule: str) -> "DiMRModel":
@@ -239,11 +240,11 @@ class DiMRPipeline(DiffusionPipeline):
         check_noise(generator, latents, shape)
         self._check_output(output_type)
         device = self._execution_device
-        y = torch.tensor(labels, device=device)
+        condition = LabelCondition(torch.tensor(labels, device=device), sizes.num_classes)
         if guided_channels is None and isinstance(self.scheduler, AncestralSampler):
             guided_channels = min(DIT_GUIDED_CHANNELS, shape[1])
         guidance = guidance_scale, guidance_power, guided_channels
-        denoise = self._denoise(y, class_labels is None, *guidance)
+        denoise = self._denoise(condition, class_labels is None, *guidance)
         if latents is None:
             latents = randn_tensor(shape, generator, device, torch.float32)
         scheduler = place_steps(self.scheduler, int(num_inference_steps))
@@ -268,19 +269,19 @@ class DiMRPipeline(DiffusionPipeline):
 
     def _denoise(
         self,
-        y: Tensor,
+        condition: Condition,
         unconditional: bool,
         scale: float,
         power: float | None,
         channels: int | None,
     ) -> Denoise:
         """The guided network, in its own dtype, for a solver that stays in float32."""
-        dtype, null_label = self.model.dtype, self.model.config.num_classes
+        dtype = self.model.dtype
 
-        def network(x: Tensor, t: Tensor, y: Tensor) -> list[Tensor]:
-            return [self.model(x.to(dtype), t, y)[-1].to(x.dtype)]
+        def network(x: Tensor, t: Tensor, condition: Condition) -> list[Tensor]:
+            return [self.model(x.to(dtype), t, condition)[-1].to(x.dtype)]
 
-        guide = functools.partial(wrap, cast(Any, network), y, null_label)
+        guide = functools.partial(wrap, network, condition)
         if not unconditional and scale == 1:
             return guide("none")
         if not self.model.config.get("has_null_label", True):

@@ -274,7 +274,7 @@ def draw_grid(
     """Draw the images of a plan, with a progress bar, and put them in a picture.
 
     Args:
-        network: called as ``network(x, t, y)``.
+        network: called as ``network(x, t, condition)``.
         sizes: its sizes.
         plan: what to draw.
         decoder: from solver output to images.

@@ -1,46 +1,48 @@
-"""What a step is made of: images, labels, times and noise, all a function of (seed, step)."""
+"""What a step is made of: images, noise, times and conditions, all a function of (seed, step)."""
 
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dimr.diffusion.schedule import Schedule
+from dimr.models.conditioning import Condition, as_condition
 from dimr.runtime.randomness import torch_generator
 
 
 class Batches(Protocol):
     """Where images come from: a pure function of the step (``dimr.data.reader.ShardReader``)."""
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) float32 and labels (B,) of a step."""
+    def batch(self, step: int) -> tuple[Tensor, Tensor | Condition]:
+        """Images (B, C, H, W) float32 of a step and their labels (B,), or other conditions."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean images x (B, C, H, W), labels y (B,) after dropping, times t (B,), noise like x."""
+    """Clean images x (B, C, H, W), noise like x, times t (B,), conditions after dropping."""
 
     x: Tensor
-    y: Tensor
-    t: Tensor
     noise: Tensor
+    t: Tensor
+    condition: Condition
 
     def __len__(self) -> int:
         return len(self.x)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with a function of each tensor."""
-        return Batch(*(function(getattr(self, field.name)) for field in fields(self)))
+        x, noise, t = map(function, (self.x, self.noise, self.t))
+        return Batch(x, noise, t, self.condition.map(function))
 
     def rows(self, rows: slice) -> "Batch":
         """A part of it."""
         return self.map(lambda tensor: tensor[rows])
 
-    def pieces(self, number: int) -> "Iterator[Batch]":
+    def microbatches(self, number: int) -> "Iterator[Batch]":
         """The batch in ``number`` parts that differ by one row at most."""
         edges = [len(self) * k // number for k in range(number + 1)]
         for start, end in itertools.pairwise(edges):
@@ -63,25 +65,25 @@ class Draws:
     Attributes:
         seed: of the run.
         schedule: noise schedule, which says how times are drawn.
-        label_dropout: share of labels that become ``null_label``.
-        null_label: the label that means "no class".
+        label_dropout: share of images that are learned from without their condition.
+        num_classes: of labels, where a source gives plain ones.
     """
 
     seed: int
     schedule: Schedule
     label_dropout: float
-    null_label: int
+    num_classes: int
 
-    def batch(self, x: Tensor, y: Tensor, step: int) -> Batch:
-        """Images and labels of a step with its times, noise and dropped labels.
+    def batch(self, x: Tensor, condition: Tensor | Condition, step: int) -> Batch:
+        """Images and conditions of a step, some of them dropped, with its times and noise.
 
         All derives from (seed, "train", step), so a step does not depend on what ran before.
         """
         generator = torch_generator(self.seed, "train", step)
         t = self.schedule.draw_times(len(x), generator)
         noise = torch.randn(x.shape, generator=generator)
-        dropped = torch.rand(len(y), generator=generator) < self.label_dropout
-        return Batch(x, torch.where(dropped, self.null_label, y), t, noise)
+        dropped = torch.rand(len(x), generator=generator) < self.label_dropout
+        return Batch(x, noise, t, as_condition(condition, self.num_classes).drop(dropped))
 
 
 class Prefetch:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dimr.models import Network
+from dimr.models.conditioning import Condition
 from dimr.runtime.compute import autocast, compile_or_not
 from dimr.runtime.compute import resolve_precision as resolve_precision  # beside what it decides
 
@@ -45,7 +46,7 @@ class Engine:
         return cls(compile=False, checkpointing="block", fused=False, prefetch=False)
 
 
-Forward = Callable[[Tensor, Tensor, Tensor], list[Tensor]]
+Forward = Callable[[Tensor, Tensor, Condition], list[Tensor]]
 """The network, or its compiled or distributed form."""
 
 
@@ -61,16 +62,11 @@ def prepare_forward(
     if not wanted:
         return network
     device = next(network.parameters()).device
-    sizes = network.sizes
-    x = torch.zeros(rows, sizes["channels"], *[sizes["input_size"]] * 2, device=device)
-    t, y = (
-        torch.full((rows,), 0.5, device=device),
-        torch.zeros(rows, dtype=torch.long, device=device),
-    )
+    example = network.example_inputs(rows, device)
 
     def attempt(candidate: Any) -> None:
         with autocast(device, dtype):
-            predictions = candidate(x, t, y)
+            predictions = candidate(*example)
         sum(p.float().square().mean() for p in predictions).backward()
 
     forward = compile_or_not(network, attempt, "training")

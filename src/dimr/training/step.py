@@ -74,18 +74,18 @@ def learning_rate(step: int, settings: Train) -> float:
 
 
 def train_step(trainee: TrainState, batch: Batch, step: int) -> Tensor:
-    """Take one step on a batch, which is cut into ``engine.accumulate`` pieces.
+    """Take one step on a batch, in ``engine.accumulate`` microbatches.
 
     Returns:
         (R + 2,) detached: the weighted loss, each branch's mean squared error, and the norm of the
         gradient before clipping. Means over this process's part of the batch.
     """
-    pieces = list(batch.pieces(trainee.engine.accumulate))
+    microbatches = list(batch.microbatches(trainee.engine.accumulate))
     losses = torch.zeros(1 + trainee.network.predictions, device=batch.x.device)
     trainee.optimizer.zero_grad()
-    for number, piece in enumerate(pieces):
-        with synchronised(trainee.forward, number == len(pieces) - 1):
-            own = piece_losses(trainee, piece) * (len(piece) / len(batch))
+    for number, part in enumerate(microbatches):
+        with synchronised(trainee.forward, number == len(microbatches) - 1):
+            own = losses_of(trainee, part) * (len(part) / len(batch))
             own[0].backward()
             losses += own.detach()
     parameters = [p for p in trainee.network.parameters() if p.grad is not None]
@@ -102,11 +102,11 @@ def train_step(trainee: TrainState, batch: Batch, step: int) -> Tensor:
     return torch.cat([losses, whole(norm)[None].to(losses)])
 
 
-def piece_losses(trainee: TrainState, batch: Batch) -> Tensor:
+def losses_of(trainee: TrainState, batch: Batch) -> Tensor:
     """(R + 1,): the weighted loss and each branch's, means over the images."""
     noisy = trainee.schedule.add_noise(batch.x, batch.noise, batch.t)
     with autocast(batch.x.device, trainee.dtype):
-        predictions = trainee.forward(noisy, batch.t, batch.y)
+        predictions = trainee.forward(noisy, batch.t, batch.condition)
     predictions = [prediction.float() for prediction in predictions]
     branches = [loss.mean() for loss in branch_losses(predictions, batch.noise)]
     loss = weighted_sum(branches)
@@ -119,7 +119,7 @@ def piece_losses(trainee: TrainState, batch: Batch) -> Tensor:
 
 
 def synchronised(forward: Forward, last: bool) -> contextlib.AbstractContextManager[None]:
-    """Gradients of several processes are averaged after the last piece alone."""
+    """Gradients of several processes are averaged only after the last microbatch."""
     if last or not hasattr(forward, "no_sync"):
         return contextlib.nullcontext()
     return forward.no_sync()

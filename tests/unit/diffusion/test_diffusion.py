@@ -8,6 +8,7 @@ from dimr.diffusion import multi_scale_loss, power_cosine_scale, sample
 from dimr.diffusion.guidance import wrap
 from dimr.diffusion.loss import branch_weights, noise_at_scale
 from dimr.diffusion.schedule import SCHEDULES, LatentSchedule, PixelSchedule
+from dimr.models.conditioning import LabelCondition
 
 
 def test_noise_keeps_unit_variance_at_every_scale():
@@ -62,9 +63,9 @@ class Labelled(torch.nn.Module):
         super().__init__()
         self.batches = []
 
-    def forward(self, x, _t, y):
+    def forward(self, x, _t, condition):
         self.batches.append(len(x))
-        return [y.to(x.dtype).view(-1, 1, 1, 1).expand_as(x)]
+        return [condition.labels.to(x.dtype).view(-1, 1, 1, 1).expand_as(x)]
 
 
 def test_guidance_formulas_in_one_batch():
@@ -74,7 +75,7 @@ def test_guidance_formulas_in_one_batch():
     network = Labelled()
 
     def at(kind, scale=0.0, power=1.0):
-        return wrap(network, y, null, kind, scale, power)(x, t)[:, 0, 0, 0]
+        return wrap(network, LabelCondition(y, null), kind, scale, power)(x, t)[:, 0, 0, 0]
 
     torch.testing.assert_close(at("none"), cond)
     torch.testing.assert_close(at("constant", 0.4), cond + 0.4 * (cond - null))

@@ -12,6 +12,7 @@ from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
 from dimr.diffusion.schedule import LatentSchedule, LinearSchedule
 from dimr.diffusion.variational import variational_bound
+from dimr.models.conditioning import LabelCondition
 from dimr.runtime.randomness import torch_generator
 
 BETAS = np.linspace(1e-4, 0.02, 1000)
@@ -85,25 +86,25 @@ def test_ancestral_needs_a_variance():
 class Halves(torch.nn.Module):
     """Predicts its labels in every channel: 4 of noise, 4 of variance."""
 
-    def forward(self, _x, t, y):
-        return [y.view(-1, 1, 1, 1).float().expand(-1, 8, 2, 2) + t]
+    def forward(self, _x, t, condition):
+        return [condition.labels.view(-1, 1, 1, 1).float().expand(-1, 8, 2, 2) + t]
 
 
 def test_three_guided_channels():
-    x, y = torch.zeros(2, 4, 2, 2), torch.tensor([1, 2])
-    output = wrap(Halves(), y, 10, "constant", scale=0.5, channels=3)(x, torch.tensor(0.0))
-    cond = y.float()
+    x, y, t = torch.zeros(2, 4, 2, 2), torch.tensor([1, 2]), torch.tensor(0.0)
+    classes, cond = LabelCondition(y, 10), y.float()
+    output = wrap(Halves(), classes, "constant", scale=0.5, channels=3)(x, t)
     torch.testing.assert_close(output[:, 2, 0, 0], cond + 0.5 * (cond - 10))
     torch.testing.assert_close(output[:, 3, 0, 0], cond)  # the fourth channel is not guided
     torch.testing.assert_close(output[:, 7, 0, 0], cond)  # nor is the variance
-    all_four = wrap(Halves(), y, 10, "constant", scale=0.5)(x, torch.tensor(0.0))
+    all_four = wrap(Halves(), classes, "constant", scale=0.5)(x, t)
     torch.testing.assert_close(all_four[:, 3, 0, 0], cond + 0.5 * (cond - 10))
     torch.testing.assert_close(all_four[:, 4, 0, 0], cond)
 
 
 def test_unconditional():
     x, y = torch.zeros(2, 4, 2, 2), torch.tensor([1, 2])
-    output = wrap(Halves(), y, 10, "unconditional")(x, torch.tensor(0.0))
+    output = wrap(Halves(), LabelCondition(y, 10), "unconditional")(x, torch.tensor(0.0))
     assert (output == 10).all()
 
 

@@ -5,9 +5,10 @@ import torch
 
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
+from dimr.models.conditioning import LabelCondition
 
 KINDS = [("constant", 0.7, 1.0), ("power_cosine", 3.0, 2.0)]
-NULL = 10
+CLASSES = LabelCondition(torch.tensor([1, 2, 3]), num_classes=10)
 
 
 class Counting:
@@ -16,15 +17,15 @@ class Counting:
     def __init__(self):
         self.passes = []
 
-    def __call__(self, x, t, y):
+    def __call__(self, x, t, condition):
         self.passes.append((float(t), len(x)))
-        return [0.3 * x + t + 0.01 * y.view(-1, 1, 1, 1).to(x)]
+        return [0.3 * x + t + 0.01 * condition.labels.view(-1, 1, 1, 1).to(x)]
 
 
 def draw(kind, scale, power, interval, *, steps=10, solver="authors"):
-    network, y = Counting(), torch.tensor([1, 2, 3])
+    network = Counting()
     noise = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    denoise = wrap(network, y, NULL, kind, scale, power, interval=interval)
+    denoise = wrap(network, CLASSES, kind, scale, power, interval=interval)
     return sample(denoise, noise, steps, solver=solver), network.passes
 
 
@@ -51,11 +52,11 @@ def test_outside_there_is_one_pass(guidance, solver):
 
 @pytest.mark.parametrize("guidance", KINDS)
 def test_predictions_inside_outside_and_at_the_ends(guidance):
-    x, y = torch.zeros(3, 2, 4, 4), torch.tensor([1, 2, 3])
+    x = torch.zeros(3, 2, 4, 4)
     guided, limited, alone = (
-        wrap(Counting(), y, NULL, *guidance),
-        wrap(Counting(), y, NULL, *guidance, interval=(0.3, 0.7)),
-        wrap(Counting(), y, NULL, "none"),
+        wrap(Counting(), CLASSES, *guidance),
+        wrap(Counting(), CLASSES, *guidance, interval=(0.3, 0.7)),
+        wrap(Counting(), CLASSES, "none"),
     )
     for time, expected in (
         (0.2, alone),
@@ -71,10 +72,10 @@ def test_predictions_inside_outside_and_at_the_ends(guidance):
 def test_a_learned_variance_outside():
     y = torch.tensor([1, 2])
 
-    def network(_, t, labels):
-        return [labels.view(-1, 1, 1, 1).expand(-1, 8, 2, 2) + t]
+    def network(_, t, condition):
+        return [condition.labels.view(-1, 1, 1, 1).expand(-1, 8, 2, 2) + t]
 
-    limited = wrap(network, y, NULL, "constant", 0.5, channels=3, interval=(0.0, 0.5))
+    limited = wrap(network, LabelCondition(y, 10), "constant", 0.5, channels=3, interval=(0.0, 0.5))
     x = torch.zeros(2, 4, 2, 2)
     assert torch.equal(limited(x, torch.tensor(1.0))[:, 0, 0, 0], y + 1.0)
     assert limited(x, torch.tensor(1.0)).shape == limited(x, torch.tensor(0.25)).shape
@@ -86,14 +87,13 @@ def test_the_loop_asks_the_device_for_nothing(solver, kind):
     """On the meta device there are no values: whoever asks for one fails, where CUDA would wait."""
     seen = []
 
-    def network(x, t, y):
-        seen.append((x.device.type, t.device.type, y.device.type, x.dtype))
+    def network(x, t, condition):
+        seen.append((x.device.type, t.device.type, condition.labels.device.type, x.dtype))
         return [x * t]
 
     noise = torch.empty(3, 2, 4, 4, device="meta")
-    y = torch.empty(3, dtype=torch.long, device="meta")
     interval = None if kind == "none" else (0.2, 0.6)
-    denoise = wrap(network, y, NULL, kind, 2.0, interval=interval)
+    denoise = wrap(network, CLASSES.to("meta"), kind, 2.0, interval=interval)
     drawn = sample(denoise, noise, 12, solver=solver)
     assert (drawn.device.type, drawn.dtype) == ("meta", torch.float32)
     assert seen == [("meta", "meta", "meta", torch.float32)] * 12

@@ -9,6 +9,7 @@ import torch
 from dimr.config.runs import check_network
 from dimr.config.schema import SampleConfig
 from dimr.data.autoencoder import to_uint8
+from dimr.models.conditioning import LabelCondition
 from dimr.sampling.engine import CPU_ROWS, Engine, Evaluator, sampling_flops
 from dimr.sampling.generate import generate
 
@@ -45,11 +46,11 @@ def spy_on_compile(monkeypatch, rows):
         assert options["dynamic"] is False
         assert options["options"]["triton.cudagraphs"] is False
 
-        def compiled(x, t, y):
+        def compiled(x, t, condition):
             assert x.is_contiguous()
             assert t.shape == ()
-            rows.append((len(x), len(y)))
-            return function(x, t, y)
+            rows.append((len(x), len(condition)))
+            return function(x, t, condition)
 
         return compiled
 
@@ -82,7 +83,7 @@ def test_pieces_make_the_whole(rows, compiled, network, monkeypatch):
         spy_on_compile(monkeypatch, seen)
     called = evaluator(network, Engine(compiled, "float32"), 250)
     x = torch.randn(rows, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    y, t = torch.arange(rows) % 6, torch.tensor(0.4)
+    y, t = LabelCondition(torch.arange(rows) % 6, 5), torch.tensor(0.4)
     (found,) = called(x, t, y)
     expected = network[0](x, t, y)[-1]
     assert found.shape == expected.shape
@@ -123,7 +124,7 @@ def test_where_the_compiler_fails_sampling_goes_on(network, monkeypatch, caplog)
 def test_bfloat16_rounds_the_network_and_not_the_state(network):
     called = evaluator(network, Engine(False, "bfloat16"), 12)
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    t, y = torch.tensor(0.4), torch.arange(4)
+    t, y = torch.tensor(0.4), LabelCondition(torch.arange(4), 5)
     (found,) = called(x, t, y)
     expected = network[0](x, t, y)[-1].detach()
     error = ((found - expected).norm() / expected.norm()).item()

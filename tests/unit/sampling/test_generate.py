@@ -64,9 +64,9 @@ def test_labels_are_interleaved_and_reach_the_network(network):
     seen = []
 
     class Spy(torch.nn.Module):
-        def forward(self, x, t, y):
-            seen.append(y)
-            return network(x, t, y)
+        def forward(self, x, t, condition):
+            seen.append(condition.labels)
+            return network(x, t, condition)
 
     draw(Spy(), 4)
     assert seen[0].tolist() == [0, 1, 2, 3, 5, 5, 5, 5]  # with "no class" beside each

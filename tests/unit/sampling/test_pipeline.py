@@ -17,6 +17,7 @@ from dimr.config.schema import SampleConfig
 from dimr.data.autoencoder import decode, to_uint8
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
+from dimr.models.conditioning import LabelCondition
 from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import noise_by_index
 from dimr.sampling.generate import generate, load_network
@@ -285,7 +286,11 @@ def test_outputs(kind, side, request):
 
 def test_guidance_is_as_diffusers_means_it(pixel_pipe):
     calls = []
-    handle = pixel_pipe.model.register_forward_hook(lambda _m, args, _o: calls.append(args[2]))
+
+    def watch(_model, args, _output):
+        calls.append(args[2].labels)
+
+    handle = pixel_pipe.model.register_forward_hook(watch)
     draw(pixel_pipe, num_inference_steps=4, guidance_scale=1.0)
     assert [y.tolist() for y in calls] == [[1, 2, 4]] * 4  # no second pass
     calls.clear()
@@ -309,7 +314,7 @@ def test_without_a_class(pixel_pipe):
     ).images
     noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     network = pixel_pipe.model.network
-    denoise = wrap(network, torch.zeros(2, dtype=torch.long), 5, "unconditional")
+    denoise = wrap(network, LabelCondition(torch.zeros(2, dtype=torch.long), 5), "unconditional")
     assert torch.equal(ours, sample(denoise, noise, 4, schedule="latent"))
 
 
@@ -406,7 +411,7 @@ def test_a_published_dit_has_its_own_sampler(make_network, model_folder, vae, tm
             latents=noise, generator=seeds(),
         )  # fmt: skip
 
-    denoise = wrap(network, torch.tensor([1, 2]), 5, "constant", 0.5, channels=3)
+    denoise = wrap(network, LabelCondition(torch.tensor([1, 2]), 5), "constant", 0.5, channels=3)
     options = {"schedule": "linear", "solver": "ancestral"}
     expected = sample(denoise, noise, 6, generators=seeds(), **options)
     torch.testing.assert_close(drawn(None), expected, rtol=1e-3, atol=1e-2)

@@ -130,9 +130,9 @@ def test_dropped_labels_become_no_class(phase, latents):
     trainee = make_trainee(settings, CPU)
     seen = []
 
-    def forward(x, t, y):
-        seen.append(y.clone())
-        return trainee.network(x, t, y)
+    def forward(x, t, condition):
+        seen.append(condition.labels.clone())
+        return trainee.network(x, t, condition)
 
     trainee.forward = forward
     steps(settings, trainee, latents, 40)
