@@ -74,7 +74,12 @@ class Server:
 def serve():
     import dimr.cli
 
-    always = ("torch.distributed.fsdp", "dimr.stages.provenance", "dimr.training.loop")
+    always = (
+        "torch.distributed.fsdp",
+        "torch.distributed.checkpoint.state_dict",
+        "dimr.stages.provenance",
+        "dimr.training.loop",
+    )
     for slow in (*always, *sys.argv[1:]):
         importlib.import_module(slow)
     weight = torch.nn.Parameter(torch.zeros(1))

@@ -172,30 +172,21 @@ class World:
 
     # --- tensors ----------------------------------------------------------------------------------
 
-    def part(self, tensor: Tensor) -> Tensor | None:
-        """What this process writes of a tensor: its rows; all or nothing of one that all hold."""
-        if is_sharded(tensor):
-            own = local(tensor)
-            return own if own.numel() else None
-        return tensor if self.is_first else None
+    def part(self, tensor: Any) -> tuple[Tensor, Sequence[int]] | None:
+        """What this process writes of a tensor, and where that begins in the whole; None: nothing.
 
-    def rows_of(self, tensor: Tensor) -> slice | None:
-        """Which rows of a tensor this process holds; None: all of it."""
-        if not is_sharded(tensor):
-            return None
-        chunk = -(-len(tensor) // self.size)
-        start = min(self.rank * chunk, len(tensor))
-        return slice(start, start + len(local(tensor)))
+        Of a sharded tensor its shard; of one that all processes hold, all or nothing.
+        """
+        if is_sharded(tensor):
+            (chunk,) = tensor.__create_chunk_list__()  # as torch.distributed.checkpoint does
+            own = tensor.to_local()
+            return (own, chunk.offsets) if own.numel() else None
+        return (tensor, [0] * tensor.dim()) if self.is_first else None
 
 
 def is_sharded(tensor: Tensor) -> bool:
     """Whether this process holds only some rows of it."""
     return hasattr(tensor, "to_local")
-
-
-def local(tensor: Any) -> Tensor:
-    """The rows of a tensor that this process holds."""
-    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def whole(tensor: Any) -> Tensor:

@@ -12,9 +12,9 @@ from dimr.config.schema import TrainConfig
 from dimr.models import build
 from dimr.runtime.files import atomic_directory, require_space
 from dimr.runtime.record import seal
+from dimr.training.checkpoint import Progress
 from dimr.training.distributed import World, whole
 from dimr.training.setup import sharded
-from dimr.training.state import Progress
 from dimr.training.step import TrainState
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import atomic_file, single_line
 from dimr.runtime.progress import progress_bar
 from dimr.training.batches import Batches
-from dimr.training.checkpoint import FINISHED, Checkpoints, locked
+from dimr.training.checkpoint import FINISHED, OF, Checkpoints, Progress, restore, state_tensors
 from dimr.training.distributed import World
 from dimr.training.engine import Engine
 from dimr.training.export import ema_network, ema_weights, export, read_log
@@ -26,8 +26,7 @@ from dimr.training.log import Log
 from dimr.training.monitoring import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
 from dimr.training.setup import make_prefetch, make_trainee, prepare
-from dimr.training.state import Progress, restore, state_tensors
-from dimr.training.state_folder import OF, decisive, require_same
+from dimr.training.state_folder import decisive, locked, require_same
 from dimr.training.step import learning_rate, train_step
 from dimr.training.stopping import Decision, Decisions, Signals
 from dimr.training.stopping import Limits as Limits
@@ -118,10 +117,10 @@ class Training:
             return
         finished = saved.step == self.phase.train.steps
         with self.world.agreed():
-            require_same(saved.parts[0].parent, saved.facts.get(OF, self.of), self.of)
+            require_same(saved.folder, saved.facts.get(OF, self.of), self.of)
             if saved.step > self.phase.train.steps:
                 raise DimrError(f"{self.state}: is at step {saved.step}, beyond the last one")
-            restore(self.trainee, saved, finished, self.world)
+        restore(self.trainee, saved, finished, self.world)
         self.progress = Progress.of(saved, self.device)
         if self.world.is_first:
             log.info("resuming at step %d of %d", saved.step, self.phase.train.steps)

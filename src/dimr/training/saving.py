@@ -1,34 +1,28 @@
-"""Saving while training goes on: the state is copied to host memory, a thread writes it."""
+"""Saving while training continues: the state is copied to host memory, a thread writes it."""
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from dimr.runtime.errors import SaveFailed
 from dimr.runtime.files import single_line
-from dimr.training.checkpoint import Checkpoints
+from dimr.training.checkpoint import Checkpoints, Part
 from dimr.training.distributed import World
 
-
-@dataclass
-class _Flight:
-    """A checkpoint on its way: its facts, and the thread's writing of this process's part."""
-
-    step: int
-    facts: Mapping[str, Any]
-    part: "Future[tuple[str, float]] | None"
+Result = TypeVar("Result")
 
 
 class Saver:
     """Writes the checkpoints of a training, one at a time.
 
     All processes call ``begin`` and ``commit`` at the same steps. The copies in host memory are
-    kept and filled again, so memory does not grow; what is written is what was at ``begin``.
+    reused, so memory does not grow; what is written is the state at ``begin``.
 
     Attributes:
         took: seconds that copying and writing the last checkpoint took this process.
@@ -39,85 +33,83 @@ class Saver:
         self.took = 0.0
         self._host: dict[str, Tensor] = {}
         self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._flight: _Flight | None = None
+        self._pending: tuple[int, Mapping[str, Any], Future[str] | None] | None = None
 
     @property
     def in_flight(self) -> bool:
         """Whether a checkpoint is yet to be committed; the same on all processes."""
-        return self._flight is not None
+        return self._pending is not None
 
     @property
     def writing(self) -> bool:
         """Whether this process's part of it is still being written."""
-        part = self._flight.part if self._flight else None
+        part = self._pending[2] if self._pending else None
         return part is not None and not part.done()
 
     def begin(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Copy the state and begin to write it; the one before is committed first."""
+        """Copy the state and begin to write it; the checkpoint before is committed first."""
         self.commit()
         begun = time.monotonic()
         with self.world.agreed():
             part = self._copy(tensors)
             if self.world.is_first:
-                self._tried(step, self.checkpoints.begin, step)
+                self._attempt(step, lambda: self.checkpoints.begin(step))
         future = self._thread.submit(self._write, step, part, begun) if part else None
-        self._flight = _Flight(step, facts, future)
+        self._pending = step, facts, future
 
     def commit(self) -> None:
-        """Wait until the checkpoint in flight is written, by all, and make it count.
+        """Wait until all processes have written the pending checkpoint, and complete it.
 
         Raises:
-            SaveFailed: it could not be written; what was there before stays.
+            SaveFailed: it could not be written; earlier checkpoints stay.
         """
-        if self._flight is None:
+        if self._pending is None:
             return
-        flight, self._flight = self._flight, None
+        (step, facts, future), self._pending = self._pending, None
         try:
-            self._complete(flight)
+            with self.world.agreed():
+                total = future.result() if future else None
+            sums = self.world.gather(total)
+            self.world.on_first(
+                lambda: self._attempt(step, lambda: self.checkpoints.commit(step, facts, sums))
+            )
         except (SaveFailed, SystemExit):
             if self.world.is_first:
-                self.checkpoints.clean()  # what was written takes room for nothing
+                self.checkpoints.clean()  # an incomplete checkpoint only takes up space
             raise
-
-    def _complete(self, flight: _Flight) -> None:
-        total = None
-        with self.world.agreed():
-            if flight.part is not None:
-                total, self.took = flight.part.result()
-        sums = self.world.gather(total)
-        commit = self.checkpoints.commit
-        self.world.on_first(
-            lambda: self._tried(flight.step, commit, flight.step, flight.facts, sums)
-        )
 
     def close(self) -> None:
         """End the thread, which finishes what it writes."""
         self._thread.shutdown()
 
-    def _copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _copy(self, tensors: Mapping[str, Tensor]) -> Part:
         """This process's part of the state, in host memory."""
         part = {}
         for name, tensor in tensors.items():
             own = self.world.part(tensor)
             if own is None:
                 continue
+            values, offsets = own
             host = self._host.get(name)
-            if host is None or host.shape != own.shape:
-                host = self._host[name] = torch.empty(own.shape, dtype=own.dtype)
-            part[name] = host.copy_(own)
+            if host is None or host.shape != values.shape:
+                host = self._host[name] = torch.empty(values.shape, dtype=values.dtype)
+            part[name] = host.copy_(values), offsets
         return part
 
-    def _write(self, step: int, part: Mapping[str, Tensor], begun: float) -> tuple[str, float]:
-        """In the thread: the SHA-256 of what was written, and the seconds since ``begun``."""
-        total = self._tried(step, self.checkpoints.write_part, step, self.world.rank, part)
-        return total, time.monotonic() - begun
+    def _write(self, step: int, part: Part, begun: float) -> str:
+        """In the thread: write the part; return its SHA-256."""
+        write = self.checkpoints.write_part
+        total = self._attempt(step, lambda: write(step, self.world.rank, part))
+        self.took = time.monotonic() - begun
+        return total
 
-    def _tried(self, step: int, call: Any, *arguments: Any) -> Any:
+    def _attempt(self, step: int, call: Callable[[], Result]) -> Result:
         try:
-            return call(*arguments)
-        except OSError as error:
+            return call()
+        except (OSError, SafetensorError) as error:
+            said = single_line(getattr(error, "strerror", None) or error)
+            reason = re.sub(r"^.*I/O error: | \(os error \d+\).*$", "", said)  # of safetensors
             raise SaveFailed(
                 f"{self.checkpoints.folder}: the checkpoint of step {step} could not be written "
-                f"({single_line(error.strerror or error)}); those before it stay: make room, and the "
-                "same command resumes"
+                f"({reason}); earlier ones stay: free some space, and the same command resumes"
             ) from None

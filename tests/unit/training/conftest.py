@@ -15,7 +15,7 @@ from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
 from dimr.runtime.files import read_json, write_json
 from dimr.runtime.record import seal
-from dimr.training.checkpoint import _sum
+from dimr.training.checkpoint import checksum
 from dimr.training.engine import Engine
 from dimr.training.loop import Limits, Training, train
 from dimr.training.state_folder import begin, state_folder
@@ -110,7 +110,7 @@ def forget(state, *facts):
         content = read_json(manifest)["content"]
         for fact in facts:
             del content["facts"][fact]
-        write_json(manifest, {"sha256": _sum(content), "content": content})
+        write_json(manifest, {"sha256": checksum(content), "content": content})
 
 
 def weights_of(folder):

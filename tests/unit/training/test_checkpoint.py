@@ -7,14 +7,13 @@ import threading
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dimr.runtime.errors import DimrError, SaveFailed
 from dimr.runtime.files import sha256
-from dimr.training.checkpoint import Checkpoints, _sum
+from dimr.training.checkpoint import Checkpoints, checksum, load_tensors
 from dimr.training.distributed import World
 from dimr.training.saving import Saver
-from dimr.training.tensors import open_pieces, write_tensors
 
 from .conftest import log_of, same, weights_of
 
@@ -33,43 +32,48 @@ def save(checkpoints, step, **tensors):
     saver.close()
 
 
-def read(saved, name="a"):
-    with open_pieces(saved.parts) as pieces:
-        target = torch.empty(pieces.shapes[name])
-        pieces.read(name, target, None)
+def read(saved, *shape, name="a"):
+    target = torch.empty(shape or (3,))
+    load_tensors({name: target}, saved, ALONE, name)
     return target
 
 
-def test_files_are_safetensors_and_the_sum_is_theirs(tmp_path):
+def test_tensors_of_any_kind_are_read_as_they_were(checkpoints):
     tensors = {
         "matrix": torch.randn(3, 4), "transposed": torch.randn(4, 3).t(),
         "scalar": torch.tensor(7.0), "count": torch.tensor([2**40]),
         "half": torch.randn(5).bfloat16(), "none": torch.zeros(0, 2),
     }  # fmt: skip
-    total = write_tensors(tmp_path / "t.safetensors", tensors)
-    assert total == sha256(tmp_path / "t.safetensors")
-    loaded = load_file(tmp_path / "t.safetensors")
-    assert loaded.keys() == tensors.keys()
-    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    save(checkpoints, 5, **tensors)
+    stored = load_file(checkpoints.folder / "step-000000005/part-0000.safetensors")
+    assert same(stored, tensors)
+    targets = {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
+    load_tensors(targets, checkpoints.newest(ALONE), ALONE, "")
+    assert same(targets, tensors)
 
 
-def test_any_rows_are_read_from_any_number_of_parts(tmp_path):
-    whole = torch.randn(10, 3)
-    files = []
-    for i, rows in enumerate((slice(0, 4), slice(4, 8), slice(8, 10))):
-        files.append(tmp_path / f"{i}.safetensors")
-        write_tensors(
-            files[-1], {"w": whole[rows]} | ({"step": torch.tensor(5.0)} if i == 0 else {})
-        )
-    with open_pieces(files) as pieces:
-        assert pieces.shapes == {"w": (10, 3), "step": ()}
-        for start, stop in ((0, 10), (3, 9), (4, 8), (9, 10), (10, 10)):
-            target = torch.empty(stop - start, 3)
-            pieces.read("w", target, slice(start, stop))
-            assert torch.equal(target, whole[start:stop])
-        step = torch.zeros(())
-        pieces.read("step", step, None)
-        assert step == 5
+def test_a_tensor_is_read_from_any_number_of_parts(checkpoints):
+    whole, sums = torch.randn(10, 3), []
+    for number, rows in enumerate((slice(0, 4), slice(4, 8), slice(8, 10))):
+        part = {"w": (whole[rows], [rows.start, 0])}
+        sums.append(checkpoints.write_part(5, number, part))
+    checkpoints.commit(5, {}, sums)
+    assert torch.equal(read(checkpoints.newest(ALONE), 10, 3, name="w"), whole)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ({"a": (4,)}, r"\(a: shape \[3\] in it, shape \[4\] wanted\)"),
+        ({}, r"\(a: shape \[3\] in it, absent wanted\)"),
+        ({"a": (3,), "b": (1,)}, r"\(b: absent in it, shape \[1\] wanted\)"),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_refused(checkpoints, targets, message):
+    save(checkpoints, 5)
+    targets = {name: torch.empty(shape) for name, shape in targets.items()}
+    with pytest.raises(DimrError, match="checkpoint of another network " + message):
+        load_tensors(targets, checkpoints.newest(ALONE), ALONE, "")
 
 
 def test_the_newest_two_are_kept(checkpoints):
@@ -111,7 +115,7 @@ def test_a_checkpoint_under_another_step_s_name_is_damaged(checkpoints):
 
 def test_what_a_killed_process_left_is_removed(checkpoints):
     save(checkpoints, 5)
-    checkpoints.write_part(10, 0, {"a": torch.zeros(3)})  # and killed before it was complete
+    checkpoints.write_part(10, 0, {"a": (torch.zeros(3), [0])})  # and killed before it was complete
     assert checkpoints.newest(ALONE).step == 5
     checkpoints.clean()
     assert [entry.name for entry in checkpoints.folder.iterdir()] == ["step-000000005"]
@@ -124,8 +128,8 @@ def test_a_pickle_with_code_is_not_run(checkpoints, tmp_path):
 
     save(checkpoints, 1)
     saved = checkpoints.newest(ALONE)
-    saved.parts[0].write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(DimrError, match=r"part-0000\.safetensors: not readable as safetensors"):
+    (saved.folder / "part-0000.safetensors").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(DimrError, match="step-000000001: not readable as safetensors"):
         read(saved)
     assert not (tmp_path / "owned").exists()
 
@@ -134,9 +138,26 @@ def test_a_checkpoint_of_another_format_is_named(checkpoints):
     save(checkpoints, 5)
     path = checkpoints.folder / "step-000000005/manifest.json"
     content = json.loads(path.read_text())["content"] | {"format": 99}
-    path.write_text(json.dumps({"sha256": _sum(content), "content": content}))
-    with pytest.raises(DimrError, match="of format 99; this code reads 1; no whole one is left"):
+    path.write_text(json.dumps({"sha256": checksum(content), "content": content}))
+    with pytest.raises(DimrError, match="of format 99; this code reads 2; no whole one is left"):
         checkpoints.newest(ALONE)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_first_format_is_read_if_it_is_one_part(checkpoints, parts):
+    """It had no offsets, without which several parts cannot be put together."""
+    tensor = torch.arange(3.0)
+    files = [checkpoints.begin(5) / f"part-000{number}.safetensors" for number in range(parts)]
+    for file in files:
+        save_file({"a": tensor}, file)
+    path = checkpoints.commit(5, {}, list(map(sha256, files))) / "manifest.json"
+    content = json.loads(path.read_text())["content"] | {"format": 1}
+    path.write_text(json.dumps({"sha256": checksum(content), "content": content}))
+    if parts == 1:
+        assert torch.equal(read(checkpoints.newest(ALONE)), tensor)
+    else:
+        with pytest.raises(DimrError, match="of format 1; this code reads 2"):
+            checkpoints.newest(ALONE)
 
 
 def test_training_goes_on_while_the_state_of_its_beginning_is_written(checkpoints, monkeypatch):
@@ -170,7 +191,7 @@ def test_an_error_of_the_writing_thread_is_raised_at_the_next_turn(checkpoints, 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dimr.training.checkpoint.write_tensors", full)
+    monkeypatch.setattr(checkpoints, "write_part", full)
     saver = Saver(checkpoints, ALONE)
     saver.begin(10, {"a": torch.ones(3)}, {})
     with pytest.raises(SaveFailed, match=r"step 10 could not be written \(No space left") as error:

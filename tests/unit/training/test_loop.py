@@ -13,10 +13,11 @@ from dimr.models import build
 from dimr.runtime.errors import DimrError, StoppedEarly, TrainingFailed
 from dimr.runtime.files import read_json
 from dimr.training import loop
-from dimr.training.checkpoint import Checkpoints, locked
+from dimr.training.checkpoint import Checkpoints
 from dimr.training.engine import Engine, prepare_forward
 from dimr.training.failure import record
 from dimr.training.loop import Limits
+from dimr.training.state_folder import locked
 
 from .conftest import Stops, forget, log_of, same
 
@@ -44,10 +45,10 @@ def test_stopped_twice_is_bitwise_uninterrupted(run, phase, latents, tmp_path):
         assert not (tmp_path / "b/model").exists()
     assert same(run(phase(), "b", batches=batches), whole)
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
-    record = json.loads((tmp_path / "b/model/record.json").read_text())
+    record = read_json(tmp_path / "b/model/record.json")
     assert record["steps"] == 30
     assert record["images"] == 240
-    assert len(record["sessions"]) == 3
+    assert len(read_json(tmp_path / "b/model/provenance.json")["sessions"]) == 3
 
 
 def test_stop_after_leaves_with_75(run, phase):
@@ -190,7 +191,7 @@ def test_a_finished_state_is_exported_whatever_the_code(run, phase, latents, tmp
     assert "other code" not in caplog.text
     assert same(run(phase(), code="y", batches=no_data), whole)
     assert "finished by other code" in caplog.text
-    assert read_json(tmp_path / "a/model/record.json")["codes"] == ["x"]
+    assert read_json(tmp_path / "a/model/provenance.json")["codes"] == ["x"]
 
 
 def test_code_that_changes_half_way_is_in_the_record(run, phase, latents, tmp_path):
@@ -201,7 +202,7 @@ def test_code_that_changes_half_way_is_in_the_record(run, phase, latents, tmp_pa
     whole = run(phase(), code="y")
     shutil.rmtree(tmp_path / "a/model")
     assert same(run(phase(), code="z", batches=Stops(0, ShardReader(latents, 8, 3))), whole)
-    assert read_json(tmp_path / "a/model/record.json")["codes"] == ["x", "y"]
+    assert read_json(tmp_path / "a/model/provenance.json")["codes"] == ["x", "y"]
 
 
 def test_more_steps_resume_where_the_shorter_training_ended(run, phase):

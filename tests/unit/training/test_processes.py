@@ -48,7 +48,7 @@ def test_1_2_and_4_processes_agree(commands):
         assert command.run(name, *more, size=size) == [0] * size, command.messages(name)
     for name in ("two", "four", "sharded"):
         agree(command, "one", name)
-    record = json.loads((command.folder / "sharded/model/record.json").read_text())
+    record = json.loads((command.folder / "sharded/model/provenance.json").read_text())
     (session,) = record["sessions"]
     assert (session["processes"], session["engine"]["sharding"]) == (2, "full")
 
@@ -223,7 +223,8 @@ def launch(command, name, *more):
     with open(command.folder / f"{name}.txt", "a") as messages:
         return subprocess.Popen(
             [
-                sys.executable, "-m", "dimr.cluster.launch", "--standalone", "--nproc-per-node", "2",
+                sys.executable, "-m", "dimr.cluster.launch",
+                "--standalone", "--nproc-per-node", "2",
                 *map(str, command.arguments(name, *more)),
             ],
             stderr=messages,

@@ -10,7 +10,7 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import temporary_name
 from dimr.training.checkpoint import steps_in
 from dimr.training.loop import Limits
-from dimr.training.state_folder import announce, describe, state_folder
+from dimr.training.state_folder import begin, state_folder
 
 from .conftest import forget, log_of, same, weights_of
 
@@ -23,9 +23,9 @@ def states(tmp_path):
     """A folder of states; ``reach(folder, step)`` leaves a checkpoint's folder there."""
 
     def reach(folder, step, phase=None, data="d"):
-        (folder / f"checkpoints/step-{step:09d}").mkdir(parents=True)
         if phase is not None:
-            describe(folder, phase, data)
+            begin(folder, phase, data)
+        (folder / f"checkpoints/step-{step:09d}").mkdir(parents=True)
         return folder
 
     return tmp_path / "state", reach
@@ -57,23 +57,23 @@ def test_what_differs_is_said_in_one_line(states, phase, caplog):
     first, second = phase(lr=1e-3), phase(lr=2e-3, batch=16)
     old = reach(state_folder(root, first, "d"), 5800, first)
     new = state_folder(root, second, "d")
-    announce(new, second, "d")
+    begin(new, second, "d")
     (record,) = caplog.records
     assert record.getMessage() == (
         f"{old}: is at step 5,800 and differs in train.batch 8, now 16; train.lr 0.001, now 0.002; "
         "training begins at step 0, and that state stays"
     )
     caplog.clear()
-    announce(old, first, "d")  # it resumes
+    begin(old, first, "d")  # it resumes
     assert not caplog.records
-    announce(state_folder(root, phase(steps=100), "d"), phase(steps=100), "d")
-    assert "is at step 5,800, beyond the 100 that are asked for" in caplog.text
+    begin(state_folder(root, phase(steps=100), "d"), phase(steps=100), "d")
+    assert "is at step 5,800, beyond the 100 that are requested" in caplog.text
 
 
 def test_a_state_that_does_not_say_what_it_is_of(states, phase, caplog):
     root, reach = states
     reach(root / "0123456789abcdef", 7)
-    announce(state_folder(root, phase(), "d"), phase(), "d")
+    begin(state_folder(root, phase(), "d"), phase(), "d")
     assert "differs in configuration unknown" in caplog.text
 
 
@@ -180,7 +180,7 @@ def test_longer_training_of_a_finished_run(commands):
     # shorter than what is there: a state of its own
     shorter = commands(steps=20)
     assert shorter.run("a") == [0]
-    assert "beyond the 20 that are asked for" in shorter.messages("a")
+    assert "beyond the 20 that are requested" in shorter.messages("a")
     assert len(list((shorter.folder / "a/state").iterdir())) == 3
 
 
