@@ -1,30 +1,44 @@
-"""Grids of samples while a network trains: to look at, not to measure."""
+"""Grids of samples that show how a training is doing."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from dimr.config.schema import SampleConfig, TrainConfig
 from dimr.runtime.files import save_png
 
 STEPS = 25
-"""Network evaluations of a preview."""
+"""Network evaluations of a preview: it is to look at, not to measure."""
 COLUMNS = 6
 CLASSES = 10
-"""Rows at most: while a thousand classes are drawn, the other GPUs would wait for minutes."""
+"""Classes shown: while a thousand classes are drawn, the other GPUs would wait for minutes."""
 
 
 def make_previewer(
-    config: TrainConfig, autoencoder: Path, folder: Path, device: Any
-) -> Callable[[int, Any], None]:
-    """A function (step, network) that writes ``step-<step>.png``, with guidance 0.5.
+    config: TrainConfig, autoencoder: Path, folder: Path, device: torch.device
+) -> Callable[[int, nn.Module], None]:
+    """A function (step, network) that writes ``folder/step-<n>.png``: 6 images of each class.
+
+    They are drawn by the authors' solver with guidance 0.5, if the network has learned both with
+    and without labels.
 
     Args:
         config: of the training.
-        autoencoder: its folder.
-        folder: where grids are written.
-        device: of the network.
+        autoencoder: decodes latents (``dimr.data.decoder``).
+        folder: of the grids.
+        device: where the network is.
     """
+    known = {0.0: "none", 1.0: "unconditional"}  # what is learned with such label dropout
+    classes = config.network.num_classes
+    sampling = SampleConfig.model_validate({
+        "seed": config.seed, "count": COLUMNS * classes, "steps": STEPS, "solver": "authors",
+        "guidance": {"kind": known.get(config.train.label_dropout, "constant"), "scale": 0.5},
+    })  # fmt: skip
+    shown = min(classes, CLASSES)
+    indices = [k * classes + label for k in range(COLUMNS) for label in range(shown)]
 
     def preview(step: int, network: Any) -> None:
         import numpy as np
@@ -33,26 +47,12 @@ def make_previewer(
         from dimr.sampling.generate import generate
         from dimr.sampling.grid import class_grid
 
-        classes = config.network.num_classes
-        known = {0.0: "none", 1.0: "unconditional"}  # what a model learned with such label dropout
-        guidance = {"kind": known.get(config.train.label_dropout, "constant"), "scale": 0.5}
-        drawing = SampleConfig.model_validate({
-            "seed": config.seed, "count": COLUMNS * classes, "steps": STEPS,
-            "solver": "authors", "guidance": guidance,
-        })  # fmt: skip
-        shown = min(classes, CLASSES)
-        numbers = [k * classes + label for k in range(COLUMNS) for label in range(shown)]
+        decoder = load_decoder(autoencoder, str(device))
         batches = generate(
-            network,
-            config.network,
-            drawing,
-            load_decoder(autoencoder, str(device)),
-            batch=250,
-            device=device,
-            indices=numbers,
+            network, config.network, sampling, decoder, batch=250, device=device, indices=indices
         )
-        images, labels = np.concatenate(list(batches)), np.array(numbers) % classes
-        picture = class_grid(images, labels, list(map(str, range(shown))), columns=COLUMNS)
-        save_png(picture, folder / f"step-{step:09d}.png")
+        images, labels = np.concatenate(list(batches)), np.array(indices) % classes
+        grid = class_grid(images, labels, list(map(str, range(shown))), columns=COLUMNS)
+        save_png(grid, folder / f"step-{step:09d}.png")
 
     return preview
