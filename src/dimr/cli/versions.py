@@ -1,13 +1,10 @@
 """Commands about finished results and DVC: recording them, and taking over those of others."""
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from dimr.config.runs import ROOT
-from dimr.runtime.errors import DimrError
+from dimr.config.project import ROOT, Project
 from dimr.stages.options import add_step
 
 
@@ -32,35 +29,10 @@ def add(steps: Any) -> None:
 
 def record(options: argparse.Namespace) -> None:
     """``dimr record``."""
-    from dimr.sharing import record as recorded
-    from dimr.sharing.adopt import survey
+    from dimr.sharing.record import record_all
 
-    good, bad = survey(options.root)
-    done = []
-    for name in options.names or recorded.finished(good):
-        try:
-            recorded.record(name.rstrip("/"), good, bad, options.root)
-            done.append(name.rstrip("/"))
-        except DimrError as error:
-            if options.names:
-                raise
-            print(f"not recorded  {error}")
-    if options.no_commit:
-        return
-    stages = recorded.add_to_list(done, options.root)
-    if not options.names:
-        ready, lines = recorded.ready_stages(bad, options.root)
-        for line in lines:
-            print(f"not recorded  {line}")
-        stages += ready
-    if not stages:  # dvc commit without a stage commits all
-        print("nothing to record")
-        return
-    command = [sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *stages]
-    if subprocess.run(command, cwd=options.root).returncode:
-        raise DimrError("dvc commit failed, as above")
-    for stage in stages:
-        print(f"recorded      {stage}")
+    for line in record_all(Project(options.root), options.names, not options.no_commit):
+        print(line)
 
 
 def pull(options: argparse.Namespace) -> None:
@@ -74,23 +46,7 @@ def pull(options: argparse.Namespace) -> None:
 
 def adopt(options: argparse.Namespace) -> None:
     """``dimr adopt``."""
-    from dimr.sharing.adopt import survey
-    from dimr.sharing.record import bring_in, recorded_tables
+    from dimr.sharing import adopt
 
-    brought, foreign = bring_in(options.root)
-    good, bad = survey(options.root)
-    for line in [*foreign, *bad]:
-        print(f"not adopted  {line}")
-    good += recorded_tables(options.root)
-    if not good:
-        print("nothing to adopt")
-        return
-    # --keep-incomplete: whatever goes wrong, what is there stays there
-    flags = ["--touch", "--keep-incomplete", "--cores", "1"]
-    command = [sys.executable, "-m", "snakemake", *flags, "--", *good]
-    done = subprocess.run(command, cwd=options.root, capture_output=True, text=True)
-    if done.returncode:
-        print(done.stdout, done.stderr, sep="\n")
-        raise DimrError(f"snakemake --touch failed (exit code {done.returncode}), as above")
-    for target in good:
-        print(f"{'brought in ' if target in brought else 'adopted    '}  {target}")
+    for line in adopt.adopt(Project(options.root)):
+        print(line)

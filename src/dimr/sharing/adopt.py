@@ -1,127 +1,147 @@
 """Results that came from elsewhere (``dvc pull``): are they what the configuration here would make?
 
-Every step leaves the key of its result: a hash of its configuration and of the keys of its inputs.
-The expected key follows from the configuration alone, so a result is recognised without running
-anything. What is recognised gets new time stamps; the rest is left for the workflow to make again.
+Every stage leaves the key of its result: a hash of its configuration and of the keys of its inputs.
+The expected key follows from the configuration only, so a result is recognised without running
+anything. What is recognised gets new time stamps; the rest is left for the workflow to regenerate.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimr.config.recipes import ROOT, load_source
-from dimr.config.runs import Run, load_run, section_key
-from dimr.config.schema import ConfigModel, SourceData
+from dimr.config.project import ROOT, Project
+from dimr.config.runs import Run
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
+from dimr.stages.pipeline import Pipeline, Result
 from dimr.stages.provenance import fault_of
 
 
 @dataclass(frozen=True)
-class Result:
-    """A target of the workflow.
+class Survey:
+    """The results that exist.
 
     Attributes:
-        target: its path.
-        record: the file that holds its key.
-        expected: the key that the configuration here asks for.
-        inputs: targets that it is made of.
+        good: places of those with the key that the configuration asks for.
+        bad: why the others are not, by place.
     """
+
+    good: list[str]
+    bad: dict[str, str]
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each bad one."""
+        return [f"{place}: {reason}" for place, reason in self.bad.items()]
+
+    def refuse_bad(self, path: str) -> None:
+        """Raise ``DimrError`` on the first bad result at or below ``path``."""
+        for place, reason in self.bad.items():
+            if f"{place}/".startswith(f"{path}/"):
+                raise DimrError(f"{place}: {reason}")
+
+
+def survey(project: Project, folder: Path | None = None) -> Survey:
+    """Compare the results of all runs, and of their datasets, with the configuration.
+
+    Args:
+        project: whose configuration says what is expected.
+        folder: where the results are, ``runs`` and ``data``; None: in the repository.
+    """
+    folder = folder or project.root
+    pipeline, found = Pipeline(project), Survey([], {})
+    for name in run_names(folder):
+        try:
+            results = pipeline.results(project.run(name))
+            expected = [(one, pipeline.key(one.place)) for one in results]
+        except DimrError as error:
+            found.bad[f"runs/{name}"] = str(error)
+            continue
+        for one, key in expected:
+            known = one.place in found.good or one.place in found.bad
+            if known or not (folder / one.place).exists():
+                continue
+            fault = _fault(one, key, folder, found)
+            if fault is None:
+                found.good.append(one.place)
+            else:
+                found.bad[one.place] = fault
+    return found
+
+
+def run_names(folder: Path) -> Iterator[str]:
+    """Names of the runs that have a folder below ``folder/runs``."""
+    for run in [folder / "runs/workspace", *sorted(folder.glob("runs/*/*/*"))]:
+        name = run.relative_to(folder / "runs").as_posix()
+        if run.is_dir() and not name.startswith("workspace/"):
+            yield name
+
+
+def _fault(one: Result, key: str, folder: Path, found: Survey) -> str | None:
+    """Why an existing result is not the expected one; None: it is."""
+    try:
+        record = read_json(folder / str(one.record))
+        is_same = record["key"] == key
+        if one.is_metrics and (fault := fault_of(record, folder / one.place)):
+            return fault
+    except (DimrError, KeyError, TypeError) as error:
+        return f"no usable record ({error})"
+    if not is_same:
+        return "made with another configuration"
+    keyed = [one.inputs.get(each.name) for each in one.stage.inputs if each.keyed]
+    stale = [place for place in keyed if place in found.bad]
+    return f"{stale[0]} is of another configuration" if stale else None
+
+
+def adopt(project: Project) -> Iterator[str]:
+    """Take over recorded results and tables: Snakemake then finds them up to date.
+
+    Yields:
+        a line for each result, adopted or not.
+
+    Raises:
+        DimrError: Snakemake failed.
+    """
+    from dimr.sharing.record import bring_in, recorded_tables
+
+    brought, foreign = bring_in(project)
+    found = survey(project)
+    for line in [*foreign, *found.lines]:
+        yield f"not adopted  {line}"
+    good = [*found.good, *recorded_tables(project)]
+    if not good:
+        yield "nothing to adopt"
+        return
+    # --keep-incomplete: whatever goes wrong, existing results are kept
+    flags = ["--touch", "--keep-incomplete", "--cores", "1"]
+    command = [sys.executable, "-m", "snakemake", *flags, "--", *good]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True)
+    if done.returncode:
+        yield from (done.stdout, done.stderr)
+        raise DimrError(f"snakemake --touch failed (exit code {done.returncode}), as above")
+    for target in good:
+        yield f"{'brought in ' if target in brought else 'adopted    '}  {target}"
+
+
+# --- for callers that do not use Pipeline yet -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A result, and the key that it should have."""
 
     target: str
     record: str
     expected: str
-    inputs: tuple[str, ...] = ()
-
-    @property
-    def is_metrics(self) -> bool:
-        """Whether it is a file of metrics, whose record has checksums."""
-        return self.record != f"{self.target}/record.json"
+    is_metrics: bool
 
 
-def expected_results(run: Run, root: Path = ROOT) -> list[Result]:
-    """Every result of a run and of its dataset, inputs before what is made of them."""
-    phases, steps = run.phases(), run.recipe.data.phases()
-    keys: dict[str, str] = {}
-    results: list[Result] = []
-
-    def expect(target: str, config: ConfigModel, *inputs: str, record: str | None = None) -> str:
-        keys[target] = section_key(config, *(keys[name] for name in inputs))
-        results.append(Result(target, record or f"{target}/record.json", keys[target], inputs))
-        return target
-
-    data, folder = f"data/{run.dataset}", f"runs/{run.name}"
-    if isinstance(run.recipe.data, SourceData):
-        name = run.recipe.data.source
-        images = expect(f"data/{name}/source", load_source(name, root))
-        autoencoder = expect(f"{data}/autoencoder", steps["autoencoder"])
-        latents = expect(f"{data}/latents", steps["latents"], images, autoencoder)
-        compared = [expect(f"{data}/reference", steps["reference"])]
-    else:
-        images = expect(f"{data}/images", steps["images"])
-        autoencoder = expect(f"{data}/autoencoder", steps["autoencoder"], images)
-        latents = expect(f"{data}/latents", steps["latents"], autoencoder)
-        compared = [images, expect(f"{data}/classifier", steps["classifier"], images)]
-    if "import" in phases:
-        sources = [expect(f"{folder}/model", phases["import"]), autoencoder]
-    elif run.network is not None:
-        sources = [expect(f"{folder}/model", phases["train"], latents), autoencoder]
-    elif run.name.split("/")[1] == "reconstruction":
-        sources = [images, autoencoder]
-    else:
-        sources = [images]
-    for setting in run.settings:
-        samples = expect(f"{folder}/samples/{setting}", phases[f"sample-{setting}"], *sources)
-        record = f"{folder}/provenance/{setting}.json"
-        metrics = f"{folder}/metrics/{setting}.json"
-        expect(metrics, phases["evaluate"], samples, *compared, record=record)
-    return results
-
-
-def run_names(root: Path) -> Iterator[str]:
-    """Names of the runs that have a folder below ``root``."""
-    folders = [root / "runs/workspace", *sorted(root.glob("runs/*/*/*"))]
-    for folder in folders:
-        name = folder.relative_to(root / "runs").as_posix()
-        if folder.is_dir() and not name.startswith("workspace/"):
-            yield name
-
-
-def survey(root: Path, folder: Path | None = None) -> tuple[list[str], list[str]]:
-    """Targets that are there with the expected key, and a line for each that is there without.
-
-    Args:
-        root: the repository, whose configuration says what is expected.
-        folder: where the results are, ``runs`` and ``data``; None: in the repository.
-    """
-    folder = folder or root
-    good: dict[str, None] = {}
-    bad: dict[str, None] = {}
-    differing: set[str] = set()
-    for name in run_names(folder):
-        try:
-            run = load_run(name, root)
-        except DimrError as error:
-            bad[f"runs/{name}: {error}"] = None
-            continue
-        for result in expected_results(run, root):
-            if not (folder / result.target).exists():
-                continue
-            try:
-                record = read_json(folder / result.record)
-                recorded = record["key"]
-                fault = fault_of(record, folder / result.target) if result.is_metrics else None
-            except (DimrError, KeyError, TypeError) as error:
-                fault = f"no usable record ({error})"
-            if fault:
-                bad[f"{result.target}: {fault}"] = None
-                differing.add(result.target)
-                continue
-            stale = [name for name in result.inputs if name in differing]
-            if recorded == result.expected and not stale:
-                good[result.target] = None
-                continue
-            differing.add(result.target)
-            reason = f"{stale[0]} is of" if stale and recorded == result.expected else "made with"
-            bad[f"{result.target}: {reason} another configuration"] = None
-    return list(good), list(bad)
+def expected_results(run: Run, root: Path = ROOT) -> list[Expected]:
+    """``Pipeline.results`` with ``Pipeline.key``."""
+    pipeline = Pipeline(Project(root))
+    return [
+        Expected(one.place, str(one.record), pipeline.key(one.place), one.is_metrics)
+        for one in pipeline.results(run)
+    ]

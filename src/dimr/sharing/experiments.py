@@ -5,9 +5,7 @@ depends on, and its configuration cannot leave any out. Here a column is a setti
 parameter that differs.
 """
 
-import csv
 import io
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,8 +19,7 @@ from dimr.runtime.files import single_line
 COMMAND = ("-m", "dvc", "exp", "show", "--csv", "--only-changed", "--drop")
 FILES = r"(src|data|experiments)/|runs/workspace/(config|model|samples)"
 """How columns begin that are not numbers: checksums of what stages read."""
-METRIC = re.compile(r"runs/workspace/metrics/(\w+)\.json:(\w+)")
-ABSENT = ("", "!")
+METRIC = r"runs/workspace/metrics/(\w+)\.json:(\w+)"
 
 
 def experiments_text(metrics: Sequence[str], root: Path) -> list[str]:
@@ -33,7 +30,7 @@ def experiments_text(metrics: Sequence[str], root: Path) -> list[str]:
         root: the repository.
 
     Raises:
-        DimrError: an unknown metric, or what DVC complains of.
+        DimrError: an unknown metric, or DVC's error.
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
@@ -48,38 +45,27 @@ def experiments_text(metrics: Sequence[str], root: Path) -> list[str]:
 
 
 def table_of_experiments(text: str) -> list[str]:
-    """The lines, of DVC's CSV."""
-    rows = list(csv.DictReader(io.StringIO(text)))
-    if not any(row.get("typ") for row in rows):  # of none DVC writes a line without columns
+    """The lines, from DVC's CSV."""
+    import pandas as pd
+
+    rows = pd.read_csv(io.StringIO(text or "rev"), dtype=str, keep_default_na=False)
+    if "typ" not in rows:  # without experiments DVC writes no such columns
         return ["no experiments: dvc exp run -S KEY=VALUE"]
-    columns = [name for name in rows[0] if name not in ("Experiment", "rev", "typ", "Created")]
-    heads = ["Experiment", "Made", *map(_heading, columns)]
-    body = [
-        [
-            _name(row),
-            row["Created"][:16].replace("T", " "),
-            *(_value(row[name]) for name in columns),
-        ]
-        for row in rows
+    name = [
+        one.rev if one.typ == "baseline" else f"  {one.rev} {one.Experiment}".rstrip()
+        for one in rows.itertuples()
     ]
-    return text_lines(heads, body, [False, False, *[True] * len(columns)])
-
-
-def _heading(column: str) -> str:
-    """``guided fid_digits`` of a metric; a parameter as it is."""
-    found = METRIC.fullmatch(column)
-    return f"{found[1]} {found[2]}" if found else column
-
-
-def _name(row: dict[str, str]) -> str:
-    """An experiment below the commit that it began from."""
-    if row["typ"] == "baseline":
-        return row["rev"]
-    return f"  {row['rev']} {row['Experiment']}".rstrip()
+    made = rows.pop("Created").str[:16].str.replace("T", " ")
+    values = rows.drop(columns=["Experiment", "rev", "typ"]).map(_value)
+    values.columns = values.columns.str.replace(METRIC, r"\1 \2", regex=True)  # "guided fid_digits"
+    values.insert(0, "Experiment", name)
+    values.insert(1, "Made", made)
+    to_right = [False, False, *[True] * (len(values.columns) - 2)]
+    return text_lines(list(values.columns), values.to_numpy().tolist(), to_right)
 
 
 def _value(text: str) -> str:
-    if text in ABSENT:
+    if text == "!":  # there is none
         return ""
     try:
         return f"{float(text):.4g}" if "." in text else text

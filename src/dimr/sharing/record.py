@@ -9,20 +9,24 @@ newer than its record. Large files are hard links, so that nothing is stored twi
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
-from dimr.config.recipes import ROOT, mapping
-from dimr.config.runs import load_run
+from dimr.config.project import Project
+from dimr.config.validation import mapping
+from dimr.runtime.atomic import atomic_directory, atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_directory, atomic_file, read_yaml, write_if_changed
-from dimr.sharing.adopt import survey
+from dimr.runtime.files import read_yaml, write_if_changed
+from dimr.sharing.adopt import Survey, survey
 
 RECORDED = "results/recorded"
 """Folder of the record."""
 PIPELINE = "results/dvc.yaml"
-"""Stages of the record: one a run or dataset that ``LIST`` names, and the tables."""
+"""Stages of the record: one for each run or dataset in ``LIST``, and the tables."""
 LIST = "results/recorded.yaml"
 """What is recorded: name of the stage, and path in the repository."""
 LINKED_BYTES = 1_000_000
@@ -30,100 +34,125 @@ LINKED_BYTES = 1_000_000
 NOT_COPIED = ".snakemake_timestamp"
 
 
-def finished(good: list[str]) -> list[str]:
-    """Runs that have metrics, and the datasets that are made here of which they are.
+def record_all(project: Project, names: Sequence[str] = (), commit: bool = True) -> Iterator[str]:
+    """Record results, list them for DVC and commit them to its cache (``dimr record``).
 
     Args:
-        good: targets of the workflow that are what the configuration asks for (``survey``).
+        project: the repository.
+        names: ``runs/digits/dimr-xs-2r/0`` or ``data/digits``; none: all that is finished, and what
+            DVC holds in place: the workspace run and the tables.
+        commit: whether to list and commit them.
+
+    Yields:
+        a line for each one, recorded or not.
+
+    Raises:
+        DimrError: one of ``names`` cannot be recorded, or ``dvc commit`` fails.
     """
-    runs = [target.split("/metrics/")[0] for target in good if "/metrics/" in target]
+    found = survey(project)
+    done = []
+    for name in [name.rstrip("/") for name in names] or finished(found):
+        try:
+            record(name, found, project)
+            done.append(name)
+        except DimrError as error:
+            if names:
+                raise
+            yield f"not recorded  {error}"
+    if not commit:
+        return
+    stages = add_to_list(done, project.root)
+    if not names:
+        ready, lines = ready_stages(found, project)
+        yield from (f"not recorded  {line}" for line in lines)
+        stages += ready
+    if not stages:  # dvc commit without a stage commits all
+        yield "nothing to record"
+        return
+    command = [sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *stages]
+    if subprocess.run(command, cwd=project.root).returncode:
+        raise DimrError("dvc commit failed, as above")
+    yield from (f"recorded      {stage}" for stage in stages)
+
+
+def finished(found: Survey) -> list[str]:
+    """Runs that have metrics, and their datasets if those are prepared here (digits)."""
+    runs = [place.split("/metrics/")[0] for place in found.good if "/metrics/" in place]
     runs = [run for run in dict.fromkeys(runs) if run != "runs/workspace"]
     datasets = dict.fromkeys(run.split("/")[1] for run in runs)
-    made = [name for name in datasets if f"data/{name}/images" in good]
+    made = [name for name in datasets if f"data/{name}/images" in found.good]
     return [*(f"data/{name}" for name in made), *runs]
 
 
-def record(name: str, good: list[str], bad: list[str], root: Path = ROOT) -> None:
-    """Put the finished results of a run or dataset into the record, in place of older ones.
-
-    Args:
-        name: ``runs/digits/dimr-xs-2r/0`` or ``data/digits``.
-        good: targets of the workflow that are what the configuration asks for (``survey``).
-        bad: a line for each that is not.
-        root: the repository.
+def record(name: str, found: Survey, project: Project) -> None:
+    """Put the finished results of a run or dataset into the record, replacing older ones.
 
     Raises:
-        DimrError: it is not finished, or something is there that is of another configuration.
+        DimrError: it is not finished, or has a result of another configuration.
     """
-    refuse_foreign(name, bad)
-    targets = [target for target in good if target.startswith(f"{name}/")]
-    if not targets:
-        raise DimrError(f"{name}: nothing is there to record")
+    found.refuse_bad(name)
+    places = [place for place in found.good if place.startswith(f"{name}/")]
+    if not places:
+        raise DimrError(f"{name}: nothing to record")
     if name.startswith("runs/"):
-        run = load_run(name.removeprefix("runs/"), root)
-        if run.network is not None and f"{name}/model" not in targets:
+        has_network = project.run(name.removeprefix("runs/")).network is not None
+        if has_network and f"{name}/model" not in places:
             raise DimrError(f"{name}: not finished: no model")
-        if not any("/metrics/" in target for target in targets):
+        if not any("/metrics/" in place for place in places):
             raise DimrError(f"{name}: not finished: no metrics")
-    with atomic_directory(root / RECORDED / name) as folder:
-        for target in targets:
-            for path in _with_companions(target, root):
-                _place(root / path, folder / Path(path).relative_to(name))
+    with atomic_directory(project.root / RECORDED / name) as folder:
+        for place in places:
+            for path in _with_companions(place, project.root):
+                _copy(project.root / path, folder / Path(path).relative_to(name))
 
 
-def refuse_foreign(path: str, bad: list[str]) -> None:
-    """Raise the line on what is at or below ``path`` and not as the configuration asks for."""
-    for line in bad:
-        if line.startswith((f"{path}/", f"{path}:")):
-            raise DimrError(line)
-
-
-def add_to_list(names: list[str], root: Path = ROOT) -> list[str]:
-    """List what was recorded, beside what is listed; return the stages of ``names``."""
+def add_to_list(names: Sequence[str], root: Path) -> list[str]:
+    """Add what was recorded to ``LIST``; return the stages of ``names``."""
     path = root / LIST
     content = mapping(read_yaml(path), LIST) if path.exists() else {"recorded": {}}
     listed = mapping(content.get("recorded"), f"{LIST}: recorded")
     stages = {name.removeprefix("runs/").replace("/", "-"): name for name in names}
     text = yaml.safe_dump({"recorded": dict(sorted({**listed, **stages}.items()))})
-    note = "# Written by `make record`; what is taken out of it is shared no more.\n"
+    note = "# Written by `make record`; what is removed from it is no longer shared.\n"
     write_if_changed(path, note + text)
     return [f"{PIPELINE}:recorded@{stage}" for stage in stages]
 
 
-def bring_in(root: Path = ROOT) -> tuple[list[str], list[str]]:
-    """Put recorded results where the workflow looks for them; what is there already stays.
+def bring_in(project: Project) -> tuple[list[str], list[str]]:
+    """Put recorded results where the workflow looks for them; existing results are kept.
 
     Returns:
-        The targets that were missing and are there now; and a line for each recorded one that is
-        not what the configuration here asks for.
+        The places that were missing and exist now; and a line for each recorded result that is not
+        what the configuration here asks for.
     """
-    good, bad = survey(root, root / RECORDED)
-    missing = [target for target in good if not (root / target).exists()]
-    for target in missing:
-        for path in _with_companions(target, root / RECORDED):
-            _place(root / RECORDED / path, root / path)
-    return missing, [f"{RECORDED}/{line}" for line in bad]
+    root = project.root
+    found = survey(project, root / RECORDED)
+    missing = [place for place in found.good if not (root / place).exists()]
+    for place in missing:
+        for path in _with_companions(place, root / RECORDED):
+            _copy(root / RECORDED / path, root / path)
+    return missing, [f"{RECORDED}/{line}" for line in found.lines]
 
 
-def _with_companions(target: str, root: Path) -> list[str]:
-    """A target's own path, and those of the files that the same step wrote beside it."""
-    path = Path(target)
+def _with_companions(place: str, root: Path) -> list[str]:
+    """A result's own path, and those of the files that the same stage wrote beside it."""
+    path = Path(place)
     beside = {
         "metrics": path.parent.parent / "provenance" / path.name,
         "model": path.parent / "log.csv",
     }
     companion = beside.get(path.parent.name) or beside.get(path.name)
-    there = companion is not None and target.startswith("runs/") and (root / companion).exists()
-    return [target, str(companion)] if there else [target]
+    exists = companion is not None and place.startswith("runs/") and (root / companion).exists()
+    return [place, str(companion)] if exists else [place]
 
 
-def _place(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
     """Make ``target`` the same as ``source``: whole or not at all."""
     if source.is_dir():
         with atomic_directory(target) as folder:
             for file in sorted(source.rglob("*")):
                 if file.is_file() and file.name != NOT_COPIED:
-                    _place(file, folder / file.relative_to(source))
+                    _copy(file, folder / file.relative_to(source))
         return
     with atomic_file(target) as temporary:
         real = source.resolve()  # DVC's own may be a symbolic link into its cache
@@ -138,99 +167,83 @@ def _place(source: Path, target: Path) -> None:
         temporary.chmod(0o644)
 
 
-# --- what DVC holds in place: the workspace run, and tables --------------------------------------
+# --- what DVC holds in place: the workspace run, and tables ---------------------------------------
 
 
-def ready_stages(bad: list[str], root: Path = ROOT) -> tuple[list[str], list[str]]:
-    """Stages of the workspace run and of the tables whose outputs are there and as they should be.
-
-    Args:
-        bad: a line for each result that is not what the configuration asks for (``survey``).
-        root: the repository.
+def ready_stages(found: Survey, project: Project) -> tuple[list[str], list[str]]:
+    """Stages of the workspace run and of the tables whose outputs all exist and are as expected.
 
     Returns:
         The stages as ``dvc commit`` takes them; and a line for each that is not ready.
     """
     from dvc.repo import Repo
 
-    with Repo(str(root)) as repo:
-        outs = {
-            f"{Path(stage.path).relative_to(repo.root_dir).as_posix()}:{stage.name}": [
-                Path(out.fs_path).relative_to(repo.root_dir).as_posix() for out in stage.outs
-            ]
-            for stage in repo.index.stages
-        }
     ready, lines = [], []
-    for stage, paths in outs.items():
-        if stage.startswith(f"{PIPELINE}:recorded@"):
-            continue
-        try:
-            for path in paths:
-                _check_in_place(path, bad, root)
-        except DimrError as error:
-            lines.append(f"{stage} ({error})")
-            continue
-        ready.append(stage)
+    with Repo(str(project.root)) as repo:
+        for stage in repo.index.stages:
+            name = f"{Path(stage.path).relative_to(repo.root_dir).as_posix()}:{stage.name}"
+            if name.startswith(f"{PIPELINE}:recorded@"):
+                continue
+            try:
+                for out in stage.outs:
+                    path = Path(out.fs_path).relative_to(repo.root_dir).as_posix()
+                    found.refuse_bad(path)
+                    if not (project.root / path).exists():
+                        raise DimrError(f"{path}: does not exist")
+                    if path.startswith("results/"):
+                        check_table(path, project)
+                ready.append(name)
+            except DimrError as error:
+                lines.append(f"{name} ({error})")
     return ready, lines
 
 
-def _check_in_place(path: str, bad: list[str], root: Path) -> None:
-    refuse_foreign(path, bad)
-    if not (root / path).exists():
-        raise DimrError(f"{path}: is not there")
-    if path.startswith("results/"):
-        check_table(path, root)
+def check_table(path: str, project: Project) -> None:
+    """Refuse a table's file that is older than metrics it is made from."""
+    name = Path(path).relative_to("results").with_suffix("").as_posix()
+    for metrics in _metrics_of_tables(project)[name]:
+        file = project.root / metrics
+        if not file.is_file() or file.stat().st_mtime > (project.root / path).stat().st_mtime:
+            what = "older than" if file.is_file() else "made from a missing file,"
+            again = f"snakemake {Path(path).with_suffix('.csv')}"
+            raise DimrError(f"{path}: {what} {metrics}: {again}")
 
 
-# --- tables ---------------------------------------------------------------------------------------
-
-
-def recorded_tables(root: Path = ROOT) -> list[str]:
-    """Tables (``.csv``) that are as recorded, made of metrics that are as recorded.
+def recorded_tables(project: Project) -> list[str]:
+    """Tables (``.csv``) that are as recorded, made from metrics that are as recorded.
 
     A table has no key of its own. What git brings is the recorded one if its checksum in the lock
-    file says so; it is that of the metrics at hand if these are the recorded ones.
+    file says so; it belongs to the metrics here if these are the recorded ones.
     """
-    from dimr.paper.tables.definitions import find_definitions
-    from dimr.paper.tables.runs import Table
-
+    root = project.root
     lock = (root / PIPELINE).with_suffix(".lock")
     stages = read_yaml(lock)["stages"] if lock.exists() else {}
     outs = [out for stage in stages.values() for out in stage.get("outs", [])]
     sums = {out["path"]: out.get("md5") for out in outs}
-    found = []
-    for name, table in find_definitions(root).items():
-        files = [path for path in sums if path.startswith(f"results/{name}.")]
-        cells = table.cells() if isinstance(table, Table) else []
-        metrics = [f"runs/{run}/metrics/{setting}.json" for run, setting in cells]
-        if (
-            files
-            and all(_md5(root / path) == sums[path] for path in files)
-            and all(_same(root / path, root / RECORDED / path) for path in metrics)
-        ):
-            found.append(f"results/{name}.csv")
-    return found
+    return [
+        f"results/{name}.csv"
+        for name, metrics in _metrics_of_tables(project).items()
+        if (files := [path for path in sums if path.startswith(f"results/{name}.")])
+        and all(_md5(root / path) == sums[path] for path in files)
+        and all(_same(root / path, root / RECORDED / path) for path in metrics)
+    ]
+
+
+def _metrics_of_tables(project: Project) -> dict[str, list[str]]:
+    """The files of metrics that each table is made from, by the table's name."""
+    from dimr.paper.tables.definitions import find_definitions
+
+    return {
+        name: [f"runs/{run}/metrics/{setting}.json" for run, setting in cells()]
+        for name, table in find_definitions(project.root).items()
+        for cells in [getattr(table, "cells", list)]  # counted and absent tables have none
+    }
 
 
 def _md5(path: Path) -> str | None:
-    """DVC's checksum of a file; None: it is not there."""
+    """DVC's checksum of a file; None: it does not exist."""
     return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _same(path: Path, other: Path) -> bool:
     return path.is_file() and other.is_file() and path.read_bytes() == other.read_bytes()
-
-
-def check_table(path: str, root: Path = ROOT) -> None:
-    """Refuse a table's file that is older than metrics it is made of."""
-    from dimr.paper.tables.definitions import load_definition
-    from dimr.paper.tables.runs import Table
-
-    name = Path(path).relative_to("results").with_suffix("")
-    table = load_definition(root / "experiments/tables" / f"{name}.yaml")
-    for run, setting in table.cells() if isinstance(table, Table) else []:
-        metrics = root / f"runs/{run}/metrics/{setting}.json"
-        if not metrics.is_file() or metrics.stat().st_mtime > (root / path).stat().st_mtime:
-            what = "older than" if metrics.is_file() else "made of what is not there,"
-            made_again = f"snakemake {Path(path).with_suffix('.csv')}"
-            raise DimrError(f"{path}: {what} {metrics.relative_to(root)}: {made_again}")

@@ -1,4 +1,4 @@
-"""``dvc pull`` whose failures are one line: which remote, what it lacks, how to mend it."""
+"""``dvc pull`` whose failures are one line: which remote, what it lacks, how to fix it."""
 
 import re
 import subprocess
@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dimr.config.recipes import ROOT
 from dimr.runtime.errors import DimrError
 
 
-def default_remote(root: Path = ROOT) -> tuple[str, str]:
+def default_remote(root: Path) -> tuple[str, str]:
     """Name and address of DVC's default remote.
 
     Raises:
-        DimrError: there is none, or it is a folder that is not there.
+        DimrError: there is none, or it is a folder that does not exist.
     """
     from dvc.repo import Repo
 
@@ -33,24 +32,22 @@ def default_remote(root: Path = ROOT) -> tuple[str, str]:
     return name, url
 
 
-def pull_all(root: Path = ROOT) -> list[str]:
+def pull_all(root: Path) -> list[str]:
     """``dvc pull``, without its progress.
 
     Returns:
         Outputs that no lock file has a checksum of: nobody has recorded them.
 
     Raises:
-        DimrError: the remote is not there, or lacks what was recorded.
+        DimrError: the remote cannot be reached, or lacks what was recorded.
     """
     name, url = default_remote(root)
     command = [sys.executable, "-m", "dvc", "pull"]
     done = subprocess.run(command, cwd=root, stderr=subprocess.PIPE, text=True)
-    if done.returncode == 0:
-        return []
-    return explain(done.stderr, f"remote {name!r} ({url})", root)
+    return explain(done.stderr, f"remote {name!r} ({url})", root) if done.returncode else []
 
 
-def explain(messages: str, remote: str, root: Path = ROOT) -> list[str]:
+def explain(messages: str, remote: str, root: Path) -> list[str]:
     """What a failed ``dvc pull`` said: unrecorded outputs are returned, anything else is raised."""
     warned = re.findall(r"No file hash info found for '(.+?)'", messages)
     unrecorded = {Path(path).relative_to(root.resolve()).as_posix() for path in warned}

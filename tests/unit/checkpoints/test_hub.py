@@ -1,7 +1,6 @@
 """Downloads: the hub's client is asked, what fails is one line, a run's configuration holds."""
 
 import json
-import shutil
 import subprocess
 import sys
 
@@ -11,11 +10,8 @@ import torch
 import yaml
 from huggingface_hub import errors
 
-from dimr.config.recipes import load_source
-from dimr.config.runs import ROOT, load_run, load_section, section_key, write_run_config
+from dimr.config.runs import load_run, load_section, section_key, write_run_config
 from dimr.config.schema import ImportConfig
-from dimr.runtime.files import write_json
-from dimr.sharing.adopt import expected_results, survey
 
 from .conftest import weights_of
 
@@ -113,41 +109,3 @@ def test_other_weights_than_the_runs_are_refused(config, tmp_path, error_of):
     assert "num_classes 10, not 11" in error_of(*command, config(num_classes=11))
     assert "--heads has no place beside --config" in error_of(*command, config(), "--heads", 2)
     assert not (tmp_path / "model").exists()
-
-
-def test_adoption_knows_published_runs():
-    run = load_run("imagenet256/dimr-xl-2r/published")
-    results = {result.target: result for result in expected_results(run)}
-    model = results[f"runs/{run.name}/model"]
-    assert model.inputs == ()
-    assert model.expected == section_key(run.phases()["import"])
-    samples = results[f"runs/{run.name}/samples/guided"]
-    assert samples.inputs == (model.target, "data/imagenet256/autoencoder")
-    metrics = results[f"runs/{run.name}/metrics/guided.json"]
-    reference = results["data/imagenet256/reference"]
-    assert metrics.inputs == (samples.target, reference.target)
-    phases = run.recipe.data.phases()
-    keys = samples.expected, section_key(phases["reference"])
-    assert metrics.expected == section_key(run.phases()["evaluate"], *keys)
-
-
-def test_adoption_knows_runs_on_a_source():
-    run = load_run("imagenet64/dimr-m-3r/0")
-    results = {result.target: result for result in expected_results(run)}
-    source = results["data/imagenet/source"]
-    assert source.expected == section_key(load_source("imagenet"))
-    latents = results["data/imagenet64/latents"]
-    assert latents.inputs == (source.target, "data/imagenet64/autoencoder")
-    assert results[f"runs/{run.name}/model"].inputs == (latents.target,)
-
-
-def test_adoption_takes_an_imported_model(tmp_path):
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
-    run = load_run("imagenet256/dimr-xl-2r/published")
-    model = tmp_path / "runs" / run.name / "model"
-    model.mkdir(parents=True)
-    write_json(model / "record.json", {"key": section_key(run.phases()["import"])})
-    (tmp_path / "runs/imagenet256/dimr-xl-2r/0").mkdir()
-    assert survey(tmp_path) == ([f"runs/{run.name}/model"], [])
-    write_json(model / "record.json", {"key": "other"})
-    assert survey(tmp_path) == ([], [f"runs/{run.name}/model: made with another configuration"])

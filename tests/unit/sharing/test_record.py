@@ -1,12 +1,13 @@
 """The record of finished results: what enters it, what comes back, which tables are taken over."""
 
 import hashlib
+from pathlib import PurePath
 
 import pytest
 import yaml
-from tests.support.results import leave_result
+from tests.support.results import leave_results
 
-from dimr.config.runs import ROOT, load_run
+from dimr.config.project import ROOT, Project
 from dimr.paper.tables.definitions import find_definitions
 from dimr.paper.tables.runs import Table
 from dimr.paper.tables.settings import SettingsTable
@@ -14,8 +15,8 @@ from dimr.paper.tables.variants import VariantsTable
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
 from dimr.sharing import record as recorded
-from dimr.sharing.adopt import expected_results, survey
-from dimr.sharing.record import LIST, RECORDED, bring_in, recorded_tables
+from dimr.sharing.adopt import survey
+from dimr.sharing.record import LIST, RECORDED, bring_in, check_table, recorded_tables
 
 RUN = "digits/dimr-xs-2r/0"
 NAME = f"runs/{RUN}"
@@ -24,12 +25,8 @@ METRICS = f"{NAME}/metrics/guided.json"
 
 def finish(project, run, settings, model=True):
     """What a finished run leaves, with the keys that its configuration asks for."""
-    for result in expected_results(load_run(run, project), project):
-        setting = result.target.split("/")[-1].removesuffix(".json")
-        if "/metrics/" in result.target and setting in settings:
-            leave_result(project / "runs", run, setting, {"fid": 1.0}, key=result.expected)
-        elif "data/" in result.target or setting in settings or (model and setting == "model"):
-            write_json(project / result.target / "record.json", {"key": result.expected})
+    kept = {*settings, "model"} if model else set(settings)
+    leave_results(project, run, lambda p: p.startswith("data/") or PurePath(p).stem in kept)
     (project / "runs" / run / "state").mkdir()
     (project / "runs" / run / "state/checkpoint").write_text("not shared")
 
@@ -51,7 +48,7 @@ def files(folder):
 
 
 def record(project, name=NAME):
-    recorded.record(name, *survey(project), project)
+    recorded.record(name, survey(Project(project)), Project(project))
 
 
 def test_a_finished_run_is_recorded_whole_without_its_state(project):
@@ -103,15 +100,15 @@ def test_a_run_without_a_model_is_not_finished(project):
     finish(project, "digits/dimr-xs-2r/1", ["guided"], model=False)
     with pytest.raises(DimrError, match="not finished: no model"):
         record(project, "runs/digits/dimr-xs-2r/1")
-    with pytest.raises(DimrError, match="nothing is there"):
+    with pytest.raises(DimrError, match="nothing to record"):
         record(project, "runs/digits/dimr-xs-2r/2")
 
 
 def test_what_is_finished_is_found(project):
     finish(project, "digits/real/0", ["reference"])
     finish(project, "digits/uvit-xs-2/0", [])  # a model, no metrics
-    good, _ = survey(project)
-    assert recorded.finished(good) == ["data/digits", NAME, "runs/digits/real/0"]
+    found = survey(Project(project))
+    assert recorded.finished(found) == ["data/digits", NAME, "runs/digits/real/0"]
 
 
 def test_the_list_keeps_what_others_recorded(project):
@@ -136,7 +133,7 @@ def test_what_is_missing_is_brought_in_and_what_is_there_stays(project):
     (project / NAME / "model" / recorded.NOT_COPIED).unlink()
     (project / NAME / "model").rmdir()
     (project / NAME / "samples/guided/mine").write_text("mine")
-    assert bring_in(project) == ([f"{NAME}/model"], [])
+    assert bring_in(Project(project)) == ([f"{NAME}/model"], [])
     missing = before - files(project / NAME)
     assert missing == {f"model/{recorded.NOT_COPIED}"}
     assert (project / NAME / "samples/guided/mine").read_text() == "mine"
@@ -149,7 +146,7 @@ def test_a_record_of_another_configuration_is_not_brought_in(project):
     for file in (project / NAME / "model").iterdir():
         file.unlink()
     (project / NAME / "model").rmdir()
-    brought, foreign = bring_in(project)
+    brought, foreign = bring_in(Project(project))
     assert brought == []
     assert f"{RECORDED}/{NAME}/model: made with another configuration" in foreign
 
@@ -186,16 +183,16 @@ def with_table(project):
 
 
 def test_a_recorded_table_of_recorded_metrics_is_taken_over(with_table):
-    assert recorded_tables(with_table) == ["results/digits/table1.csv"]
+    assert recorded_tables(Project(with_table)) == ["results/digits/table1.csv"]
 
 
 @pytest.mark.parametrize("file", ["results/digits/table1.csv", METRICS, f"{RECORDED}/{METRICS}"])
 def test_a_table_is_not_taken_over_if_it_or_its_metrics_differ(with_table, file):
     path = with_table / file
     path.write_text(path.read_text() + "\n")
-    assert recorded_tables(with_table) == []
+    assert recorded_tables(Project(with_table)) == []
     path.unlink()
-    assert recorded_tables(with_table) == []
+    assert recorded_tables(Project(with_table)) == []
 
 
 def test_dvc_lists_every_table_of_digits():
@@ -212,12 +209,12 @@ def test_dvc_lists_every_table_of_digits():
 
 
 def test_an_old_table_is_not_recorded(with_table):
-    recorded.check_table("results/digits/table1.csv", with_table)
+    check_table("results/digits/table1.csv", Project(with_table))
     metrics = with_table / METRICS
     text = metrics.read_text()
     metrics.unlink()
-    with pytest.raises(DimrError, match="made of what is not there"):
-        recorded.check_table("results/digits/table1.csv", with_table)
+    with pytest.raises(DimrError, match="made from a missing file"):
+        check_table("results/digits/table1.csv", Project(with_table))
     metrics.write_text(text)
     with pytest.raises(DimrError, match=r"older than .*snakemake results/digits/table1\.csv"):
-        recorded.check_table("results/digits/table1.csv", with_table)
+        check_table("results/digits/table1.csv", Project(with_table))

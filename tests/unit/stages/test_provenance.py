@@ -1,24 +1,31 @@
-"""Provenance says which code, and whether it was changed; adoption takes over what agrees."""
+"""Provenance says which code made a result, and whether it was changed after that."""
 
 import re
 import shutil
-from dataclasses import replace
 
 import pytest
-from tests.support.results import leave_result
+from tests.support.results import leave_result, leave_results
 
-from dimr.config.runs import ROOT, load_run
+from dimr.config.project import ROOT, Project
 from dimr.paper.results import at_hand, read_cells, read_result
 from dimr.runtime.code import source_fingerprint
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_json
-from dimr.sharing.adopt import expected_results, survey
+from dimr.sharing.adopt import survey
 from dimr.stages.provenance import collect, fault_of, sealed
 
 RUN = "digits/dimr-xs-2r/0"
 CELL = (RUN, "guided")
 FILE, RECORD = f"runs/{RUN}/metrics/guided.json", f"runs/{RUN}/provenance/guided.json"
 AGAIN = f"regenerate it: snakemake --force -- {FILE}"
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A project whose results carry the keys that its configuration asks for."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    leave_results(tmp_path, RUN)
+    return tmp_path
 
 
 def test_what_made_it():
@@ -72,7 +79,7 @@ def test_a_change_by_hand_is_refused_by_all_who_read_metrics(results, change, me
     key = read_json(results / RECORD)["key"]
     leave_result(runs, *CELL, metrics, key=key, samples={"config": {"seed": 0}})
     assert read_result(runs, *CELL).metrics == metrics
-    assert FILE in survey(results)[0]
+    assert FILE in survey(Project(results)).good
     change(results)
     for read in (
         lambda: read_result(runs, *CELL),
@@ -84,9 +91,9 @@ def test_a_change_by_hand_is_refused_by_all_who_read_metrics(results, change, me
         assert str(caught.value).startswith(f"{runs / RUN}/metrics/guided.json: ")
         assert str(caught.value).endswith(AGAIN)
         assert "\n" not in str(caught.value)
-    good, bad = survey(results)
-    assert FILE not in good
-    (line,) = [line for line in bad if line.startswith(FILE)]
+    found = survey(Project(results))
+    assert FILE not in found.good
+    (line,) = [line for line in found.lines if line.startswith(FILE)]
     assert re.search(message, line)
 
 
@@ -108,56 +115,3 @@ def test_a_record_is_the_same_after_it_is_written(tmp_path):
     record = {"betas": (0.9, 0.99), "parts": {10: "a", 9: "b"}, "text": "±", "nan": float("nan")}
     write_json(tmp_path / "r.json", sealed(record, tmp_path / "m.json"))
     assert fault_of(read_json(tmp_path / "r.json"), tmp_path / "m.json") is None
-
-
-# --- adoption -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def results(tmp_path):
-    """A project whose results carry the keys that its configuration asks for."""
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    for result in expected_results(load_run(RUN, tmp_path)):
-        if result.is_metrics:
-            setting = result.target.split("/")[-1].removesuffix(".json")
-            leave_result(tmp_path / "runs", RUN, setting, {}, key=result.expected)
-        else:
-            write_json(tmp_path / result.record, {"key": result.expected})
-    return tmp_path
-
-
-def test_everything_that_agrees_is_good(results):
-    good, bad = survey(results)
-    assert bad == []
-    assert set(good) == {result.target for result in expected_results(load_run(RUN, results))}
-    assert len(good) == 31  # 4 of data, the model, and 2 of each of 13 settings
-
-
-def test_what_rests_on_a_foreign_result_is_not_good(results):
-    (results / "data/digits/classifier/record.json").write_text('{"key": "foreign"}')
-    good, bad = survey(results)
-    assert "data/digits/classifier: made with another configuration" in bad
-    assert f"runs/{RUN}/model" in good
-    # the metrics' own key agrees, but what is there to rest on is not what they were made of
-    assert (
-        f"runs/{RUN}/metrics/guided.json: data/digits/classifier is of another configuration" in bad
-    )
-    assert not any("metrics" in target for target in good)
-
-
-def test_damaged_records_are_reported(results):
-    (results / f"runs/{RUN}/model/record.json").write_text("{half")
-    good, bad = survey(results)
-    assert any(line.startswith(f"runs/{RUN}/model: no usable record") for line in bad)
-    assert f"runs/{RUN}/samples/guided" not in good
-
-
-def test_keys_chain_from_the_data_to_the_metrics():
-    run = load_run(RUN)
-    images = run.recipe.data.images.model_copy(update={"split_seed": 9})
-    data = run.recipe.data.model_copy(update={"images": images})
-    other = replace(run, recipe=run.recipe.model_copy(update={"data": data}))
-    before = {r.target: r.expected for r in expected_results(run)}
-    after = {r.target: r.expected for r in expected_results(other)}
-    assert all(before[target] != after[target] for target in before)
