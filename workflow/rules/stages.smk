@@ -24,10 +24,9 @@ for stage in [one for one in STAGES.values() if one is not TRAIN]:
             f"logs/{stage.log}.tsv"
         wildcard_constraints:
             **stage.wildcards,
+        localrule: stage.is_short
         conda:
             "../../environment.yml"
-        localrule:
-            stage.is_short
         threads: stage_threads(stage)
         resources:
             **stage_resources(stage),
@@ -35,6 +34,5 @@ for stage in [one for one in STAGES.values() if one is not TRAIN]:
             command=partial(stage_command, stage),
             threads="--threads" if stage.has_threads else "",
         shell:
-            "dimr --log {log} {params.command} {params.threads} " + (
-                "{threads}" if stage.has_threads else ""
-            )
+            "dimr --log {log} {params.command} {params.threads} "
+            + ("{threads}" if stage.has_threads else "")

@@ -17,7 +17,7 @@ examples:
 
 def add(steps: Any) -> None:
     """Register the subcommand."""
-    text = "estimate what a target still needs: GPU-hours, wall time and disk, step by step"
+    text = "estimate what a target still needs: GPU-hours, wall time and disk, job by job"
     parser = add_step(steps, "plan", plan, text)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
@@ -37,14 +37,14 @@ def plan(options: argparse.Namespace) -> None:
     """``dimr plan``."""
     import json
 
-    from dimr.planning import hardware as plan_machine
-    from dimr.planning.plan import make_machine, make_plan
+    from dimr.config.project import Project
+    from dimr.planning.hardware import make_machine, parse_utilisation
+    from dimr.planning.plan import make_plan
     from dimr.planning.text import plan_json, plan_text
 
-    hardware = plan_machine.load_hardware(options.root)
-    given = plan_machine.parse_utilisation(options.utilisation)
-    known = options.measured and plan_machine.load_measured(options.measured, hardware)
-    machine = make_machine(hardware, options.gpu, given, known, options.root)
-    made = make_plan(options.targets, machine, options.root)
+    project = Project(options.root)
+    given = parse_utilisation(options.utilisation)
+    machine = make_machine(project, options.gpu, given, options.measured)
+    made = make_plan(options.targets, machine, project)
     lines = [json.dumps(plan_json(made), indent=2)] if options.json else plan_text(made)
     print(*lines, sep="\n")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dimr.config.runs import ROOT, did_you_mean, load_section
+from dimr.config.project import Project
 from dimr.config.schema import ConfigModel, PositiveFloat, Step
-from dimr.config.validation import validate
+from dimr.config.validation import did_you_mean, validate
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
+from dimr.stages.pipeline import Pipeline
 
 STEPS: tuple[Step, ...] = ("encode", "train", "sample", "evaluate")
 
@@ -32,7 +33,7 @@ class Cpu(ConfigModel):
 
 
 class Hardware(ConfigModel):
-    """hardware.yaml. ``utilisation`` is the share of the peak that a step reaches."""
+    """hardware.yaml; ``utilisation`` is the share of the peak that a step reaches."""
 
     gpus: dict[str, Gpu]
     utilisation: dict[Step, PositiveFloat]
@@ -48,11 +49,6 @@ class Measured(ConfigModel):
     gpu: str
     source: str
     images_per_second: dict[Step, dict[str, PositiveFloat]]
-
-
-def load_hardware(root: Path = ROOT) -> Hardware:
-    """Read hardware.yaml; ``DimrError`` names the key that is wrong."""
-    return load_section(Hardware, root / "experiments/hardware.yaml")
 
 
 def load_measured(path: Path, hardware: Hardware) -> Measured:
@@ -125,3 +121,47 @@ class Machine:
         """Of one core; None where hardware.yaml has none for the step."""
         rate = self.hardware.cpu.gigaflops.get(step)
         return None if rate is None else Rate(rate * 1e9, "measured")
+
+
+def make_machine(
+    project: Project,
+    gpu: str | None = None,
+    given: dict[Step, float] | None = None,
+    measured: Path | None = None,
+) -> Machine:
+    """The machine of a plan, as ``hardware.yaml`` describes it.
+
+    Args:
+        project: whose hardware.yaml and recipes are read.
+        gpu: its name there; None: the measured one, else an H100.
+        given: utilisation by step, as the user says it.
+        measured: JSON of a benchmark (``Measured``).
+
+    Raises:
+        DimrError: a GPU that is not listed or not the measured one, or a mistake in a file.
+    """
+    hardware = project.load(Hardware, "hardware.yaml")
+    known = load_measured(measured, hardware) if measured else None
+    if known and gpu not in (None, known.gpu):
+        raise DimrError(f"--gpu {gpu}: the measurements are of {known.gpu}")
+    name = gpu or (known.gpu if known else "h100")
+    rates = _rates(known, Pipeline(project)) if known else {}
+    return Machine(hardware, choose_gpu(name, hardware), given or {}, rates)
+
+
+def _rates(measured: Measured, pipeline: Pipeline) -> dict[Step, dict[str, float]]:
+    """FLOP/s of one GPU by step and network; samples are of the recipe's first setting."""
+    rates: dict[Step, dict[str, float]] = {}
+    for step, speeds in measured.images_per_second.items():
+        for of, speed in speeds.items():
+            place = f"data/{of}/latents"
+            if step != "encode":
+                setting = pipeline.project.run(f"{of}/0").settings[0]
+                places = {"train": "model", "sample": f"samples/{setting}"}
+                place = f"runs/{of}/0/" + places.get(step, f"metrics/{setting}.json")
+            one = pipeline.result(place)
+            cost = one.stage.cost(one.target)
+            if not cost.flops:
+                raise DimrError(f"images_per_second.{step}: nothing of {of} can be counted")
+            rates.setdefault(step, {})[of] = cost.flops / cost.images * speed
+    return rates

@@ -1,44 +1,63 @@
 """A plan before the bill: GPU-hours, wall time and disk of what a target still needs (estimates).
 
-What would run is Snakemake's answer (``plan_jobs``), what it computes follows from the
-configuration (``plan_costs``), and how fast from hardware.yaml or a measurement (``plan_machine``).
+What would run is Snakemake's answer, what it computes is each stage's own (``Stage.cost``), and how
+fast follows from hardware.yaml or a measurement (``dimr.planning.hardware``).
 """
 
-from collections.abc import Sequence
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dimr.config.runs import ROOT, load_run
-from dimr.planning.costs import Work, work_of
-from dimr.planning.hardware import Machine, Measured, Rate, choose_gpu
-from dimr.planning.jobs import Job, planned_jobs
+from dimr.config.project import Project
+from dimr.planning.hardware import Machine, Rate
 from dimr.runtime.errors import DimrError
 from dimr.runtime.progress import progress_bar
+from dimr.runtime.snakemake_messages import complaint
+from dimr.stages.costs import Cost
+from dimr.stages.pipeline import STAGES, Pipeline
 
-ORDER = ("source", "images", "autoencoder", "classifier", "latents", "reference", "extractor",
-         "train", "import", "baseline", "sample", "evaluate", "table")  # fmt: skip
+COMMAND = ("-m", "snakemake", "--detailed-summary", "--cores", "1", "--nocolor", "--quiet", "all")
+ORDER = [*STAGES]
 MODEL = ORDER.index("train")
 
 
 @dataclass(frozen=True)
-class Line:
-    """A job with its estimate.
+class Job:
+    """A job that would run.
 
     Attributes:
-        work: what it computes and stores.
-        rate: of one device; None: the time is known of such a step, or is not estimated.
+        rule: of the workflow.
+        place: its first output, without suffix if no stage makes it.
+        inputs: places of other jobs that it waits for; None: for all.
+    """
+
+    rule: str
+    place: str
+    inputs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A job's cost and time.
+
+    Attributes:
+        cost: what it computes and stores.
+        rate: of one device; None: the time is known of such a stage, or is not estimated.
         seconds: on the devices of the recipe; None: not estimated.
     """
 
-    work: Work
+    cost: Cost
     rate: Rate | None
     seconds: float | None
 
     @property
     def gpu_hours(self) -> float:
-        """Of all GPUs together; 0 for steps on a CPU."""
-        return (self.seconds or 0.0) * self.work.gpus / 3600
+        """Of all GPUs together; 0 for stages on a CPU."""
+        return (self.seconds or 0.0) * self.cost.gpus / 3600
 
 
 @dataclass(frozen=True)
@@ -46,111 +65,119 @@ class Plan:
     """What targets still need.
 
     Attributes:
-        lines: one a job, in an order in which they can run.
+        estimates: one per job, in an order in which they can run.
         chain: seconds if all that can run at once does.
         machine: what it was estimated for.
     """
 
-    lines: list[Line]
+    estimates: list[Estimate]
     chain: float
     machine: Machine
 
     @property
     def gpu_hours(self) -> float:
-        """Of all steps."""
-        return sum(line.gpu_hours for line in self.lines)
+        """Of all jobs."""
+        return sum(one.gpu_hours for one in self.estimates)
 
     @property
     def seconds(self) -> float:
-        """One step after another, without those that are not estimated."""
-        return sum(line.seconds or 0.0 for line in self.lines)
+        """One job after another, without those that are not estimated."""
+        return sum(one.seconds or 0.0 for one in self.estimates)
 
     @property
     def disk(self) -> int:
-        """Bytes of all steps."""
-        return sum(line.work.disk for line in self.lines)
+        """Bytes of all jobs."""
+        return sum(one.cost.disk for one in self.estimates)
 
 
-def make_plan(targets: Sequence[str], machine: Machine, root: Path = ROOT) -> Plan:
-    """Estimate what ``snakemake TARGET...`` would run in ``root``."""
-    jobs = planned_jobs(targets, root)
-    bar = progress_bar(jobs, description="counting", unit="step")
-    lines = [estimate(work_of(job, root), machine) for job in bar]
-    return Plan(sorted(lines, key=_place), chain_seconds(jobs, lines), machine)
+def make_plan(targets: Sequence[str], machine: Machine, project: Project) -> Plan:
+    """Estimate what ``snakemake TARGET...`` would run in a project.
+
+    Raises:
+        DimrError: the workflow's own complaint, in one line (an unknown target, a mistake in a
+            file).
+    """
+    pipeline = Pipeline(project)
+    jobs = jobs_of(summary(targets, project.root), pipeline)
+    bar = progress_bar(jobs, description="counting", unit="job")
+    estimates = [estimate(cost_of(job, pipeline), machine) for job in bar]
+    return Plan(sorted(estimates, key=_position), chain_seconds(jobs, estimates), machine)
 
 
-def _place(line: Line) -> tuple[int, str, str, int]:
+def summary(targets: Sequence[str], root: Path) -> list[dict[str, str]]:
+    """Snakemake's own table of the files that targets need: rule, plan, ... of each."""
+    if unknown := [target for target in targets if target.startswith("-")]:
+        raise DimrError(f"target {unknown[0]!r} should be a file or a rule of the workflow")
+    # A profile of the user's (a cluster's) would say how jobs run, not which.
+    environment = {k: v for k, v in os.environ.items() if k != "SNAKEMAKE_PROFILE"}
+    command = [sys.executable, *COMMAND, "--", *targets]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise DimrError(f"snakemake: {complaint(done.stdout + done.stderr)}")
+    return list(csv.DictReader(done.stdout.splitlines(), delimiter="\t"))
+
+
+def jobs_of(files: Iterable[dict[str, str]], pipeline: Pipeline) -> list[Job]:
+    """The jobs whose files would be written, one per result."""
+    jobs: dict[str, Job] = {}
+    for file in files:
+        if file["plan"] != "update pending":
+            continue
+        path = file["output_file"].removesuffix("/record.json")
+        if one := pipeline.find(path):
+            inputs = tuple(one.inputs.values())
+            jobs[one.place] = Job(file["rule"], one.place, inputs)
+        elif file["rule"] not in STAGES:
+            place = str(Path(path).with_suffix(""))
+            jobs.setdefault(place, Job(file["rule"], place))
+    return list(jobs.values())
+
+
+def cost_of(job: Job, pipeline: Pipeline) -> Cost:
+    """What a job takes; of what no stage makes, the time that a table takes."""
+    if one := pipeline.find(job.place):
+        return one.stage.cost(one.target)
+    if job.place.startswith("results/"):
+        return Cost("table", job.place, digits=True)
+    return Cost(job.rule, job.place)
+
+
+def _position(one: Estimate) -> tuple[int, str, str, int]:
     """Sources, datasets, runs one by one with their settings, tables: all can run in this order."""
-    work = line.work
-    order = ORDER.index(work.step) if work.step in ORDER else len(ORDER)
+    cost = one.cost
+    stage = "published" if cost.stage == "import" else cost.stage
+    order = ORDER.index(stage) if stage in ORDER else len(ORDER)
     if order < MODEL:
-        return 0, "" if work.step == "source" else work.of, "", order
-    return 2 if work.step == "table" else 1, work.of, work.setting, order
+        return 0, "" if stage == "source" else cost.of, "", order
+    return 1 + (order == len(ORDER)), cost.of, cost.setting, order
 
 
-def estimate(work: Work, machine: Machine) -> Line:
-    """The time of a step: FLOP by rate, or the known time of a short step of the digits."""
-    known = machine.hardware.cpu.seconds.get(work.step) if work.digits else None
-    known = 0.0 if work.nothing else known
-    if not work.resource or not work.flops:
-        return Line(work, None, known)
-    if work.gpus:
-        rate = machine.gpu_rate(work.resource, work.kind)
-        return Line(work, rate, work.flops / rate.flops / work.gpus)
-    slow = machine.cpu_rate(work.resource)
-    return Line(work, slow, work.flops / slow.flops if slow else None)
+def estimate(cost: Cost, machine: Machine) -> Estimate:
+    """The time of a job: FLOP by rate, or the known time of a short stage of the digits."""
+    known = machine.hardware.cpu.seconds.get(cost.stage) if cost.digits else None
+    known = 0.0 if cost.nothing else known
+    if not cost.resource or not cost.flops:
+        return Estimate(cost, None, known)
+    if cost.gpus:
+        rate = machine.gpu_rate(cost.resource, cost.kind)
+        return Estimate(cost, rate, cost.flops / rate.flops / cost.gpus)
+    slow = machine.cpu_rate(cost.resource)
+    return Estimate(cost, slow, cost.flops / slow.flops if slow else None)
 
 
-def chain_seconds(jobs: Sequence[Job], lines: Sequence[Line]) -> float:
+def chain_seconds(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> float:
     """The longest chain of jobs that wait for each other."""
-    maker = {file: number for number, job in enumerate(jobs) for file in job.outputs}
-    ends: dict[int, float] = {}
+    ends: dict[str, float] = {}
+    own = {job.place: one.seconds or 0.0 for job, one in zip(jobs, estimates, strict=True)}
+    waits = {job.place: job.inputs for job in jobs}
 
-    def end(number: int) -> float:
-        if number not in ends:
-            before = {maker[file] for file in jobs[number].inputs if file in maker}
-            ends[number] = max(map(end, before), default=0.0) + (lines[number].seconds or 0.0)
-        return ends[number]
+    def end(place: str) -> float:
+        if place not in ends:
+            inputs = waits[place]
+            before = [name for name in inputs or () if name in own]
+            if inputs is None:  # a table: after all results
+                before = [name for name in own if waits[name] is not None]
+            ends[place] = max(map(end, before), default=0.0) + own[place]
+        return ends[place]
 
-    return max(map(end, range(len(jobs))), default=0.0)
-
-
-def measured_rates(measured: Measured | None, root: Path = ROOT) -> dict[Any, dict[str, float]]:
-    """FLOP/s of one GPU, from a benchmark's images per second."""
-    rates: dict[Any, dict[str, float]] = {}
-    for step, speeds in (measured.images_per_second if measured else {}).items():
-        for of, speed in speeds.items():
-            work = _work_like(step, of, root)
-            rates.setdefault(step, {})[of] = work.flops / work.images * speed
-    return rates
-
-
-def _work_like(step: str, of: str, root: Path) -> Work:
-    """The step of a recipe that a benchmark ran; samples are of the recipe's first setting."""
-    if step == "encode":
-        output = f"data/{of}/latents"
-    else:
-        setting = load_run(f"{of}/0", root).settings[0]
-        output = f"runs/{of}/0/" + {
-            "train": "model", "sample": f"samples/{setting}", "evaluate": f"metrics/{setting}.json",
-        }[step]  # fmt: skip
-    work = work_of(Job(step, (), (output,)), root)
-    if not work.flops:
-        raise DimrError(f"images_per_second.{step}: nothing of {of} can be counted")
-    return work
-
-
-def make_machine(
-    hardware: Any,
-    gpu: str | None = None,
-    given: dict[Any, float] | None = None,
-    measured: Measured | None = None,
-    root: Path = ROOT,
-) -> Machine:
-    """The machine of a plan: a GPU by name (else the measured one, else an H100), and its rates."""
-    if measured and gpu not in (None, measured.gpu):
-        raise DimrError(f"--gpu {gpu}: the measurements are of {measured.gpu}")
-    name = gpu or (measured.gpu if measured else "h100")
-    return Machine(
-        hardware, choose_gpu(name, hardware), given or {}, measured_rates(measured, root)
-    )
+    return max(map(end, own), default=0.0)

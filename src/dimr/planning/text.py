@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from dimr.paper.tables.layout import text_lines
-from dimr.planning.costs import INCEPTION_MACS, REFERENCE_IMAGES
-from dimr.planning.plan import Line, Plan
+from dimr.planning.plan import Estimate, Plan
+from dimr.stages.costs import INCEPTION_MACS, REFERENCE_IMAGES
 
-HEADS = ["Step", "Of", "Setting", "GPU-hours", "GPUs", "Wall", "Disk"]
+HEADS = ["Stage", "Of", "Setting", "GPU-hours", "GPUs", "Wall", "Disk"]
 RIGHT = [False, False, False, True, True, True, True]
 
 COUNTED = {
-    "train": "training, 6 FLOP a MAC and image (forward, and twice as much backward)",
-    "sample": "sampling, 2 FLOP a MAC and network evaluation, twice with guidance, and decoding",
-    "encode": "encoding, 2 FLOP a MAC of the autoencoder's encoder",
+    "train": "training, 6 FLOP per MAC and image (forward, and twice as much backward)",
+    "sample": "sampling, 2 FLOP per MAC and network evaluation, twice with guidance, and decoding",
+    "encode": "encoding, 2 FLOP per MAC of the autoencoder's encoder",
     "evaluate": f"metrics, Inception ({INCEPTION_MACS / 1e9:.2f} GMACs) on the samples and "
     f"{REFERENCE_IMAGES:,} reference images, and all pairs of their features",
 }
@@ -24,37 +24,37 @@ DISK = (
     "float32). Caches of downloads are not counted."
 )
 WALL = (
-    "Wall time: queues, start-up and interruptions are not counted, and what an unfinished step "
-    "has done is not deducted."
+    "Wall time: queues, start-up and interruptions are not counted, and what an interrupted job "
+    "has already done is not deducted."
 )
 
 
 def plan_text(plan: Plan) -> list[str]:
     """The plan as lines: a table, the total, and every assumption."""
-    if not plan.lines:
-        return ["nothing to do: all is there"]
-    body = [_texts(line) for line in plan.lines]
-    count = f"{len(body)} step{'s' if len(body) > 1 else ''}"
+    if not plan.estimates:
+        return ["nothing to do: all of it exists"]
+    body = [_texts(line) for line in plan.estimates]
+    count = f"{len(body)} job{'s' if len(body) > 1 else ''}"
     hours = f"{plan.gpu_hours:,.1f}" if plan.gpu_hours else ""
     total = ["total", count, "", hours, "", duration(plan.seconds)]
     return [
-        "Estimates, not measurements; what is assumed stands below.",
+        "Estimates, not measurements; assumptions are listed below.",
         "",
         *text_lines(HEADS, [*body, [*total, size_text(plan.disk)]], RIGHT),
         "",
-        f"Wall time: {duration(plan.seconds)} if one step follows the other, "
+        f"Wall time: {duration(plan.seconds)} if one job follows the other, "
         f"{duration(plan.chain)} if all that can run at once does.",
         "",
         *(f"- {text}" for text in assumptions(plan)),
     ]
 
 
-def _texts(line: Line) -> list[str]:
-    work = line.work
-    hours = f"{line.gpu_hours:,.1f}" if work.gpus else ""
+def _texts(line: Estimate) -> list[str]:
+    cost = line.cost
+    hours = f"{line.gpu_hours:,.1f}" if cost.gpus else ""
     wall = "?" if line.seconds is None else duration(line.seconds)
-    return [work.step, work.of, work.setting, hours, str(work.gpus or ""), wall,
-            size_text(work.disk) if work.disk else ""]  # fmt: skip
+    return [cost.stage, cost.of, cost.setting, hours, str(cost.gpus or ""), wall,
+            size_text(cost.disk) if cost.disk else ""]  # fmt: skip
 
 
 def duration(seconds: float) -> str:
@@ -75,38 +75,40 @@ def size_text(size: float) -> str:
 
 def assumptions(plan: Plan) -> list[str]:
     """Everything that the numbers rest on, a line each."""
-    timed = [line for line in plan.lines if line.rate]
-    on_gpus = [line for line in timed if line.work.gpus]
+    timed = [line for line in plan.estimates if line.rate]
+    on_gpus = [line for line in timed if line.cost.gpus]
     gpu, cpu = plan.machine.gpu, plan.machine.hardware.cpu
     lines = []
     if on_gpus:
         lines = [
             f"GPU: {gpu.name}, {gpu.teraflops:g} TFLOP/s of dense bf16 ({gpu.source}).",
-            f"Share of that peak: {', '.join(_shares(on_gpus, gpu.teraflops * 1e12))}. A step that "
-            "computes in float32 reaches less: measure, and say --utilisation or --measured.",
+            f"Share of that peak: {', '.join(_shares(on_gpus, gpu.teraflops * 1e12))}. A stage "
+            "that computes in float32 reaches less: measure, and say --utilisation or --measured.",
             "GPUs: in all nodes, as recipes.yaml says (resources), with perfect scaling over them.",
         ]
     counted = [
-        COUNTED[name] for name in dict.fromkeys(line.work.resource for line in timed) if name
+        COUNTED[name] for name in dict.fromkeys(line.cost.resource for line in timed) if name
     ]
     lines += [f"Counted: {'; '.join(counted)}."] if counted else []
-    if any(line.seconds is not None and not line.work.gpus for line in plan.lines):
-        lines.append(f"Steps without GPUs: one core, at the speed of {cpu.source}.")
-    unknown = dict.fromkeys(line.work.step for line in plan.lines if line.seconds is None)
+    if any(line.seconds is not None and not line.cost.gpus for line in plan.estimates):
+        lines.append(f"Stages without GPUs: one core, at the speed of {cpu.source}.")
+    unknown = dict.fromkeys(line.cost.stage for line in plan.estimates if line.seconds is None)
     if unknown:
         lines.append(
             f"Not estimated (?), as a network, a disk or the CPU decides: {', '.join(unknown)}."
         )
-    lines += dict.fromkeys(f"Assumed: {said}." for line in plan.lines for said in line.work.assumed)
+    lines += dict.fromkeys(
+        f"Assumed: {said}." for line in plan.estimates for said in line.cost.assumed
+    )
     return [*lines, DISK, WALL]
 
 
-def _shares(lines: Sequence[Line], peak: float) -> list[str]:
+def _shares(lines: Sequence[Estimate], peak: float) -> list[str]:
     """``train 0.4 (assumed)`` for each step and rate."""
     found: dict[str, None] = {}
     for line in lines:
         if line.rate:
-            found[f"{line.work.resource} {line.rate.flops / peak:.2g} ({line.rate.origin})"] = None
+            found[f"{line.cost.resource} {line.rate.flops / peak:.2g} ({line.rate.origin})"] = None
     return list(found)
 
 
@@ -115,29 +117,29 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     return {
         "estimates": True,
         "gpu": plan.machine.gpu.name,
-        "steps": [_entry(line) for line in plan.lines],
+        "steps": [_entry(line) for line in plan.estimates],
         "total": {
             "gpu_hours": plan.gpu_hours,
             "seconds_one_after_another": plan.seconds,
             "seconds_at_once": plan.chain,
             "bytes": plan.disk,
         },
-        "assumptions": assumptions(plan) if plan.lines else [],
+        "assumptions": assumptions(plan) if plan.estimates else [],
     }
 
 
-def _entry(line: Line) -> dict[str, Any]:
-    work = line.work
+def _entry(line: Estimate) -> dict[str, Any]:
+    cost = line.cost
     return {
-        "step": work.step,
-        "of": work.of,
-        "setting": work.setting or None,
-        "gpus": work.gpus,
-        "gpu_hours": line.gpu_hours if work.gpus else None,
+        "step": cost.stage,
+        "of": cost.of,
+        "setting": cost.setting or None,
+        "gpus": cost.gpus,
+        "gpu_hours": line.gpu_hours if cost.gpus else None,
         "seconds": line.seconds,
-        "bytes": work.disk,
-        "flop": work.flops,
-        "images": work.images,
+        "bytes": cost.disk,
+        "flop": cost.flops,
+        "images": cost.images,
         "flop_per_second": line.rate and line.rate.flops,
         "speed_is": line.rate and line.rate.origin,
     }

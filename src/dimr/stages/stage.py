@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimr.config.project import Project
 from dimr.config.runs import Run, section_key
-from dimr.config.schema import ConfigModel, Recipe, Step
+from dimr.config.schema import ConfigModel, DigitsData, Recipe, Step
 from dimr.config.validation import load_section
 from dimr.runtime.code import code_fingerprint
 from dimr.runtime.errors import DimrError
@@ -119,6 +119,12 @@ class Target:
     def recipe(self) -> Recipe:
         """The recipe of its dataset."""
         return self.run.recipe if "run" in self.wildcards else self.project.recipe(self.dataset)
+
+    @property
+    def is_digits(self) -> bool:
+        """Whether it is on the digits, whose short stages take known times."""
+        known = "run" in self.wildcards or "dataset" in self.wildcards
+        return known and isinstance(self.recipe.data, DigitsData)
 
     @property
     def data(self) -> str:
@@ -225,7 +231,8 @@ class Stage:
         """What a target takes; by default the time that such a stage is known to take."""
         from dimr.stages.costs import Cost
 
-        return Cost(self.name, target.name, target.wildcards.get("setting", ""))
+        setting = target.wildcards.get("setting", "")
+        return Cost(self.name, target.name, setting, digits=target.is_digits)
 
     @classmethod
     def code(cls) -> str:

@@ -9,55 +9,56 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimr.cli import main
+from dimr.config.project import PROJECT, Project
 from dimr.config.runs import ROOT
-from dimr.planning import costs as plan_costs
 from dimr.planning import plan as planning
-from dimr.planning.costs import INCEPTION_MACS, Work, work_of
-from dimr.planning.hardware import load_hardware, load_measured, parse_utilisation
-from dimr.planning.jobs import Job, complaint, parse_jobs, planned_jobs
-from dimr.planning.plan import chain_seconds, estimate, make_machine
+from dimr.planning.hardware import make_machine, parse_utilisation
+from dimr.planning.plan import Estimate, Job, chain_seconds, cost_of, estimate, jobs_of, summary
 from dimr.planning.text import assumptions, duration, plan_json, plan_text, size_text
 from dimr.runtime.errors import DimrError
+from dimr.runtime.snakemake_messages import complaint
+from dimr.stages import costs
+from dimr.stages.costs import INCEPTION_MACS, Cost
+from dimr.stages.pipeline import Pipeline
 
 XL, G = 160.18e9, 331.10e9  # multiply-accumulates, as published
 IMAGES = 1_281_167
 H100 = 989e12  # FLOP/s
 
 
-@pytest.fixture(scope="module")
-def hardware():
-    return load_hardware()
+@pytest.fixture
+def machine():
+    return make_machine(PROJECT)
 
 
 @pytest.fixture
-def work():
-    """A function: the work of the job that makes a file."""
-    return lambda output: work_of(Job("any", (), (output,)), ROOT)
+def cost():
+    """A function: the cost of the job that makes a place."""
+    return lambda place, project=PROJECT: cost_of(Job("any", place), Pipeline(project))
 
 
 @pytest.fixture
 def cheap_autoencoder(monkeypatch):
     """Where diffusers need not be imported: an autoencoder of known cost."""
-    cost = plan_costs.AutoencoderCost(83_653_863, 10**11, 2 * 10**11, ("what was assumed",))
-    monkeypatch.setattr(plan_costs, "count_autoencoder", lambda *_: cost)
-    return cost
+    known = costs.AutoencoderCost(83_653_863, 10**11, 2 * 10**11, ("what was assumed",))
+    monkeypatch.setattr(costs, "count_autoencoder", lambda *_: known)
+    return known
 
 
-# --- what a step computes and stores --------------------------------------------------------------
+# --- what a stage computes and stores -------------------------------------------------------------
 
 
-def test_training_is_six_flop_a_mac_and_image(work):
-    train = work("runs/imagenet256/dimr-xl-2r/0/model")
-    assert (train.step, train.kind, train.gpus) == ("train", "imagenet256/dimr-xl-2r", 16)
+def test_training_is_six_flop_a_mac_and_image(cost):
+    train = cost("runs/imagenet256/dimr-xl-2r/0/model")
+    assert (train.stage, train.kind, train.gpus) == ("train", "imagenet256/dimr-xl-2r", 16)
     assert train.images == 1_000_000 * 1024
     assert train.flops == pytest.approx(6 * XL * 1.024e9, rel=1e-4)  # 9.84e20
     parameters = 505_046_408
     assert train.disk == parameters * 4 + 2 * parameters * 4 * 4  # a model, two checkpoints
 
 
-def test_xl_takes_691_hours_of_an_h100_at_the_assumed_share(work, hardware):
-    machine = make_machine(hardware)
-    line = estimate(work("runs/imagenet256/dimr-xl-2r/0/model"), machine)
+def test_xl_takes_691_hours_of_an_h100_at_the_assumed_share(cost, machine):
+    line = estimate(cost("runs/imagenet256/dimr-xl-2r/0/model"), machine)
     hours = 6 * XL * 1.024e9 / (0.4 * H100) / 3600
     assert hours == pytest.approx(691, abs=1)
     assert line.gpu_hours == pytest.approx(hours, rel=1e-4)
@@ -66,57 +67,57 @@ def test_xl_takes_691_hours_of_an_h100_at_the_assumed_share(work, hardware):
 
 
 @pytest.mark.parametrize(("setting", "passes"), [("guided", 2), ("unguided", 1)])
-def test_sampling_is_evaluations_and_decoding(work, cheap_autoencoder, setting, passes):
-    sample = work(f"runs/imagenet256/dimr-xl-2r/published/samples/{setting}")
+def test_sampling_is_evaluations_and_decoding(cost, cheap_autoencoder, setting, passes):
+    sample = cost(f"runs/imagenet256/dimr-xl-2r/published/samples/{setting}")
     flops = 50_000 * (250 * passes * 2 * XL + 2 * cheap_autoencoder.decode)
     assert sample.flops == pytest.approx(flops, rel=1e-4)
     assert sample.disk == 2 * 50_000 * 256 * 256 * 3  # shards and .npz
     assert sample.assumed == ("what was assumed",)
 
 
-def test_latents_take_the_space_that_the_issue_says(work, cheap_autoencoder):
-    small, large = (work(f"data/imagenet{side}/latents") for side in (256, 512))
+def test_latents_take_the_space_that_the_issue_says(cost, cheap_autoencoder):
+    small, large = (cost(f"data/imagenet{side}/latents") for side in (256, 512))
     assert small.images == large.images == 2 * IMAGES == 2_562_334
     assert small.disk == 2 * IMAGES * 8 * 32 * 32 * 2
     assert round(small.disk / 1e9) == 42
     assert round(large.disk / 1e9) == 168
     assert small.flops == 2 * cheap_autoencoder.encode * 2 * IMAGES
-    pixels = work("data/imagenet64/latents")  # without mirror images, and nothing is computed
+    pixels = cost("data/imagenet64/latents")  # without mirror images, and nothing is computed
     assert (pixels.images, pixels.disk, pixels.flops) == (IMAGES, IMAGES * 64 * 64 * 3, 0)
 
 
-def test_pixels_need_no_decoder(work):
-    sample = work("runs/imagenet64/dimr-m-3r/0/samples/unguided")
+def test_pixels_need_no_decoder(cost):
+    sample = cost("runs/imagenet64/dimr-m-3r/0/samples/unguided")
     assert sample.flops == pytest.approx(50_000 * 250 * 2 * 53.53e9, rel=1e-4)
     assert sample.assumed == ()
 
 
-def test_metrics_are_inception_and_pairs_of_features(work):
-    evaluate = work("runs/imagenet256/dimr-g-2r/published/metrics/guided.json")
+def test_metrics_are_inception_and_pairs_of_features(cost):
+    evaluate = cost("runs/imagenet256/dimr-g-2r/published/metrics/guided.json")
     pairs = 50_000**2 + 10_000**2 + 2 * 50_000 * 10_000
     assert evaluate.flops == 2 * (60_000 * INCEPTION_MACS + 2048 * pairs)
     assert evaluate.gpus == 1
 
 
-def test_other_steps(work, cheap_autoencoder):
-    source = work("data/imagenet/source")
-    assert (source.step, source.of, source.disk) == ("source", "imagenet", 138_000_000_000)
-    imported = work("runs/imagenet256/dimr-g-2r/published/model")
-    assert (imported.step, imported.disk, imported.flops) == ("import", 4 * 1_056_352_904, 0)
-    assert work("data/imagenet256/autoencoder").disk == 4 * cheap_autoencoder.parameters
-    assert work("data/imagenet512/reference").disk == 10_000 * 512 * 512 * 3
-    assert work("data/extractors/a-01234567.pth").step == "extractor"
-    assert work("runs/digits/real/0/samples/reference").step == "baseline"
-    assert work("results/partial/table1.csv").of == "results/partial/table1"
-    assert work("somewhere/else").step == "any"  # a rule that is not known: by its name
+def test_other_steps(cost, cheap_autoencoder):
+    source = cost("data/imagenet/source")
+    assert (source.stage, source.of, source.disk) == ("source", "imagenet", 138_000_000_000)
+    imported = cost("runs/imagenet256/dimr-g-2r/published/model")
+    assert (imported.stage, imported.disk, imported.flops) == ("import", 4 * 1_056_352_904, 0)
+    assert cost("data/imagenet256/autoencoder").disk == 4 * cheap_autoencoder.parameters
+    assert cost("data/imagenet512/reference").disk == 10_000 * 512 * 512 * 3
+    assert cost("data/extractors/a-01234567.pth").stage == "extractor"
+    assert cost("runs/digits/real/0/samples/reference").stage == "baseline"
+    assert cost("results/partial/table1").of == "results/partial/table1"
+    assert cost("somewhere/else").stage == "any"  # a rule that is not known: by its name
 
 
-def test_the_autoencoder_is_counted_or_what_is_assumed_is_said(tmp_path):
+def test_the_autoencoder_is_counted_or_what_is_assumed_is_said(cost, tmp_path):
     from diffusers import AutoencoderKL
 
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
-    job = Job("autoencoder", (), ("data/imagenet256/autoencoder",))
-    absent = work_of(job, tmp_path)
+    project, place = Project(tmp_path), "data/imagenet256/autoencoder"
+    absent = cost(place, project)
     assert absent.disk == 4 * 83_653_863  # Stable Diffusion's
     assert "stabilityai/sd-vae-ft-ema has the shape of Stable" in absent.assumed[0]
     small = AutoencoderKL(
@@ -124,7 +125,7 @@ def test_the_autoencoder_is_counted_or_what_is_assumed_is_said(tmp_path):
         up_block_types=["UpDecoderBlock2D"] * 2,
     )  # fmt: skip
     small.save_pretrained(tmp_path / "data/imagenet256/autoencoder")
-    present = work_of(job, tmp_path)
+    present = cost(place, project)
     assert present.disk == 4 * sum(p.numel() for p in small.parameters())
     assert present.assumed == ()
 
@@ -145,47 +146,46 @@ def test_inception_has_as_many_macs_as_it_is_said(monkeypatch):
 # --- how fast -------------------------------------------------------------------------------------
 
 
-def test_the_digits_take_minutes_on_a_core(work, hardware):
-    machine = make_machine(hardware)
-    train = estimate(work("runs/digits/dimr-xs-2r/0/model"), machine)
-    assert train.work.gpus == 0
+def test_the_digits_take_minutes_on_a_core(cost, machine):
+    train = estimate(cost("runs/digits/dimr-xs-2r/0/model"), machine)
+    assert train.cost.gpus == 0
     assert train.gpu_hours == 0
     assert train.seconds == pytest.approx(369, rel=0.05)  # as the README's table has it
-    known = hardware.cpu.seconds
-    assert estimate(work("data/digits/autoencoder"), machine).seconds == known["autoencoder"]
-    metrics = work("runs/digits/dimr-xs-2r/0/metrics/guided.json")
+    known = machine.hardware.cpu.seconds
+    assert estimate(cost("data/digits/autoencoder"), machine).seconds == known["autoencoder"]
+    metrics = cost("runs/digits/dimr-xs-2r/0/metrics/guided.json")
     assert estimate(metrics, machine).seconds == known["evaluate"]
     for dataset in ("digits-pixel", "imagenet64"):  # networks of pixels have no autoencoder
-        assert estimate(work(f"data/{dataset}/autoencoder"), machine).seconds == 0
-    assert estimate(work("data/imagenet64/latents"), machine).seconds is None
-    assert estimate(work("data/imagenet/source"), machine).seconds is None
+        assert estimate(cost(f"data/{dataset}/autoencoder"), machine).seconds == 0
+    assert estimate(cost("data/imagenet64/latents"), machine).seconds is None
+    assert estimate(cost("data/imagenet/source"), machine).seconds is None
 
 
-def test_a_share_that_is_given_goes_before_all_others(work, hardware):
-    machine = make_machine(hardware, "a100", parse_utilisation(["0.25", "sample=0.5"]))
-    line = estimate(work("runs/imagenet256/dimr-g-2r/0/model"), machine)
+def test_a_share_that_is_given_goes_before_all_others(cost):
+    machine = make_machine(PROJECT, "a100", parse_utilisation(["0.25", "sample=0.5"]))
+    line = estimate(cost("runs/imagenet256/dimr-g-2r/0/model"), machine)
     assert line.gpu_hours == pytest.approx(6 * G * 1.024e9 / (0.25 * 312e12) / 3600, rel=1e-4)
     assert line.rate.origin == "given"
     assert machine.gpu_rate("sample", "any").flops == 0.5 * 312e12
     assert machine.gpu_rate("encode", "any").flops == 0.1 * 312e12
 
 
-def test_a_measured_speed_is_used_for_what_it_was_measured_on(work, hardware, tmp_path):
+def test_a_measured_speed_is_used_for_what_it_was_measured_on(cost, tmp_path):
     path = tmp_path / "measured.json"
     speeds = {"train": {"imagenet256/dimr-xl-2r": 100.0, "imagenet64/dimr-m-3r": 600.0}}
     value = {"gpu": "h200", "source": "a benchmark", "images_per_second": speeds}
     path.write_text(json.dumps(value))
-    machine = make_machine(hardware, measured=load_measured(path, hardware))
+    machine = make_machine(PROJECT, measured=path)
     assert machine.gpu.name == "NVIDIA H200 SXM"
-    xl = estimate(work("runs/imagenet256/dimr-xl-2r/3/model"), machine)
+    xl = estimate(cost("runs/imagenet256/dimr-xl-2r/3/model"), machine)
     assert xl.seconds == pytest.approx(1.024e9 / 100 / 16)
     assert xl.rate.origin == "measured"
     mean = (6 * XL * 100 + 6 * 53.53e9 * 600) / 2
-    other = estimate(work("runs/imagenet256/dimr-g-2r/0/model"), machine)
+    other = estimate(cost("runs/imagenet256/dimr-g-2r/0/model"), machine)
     assert other.rate.flops == pytest.approx(mean, rel=1e-4)
     assert machine.gpu_rate("sample", "any").origin == "assumed"
     with pytest.raises(DimrError, match="--gpu h100: the measurements are of h200"):
-        make_machine(hardware, "h100", measured=load_measured(path, hardware))
+        make_machine(PROJECT, "h100", measured=path)
 
 
 @pytest.mark.parametrize(
@@ -199,11 +199,11 @@ def test_a_measured_speed_is_used_for_what_it_was_measured_on(work, hardware, tm
         ({"images_per_second": {"encode": {"imagenet64": 3.0}}}, "nothing of imagenet64"),
     ],
 )
-def test_mistakes_in_measurements_are_one_line(hardware, tmp_path, value, message):
+def test_mistakes_in_measurements_are_one_line(tmp_path, value, message):
     path = tmp_path / "m.json"
     path.write_text(json.dumps({"gpu": "h100", "source": "s", "images_per_second": {}, **value}))
     with pytest.raises(DimrError, match=message) as caught:
-        make_machine(hardware, measured=load_measured(path, hardware))
+        make_machine(PROJECT, measured=path)
     assert "\n" not in str(caught.value)
 
 
@@ -223,34 +223,26 @@ def test_shares_that_are_none(text, message):
 
 # --- the workflow's answer ------------------------------------------------------------------------
 
-DRY_RUN = """\
-Building DAG of jobs...
 
-[Sat Nov 21 05:54:40 2026]
-rule train:
-    input: runs/a/b/0/config/train.yaml, data/a/latents
-    output: runs/a/b/0/model, runs/a/b/0/log.csv
-    log: logs/a/b/0/train.log
-    jobid: 22
-    reason: Missing output files: runs/a/b/0/model
-    wildcards: run=a/b/0
-    resources: tmpdir=/tmp, runtime=1440
-
-[Sat Nov 21 05:54:40 2026]
-localrule extractor:
-    output: data/extractors/w.pth
-    jobid: 2
-"""
-
-
-def test_jobs_of_a_dry_run():
-    train, extractor = parse_jobs(DRY_RUN)
-    assert train == Job(
-        "train",
-        ("runs/a/b/0/config/train.yaml", "data/a/latents"),
-        ("runs/a/b/0/model", "runs/a/b/0/log.csv"),
-    )
-    assert extractor == Job("extractor", (), ("data/extractors/w.pth",))
+def test_jobs_are_results_that_would_be_written():
+    rows = [
+        ("runs/digits/dimr-xs-2r/0/model", "train", "update pending"),
+        ("runs/digits/dimr-xs-2r/0/model/record.json", "train", "update pending"),
+        ("runs/digits/dimr-xs-2r/0/log.csv", "train", "update pending"),
+        ("data/digits/images", "images", "no update"),
+        ("results/digits/table1.csv", "table", "update pending"),
+        ("results/digits/table1.md", "table", "update pending"),
+    ]
+    names = ("output_file", "rule", "plan")
+    found = jobs_of([dict(zip(names, row, strict=True)) for row in rows], Pipeline(PROJECT))
+    assert found == [
+        Job(
+            "train",
+            "runs/digits/dimr-xs-2r/0/model",
+            ("data/digits/latents", "data/digits/autoencoder"),
+        ),
+        Job("table", "results/digits/table1"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -280,56 +272,55 @@ def test_complaints_become_one_line(text, message):
 
 def test_a_target_is_no_option():
     with pytest.raises(DimrError, match="target '--forceall' should be a file"):
-        planned_jobs(["--forceall"], ROOT)
+        summary(["--forceall"], ROOT)
 
 
-def test_steps_wait_for_what_they_read():
+def test_jobs_wait_for_what_they_read():
     jobs = [
-        Job("a", (), ("one",)),
-        Job("b", ("one",), ("two",)),
-        Job("c", ("one",), ("three",)),
-        Job("d", ("two", "three", "at hand"), ("four",)),
+        Job("a", "one", ()),
+        Job("b", "two", ("one",)),
+        Job("c", "three", ("one", "exists already")),
+        Job("table", "four"),  # after all others
     ]
-    lines = [
-        planning.Line(Work(job.rule, ""), None, s)
-        for job, s in zip(jobs, (5, 2, 7, 1), strict=True)
+    estimates = [
+        Estimate(Cost(job.rule, ""), None, s) for job, s in zip(jobs, (5, 2, 7, 1), strict=True)
     ]
-    assert chain_seconds(jobs, lines) == 5 + 7 + 1
+    assert chain_seconds(jobs, estimates) == 5 + 7 + 1
     assert chain_seconds([], []) == 0
 
 
 # --- for people and for machines ------------------------------------------------------------------
 
-JOBS = [
-    Job("results_table", ("runs/imagenet256/dimr-xl-2r/0/metrics/guided.json",),
-        ("results/table1.csv",)),
-    Job("train", ("data/imagenet256/latents",), ("runs/imagenet256/dimr-xl-2r/0/model",)),
-    Job("sample", ("runs/imagenet256/dimr-xl-2r/0/model",),
-        ("runs/imagenet256/dimr-xl-2r/0/samples/guided",)),
-    Job("evaluate", ("runs/imagenet256/dimr-xl-2r/0/samples/guided",),
-        ("runs/imagenet256/dimr-xl-2r/0/metrics/guided.json",)),
-    Job("encode", ("data/imagenet/source",), ("data/imagenet256/latents",)),
-    Job("source", (), ("data/imagenet/source",)),
-]  # fmt: skip
+PLACES = [
+    ("results_table", "results/table1.csv"),
+    ("train", "runs/imagenet256/dimr-xl-2r/0/model"),
+    ("sample", "runs/imagenet256/dimr-xl-2r/0/samples/guided"),
+    ("evaluate", "runs/imagenet256/dimr-xl-2r/0/metrics/guided.json"),
+    ("encode", "data/imagenet256/latents"),
+    ("source", "data/imagenet/source"),
+]
 
 
 @pytest.fixture
-def plan(monkeypatch, hardware, cheap_autoencoder):
+def plan(monkeypatch, machine, cheap_autoencoder):
     """The plan of six jobs, given in no order."""
     assert cheap_autoencoder.encode == 10**11
-    monkeypatch.setattr(planning, "planned_jobs", lambda *_: JOBS)
-    return planning.make_plan(["results/table1.csv"], make_machine(hardware))
+    rows = [
+        {"rule": rule, "output_file": place, "plan": "update pending"} for rule, place in PLACES
+    ]
+    monkeypatch.setattr(planning, "summary", lambda *_: rows)
+    return planning.make_plan(["results/table1.csv"], machine, PROJECT)
 
 
 def test_a_plan_in_words(plan):
     lines = plan_text(plan)
     assert lines[0].startswith("Estimates, not measurements")
-    table = lines[3 : 3 + len(JOBS)]
-    steps = ["source", "latents", "train", "sample", "evaluate", "table"]
+    table = lines[3 : 3 + len(PLACES)]
+    steps = ["source", "encode", "train", "sample", "evaluate", "table"]
     assert [line.split()[0] for line in table] == steps
     assert re.search(r"imagenet256/dimr-xl-2r/0 +691\.0 +16 +43\.2 h +18\.2 GB", table[2])
     assert re.search(r"source +imagenet +\? +138\.0 GB", table[0])
-    assert re.match(r"total +6 steps", lines[3 + len(JOBS)])
+    assert re.match(r"total +6 jobs", lines[3 + len(PLACES)])
     text = "\n".join(lines)
     assert "NVIDIA H100 SXM, 989 TFLOP/s of dense bf16 (its data sheet)" in text
     assert "train 0.4 (assumed)" in text
@@ -351,9 +342,9 @@ def test_totals_are_sums(plan):
 
 
 def test_nothing_to_do(monkeypatch, capsys):
-    monkeypatch.setattr(planning, "planned_jobs", lambda *_: [])
+    monkeypatch.setattr(planning, "summary", lambda *_: [])
     assert main(["plan", "results/table3.csv"]) == 0
-    assert capsys.readouterr().out == "nothing to do: all is there\n"
+    assert capsys.readouterr().out == "nothing to do: all of it exists\n"
     assert main(["plan", "results/table3.csv", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["steps"] == value["assumptions"] == []
