@@ -12,10 +12,10 @@ TABLE := results/demo/digits/table1
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study readme report test lint check format schemas lock adopt pull record experiments clean
+.PHONY: dvc.yaml help setup demo study readme report test lint check format schemas lock adopt pull record experiments clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 setup: .venv/ready ## the environment in .venv, with the exact versions of requirements.lock
 
@@ -72,6 +72,10 @@ format: setup ## apply the style
 schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
 	@python -c 'import json; from dimr.config.schema import SCHEMAS; [open(f"workflow/schemas/{n}.json", \
 	"w").write(json.dumps(s.json_schema(), indent=1) + "\n") for n, s in SCHEMAS.items()]'
+
+dvc.yaml: setup ## the DVC stages of the workspace run, from src/dimr/stages
+	@python -c 'from dimr.config.project import PROJECT; from dimr.sharing.dvc_stages import dvc_yaml; \
+	open("$@", "w").write(dvc_yaml(PROJECT))'
 
 adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys agree
 	@dimr adopt

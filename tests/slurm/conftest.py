@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ..workflow.conftest import STUBS, Project, copy_project
+from tests.support.project import Project, copy_project, replace_stages
 from .cluster import Cluster, missing
 
 QUICK = Path(__file__).parent / "quick"
@@ -156,8 +156,7 @@ def again(finished, tmp_path):
 def stub_data(cluster, tmp_path_factory):
     """A project whose steps are a few lines each, with the data made, by the same command here."""
     project = copy_project(tmp_path_factory.mktemp("stubbed") / "project")
-    for name in ("data", "training", "sampling", "evaluation"):
-        shutil.copy(STUBS, project.folder / f"src/dimr/cli/{name}.py")
+    replace_stages(project.folder)
     project.snakemake("data/digits/latents", PYTHONDONTWRITEBYTECODE="")
     return OnCluster(project, cluster)
 

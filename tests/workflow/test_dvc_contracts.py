@@ -113,9 +113,9 @@ def test_experiments_run_what_they_change_and_line_up(reproduced):
 
 def test_queued_experiments_run_their_own_code_and_configuration(reproduced):
     reproduced.run("dvc", "exp", "run", "--queue", "-n", "steps", "-S", "train.steps=20")
-    stub = reproduced.folder / "src/dimr/cli/training.py"
+    stub = reproduced.folder / "src/dimr/stages/stub_stages.py"
     stub.write_text(stub.read_text().replace('MODEL = "1.0"', 'MODEL = "3.0"'))
-    # The stub stands in the CLI; a network's code is what the stage depends on.
+    # The stub stands for the stages; a network's code is what the stage depends on.
     network = reproduced.folder / "src/dimr/models/dimr.py"
     network.write_text(network.read_text() + "\n# other code\n")
     reproduced.run("dvc", "exp", "run", "--queue", "-n", "code")

@@ -1,4 +1,8 @@
-"""Which sources decide a result: those that its modules import, found by reading them."""
+"""Which sources decide a result: those that a module's work imports, found by reading them.
+
+A stage's module imports what defines it (configuration, options) when it is loaded, and what its
+work needs within functions: the second is what its result depends on.
+"""
 
 import ast
 import functools
@@ -7,10 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1]
-TRAINING = ("dimr.training.step", "dimr.training.setup", "dimr.data.reader")
-SAMPLING = ("dimr.sampling.generate", "dimr.sampling.engine", "dimr.data.decoder")
-ENCODING = ("dimr.data.encode", "dimr.data.autoencoder")
-"""Modules whose numbers the results of a step are; what they import follows."""
 
 
 def source_fingerprint() -> str:
@@ -21,19 +21,28 @@ def source_fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def code_fingerprint(*modules: str) -> str:
-    """16 hex digits of what runs of the modules and of what they import (``code_files``).
-
-    Comments, docstrings and layout are no part of it.
-    """
+def work_fingerprint(module: str) -> str:
+    """16 hex digits of what a module's work runs (``work_files``), without comments and layout."""
     digest = hashlib.sha256()
-    for file in code_files(*modules):
+    for file in work_files(module):
         digest.update(f"{file.relative_to(SOURCE)}\n{_meaning(file)}\n".encode())
     return digest.hexdigest()[:16]
 
 
+def work_files(module: str) -> list[Path]:
+    """The file of a module, and those of ours that its functions import, with what these import.
+
+    Other modules of its own package are left out: definitions, not work.
+    """
+    file = _file_of(module)
+    assert file is not None, module
+    package = module.rpartition(".")[0]
+    names = [name for name in _imports_in_functions(file) if not f"{name}.".startswith(f"{package}.")]
+    return sorted({file, *code_files(*names)})
+
+
 def code_files(*modules: str) -> list[Path]:
-    """The files of modules and of all of ours that they import when they are loaded, sorted."""
+    """The files of modules and of all of ours that they import, when loaded or later, sorted."""
     found: set[Path] = set()
     waiting = [_file_of(name) for name in modules]
     while waiting:
@@ -58,19 +67,31 @@ def _file_of(module: str) -> Path | None:
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """Names that a file imports as it is loaded: not in functions, nor for type checkers only."""
+    """Names that a file imports, in functions too; not those for type checkers only."""
     waiting: list[ast.AST] = [ast.parse(file.read_bytes())]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        yield from _names(node)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             waiting += node.orelse
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        else:
             waiting += ast.iter_child_nodes(node)
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield str(node.module)
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _imports_in_functions(file: Path) -> Iterator[str]:
+    """Names that functions of a file import when they run."""
+    for function in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(function, ast.FunctionDef):
+            for node in ast.walk(function):
+                yield from _names(node)
 
 
 @functools.cache

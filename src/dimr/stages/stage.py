@@ -20,7 +20,7 @@ from dimr.config.project import Project
 from dimr.config.runs import Run, section_key
 from dimr.config.schema import ConfigModel, DigitsData, Recipe, Step
 from dimr.config.validation import load_section
-from dimr.runtime.code import code_fingerprint
+from dimr.runtime.code import work_fingerprint
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import atomic_directory
 from dimr.runtime.outputs import FOLDERS, GROWING
@@ -236,8 +236,8 @@ class Stage:
 
     @classmethod
     def code(cls) -> str:
-        """Fingerprint of the code that the result depends on: all that this module imports."""
-        return code_fingerprint(cls.__module__)
+        """Fingerprint of the code that the result depends on: all that the work imports."""
+        return work_fingerprint(cls.__module__)
 
     # --- the command ------------------------------------------------------------------------------
 

@@ -6,30 +6,33 @@ import sys
 import pytest
 
 from dimr.runtime import code
-from dimr.runtime.code import ENCODING, SAMPLING, TRAINING, code_files, code_fingerprint
+from dimr.runtime.code import work_files, work_fingerprint
+from dimr.stages.pipeline import STAGES
 
 
-def names(modules):
-    return {file.relative_to(code.SOURCE).as_posix() for file in code_files(*modules)}
+def names(stage):
+    files = work_files(type(STAGES[stage]).__module__)
+    return {file.relative_to(code.SOURCE).as_posix() for file in files}
 
 
-def test_what_decides_the_numbers_of_a_training_is_there():
-    found = names(TRAINING)
+def test_what_decides_a_result_is_among_the_files_of_its_stage():
+    found = names("train")
     for name in ("models/depthwise.py", "models/dimr.py", "models/norms.py", "models/uvit.py",
                  "diffusion/loss.py", "diffusion/schedule.py", "training/step.py",
-                 "training/batches.py", "training/engine.py", "data/reader.py", "runtime/randomness.py",
-                 "runtime/compute.py", "training/distributed.py"):  # fmt: skip
+                 "training/batches.py", "data/reader.py", "runtime/randomness.py",
+                 "runtime/compute.py", "training/distributed.py", "stages/train.py"):  # fmt: skip
         assert name in found
-    assert not found & {"training/log.py", "training/observe.py", "training/stopping.py"}
-    assert {"diffusion/guidance.py", "data/decoder.py", "sampling/engine.py"} <= names(SAMPLING)
-    assert {"data/imagenet/crop.py", "data/autoencoder.py"} <= names(ENCODING)
+    assert not found & {"stages/sample.py", "paper/results.py", "planning/plan.py"}
+    sampling = {"diffusion/guidance.py", "diffusion/solver.py", "data/autoencoder.py"}
+    assert sampling <= names("sample")
+    assert {"data/imagenet/crop.py", "data/autoencoder.py"} <= names("encode")
 
 
-@pytest.mark.parametrize("modules", [TRAINING, ENCODING])
-def test_the_files_are_those_that_python_loads(modules):
-    """Asked of an interpreter: no list is kept by hand. (Packages load siblings besides.)"""
+@pytest.mark.parametrize("module", ["dimr.training.loop", "dimr.data.latent_folder"])
+def test_the_files_are_those_that_python_loads(module):
+    """Asked of an interpreter: no list is kept by hand."""
     script = (
-        f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\n"
+        f"import {module}, sys\n"
         "ours = [m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'dimr']\n"
         "print(*ours, sep='\\n')"
     )
@@ -37,23 +40,25 @@ def test_the_files_are_those_that_python_loads(modules):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     loaded = {line for line in done.stdout.splitlines() if not line.endswith("__init__.py")}
-    found = {str(file) for file in code_files(*modules) if file.name != "__init__.py"}
-    assert found <= loaded
-    assert {line for line in loaded if "/models/" in line} <= found
+    assert loaded <= {str(file) for file in code.code_files(module)}
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A package of three modules, of which ``a`` imports ``b``."""
+    """A package in which the work of ``s.a`` imports ``e.b``."""
     source = tmp_path / "dimr"
     source.mkdir()
     files = {
         "__init__": "",
-        "a": '"""Doc."""\nfrom typing import TYPE_CHECKING\nfrom dimr.b import f\n'
-        "if TYPE_CHECKING:\n    import dimr.c\n",
-        "b": 'def f(x):\n    """Doc."""\n    return x + 1  # a comment\n',
+        "s/a": '"""Doc."""\nfrom typing import TYPE_CHECKING\nimport dimr.d\n'
+        "if TYPE_CHECKING:\n    import dimr.c\n"
+        "def work():\n    from dimr.e.b import f\n",
+        "e/b": 'def f(x):\n    """Doc."""\n    return x + 1  # a comment\n',
         "c": "",
+        "d": "",
     }
+    for folder in "es":
+        (source / folder).mkdir()
     for name, text in files.items():
         (source / f"{name}.py").write_text(text)
     monkeypatch.setattr(code, "SOURCE", source)
@@ -62,13 +67,14 @@ def project(tmp_path, monkeypatch):
 
 def fingerprint():
     code._meaning.cache_clear()
-    return code_fingerprint("dimr.a")
+    return work_fingerprint("dimr.s.a")
 
 
 def test_only_what_runs_counts(project):
     before = fingerprint()
-    (project / "c.py").write_text("x = 1\n")
-    (project / "b.py").write_text('def f(x):\n    """Other."""\n\n    return x + 1\n')
+    for name in "cd":
+        (project / f"{name}.py").write_text("x = 1\n")
+    (project / "e/b.py").write_text('def f(x):\n    """Other."""\n\n    return x + 1\n')
     assert fingerprint() == before
-    (project / "b.py").write_text("def f(x):\n    return x + 2\n")
+    (project / "e/b.py").write_text("def f(x):\n    return x + 2\n")
     assert fingerprint() != before
