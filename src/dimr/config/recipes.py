@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimr.config.schema import AUTOENCODERS, ConfigModel, Recipe, Source, SourceData
-from dimr.config.validation import choose, validate
+from dimr.config.phases import write_phases
+from dimr.config.schema import AUTOENCODERS, Recipe, Source, SourceData
+from dimr.config.validation import load_choice
 from dimr.config.validation import mapping as mapping
-from dimr.runtime.files import read_yaml, write_if_changed
-from dimr.runtime.strict_yaml import dump
 
 if TYPE_CHECKING:
     from dimr.config.project import Project
@@ -47,21 +46,14 @@ def datasets(root: Path = ROOT) -> list[str]:
 
 def load_autoencoder_config(path: Path) -> Any:
     """The configuration of a dataset's autoencoder, of whichever kind."""
-    value = read_yaml(path)
-    return validate(choose(AUTOENCODERS, value, "kind", str(path)), value, str(path))
-
-
-def as_yaml(section: ConfigModel) -> str:
-    """The text of a phase's file."""
-    return dump(section.model_dump(mode="json"))
+    return load_choice(AUTOENCODERS, path, "kind")
 
 
 def write_data_config(dataset: str, folder: Path, root: Path = ROOT) -> None:
     """Write ``<folder>/<step>.yaml`` for a dataset's steps, each only if its content differs."""
-    for name, section in load_recipe(dataset, root).data.phases().items():
-        write_if_changed(folder / f"{name}.yaml", as_yaml(section))
+    write_phases(load_recipe(dataset, root).data.phases(), folder)
 
 
 def write_source_config(source: str, folder: Path, root: Path = ROOT) -> None:
     """Write ``<folder>/source.yaml`` if its content differs."""
-    write_if_changed(folder / "source.yaml", as_yaml(load_source(source, root)))
+    write_phases({"source": load_source(source, root)}, folder)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dimr.config.phases import section_key as section_key
+from dimr.config.phases import write_phases
 from dimr.config.recipes import ROOT as ROOT
-from dimr.config.recipes import _project, as_yaml
+from dimr.config.recipes import _project
 from dimr.config.schema import (
     LEARNS,
     NETWORKS,
@@ -34,13 +36,14 @@ from dimr.config.schema import (
     objective_problem,
     sampling_problem,
 )
-from dimr.config.validation import choose, did_you_mean, validate
+from dimr.config.validation import did_you_mean, validate
 from dimr.config.validation import load_section as load_section
 from dimr.config.variants import Variant as Variant
+from dimr.config.variants import check_network as check_network
 from dimr.config.variants import fits as fits
+from dimr.config.variants import load_network_config as load_network_config
 from dimr.config.variants import taken
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import key_of, read_json, write_if_changed
 
 if TYPE_CHECKING:
     from dimr.config.project import Project
@@ -125,24 +128,6 @@ def _complete(one: Variant, recipe: Recipe) -> NetworkConfig:
     inputs = recipe.network.model_dump(mode="json", exclude={"branches", "patches"})
     value = {"family": one.family, **one.sizes, **inputs}
     return validate(NETWORKS[one.family], value, f"variants.yaml: {one.name}")
-
-
-def check_network(value: Any, source: str) -> NetworkConfig:
-    """The network that the content of a model's config.json describes.
-
-    Keys that begin with an underscore are diffusers' own and are left out.
-
-    Raises:
-        DimrError: the message names the key, and ``source`` as where it is.
-    """
-    section = choose(NETWORKS, value, "family", source)
-    own = {key: entry for key, entry in value.items() if not str(key).startswith("_")}
-    return validate(section, own, source)
-
-
-def load_network_config(path: Path) -> NetworkConfig:
-    """The network that a model folder's config.json describes; ``DimrError`` names the key."""
-    return check_network(read_json(path), str(path))
 
 
 def _chosen_variant(choice: Params, source: str, project: "Project") -> Variant:
@@ -304,21 +289,12 @@ def _published_run(name: str, dataset: str, model: str, project: "Project") -> R
     )
 
 
-# --- the files of contract A ----------------------------------------------------------------------
+# --- for callers that do not use Project and phases yet ------------------------------------------
 
 
 def write_run_config(run: Run, folder: Path) -> None:
     """Write ``<folder>/<phase>.yaml`` for a run's phases, each only if its content differs."""
-    for name, section in run.phases().items():
-        write_if_changed(folder / f"{name}.yaml", as_yaml(section))
-
-
-def section_key(section: ConfigModel, *inputs: str) -> str:
-    """Key of a step's result: its configuration and the keys of what it reads."""
-    return key_of(section.model_dump(mode="json"), *inputs)
-
-
-# --- for callers that do not hold a Project yet ---------------------------------------------------
+    write_phases(run.phases(), folder)
 
 
 def variants(root: Path = ROOT) -> Iterator[Variant]:

@@ -90,6 +90,12 @@ def choose(kinds: Mapping[str, Kind], value: Any, key: str, source: str) -> Kind
     return kinds[named]
 
 
+def load_choice(kinds: Mapping[str, type[AnySection]], path: Path, key: str) -> AnySection:
+    """Read and check a YAML file whose section is the one of ``kinds`` that ``key`` names."""
+    value = read_yaml(path)
+    return validate(choose(kinds, value, key, str(path)), value, str(path))
+
+
 def did_you_mean(name: str, allowed: list[str]) -> str:
     """`` (did you mean ...? allowed: ...)`` for messages about unknown names."""
     close = difflib.get_close_matches(name, allowed, 1)

@@ -1,11 +1,13 @@
-"""Listed sizes of networks (``experiments/variants.yaml``), and which of them a dataset takes."""
+"""Networks by name: the variants of variants.yaml, and which of them a dataset takes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dimr.config.schema import VARIANTS, Recipe, VariantSizes
-from dimr.config.validation import did_you_mean, mapping, validate
+from dimr.config.schema import NETWORKS, VARIANTS, NetworkConfig, Recipe, VariantSizes
+from dimr.config.validation import choose, did_you_mean, mapping, validate
 from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,21 @@ def taken(recipe: Recipe, family: str) -> str:
         return f"{recipe.network.branches} branches"
     patches: Any = recipe.network.patches.get(family, ())  # type: ignore[call-overload]
     return f"patch {' or '.join(map(str, patches))}" if patches else f"no {family}"
+
+
+def check_network(value: Any, source: str) -> NetworkConfig:
+    """The network that the content of a model's config.json describes.
+
+    Keys that begin with an underscore are diffusers' own and are left out.
+
+    Raises:
+        DimrError: the message names the key, and ``source`` as where it is.
+    """
+    section = choose(NETWORKS, value, "family", source)
+    own = {key: entry for key, entry in value.items() if not str(key).startswith("_")}
+    return validate(section, own, source)
+
+
+def load_network_config(path: Path) -> NetworkConfig:
+    """The network that a model folder's config.json describes; ``DimrError`` names the key."""
+    return check_network(read_json(path), str(path))
