@@ -152,9 +152,9 @@ def test_progress_is_kept_and_the_csv_is_read_by_dimr(page, site, tmp_path, caps
     key = read_key(site / "key.json")
     ratings = read_ratings([file], key)
     short = {"distorted": "1", "not distorted": "2", "unsure": "0"}
-    assert "".join(short[one.rating] for one in ratings) == "121022"
-    assert [one.image for one in ratings] == list(json.loads(key.file.read_text())["images"])
-    assert {one.rater for one in ratings} == {'Ann "A", B'}
+    assert "".join(short[rating] for rating in ratings["rating"]) == "121022"
+    assert list(ratings["image"]) == list(json.loads(key.file.read_text())["images"])
+    assert set(ratings["rater"]) == {'Ann "A", B'}
     table, text = tmp_path / "rates.csv", tmp_path / "rates.md"
     arguments = [file, "--key", key.file, "--csv", table, "--markdown", text]
     assert main(["distortion", *map(str, arguments)]) == 0

@@ -3,32 +3,44 @@
 Shapes: B images, K classes, D = 64 features.
 """
 
-import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from dimr.evaluation.fidelity import class_accuracy
+from dimr.config.schema import ConfigModel
+from dimr.config.validation import validate
 from dimr.evaluation.image_sets import check_images, image_tensor
 from dimr.runtime.errors import DimrError, TrainingFailed
-from dimr.runtime.files import atomic_directory, read_json, single_line, write_json
+from dimr.runtime.files import atomic_directory, read_json, require_file, single_line, write_json
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import derived_seed, torch_generator
 from dimr.runtime.record import verify
+from dimr.runtime.tensors import first_difference, first_unsound
 
 MIN_SIZE, MAX_SIZE = 16, 512  # of images, in pixels
 FEATURES = 64
 WEIGHTS = "classifier.safetensors"
 WEIGHT_DECAY = 0.05
 WARMUP_STEPS = 20
-MAX_WIDTH, MAX_CLASSES = 512, 10_000
+
+
+class ClassifierConfig(ConfigModel):
+    """``config.json`` of a classifier's folder: what ``DigitClassifier`` takes, and how trained."""
+
+    model: Literal["DigitClassifier"] = "DigitClassifier"
+    width: Annotated[int, Field(ge=4, le=512, multiple_of=4)]
+    classes: Annotated[int, Field(ge=2, le=10_000)]
+    size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)]
+    training: dict[str, Any] | None = None
 
 
 class DigitClassifier(nn.Module):
@@ -103,7 +115,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Training:
+class ClassifierTraining:
     """How a classifier is trained; see ``train_classifier``."""
 
     steps: int
@@ -114,11 +126,8 @@ class Training:
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up to ``lr``, then cosine to zero."""
-        return (
-            self.lr
-            * min(1, (step + 1) / WARMUP_STEPS)
-            * (0.5 + 0.5 * math.cos(math.pi * step / self.steps))
-        )
+        warm_up = min(1, (step + 1) / WARMUP_STEPS)
+        return self.lr * warm_up * (0.5 + 0.5 * math.cos(math.pi * step / self.steps))
 
 
 def train_classifier(
@@ -141,12 +150,12 @@ def train_classifier(
     Args:
         images: uint8 (N, S, S, 3), S of 16 or more.
         labels: integers (N,) in [0, classes).
-        out: the folder, replaced whole: ``classifier.safetensors`` (decided by the images and the
-            settings), ``config.json`` (the settings) and ``accuracy.json`` (what is returned).
+        out: the folder, replaced as a whole: ``classifier.safetensors`` (which images and settings
+            determine), ``config.json`` (``ClassifierConfig``), ``accuracy.json`` (the result).
         heldout: uint8 (M, S, S, 3).
         heldout_labels: integers (M,).
         steps: AdamW steps.
-        batch: images a step, drawn with replacement.
+        batch: images per step, drawn with replacement.
         lr: peak learning rate; linear warm-up, then cosine to zero.
         seed: of initial weights, batches and augmentation.
         width: channels of the first convolution, a multiple of 4.
@@ -165,9 +174,8 @@ def train_classifier(
     _check_split("training", images, labels, classes, size)
     _check_split("held-out", heldout, heldout_labels, classes, size)
     started = time.monotonic()
-    training = Training(steps, batch, lr, seed, augmentation or Augmentation())
+    training = ClassifierTraining(steps, batch, lr, seed, augmentation or Augmentation())
     classifier = _trained(images, labels, training, width, classes)
-    classifier.size = size
     accuracy = {
         "heldout_accuracy": class_accuracy(classifier, heldout, heldout_labels),
         "train_accuracy": class_accuracy(classifier, images, labels),
@@ -176,8 +184,8 @@ def train_classifier(
         "parameters": sum(value.numel() for value in classifier.parameters()),
         "seconds": round(time.monotonic() - started, 2),
     }
-    sizes = {"model": "DigitClassifier", "width": width, "classes": classes, "size": size}
-    _write(classifier, Path(out), {**sizes, "training": asdict(training)}, accuracy)
+    config = ClassifierConfig(width=width, classes=classes, size=size, training=asdict(training))
+    _write(classifier, Path(out), config, accuracy)
     return accuracy
 
 
@@ -189,20 +197,61 @@ def load_classifier(folder: str | Path) -> DigitClassifier:
     """
     import safetensors.torch
 
-    folder = Path(folder)
-    verify(folder, "config.json", WEIGHTS)
-    width, classes, size = _sizes(folder / "config.json")
-    path = folder / WEIGHTS
+    path, config_file = Path(folder) / WEIGHTS, Path(folder) / "config.json"
+    verify(Path(folder), config_file.name, WEIGHTS)
+    config = validate(ClassifierConfig, read_json(config_file), str(config_file))
+    require_file(path)
     try:
-        found = safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise DimrError(f"{path}: no such file") from None
+        tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise DimrError(f"{path}: not readable as safetensors ({single_line(error)})") from None
-    classifier = DigitClassifier(width, classes, size)
-    _check_weights(path, found, classifier.state_dict())
-    classifier.load_state_dict(found)
+    classifier = DigitClassifier(config.width, config.classes, config.size)
+    load_tensors(classifier, tensors, path, config.model)
     return classifier.eval().requires_grad_(False)
+
+
+def load_tensors(
+    network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path, name: str
+) -> None:
+    """Load weights into a classifier (``name``).
+
+    Raises:
+        DimrError: names the file (``path``) and the first tensor that is missing, too many, of
+            another shape, or not finite.
+    """
+    if difference := first_difference(tensors, network.state_dict()):
+        raise DimrError(f"{path}: not the weights of {name}: {difference}")
+    if problem := first_unsound(tensors):
+        raise DimrError(f"{path}: {problem}")
+    network.load_state_dict(tensors)
+
+
+def class_accuracy(
+    classifier: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int = 250,
+    name: str = "labels",
+) -> float:
+    """Share in [0, 1] of uint8 images (N, H, W, 3) that the classifier gives their label (N,).
+
+    ``classifier`` takes uint8 (B, 3, H, W) and returns (logits (B, K), features), in its own mode.
+    ``name`` is what messages call the labels.
+
+    Raises:
+        DimrError: no such images, labels of another number, or of classes that it does not know.
+    """
+    check_images(images, "images")
+    if labels.shape != (len(images),):
+        raise DimrError(f"{name}: shape {labels.shape}; expected ({len(images)},)")
+    device = next(classifier.parameters()).device
+    parts = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+    with torch.no_grad():
+        logits = torch.cat([classifier(image_tensor(part).to(device))[0].cpu() for part in parts])
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        found = f"from {labels.min()} to {labels.max()}"
+        raise DimrError(f"{name}: {found}; the classifier knows 0 to {logits.shape[1] - 1}")
+    return float(np.mean(logits.argmax(1).numpy() == labels))
 
 
 def _check_split(
@@ -218,12 +267,12 @@ def _check_split(
 
 
 def _trained(
-    images: np.ndarray, labels: np.ndarray, training: Training, width: int, classes: int
+    images: np.ndarray, labels: np.ndarray, training: ClassifierTraining, width: int, classes: int
 ) -> DigitClassifier:
     """A new classifier, trained and standardised; torch's own random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(training.seed, "classifier weights"))
-        classifier = DigitClassifier(width, classes)
+        classifier = DigitClassifier(width, classes, images.shape[1])
     inputs = image_tensor(images)
     _fit(classifier, inputs, torch.from_numpy(labels.astype(np.int64)), training)
     _standardise(classifier, inputs)
@@ -235,7 +284,10 @@ def _trained(
 
 
 def _fit(
-    classifier: DigitClassifier, images: torch.Tensor, labels: torch.Tensor, training: Training
+    classifier: DigitClassifier,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    training: ClassifierTraining,
 ) -> None:
     """Minimise the cross-entropy of augmented batches of uint8 images (N, 3, S, S)."""
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=WEIGHT_DECAY)
@@ -260,50 +312,11 @@ def _standardise(classifier: DigitClassifier, images: torch.Tensor) -> None:
 
 
 def _write(
-    classifier: DigitClassifier, out: Path, config: dict[str, Any], accuracy: dict[str, Any]
+    classifier: DigitClassifier, out: Path, config: ClassifierConfig, accuracy: dict[str, Any]
 ) -> None:
     import safetensors.torch
 
     with atomic_directory(out) as folder:
         safetensors.torch.save_file(classifier.state_dict(), folder / WEIGHTS)
-        write_json(folder / "config.json", config)
+        write_json(folder / "config.json", config.model_dump())
         write_json(folder / "accuracy.json", accuracy)
-
-
-def _sizes(path: Path) -> tuple[int, int, int]:
-    """Width, classes and image size that a ``config.json`` states."""
-    config = read_json(path)
-    if not isinstance(config, dict) or config.get("model") != "DigitClassifier":
-        raise DimrError(
-            f'{path}: does not describe a classifier; expected "model": "DigitClassifier"'
-        )
-    width, classes = config.get("width"), config.get("classes")
-    if type(width) is not int or not 4 <= width <= MAX_WIDTH or width % 4:
-        shown = json.dumps(width)
-        raise DimrError(f"{path}: width {shown}; allowed are multiples of 4 to {MAX_WIDTH}")
-    if type(classes) is not int or not 2 <= classes <= MAX_CLASSES:
-        shown = json.dumps(classes)
-        raise DimrError(f"{path}: classes {shown}; allowed are 2 to {MAX_CLASSES}")
-    size = config.get("size")
-    if type(size) is not int or not MIN_SIZE <= size <= MAX_SIZE:
-        raise DimrError(f"{path}: size {json.dumps(size)}; allowed are {MIN_SIZE} to {MAX_SIZE}")
-    return width, classes, size
-
-
-def _check_weights(
-    path: Path, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
-) -> None:
-    """Names, shapes and dtypes as expected, and all values finite."""
-    if found.keys() != expected.keys():
-        odd = sorted(found.keys() ^ expected.keys())[0]
-        state = "missing" if odd in expected else "unknown"
-        raise DimrError(f"{path}: not this classifier's weights: {odd} is {state}")
-    for name, value in expected.items():
-        have = found[name]
-        if have.shape != value.shape or have.dtype != value.dtype:
-            raise DimrError(
-                f"{path}: {name} is {tuple(have.shape)} {have.dtype}; "
-                f"expected {tuple(value.shape)} {value.dtype}"
-            )
-        if not have.isfinite().all():
-            raise DimrError(f"{path}: {name} holds values that are not finite")

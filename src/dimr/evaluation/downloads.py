@@ -12,7 +12,7 @@ from dimr.config.schema import ReferenceConfig
 from dimr.data.npz import check_whole
 from dimr.evaluation.extraction import INCEPTION, load_extractor
 from dimr.evaluation.image_sets import REFERENCE, NpzImages, check_kind
-from dimr.evaluation.reference import read_statistics
+from dimr.evaluation.reference import NOTE, read_statistics
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import atomic_file, require_space, sha256, single_line, write_json
 
@@ -23,13 +23,13 @@ def acquire_reference(config: ReferenceConfig, source: str | None, out: Path) ->
     """Check an ADM reference batch and put it into the folder ``out`` with a note of what it is.
 
     ``out`` gets ``reference.npz`` (a hard link where the disk is the same, else a copy) and
-    ``reference.json`` (file, sha256, images, whether it holds statistics). It may be a temporary
-    folder of the caller's: nothing is written before all is checked.
+    ``reference.json`` (file, sha256, images, whether it holds statistics). Nothing is written
+    before everything is checked.
 
     Args:
         config: the file's name, the side of its images, and its SHA-256 if it is pinned.
         source: the file, or a folder that holds it under its name.
-        out: the folder, made if it is not there.
+        out: the folder, created if needed.
 
     Raises:
         DimrError: no source, a damaged file, other images or statistics than expected.
@@ -50,18 +50,18 @@ def acquire_reference(config: ReferenceConfig, source: str | None, out: Path) ->
         "images": images.shape[0],
         "statistics": statistics is not None,
     }
-    write_json(out / "reference.json", note)
+    write_json(out / NOTE, note)
 
 
 def acquire_extractor(source: str | None, out: Path) -> None:
-    """Put torch-fidelity's Inception weights at ``out`` once they are known to be what they say.
+    """Put torch-fidelity's Inception weights at ``out`` once they are checked.
 
     Args:
-        source: the file; None: it is downloaded from where torch-fidelity has it.
+        source: the file; None: it is downloaded from torch-fidelity's own address.
         out: its name ends in the first 8 hex digits of the file's SHA-256.
 
     Raises:
-        DimrError: another file, one that is more than tensors, or no way to fetch it.
+        DimrError: another file, one that holds more than tensors, or a failed download.
     """
     digits = expected_digits(out.name)
     with atomic_file(out) as temporary:
@@ -135,7 +135,7 @@ def _download(name: str, out: Path) -> None:
 
     there = URL_INCEPTION_V3.rsplit("/", 1)[1]
     if name != there:
-        raise DimrError(f"{name}: torch-fidelity has {there} alone; pass --source FILE")
+        raise DimrError(f"{name}: torch-fidelity only has {there}; pass --source FILE")
     try:
         download_url_to_file(URL_INCEPTION_V3, str(out), progress=True)
     except Exception as error:  # an OSError, an HTTPException, ...: what networks raise

@@ -1,34 +1,31 @@
 """Features of image sets through torch-fidelity's extractors, which are always named (contract D).
 
-Nothing is read from or written to torch-fidelity's cache. Its extractors get their batches from a
-loop of ours: images are read ahead in a thread, features are fetched one batch behind, and memory
-stays constant. (Its own loop has no workers with ``save_cpu_ram``, and the features that it gathers
-keep the allocator from using the memory of images again: all of them stay resident.)
+torch-fidelity's cache is neither read nor written. Its extractors get their batches from our loop:
+images are read ahead in a thread, features are fetched one batch behind, and memory stays constant.
+(Its own loop has no workers with ``save_cpu_ram``, and the features that it gathers keep the
+allocator from reusing the memory of images: all of them stay resident.)
 """
 
-import collections
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dimr.evaluation.classifier import WEIGHTS, DigitClassifier, load_classifier
 from dimr.evaluation.image_sets import ImageSet, image_tensor
-from dimr.runtime.async_io import start_copy, to_device
+from dimr.runtime.async_io import one_behind, prefetch, start_copy, to_device
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import single_line
+from dimr.runtime.files import sha256, single_line
 from dimr.runtime.progress import progress_bar
 
 INCEPTION = "inception-v3-compat"
 """torch-fidelity's name of the network of the original FID, with TensorFlow's resizing."""
 METRICS = ("isc", "fid", "prc")
-READ_AHEAD = 4  # batches
-
-T = TypeVar("T")
 
 
 def call_options(**options: Any) -> dict[str, Any]:
@@ -37,19 +34,19 @@ def call_options(**options: Any) -> dict[str, Any]:
     return {**fixed, **options}
 
 
-def resolve_layers(extractor: str, **chosen: str | None) -> dict[str, str]:
-    """The layer of each metric (``isc``, ``fid``, ``prc``): as chosen, or the extractor's choice.
+def resolve_layers(extractor: str, chosen: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The layer of each metric (``isc``, ``fid``, ``prc``): as chosen, or the extractor's default.
 
     Raises:
-        DimrError: an extractor or layer that is not there.
+        DimrError: an unknown extractor or layer.
     """
-    own = _extractor_class(extractor)
+    own, chosen = _extractor_class(extractor), chosen or {}
     provided = own.get_provided_features_list()
     for layer in chosen.values():
-        if layer is not None and layer not in provided:
+        if layer not in provided:
             raise DimrError(f"{extractor}: no layer {layer}; allowed are {', '.join(provided)}")
     return {
-        metric: chosen.get(metric) or own.get_default_feature_layer_for_metric(metric)
+        metric: chosen.get(metric, own.get_default_feature_layer_for_metric(metric))
         for metric in METRICS
     }
 
@@ -64,11 +61,11 @@ def load_extractor(
         weights: the weights file of torch-fidelity's own extractors (they would download it
             otherwise); None for those that carry theirs. It is a pickle, which torch-fidelity
             would run: it must first load as plain tensors.
-        layers: names of the layers; each once, whatever is given.
+        layers: names of the layers; duplicates are dropped.
         cuda: put it on the GPU.
 
     Raises:
-        DimrError: no such extractor, weights that are missing, not wanted, unsafe or foreign.
+        DimrError: no such extractor; weights that are missing, unused, unsafe or of another model.
     """
     from torch_fidelity.utils import create_feature_extractor
 
@@ -107,15 +104,16 @@ def extract_features(
         progress: show how far it is.
     """
     count, layers = images.shape[0], network.get_requested_features_list()
+    device = torch.device("cuda" if cuda else "cpu")
     found: dict[str, Tensor] = {}
     done = 0
     name = f"features of {Path(images.name).name}"
     with (
         _full_float32(),
-        contextlib.closing(read_ahead(map(image_tensor, images.batches(batch_size)))) as pieces,
+        contextlib.closing(prefetch(map(image_tensor, images.batches(batch_size)))) as pieces,
         progress_bar(total=count, description=name, unit="image", shown=progress) as bar,
     ):
-        for arrays in _one_behind(_launched(pieces, network, "cuda" if cuda else "cpu")):
+        for arrays in one_behind(_launched(pieces, network, device)):
             for layer, array in zip(layers, arrays, strict=True):
                 values = torch.from_numpy(array())
                 if layer not in found:
@@ -127,31 +125,75 @@ def extract_features(
 
 
 def _launched(
-    pieces: Iterable[Tensor], network: Any, device: str
+    pieces: Iterable[Tensor], network: Any, device: torch.device
 ) -> Iterator[list[Callable[[], NDArray[Any]]]]:
     """For each batch, functions that wait for the arrays of its layers."""
     for piece in pieces:
-        layers = network(to_device(piece, torch.device(device)))
-        yield [start_copy(layer) if layer.is_cuda else layer.numpy for layer in layers]
+        yield [start_copy(layer) for layer in network(to_device(piece, device))]
 
 
-def _one_behind(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each when the next one is there."""
-    held: list[T] = []
-    for item in items:
-        yield from held
-        held = [item]
-    yield from held
+def register_digits_extractor(folder: str | Path) -> str:
+    """Register the digit classifier in ``folder`` with torch-fidelity; return the extractor's name.
+
+    The name holds the first digits of the weights' SHA-256: it identifies the features wherever a
+    result quotes it, and registering the same weights again is no error. The weights are read now,
+    so that later changes of the folder have no effect.
+
+    The extractor takes uint8 (B, 3, S, S) of the size S that the classifier was trained on. It
+    provides ``64`` (FID, precision and recall) and ``logits`` (Inception Score), as float64:
+    torch-fidelity computes in the dtype that it is given.
+
+    Raises:
+        DimrError: as ``load_classifier``.
+    """
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
+
+    classifier = load_classifier(folder)
+    name = f"digits-{sha256(Path(folder) / WEIGHTS)[:12]}"
+    if name not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(name, _digits_extractor(classifier))
+    return name
 
 
-def read_ahead(items: Iterable[T], depth: int = READ_AHEAD) -> Generator[T, None, None]:
-    """The same items, the next ``depth`` of which are made in a thread; its errors are raised."""
-    source, end = iter(items), object()
-    with ThreadPoolExecutor(1) as pool:
-        pending = collections.deque(pool.submit(next, source, end) for _ in range(depth))
-        while (item := pending.popleft().result()) is not end:
-            pending.append(pool.submit(next, source, end))
-            yield item  # type: ignore[misc]
+def _digits_extractor(classifier: DigitClassifier) -> type:
+    """A torch-fidelity extractor class for these weights; each instance has its own copy."""
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+    class DigitsExtractor(FeatureExtractorBase):
+        """The features of one digit classifier."""
+
+        def __init__(self, name: str, features_list: list[str], **_: object) -> None:
+            super().__init__(name, features_list)
+            self.classifier = copy.deepcopy(classifier)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            """Names of its layers."""
+            return "64", "logits"
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            """The layer that a metric uses if none is named."""
+            return "logits" if metric == "isc" else "64"
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            """Not worth it at this size."""
+            return False
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            """The requested layers (B, 64) or (B, K), float64, of uint8 images (B, 3, S, S)."""
+            size = self.classifier.size
+            if images.dtype != torch.uint8 or images.shape[1:] != (3, size, size):
+                raise DimrError(
+                    f"{self.name}: images are {images.dtype} {tuple(images.shape)}; "
+                    f"expected uint8 (B, 3, {size}, {size})"
+                )
+            logits, features = self.classifier(images)
+            layers = {"64": features.double(), "logits": logits.double()}
+            return tuple(layers[layer] for layer in self.features_list)
+
+    return DigitsExtractor
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ batches are in memory.
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -32,7 +33,7 @@ from dimr.evaluation.extraction import (
     load_extractor,
     resolve_layers,
 )
-from dimr.evaluation.image_sets import ImageSet, as_image_set, check_images, image_tensor
+from dimr.evaluation.image_sets import ImageSet, as_image_set
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 from dimr.runtime.randomness import numpy_generator
@@ -59,9 +60,7 @@ def fidelity(
     extractor: str,
     statistics: Statistics | None = None,
     weights: str | Path | None = None,
-    layer_fid: str | None = None,
-    layer_isc: str | None = None,
-    layer_prc: str | None = None,
+    layers: Mapping[str, str] | None = None,
     isc_splits: int = 10,
     batch_size: int = 64,
     cuda: bool = False,
@@ -79,9 +78,8 @@ def fidelity(
         statistics: what FID compares with, as an ADM reference batch holds it for more images than
             it has; ``None``: of the reference's images.
         weights: as in ``load_extractor``.
-        layer_fid: feature layer of FID; ``None`` is the extractor's choice, here and below.
-        layer_isc: layer of logits for the Inception Score.
-        layer_prc: feature layer of precision and recall.
+        layers: feature layers of ``fid``, ``isc`` (logits) and ``prc`` other than the extractor's
+            defaults.
         isc_splits: splits S of the Inception Score.
         batch_size: images at a time through the extractor.
         cuda: run the extractor on the GPU.
@@ -97,7 +95,7 @@ def fidelity(
     own = as_image_set(images, "generated images")
     other = as_image_set(reference, "reference images")
     _check_counts(own, other, isc_splits, prc_neighborhood)
-    layers = resolve_layers(extractor, isc=layer_isc, fid=layer_fid, prc=layer_prc)
+    layers = resolve_layers(extractor, layers)
     network = load_extractor(extractor, weights, layers.values(), cuda)
     generated, real = (
         extract_features(each, network, batch_size=batch_size, cuda=cuda, progress=progress)
@@ -208,34 +206,6 @@ def frechet_distance(one: Statistics, other: Statistics) -> float:
     except np.linalg.LinAlgError as error:
         raise DimrError(f"the features give no FID ({single_line(error)})") from None
     return max(float(value), 0.0)  # rounding can leave -1e-9
-
-
-def class_accuracy(
-    classifier: torch.nn.Module,
-    images: np.ndarray,
-    labels: np.ndarray,
-    batch_size: int = 250,
-    name: str = "labels",
-) -> float:
-    """Share in [0, 1] of uint8 images (N, H, W, 3) that the classifier gives their label (N,).
-
-    ``classifier`` takes uint8 (B, 3, H, W) and returns (logits (B, K), features), in its own mode.
-    ``name`` is what messages call the labels.
-
-    Raises:
-        DimrError: no such images, labels of another number, or of classes that it does not know.
-    """
-    check_images(images, "images")
-    if labels.shape != (len(images),):
-        raise DimrError(f"{name}: shape {labels.shape}; expected ({len(images)},)")
-    device = next(classifier.parameters()).device
-    parts = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-    with torch.no_grad():
-        logits = torch.cat([classifier(image_tensor(part).to(device))[0].cpu() for part in parts])
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        found = f"from {labels.min()} to {labels.max()}"
-        raise DimrError(f"{name}: {found}; the classifier knows 0 to {logits.shape[1] - 1}")
-    return float(np.mean(logits.argmax(1).numpy() == labels))
 
 
 def _warn_if_few(images: ImageSet, features: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Classes of the images that are measured: where they are known from, and the order they make."""
+"""Labels of the images that are measured, and the order in which the Inception Score takes them."""
 
 import os
 from dataclasses import dataclass
@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.data.npz import array_header, array_names, file_header, load_arrays
-from dimr.evaluation.picture_files import LABELS
 from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import numpy_generator
 
 ARRAY = "arr_1"
 """Of an ADM-style ``.npz``, beside the images."""
-MOST = 2**31
+LIMIT = 2**31
 """Labels lie below."""
 SEED = 0
 """Of the order in which the Inception Score takes images that are not interleaved."""
@@ -26,8 +25,8 @@ class Labels:
     """Classes of a set of images.
 
     Attributes:
-        values: (N,) integers from 0; None: not known.
-        origin: where they are from, or why they are not known.
+        values: (N,) integers from 0; None: unknown.
+        origin: where they were read, or why they are unknown.
         classes: how many there are; None: as many as the values say.
     """
 
@@ -40,7 +39,7 @@ class Labels:
         """Whether label i is known to be i mod classes: any stretch has its share of each class."""
         if self.values is None:
             return False
-        classes = self.classes or int(self.values.max()) + 1
+        classes = self._count(self.values)
         if classes == 1 and self.classes is None:  # zeros are also written where nothing is known
             return False
         return bool((self.values == np.arange(len(self.values)) % classes).all())
@@ -50,16 +49,8 @@ class Labels:
         """For a record: origin and order."""
         if self.values is None:
             return f"not known: {self.origin}"
-        classes = self.classes or int(self.values.max()) + 1
-        order = f"interleaved, i mod {classes}" if self.interleaved else "not interleaved"
-        return f"{self.origin}: {order}"
-
-    @property
-    def _balanced(self) -> bool:
-        """Whether there are known to be as many images of each class, or one more."""
-        if self.values is None:
-            return False
-        return bool(np.ptp(np.unique(self.values, return_counts=True)[1]) <= 1)
+        order = f"interleaved, i mod {self._count(self.values)}"
+        return f"{self.origin}: {order if self.interleaved else 'not interleaved'}"
 
     @property
     def score_note(self) -> str:
@@ -71,8 +62,8 @@ class Labels:
         """The order (count,) of ``count`` images for the Inception Score; None: as they are.
 
         Images that are not known to be interleaved are taken in a random order, always the same. If
-        they are known to have as many images of each class, classes take turns in it, as they do in
-        samples that are made here; else classes come at random, as they do in ADM's samples.
+        every class is known to have as many images, classes take turns in it, as they do in samples
+        that are drawn here; else classes come at random, as they do in ADM's samples.
         """
         if self.interleaved:
             return None
@@ -86,31 +77,47 @@ class Labels:
         rank[by_class] = np.arange(count) - np.repeat(starts, counts)
         return order[np.lexsort((shuffled, rank))]
 
+    def _count(self, values: NDArray[np.int64]) -> int:
+        return self.classes or int(values.max()) + 1
+
+    @property
+    def _balanced(self) -> bool:
+        """Whether all classes are known to have as many images, or one more."""
+        if self.values is None:
+            return False
+        return bool(np.ptp(np.unique(self.values, return_counts=True)[1]) <= 1)
+
 
 def npz_labels(path: str | Path, count: int) -> Labels:
-    """``arr_1`` of an ``.npz`` with ``count`` images; errors as for ``checked``."""
+    """``arr_1`` of an ``.npz`` with ``count`` images; unknown if it is absent or of another kind.
+
+    Raises:
+        DimrError: another number of labels, or labels out of range.
+    """
     if ARRAY not in array_names(path):
         return Labels(None, f"no {ARRAY}")
     shape, dtype = array_header(path, ARRAY)
     if dtype.kind not in "iu" or len(shape) != 1:
         return Labels(None, f"{ARRAY} is {dtype} {shape}, no labels")
-    return checked(load_arrays(path, [ARRAY])[0], count, f"{path}: {ARRAY}", ARRAY)
+    return _checked(load_arrays(path, [ARRAY])[0], count, f"{path}: {ARRAY}", ARRAY)
 
 
 def file_labels(path: Path, count: int) -> Labels:
-    """The labels of an ``.npy`` file; ``DimrError`` if it is there and holds no labels."""
+    """The labels of an ``.npy`` file; ``DimrError`` if it exists and does not hold labels."""
     if not os.path.lexists(path):
-        return Labels(None, f"no {LABELS}")
+        return Labels(None, f"no {path.name}")
     shape, dtype = file_header(path)
     if dtype.kind not in "iu" or len(shape) != 1:
         raise DimrError(f"{path}: holds {dtype} {shape}; expected labels, integers ({count},)")
-    return checked(np.load(path, allow_pickle=False), count, str(path), path.name)
+    return _checked(np.load(path, allow_pickle=False), count, str(path), path.name)
 
 
-def checked(values: NDArray[Any], count: int, where: str, origin: str) -> Labels:
+def _checked(values: NDArray[Any], count: int, where: str, origin: str) -> Labels:
     """Integers (n,) as labels of ``count`` images; ``DimrError`` begins with ``where``."""
     if len(values) != count:
         raise DimrError(f"{where}: {len(values)} labels for {count} images")
-    if values.min() < 0 or values.max() >= MOST:
-        raise DimrError(f"{where}: labels from {values.min()} to {values.max()}; they begin at 0")
+    if values.min() < 0 or values.max() >= LIMIT:
+        raise DimrError(
+            f"{where}: labels from {values.min()} to {values.max()}; allowed are 0 to {LIMIT - 1}"
+        )
     return Labels(values.astype(np.int64), origin)

@@ -5,38 +5,29 @@ import numpy as np
 from dimr.evaluation.image_sets import check_images
 from dimr.runtime.errors import DimrError
 
-CHUNK_BYTES = 64 * 2**20  # of each of the two float64 blocks that are compared at a time
-
 
 def nearest_distances(queries: np.ndarray, training: np.ndarray) -> np.ndarray:
     """Distance of each query to the nearest training image, float64 (N,) in [0, 1].
 
     The distance of two images is the root mean square difference of their values, all pixels and
     channels, with 1 for the difference of black and white. Exact: the squared distances are sums
-    of integers below 2^53, so a copy is at 0.0 and the chunks do not matter.
+    of integers below 2^53, so a copy is at 0.0.
 
     Args:
         queries: uint8 (N, H, W, 3).
         training: uint8 (M, H, W, 3).
     """
+    from sklearn.metrics import pairwise_distances_argmin_min
+
     check_images(training, "training images")
     check_images(queries, "query images")
     if queries.shape[1:] != training.shape[1:]:
         raise DimrError(
             f"query images: {queries.shape[1:]} each; the training images are {training.shape[1:]}"
         )
-    values = int(np.prod(training.shape[1:]))
-    rows = max(1, CHUNK_BYTES // (8 * values))
-    nearest = np.full(len(queries), np.inf)
-    for first in range(0, len(training), rows):
-        right = _rows(training, first, rows)
-        right_squared = (right**2).sum(1)
-        for start in range(0, len(queries), rows):
-            left = _rows(queries, start, rows)
-            squared = (left**2).sum(1)[:, None] + right_squared - 2 * (left @ right.T)
-            block = nearest[start : start + rows]
-            np.minimum(block, squared.min(1), out=block)
-    return np.sqrt(nearest / values) / 255
+    left, right = (one.reshape(len(one), -1).astype(np.float64) for one in (queries, training))
+    _, squared = pairwise_distances_argmin_min(left, right, metric="sqeuclidean")
+    return np.sqrt(squared / left.shape[1]) / 255
 
 
 def memorisation(images: np.ndarray, training: np.ndarray, heldout: np.ndarray) -> dict[str, float]:
@@ -66,9 +57,3 @@ def memorisation(images: np.ndarray, training: np.ndarray, heldout: np.ndarray) 
         "nearest_ratio": float(np.median(own) / np.median(unseen)),
         "near_copy_share": float(np.mean(own < np.percentile(unseen, 1))),
     }
-
-
-def _rows(images: np.ndarray, start: int, count: int) -> np.ndarray:
-    """``count`` images from ``start``, flattened, float64."""
-    chunk = images[start : start + count]
-    return chunk.reshape(len(chunk), -1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""What metrics are taken of, and what they compare with: samples, or an ADM reference batch.
+"""Samples, or an ADM reference batch, opened for measuring: images, labels, statistics, record.
 
 ADM's batches hold 10,000 images (``arr_0``) for precision and recall, and ``mu`` and ``sigma`` of
 the features of many more for FID (``mu_s`` and ``sigma_s``, of the spatial features of sFID, are
@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.data.npz import array_header, array_names, check_whole, load_arrays
+from dimr.data.shards import open_shards
+from dimr.data.shards import verify as verify_shards
 from dimr.evaluation.fidelity import Statistics
 from dimr.evaluation.image_sets import (
+    LABELS,
     REFERENCE,
     ImageSet,
     NpzImages,
@@ -22,14 +25,12 @@ from dimr.evaluation.image_sets import (
     open_images,
 )
 from dimr.evaluation.labels import Labels, file_labels, npz_labels
-from dimr.evaluation.picture_files import LABELS
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, sha256
 from dimr.runtime.record import DIGEST, FILES, RECORD, read_record, verify
 
 WIDTH = 2048
 """Features of Inception's pool3."""
-UNREAD = Labels(None, "not asked for")
 NOTE = "reference.json"
 """Beside a reference batch: its file, SHA-256, number of images."""
 
@@ -45,16 +46,16 @@ class Opened:
 
 
 def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Opened:
-    """Open samples or a reference, of any kind that ``dimr.evaluation.image_sets.open_images`` knows.
+    """Open samples or a reference, in any form that ``open_images`` takes.
 
     Args:
         path: of a file or a folder.
         width: of the features that an ``.npz``'s ``mu`` and ``sigma`` must have.
-        labelled: whether labels are read where there are some; of a reference nobody asks.
+        labelled: whether labels are read where they exist; a reference needs none.
 
     The record holds ``key`` (what the step that made it wrote, else the manifest's, else a SHA-256
-    of the content), ``file``, ``images``, ``size``, where the ``labels`` are from and what order
-    they make, and for files their ``sha256``.
+    of the content), ``file``, ``images``, ``size``, the ``labels``' origin and order, and for files
+    their ``sha256``.
 
     Every checksum is compared first: damage shows before hours of work, not after.
 
@@ -63,38 +64,34 @@ def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Ope
             of another width.
     """
     path, images, statistics = Path(path), open_images(path), None
-    record = {"file": str(path), "images": images.shape[0], "size": list(images.shape[1:3])}
+    count, labels = images.shape[0], Labels(None, "not asked for")
+    record = {"file": str(path), "images": count, "size": list(images.shape[1:3])}
     if isinstance(images, NpzImages):
         record["sha256"] = record["key"] = _checked_npz(path, Path(images.path))
         statistics = read_statistics(images.path, width)
-        labels = npz_labels(images.path, images.shape[0]) if labelled else UNREAD
+        if labelled:
+            labels = npz_labels(images.path, count)
     elif isinstance(images, PictureFiles):
-        labels = file_labels(path / LABELS, images.shape[0]) if labelled else UNREAD
         record["key"] = images.key
+        if labelled:
+            labels = file_labels(path / LABELS, count)
     elif path.is_dir():
-        labels, record["key"] = _of_shards(path)
+        verify_shards(path)
+        shards = open_shards(path)
+        manifest = shards.manifest
+        record["key"] = manifest["key"]
+        labels = Labels(shards.labels, manifest["labels"]["file"], manifest["classes"])
     else:
-        labels = Labels(None, f"{path.suffix} has none")
         record["sha256"] = record["key"] = sha256(path)
+        labels = Labels(None, f"{path.suffix} has none")
     record["labels"] = labels.note
     noted = read_record(path) if (path / RECORD).is_file() else {}
     facts = {key: value for key, value in noted.items() if key not in (FILES, DIGEST)}
     return Opened(images, labels, statistics, record | facts)
 
 
-def _of_shards(folder: Path) -> tuple[Labels, str]:
-    """Labels and key of a shard folder, all of whose checksums are compared."""
-    from dimr.data.shards import open_shards
-    from dimr.data.shards import verify as verify_shards
-
-    verify_shards(folder)
-    shards = open_shards(folder)
-    name, classes = shards.manifest["labels"]["file"], shards.manifest["classes"]
-    return Labels(shards.labels, name, classes), shards.manifest["key"]
-
-
 def _checked_npz(path: Path, file: Path) -> str:
-    """SHA-256 of an ``.npz`` whose members are whole, and that is what its folder notes of it."""
+    """SHA-256 of an ``.npz`` whose members are whole, and which is what its folder's note says."""
     check_whole(file)
     digest = sha256(file)
     if path != file:
@@ -109,15 +106,14 @@ def read_statistics(path: str | Path, width: int = WIDTH) -> Statistics | None:
     """``mu`` (width,) and ``sigma`` (width, width) of an ``.npz`` as float64; None without both.
 
     Raises:
-        DimrError: one without the other, another shape, no real numbers, not finite, or a sigma
-            that is no covariance.
+        DimrError: one without the other, another shape, not real, not finite, or a sigma that is
+            not a covariance.
     """
-    there = set(array_names(path))
-    held = [name for name in ("mu", "sigma") if name in there]
+    held = [name for name in ("mu", "sigma") if name in array_names(path)]
     if not held:
         return None
     if len(held) == 1:
-        raise DimrError(f"{path}: holds {held[0]} alone; expected mu and sigma, or neither")
+        raise DimrError(f"{path}: holds only {held[0]}; expected mu and sigma, or neither")
     for name, wanted in (("mu", (width,)), ("sigma", (width, width))):
         shape, dtype = array_header(path, name)
         if shape != wanted or dtype.kind != "f":
@@ -127,14 +123,14 @@ def read_statistics(path: str | Path, width: int = WIDTH) -> Statistics | None:
         if not np.isfinite(array).all():
             raise DimrError(f"{path}: {name} holds values that are not finite")
     if not _is_covariance(sigma):
-        raise DimrError(f"{path}: sigma is no covariance of features (symmetric, none below 0)")
+        raise DimrError(f"{path}: sigma is not a covariance (symmetric, no variance below 0)")
     return {"mu": mu, "sigma": sigma}
 
 
 def _is_covariance(sigma: NDArray[np.float64]) -> bool:
-    """Whether a matrix is symmetric, and no covariance larger than its variances allow.
+    """Whether a matrix is symmetric, with no covariance larger than its variances allow.
 
-    But for rounding, to half precision at worst; of another one FID would be any number, or 0.
+    Up to rounding, to half precision at worst. With any other, FID could be any number, or 0.
     """
     variances = np.diagonal(sigma)
     if variances.min() < 0:

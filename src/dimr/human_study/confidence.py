@@ -4,28 +4,32 @@ Confidence is the softmax probability of the class that an image was drawn for. 
 setting, below ``runs/<run>/distortion/`` (``dimr distortion-scores``, rule ``distortion``):
 
     <setting>.json  the summary (``Summary``'s keys), its ``key``, ``inputs``, ``config``,
-                    ``classifier`` and what made it
+                    ``classifier`` and provenance
     <setting>.npy   float32 (N,): the confidence of every image, in the samples' order
     <setting>.npz   the n chosen images, in random order, so that the first few are a draw too:
                     images uint8 (n, H, W, 3), labels int64 (n,), confidence float32 (n,),
                     index int64 (n,) among the samples
 
-``read_summary`` and ``read_chosen`` read them. The chosen images are a random draw from the least
-confident share, or all of it where it has no more: nobody looks at them first.
+The chosen images are a random draw from the least confident share, or all of it where it has no
+more: nobody looks at them first.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dimr.config.runs import section_key
 from dimr.config.schema import Distortion
 from dimr.data.npz import load_arrays
+from dimr.data.shards import open_shards
 from dimr.evaluation.image_sets import ImageSet, check_images
+from dimr.evaluation.reference import open_set
+from dimr.human_study.classifiers import Scorer
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import atomic_file, read_json, save_array, sha256, write_json
 from dimr.runtime.progress import progress_bar
@@ -33,18 +37,6 @@ from dimr.runtime.randomness import numpy_generator
 from dimr.runtime.record import is_intact, sealed
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
-ARRAYS = ("images", "labels", "confidence", "index")
-"""What ``<setting>.npz`` holds."""
-
-
-class Scorer(Protocol):
-    """A classifier of K ``classes``; ``facts`` are for the record."""
-
-    classes: int
-    facts: dict[str, Any]
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Softmax probabilities (B, K) of images (B, H, W, 3)."""
 
 
 class Summary(TypedDict):
@@ -69,15 +61,59 @@ class Chosen:
     index: NDArray[np.int64]
 
 
+ARRAYS = tuple(field.name for field in fields(Chosen))
+"""What ``<setting>.npz`` holds."""
+
+
+def score_samples(
+    config: Distortion, folder: Path, scorer: Scorer, batch_size: int = 64
+) -> tuple[NDArray[np.float32], Chosen, dict[str, Any]]:
+    """Score a run's samples, and choose images for raters.
+
+    Args:
+        config: share and number of the images that are chosen.
+        folder: of the samples, all of whose checksums are compared first.
+        scorer: the classifier.
+        batch_size: images at a time.
+
+    Returns:
+        The confidence of every image (N,), the chosen images, and the content of
+        ``<setting>.json`` without provenance.
+
+    Raises:
+        DimrError: not a folder of samples, damage, or samples of other classes.
+    """
+    if not folder.is_dir():
+        raise DimrError(f"{folder}: not a folder of samples (their labels are needed)")
+    samples, shards = open_set(folder), open_shards(folder)
+    if (classes := shards.manifest["classes"]) != scorer.classes:
+        raise DimrError(
+            f"{folder}: images of {classes} classes; the classifier {config.classifier} has "
+            f"{scorer.classes}"
+        )
+    confidence = own_confidence(samples.images, shards.labels, scorer, batch_size)
+    index = choose(confidence, config)
+    chosen = Chosen(shards.take(index), shards.labels[index], confidence[index], index)
+    inputs = {"samples": samples.record["key"], "classifier": scorer.key}
+    facts = {
+        "key": section_key(config, *inputs.values()),
+        **summarise(confidence, config),
+        "inputs": inputs,
+        "config": config.model_dump(mode="json"),
+        "classifier": scorer.facts,
+    }
+    return confidence, chosen, facts
+
+
 def own_confidence(
     images: ImageSet, labels: NDArray[np.int64], scorer: Scorer, batch_size: int = 64
 ) -> NDArray[np.float32]:
     """The probability (N,) of each image's own class; ``labels`` are integers (N,) in [0, K).
 
-    Batches change speed alone: the classifiers treat every image by itself.
+    The batch size only changes the speed: the classifiers treat every image by itself.
 
     Raises:
-        DimrError: a class that the classifier does not have, or a probability that is not finite.
+        DimrError: a class that the classifier does not know, or a probability that is not finite.
     """
     if labels.shape != (images.shape[0],):
         raise DimrError(f"{images.name}: {images.shape[0]} images, {len(labels)} labels")
@@ -101,7 +137,7 @@ def own_confidence(
 def least_confident(confidence: NDArray[np.float32], share: float) -> NDArray[np.int64]:
     """Indices of the least confident share of the images, least first; at least one.
 
-    Ties are broken by the index, so that the answer is one for every batch size and machine.
+    Ties are broken by the index, so that the result is the same for every batch size and machine.
     """
     count = max(1, math.ceil(round(share * len(confidence), 6)))
     return np.argsort(confidence, kind="stable")[:count]
@@ -110,8 +146,8 @@ def least_confident(confidence: NDArray[np.float32], share: float) -> NDArray[np
 def choose(confidence: NDArray[np.float32], config: Distortion) -> NDArray[np.int64]:
     """Indices of the images that are shown, in random order.
 
-    The draw is of ranks, and so the same for all models with as many images: their n images lie
-    equally far down among their own.
+    Ranks are drawn, the same for all models with as many images: their n images lie equally far
+    down among their own.
     """
     least = least_confident(confidence, config.share)
     random = numpy_generator(config.seed, "distortion draw")
@@ -142,12 +178,11 @@ def write_scores(
 ) -> None:
     """Write ``out`` (``<setting>.json``) last, after the ``.npz`` and ``.npy`` beside it.
 
-    ``check`` is called before the first, to refuse what may not be handed in.
+    ``check`` is called before the first, to refuse a result that must not be kept.
     """
-    arrays = {name: getattr(chosen, name) for name in ARRAYS}
     check()
     with atomic_file(out.with_suffix(".npz")) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **asdict(chosen))
     with atomic_file(out.with_suffix(".npy")) as file:
         save_array(confidence, file)
     sums = {suffix: sha256(out.with_suffix(suffix)) for suffix in (".npy", ".npz")}

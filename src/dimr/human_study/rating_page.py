@@ -1,7 +1,7 @@
 """The rating page of the distortion study: one HTML file for a browser, and the key to it.
 
 The page holds the images of all models in random order, as PNG, under ids that say nothing; which
-model an image is of stands in the key alone. It needs no network. It exports the CSV files that
+model an image is from, only the key says. It needs no network. It exports the CSV files that
 ``dimr.human_study.ratings`` reads.
 """
 
@@ -26,9 +26,6 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of, write_json, write_text
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import numpy_generator
-
-KEPT = ("key", "config")
-"""What the key takes over from a summary, besides the numbers."""
 
 
 @dataclass(frozen=True)
@@ -66,50 +63,19 @@ def write_rating_page(study: Study, models: Sequence[ModelImages], out: Path, ke
         study: title, and seed of the order.
         models: whose images are shown.
         out: the page.
-        key: which model each image is of, and the confidence that it was chosen by.
+        key: which model each image is from, and the confidence that it was chosen by.
     """
-    entries = _entries(study, models)
+    entries = [
+        _entry(study, model, number)
+        for model in models
+        for number in range(len(model.chosen.images))
+    ]
     order = numpy_generator(study.seed, "rating page").permutation(len(entries))
     shown = [entries[i] for i in order]
     page = key_of([image for image, _, _ in shown])[:8]
     images = progress_bar(shown, description="rating page", unit="image")
     data = {"page": page, "images": [{"id": i, "png": _png(pixels)} for i, pixels, _ in images]}
-    write_json(key, _key(study, models, page, {image: facts for image, _, facts in shown}))
-    write_text(out, _html(data))
-
-
-def _entries(
-    study: Study, models: Sequence[ModelImages]
-) -> list[tuple[str, NDArray[np.uint8], dict[str, Any]]]:
-    """Id, pixels and facts of every image, model by model."""
-    return [
-        (
-            _image_id(study, model, number),
-            model.chosen.images[number],
-            {
-                "model": model.row["name"],
-                "index": int(model.chosen.index[number]),
-                "label": int(model.chosen.labels[number]),
-                "confidence": float(model.chosen.confidence[number]),
-            },
-        )
-        for model in models
-        for number in range(len(model.chosen.images))
-    ]
-
-
-def _image_id(study: Study, model: ModelImages, number: int) -> str:
-    """16 hex digits: the same for the same image of the same run, and nothing else to be read."""
-    pixels = hashlib.sha256(model.chosen.images[number].tobytes()).hexdigest()
-    run, setting = model.row["run"], model.row["setting"]
-    return key_of(study.seed, run, setting, int(model.chosen.index[number]), pixels)
-
-
-def _key(
-    study: Study, models: Sequence[ModelImages], page: str, images: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """The content of the key, images in the page's order."""
-    return {
+    content = {
         "format": KEY_FORMAT,
         "page": page,
         "title": study.title,
@@ -117,12 +83,34 @@ def _key(
             {
                 **model.row,
                 "confidence": {name: model.summary[name] for name in Summary.__annotations__},
-                **{name: model.summary[name] for name in KEPT},
+                "key": model.summary["key"],
+                "config": model.summary["config"],
             }
             for model in models
         ],
-        "images": images,
+        "images": {image: facts for image, _, facts in shown},
     }
+    write_json(key, content)
+    write_text(out, _html(data))
+
+
+def _entry(
+    study: Study, model: ModelImages, number: int
+) -> tuple[str, NDArray[np.uint8], dict[str, Any]]:
+    """Id, pixels and facts of a chosen image.
+
+    The id is 16 hex digits that reveal nothing, the same for the same image of the same run.
+    """
+    chosen = model.chosen
+    pixels, index = chosen.images[number], int(chosen.index[number])
+    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+    facts = {
+        "model": model.row["name"],
+        "index": index,
+        "label": int(chosen.labels[number]),
+        "confidence": float(chosen.confidence[number]),
+    }
+    return key_of(study.seed, model.row["run"], model.row["setting"], index, digest), pixels, facts
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:

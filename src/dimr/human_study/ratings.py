@@ -1,20 +1,22 @@
 """What human raters said: the CSV files that a rating page exports, checked against its key.
 
 A CSV has the columns ``image,rating,rater,time``: the image's id on the page, one of ``RATINGS``, a
-name, and when it was rated (ISO 8601). The key (``key.json``, which is no part of the page) says
-which model an image is of.
+name, and when it was rated (ISO 8601). The key (``key.json``, which is not part of the page) says
+which model each image is from.
 """
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dimr.config.validation import did_you_mean
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json, single_line
+from dimr.runtime.files import read_json, require_file, single_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DISTORTED, INTACT, UNSURE = RATINGS = ("distorted", "not distorted", "unsure")
 COLUMNS = ("image", "rating", "rater", "time")
@@ -22,24 +24,14 @@ KEY_FORMAT = "dimr-rating-key-1"
 
 
 @dataclass(frozen=True)
-class Rating:
-    """What a rater said of an image; ``rating`` is one of ``RATINGS``."""
-
-    image: str
-    rating: str
-    rater: str
-    where: str  # file and line, for messages
-
-
-@dataclass(frozen=True)
 class Key:
-    """Which model each image of a page is of.
+    """Which model each image of a page is from.
 
     Attributes:
         file: for messages.
-        models: what the page's models are: ``name``, ``run``, ``setting``, ``published``,
-            ``confidence`` (``dimr.human_study.confidence.Summary``).
-        images: ids and the places of their models in ``models``.
+        models: the page's models: ``name``, ``run``, ``setting``, ``published``, ``confidence``
+            (``dimr.human_study.confidence.Summary``).
+        images: index into ``models``, by the image's id.
         title: of the study.
     """
 
@@ -63,82 +55,78 @@ def read_key(path: Path) -> Key:
         raise DimrError(f"{path}: not the key of a rating page ({single_line(error)})") from None
 
 
-def read_ratings(paths: Iterable[Path], key: Key) -> list[Rating]:
-    """All ratings of some CSVs, which may be of one rater or of several.
+def read_ratings(paths: Iterable[Path], key: Key) -> "pd.DataFrame":
+    """All ratings of some CSVs, each by one rater or several.
+
+    Returns:
+        A row per rating: ``image``, ``rating``, ``rater``, ``time``, and ``where`` it was read
+        (file and line).
 
     Raises:
-        DimrError: names file, line and value: an image that the page does not have, a rating that
-            is none, a rater without a name, a second rating of an image by a rater, an empty file.
+        DimrError: names file, line and value: an image that the page does not have, an unknown
+            rating, an empty rater, a second rating of an image by the same rater, an empty file.
     """
-    ratings: list[Rating] = []
-    seen: dict[tuple[str, str], str] = {}
-    for path in paths:
-        own = list(_rows(path))
-        if not own:
-            raise DimrError(f"{path}: no ratings in it")
-        if not any(row["image"] in key.images for _, row in own):
+    import pandas as pd
+
+    read = [_checked(path, _read_csv(path), key) for path in paths]
+    ratings = pd.concat([pd.DataFrame(columns=[*COLUMNS, "where"]), *read], ignore_index=True)
+    for _, same in ratings.groupby(["rater", "image"], sort=False):
+        if len(same) > 1:
+            first, second, *_ = same.itertuples()
             raise DimrError(
-                f"{path}: line {own[0][0]}: image {own[0][1]['image']!r}, as all of the file's, is "
-                f"not in {key.file}: ratings of another page"
+                f"{second.where}: rater {second.rater!r} has already rated image "
+                f"{second.image!r} ({first.where})"
             )
-        for line, row in own:
-            rating = _checked(path, line, row, key)
-            earlier = seen.setdefault((rating.rater, rating.image), rating.where)
-            if earlier != rating.where:
-                raise DimrError(
-                    f"{rating.where}: rater {rating.rater!r} has rated image {rating.image!r} "
-                    f"already ({earlier})"
-                )
-            ratings.append(rating)
     return ratings
 
 
-def _checked(path: Path, line: int, row: dict[str, str], key: Key) -> Rating:
-    where = f"{path}: line {line}"
-    rating = Rating(row["image"], row["rating"], row["rater"], where)
-    if rating.image not in key.images:
-        raise DimrError(f"{where}: image {rating.image!r} is not in {key.file}")
-    if rating.rating not in RATINGS:
-        raise DimrError(
-            f"{where}: rating {rating.rating!r} {did_you_mean(rating.rating, [*RATINGS])}"
-        )
-    if not rating.rater:
-        raise DimrError(f"{where}: rater '' is no name")
-    try:
-        datetime.fromisoformat(row["time"])
-    except ValueError:
-        raise DimrError(
-            f"{where}: time {row['time']!r} is not as in 2024-06-13T12:00:00Z"
-        ) from None
-    return rating
+def _read_csv(path: Path) -> "pd.DataFrame":
+    """The lines of a CSV as text, without white space around values, with where each was read."""
+    import pandas as pd
 
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and columns of each rating, without white space around them."""
+    require_file(path)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, None)
-            if header is None:
-                raise DimrError(f"{path}: an empty file; expected a line {','.join(COLUMNS)}")
-            names = _header(path, header)
-            for row in filter(None, reader):
-                if len(row) != len(names):
-                    raise DimrError(
-                        f"{path}: line {reader.line_num}: {len(row)} values; "
-                        f"expected {len(names)} ({','.join(names)})"
-                    )
-                yield reader.line_num, {n: v.strip() for n, v in zip(names, row, strict=True)}
-    except FileNotFoundError:
-        raise DimrError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        # Without a header, for pandas to refuse lines that are longer than the first.
+        cells = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False,
+            encoding="utf-8-sig",
+        ).apply(lambda column: column.str.strip())  # fmt: skip
+    except pd.errors.EmptyDataError:
+        raise DimrError(f"{path}: an empty file; expected a line {','.join(COLUMNS)}") from None
+    except (OSError, ValueError) as error:
         raise DimrError(f"{path}: not readable as CSV ({single_line(error)})") from None
-
-
-def _header(path: Path, header: Sequence[str]) -> list[str]:
-    names = [name.strip() for name in header]
+    names = list(cells.iloc[0])
     if sorted(names) != sorted(COLUMNS):
         raise DimrError(
             f"{path}: line 1: columns {','.join(names)!r}; expected {','.join(COLUMNS)}"
         )
-    return names
+    frame = cells.iloc[1:].set_axis(names, axis=1)
+    frame = frame[(frame != "").any(axis=1)]
+    return frame.assign(where=[f"{path}: line {index + 1}" for index in frame.index])
+
+
+def _checked(path: Path, ratings: "pd.DataFrame", key: Key) -> "pd.DataFrame":
+    """The same ratings; ``DimrError`` names the first line that is wrong."""
+    if ratings.empty:
+        raise DimrError(f"{path}: no ratings in it")
+    if not ratings["image"].isin(key.images.keys()).any():
+        first = ratings.iloc[0]
+        raise DimrError(
+            f"{first['where']}: image {first['image']!r}, as all of the file's, is not in "
+            f"{key.file}: ratings of another page"
+        )
+    for row in ratings.itertuples():
+        if row.image not in key.images:
+            raise DimrError(f"{row.where}: image {row.image!r} is not in {key.file}")
+        if row.rating not in RATINGS:
+            hint = did_you_mean(row.rating, [*RATINGS])
+            raise DimrError(f"{row.where}: rating {row.rating!r} {hint}")
+        if not row.rater:
+            raise DimrError(f"{row.where}: rater is empty")
+        try:
+            datetime.fromisoformat(row.time)
+        except ValueError:
+            raise DimrError(
+                f"{row.where}: time {row.time!r} is not as in 2024-06-13T12:00:00Z"
+            ) from None
+    return ratings

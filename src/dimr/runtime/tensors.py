@@ -33,7 +33,7 @@ def first_difference(
     expected: Mapping[str, Tensor],
     in_file: Callable[[str], str] = str,
 ) -> str | None:
-    """How tensors first differ from the expected names and shapes, or from floating point.
+    """How tensors first differ from the expected names and shapes, or in being floating point.
 
     Args:
         tensors: by name.
@@ -57,7 +57,7 @@ def first_difference(
         if tensor.shape != like.shape:
             found, wanted = tuple(tensor.shape), tuple(like.shape)
             return f"tensor {in_file(name)!r} has shape {found}, not {wanted}"
-        if not tensor.is_floating_point():
+        if like.is_floating_point() and not tensor.is_floating_point():
             return f"tensor {in_file(name)!r} is {tensor.dtype}, not floating point"
     return None
 

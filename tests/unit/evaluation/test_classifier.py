@@ -9,8 +9,9 @@ from dimr.data.digits import load_images, make_digits
 from dimr.evaluation.classifier import (
     WEIGHTS,
     Augmentation,
+    ClassifierTraining,
     DigitClassifier,
-    Training,
+    class_accuracy,
     load_classifier,
     train_classifier,
 )
@@ -187,15 +188,12 @@ def test_damaged_or_foreign_weights_are_refused(tmp_path):
     train_small(tmp_path / "c", width=4)
     good = (tmp_path / "c" / WEIGHTS).read_bytes()
     edits = {
-        "head.bias is missing": lambda t: t.pop("head.bias"),
-        "extra is unknown": lambda t: t.update(extra=torch.zeros(1)),
-        r"head.bias is \(7,\) torch.float32; expected \(10,\)": lambda t: t.update(
+        "tensor 'head.bias' is missing": lambda t: t.pop("head.bias"),
+        "tensor 'extra' is one too many": lambda t: t.update(extra=torch.zeros(1)),
+        r"tensor 'head.bias' has shape \(7,\), not \(10,\)": lambda t: t.update(
             {"head.bias": torch.zeros(7)}
         ),
-        r"head.bias is \(10,\) torch.float64": lambda t: t.update(
-            {"head.bias": torch.zeros(10).double()}
-        ),
-        "head.bias holds values that are not finite": lambda t: t["head.bias"].fill_(torch.nan),
+        "head.bias' holds values that are not finite": lambda t: t["head.bias"].fill_(torch.nan),
     }
     for message, change in edits.items():
         (tmp_path / "c" / WEIGHTS).write_bytes(good)
@@ -216,12 +214,12 @@ def test_damaged_or_foreign_weights_are_refused(tmp_path):
     ("text", "message"),
     [
         ("{", "not readable as JSON"),
-        ("[]", "does not describe a classifier"),
-        ('{"model": "DiMR"}', "does not describe a classifier"),
-        ('{"model": "DigitClassifier", "classes": 10}', "width null; allowed"),
-        ('{"model": "DigitClassifier", "classes": 10, "width": 6}', "width 6; allowed"),
-        ('{"model": "DigitClassifier", "classes": 10, "width": 1e9}', "width 1000000000.0"),
-        ('{"model": "DigitClassifier", "classes": true, "width": 4}', "classes true; allowed"),
+        ("[]", "the whole file"),
+        ('{"model": "DiMR"}', "model: 'DiMR'"),
+        ('{"model": "DigitClassifier", "classes": 10}', "width: is missing"),
+        ('{"model": "DigitClassifier", "classes": 10, "width": 6}', "width: 6"),
+        ('{"model": "DigitClassifier", "classes": 10, "width": 1e9}', "width: 1000000000.0"),
+        ('{"model": "DigitClassifier", "classes": true, "width": 4}', "classes: True"),
     ],
 )
 def test_damaged_configuration_is_refused(tmp_path, text, message):
@@ -258,7 +256,27 @@ def test_augmentation_stays_in_its_bounds():
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
-    training = Training(steps=200, batch=1, lr=2.0, seed=0, augmentation=Augmentation())
+    training = ClassifierTraining(steps=200, batch=1, lr=2.0, seed=0, augmentation=Augmentation())
     assert training.learning_rate(0) == pytest.approx(2.0 / 20)
     assert training.learning_rate(100) == pytest.approx(1.0)
     assert training.learning_rate(200) == pytest.approx(0.0)
+
+
+class ByFirstPixel(torch.nn.Module):
+    """Its class is the value of the first pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return torch.nn.functional.one_hot(images[:, 0, 0, 0].long(), 10).float(), images
+
+
+def test_class_accuracy_counts():
+    images, labels = noise(12, 0), np.arange(12) % 10
+    images[:, 0, 0, 0] = labels
+    images[[1, 5, 9], 0, 0, 0] = (labels[[1, 5, 9]] + 1) % 10
+    assert class_accuracy(ByFirstPixel(), images, labels, batch_size=5) == 0.75
+    with pytest.raises(DimrError, match="labels"):
+        class_accuracy(ByFirstPixel(), images, labels[:5])

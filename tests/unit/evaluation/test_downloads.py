@@ -138,7 +138,7 @@ def test_other_extractors_are_refused_and_nothing_is_left(tmp_path, monkeypatch)
         (str(foreign), f"x-{digits}.pth", f"{foreign}: not the weights of inception-v3-compat"),
         (str(foreign), "x.pth", "x.pth: expected a name that ends in 8 hex digits"),
         (str(tmp_path / "absent"), "x-00000000.pth", "absent: no such file"),
-        (None, "x-00000000.pth", "x-00000000.pth: torch-fidelity has .* alone; pass --source"),
+        (None, "x-00000000.pth", "x-00000000.pth: torch-fidelity only has .*; pass --source"),
     ]
     for source, name, message in cases:
         with pytest.raises(DimrError, match=message) as caught:

@@ -4,7 +4,7 @@ import scipy.linalg
 import torch
 
 from dimr.evaluation.classifier import load_classifier, train_classifier
-from dimr.evaluation.features import register_digits_extractor
+from dimr.evaluation.extraction import register_digits_extractor
 from dimr.evaluation.fidelity import fidelity
 from dimr.evaluation.image_sets import image_tensor
 from dimr.runtime.errors import DimrError

@@ -164,5 +164,5 @@ def test_a_sigma_that_is_no_covariance_is_refused(tmp_path, sigma):
         np.savez(path, mu=np.zeros(4), sigma=good.astype(dtype))
         assert read_statistics(path, 4) is not None
     np.savez(path, mu=np.zeros(4), sigma=sigma.astype(float))
-    with pytest.raises(DimrError, match=r"a\.npz: sigma is no covariance of features"):
+    with pytest.raises(DimrError, match=r"a\.npz: sigma is not a covariance"):
         read_statistics(path, 4)

@@ -11,7 +11,7 @@ import pytest
 
 from dimr.data.npz import array_header, array_pieces, check_whole, load_arrays
 from dimr.data.shards import write_shards
-from dimr.evaluation.extraction import extract_features, read_ahead
+from dimr.evaluation.extraction import extract_features
 from dimr.evaluation.image_sets import ArrayImages, NpzImages, open_images
 from dimr.runtime.errors import DimrError
 
@@ -141,32 +141,6 @@ def test_progress_names_the_set(capfd):
     shown = capfd.readouterr().err
     assert "features of some images" in shown
     assert "30/30" in shown
-
-
-def test_reading_ahead_keeps_order_and_is_bounded():
-    made = []
-
-    def items():
-        for n in range(20):
-            made.append(n)
-            yield n
-
-    ahead = read_ahead(items(), depth=3)
-    assert list(itertools.islice(ahead, 2)) == [0, 1]
-    ahead.close()
-    assert 2 <= len(made) <= 6
-    assert list(read_ahead(items(), depth=3)) == list(range(20))
-
-
-def test_errors_of_the_reading_thread_are_raised():
-    def items():
-        yield 1
-        raise DimrError("x.npz: broken")
-
-    ahead = read_ahead(items())
-    assert next(ahead) == 1
-    with pytest.raises(DimrError, match=r"x\.npz: broken"):
-        next(ahead)
 
 
 def refusal_or_images(path):

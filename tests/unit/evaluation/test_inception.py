@@ -276,7 +276,7 @@ def test_sets_that_do_not_fit_are_refused(here, caplog, inception_weights):
         "few": ({"arr_0": small[:3]}, "3 of them; expected more than 3"),
         "grey": ({"arr_0": small[..., :1]}, "shape"),
         "named": ({"images": small}, "holds images; expected an array arr_0"),
-        "alone": ({"arr_0": small, "mu": np.zeros(2048)}, "holds mu alone"),
+        "alone": ({"arr_0": small, "mu": np.zeros(2048)}, "holds only mu"),
         "narrow": (
             {"arr_0": small, "mu": np.zeros(64), "sigma": np.eye(64)},
             r"mu is float64 \(64,\); expected floats \(2048,\)",
@@ -341,9 +341,7 @@ def test_options_of_the_other_extractor_are_refused(here, caplog):
     ]  # fmt: skip
     takes = "extractor inception-v3-compat takes --reference and --extractor-weights"
     assert main([*common, "--reference", "r"]) == 2
-    assert caplog.messages == [
-        f"dimr: --extractor-weights: missing: {here / 'evaluate.yaml'}: {takes}"
-    ]
+    assert caplog.messages == [f"dimr: --extractor-weights: missing: {takes}"]
     assert main([*common, "--reference", "r", "--extractor-weights", "w", "--images", "i"]) == 2
     assert "--images: not used here" in caplog.messages[-1]
     digits = {"extractor": "digits", "isc_splits": 2, "prc_neighborhood": 3, "count": 16}
@@ -358,7 +356,7 @@ def test_another_number_of_images_is_refused(here, caplog, inception_weights):
     pixel_shards(here / "folder", small[:15])
     for name in ("fewer.npz", "folder"):
         line = refused(here, caplog, inception_weights, samples=name)
-        assert f"{name}: 15 images; {here / 'evaluate.yaml'} wants 16 (count)" in line
+        assert f"{name}: 15 images; the configuration's count is 16" in line
     digits = {"extractor": "digits", "isc_splits": 2, "prc_neighborhood": 3, "count": 16}
     write_json(here / "evaluate.yaml", digits)
     command = ["--images", "none", "--classifier", "none", "--metrics", "m", "--provenance", "p"]

@@ -149,7 +149,7 @@ def test_what_is_no_labels_is_not_taken_for_them(tmp_path):
     [
         (np.arange(11), "11 labels for 12 images"),
         (np.zeros(0, int), "0 labels for 12 images"),
-        (np.arange(12) - 1, "labels from -1 to 10; they begin at 0"),
+        (np.arange(12) - 1, "labels from -1 to 10; allowed are 0 to"),
         (np.full(12, 2**40), "labels from 1099511627776 to"),
         (np.array([{}] * 12, object), "holds Python objects"),
     ],

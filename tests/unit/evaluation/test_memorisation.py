@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from dimr.evaluation import memorisation as module
 from dimr.evaluation.memorisation import memorisation, nearest_distances
 from dimr.runtime.errors import DimrError
 
@@ -34,14 +33,6 @@ def test_one_changed_value_has_its_closed_form():
     query = training[3:4].copy()
     query[0, 1, 2, 0] = 151  # 51 / 255 = 0.2 in one of 108 values
     assert nearest_distances(query, training)[0] == pytest.approx(0.2 / np.sqrt(108), rel=1e-14)
-
-
-@pytest.mark.parametrize("rows", [1, 3, 7])
-def test_chunks_do_not_change_a_bit(monkeypatch, rows):
-    queries, training = noise(20, 3), noise(17, 4)
-    whole = nearest_distances(queries, training)
-    monkeypatch.setattr(module, "CHUNK_BYTES", rows * 8 * 6 * 6 * 3)
-    assert np.array_equal(nearest_distances(queries, training), whole)
 
 
 def test_copies_are_at_zero_and_share_one():

@@ -12,8 +12,7 @@ from PIL import Image
 from dimr.cli import main
 from dimr.data.digits import load_images, make_digits
 from dimr.data.shards import write_shards
-from dimr.evaluation.classifier import load_classifier, train_classifier
-from dimr.evaluation.fidelity import class_accuracy
+from dimr.evaluation.classifier import class_accuracy, load_classifier, train_classifier
 from dimr.evaluation.image_sets import open_images
 from dimr.evaluation.reference import open_set
 from dimr.runtime.errors import DimrError
@@ -221,7 +220,7 @@ def test_what_is_among_pictures_must_be_pictures(stray, images, tmp_path):
         os.mkfifo(folder / stray)
     else:
         (folder / stray).write_bytes(b"x")
-    assert refusal(folder).startswith(f"{folder / stray}: no PNG or JPEG file; expected an .npz")
+    assert refusal(folder).startswith(f"{folder / stray}: not a PNG or JPEG file; expected an .npz")
 
 
 def test_pictures_of_several_sizes_name_the_first_that_differs(images, tmp_path):
@@ -263,7 +262,7 @@ def test_arrays_of_something_else(array, message, tmp_path):
 def test_a_folder_of_samples_whose_manifest_is_gone_is_no_folder_of_pictures(images, tmp_path):
     write_samples(tmp_path / "s", images, LABELS, list("0123456789"), "k")
     (tmp_path / "s/manifest.json").unlink()
-    assert "no PNG or JPEG file; expected an .npz" in refusal(tmp_path / "s")
+    assert "not a PNG or JPEG file; expected an .npz" in refusal(tmp_path / "s")
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -337,7 +336,7 @@ def test_without_labels_what_needs_them_is_left_out(digits, images, own, tmp_pat
     [
         (LABELS + 1, "arr_1: from 1 to 10; the classifier knows 0 to 9"),
         (LABELS[:-1], "arr_1: 39 labels for 40 images"),
-        (-LABELS, "arr_1: labels from -9 to 0; they begin at 0"),
+        (-LABELS, "arr_1: labels from -9 to 0; allowed are 0 to"),
     ],
 )
 def test_labels_that_do_not_fit(digits, images, tmp_path, caplog, labels, message):

@@ -18,7 +18,7 @@ from dimr.config.runs import ROOT, load_run
 from dimr.config.schema import Distortion
 from dimr.evaluation.classifier import DigitClassifier
 from dimr.evaluation.image_sets import ArrayImages
-from dimr.human_study.classifiers import DigitScorer, TimmScorer, fetch_timm, load_timm
+from dimr.human_study.classifiers import digit_scorer, fetch_timm, load_timm, timm_scorer
 from dimr.human_study.confidence import (
     Chosen,
     choose,
@@ -135,11 +135,11 @@ def test_the_summary_by_hand():
 
 def test_confidence_of_the_digit_classifier(digits):
     images, labels = noise(40, 32), np.arange(40) % 10
-    scorer = DigitScorer(digits / "classifier", CPU)
+    scorer = digit_scorer(digits / "classifier", CPU)
     shards = ArrayImages("samples", [images[:23], images[23:]])
     found = own_confidence(shards, labels, scorer, 7)
     with torch.no_grad():
-        logits = scorer.network(torch.from_numpy(images).permute(0, 3, 1, 2))[0].double().numpy()
+        logits = scorer.logits(torch.from_numpy(images).permute(0, 3, 1, 2)).double().numpy()
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(found, expected[np.arange(40), labels], rtol=1e-4, atol=1e-7)
     assert found.min() < 0.05 < 0.2 < found.max()
@@ -152,7 +152,7 @@ def test_confidence_of_the_digit_classifier(digits):
 def test_confidence_of_a_timm_model(weights):
     """Against timm's recipe done by hand: the short side, a centre crop, the mean and deviation."""
     images, labels = noise(6, 180), np.array([0, 999, 5, 5, 17, 400])
-    scorer = TimmScorer(TIMM, weights, CPU, threads=2)
+    scorer = timm_scorer(TIMM, weights, CPU, threads=2)
     found = own_confidence(ArrayImages("samples", [images]), labels, scorer, 4)
     assert scorer.facts["weights"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     crop = scorer.facts["data"]
@@ -187,8 +187,11 @@ def test_weights_that_are_refused(weights, tmp_path):
     tensors = safetensors.torch.load_file(weights)
     file = tmp_path / "bad.safetensors"
     for change, message in (
-        ({"fc.weight": torch.zeros(10, 384)}, r"fc\.weight is \(10, 384\); test_resnet"),
-        ({"extra": torch.zeros(1)}, "extra is unknown"),
+        (
+            {"fc.weight": torch.zeros(10, 384)},
+            r"'fc\.weight' has shape \(10, 384\)",
+        ),
+        ({"extra": torch.zeros(1)}, "'extra' is one too many"),
         ({"fc.bias": torch.full((1000,), torch.nan)}, r"fc\.bias.* holds values that are not fin"),
     ):
         safetensors.torch.save_file({**tensors, **change}, file)
@@ -213,7 +216,7 @@ def test_names_that_timm_does_not_have(monkeypatch):
 
 
 def test_labels_and_sizes_that_do_not_fit(digits):
-    scorer = DigitScorer(digits / "classifier", CPU)
+    scorer = digit_scorer(digits / "classifier", CPU)
     images = ArrayImages("samples", [noise(3, 32)])
     with pytest.raises(DimrError, match="label 10; the classifier has 10 classes"):
         own_confidence(images, np.array([0, 1, 10]), scorer)

@@ -4,6 +4,8 @@ import csv
 import json
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 from tests.support.messages import error_in
 
@@ -15,9 +17,8 @@ from dimr.human_study.rates import (
     krippendorff_alpha,
     majority,
     rate,
-    rater_rates,
 )
-from dimr.human_study.ratings import Rating, read_key, read_ratings
+from dimr.human_study.ratings import read_key, read_ratings
 from dimr.paper.published import load_published
 from dimr.runtime.errors import DimrError
 
@@ -36,13 +37,10 @@ def spoken(text, rater="ann"):
     return [(part[0], said[part[1]], rater) for part in text.split()]
 
 
-def rated(**raters):
-    """Ratings of several raters, as ``read_ratings`` gives them."""
-    return [
-        Rating(image, rating, rater, "x.csv: line 2")
-        for rater, text in raters.items()
-        for image, rating, _ in spoken(text)
-    ]
+def answered(**raters):
+    """Answers of several raters, images by raters."""
+    rows = [row for rater, text in raters.items() for row in spoken(text, rater)]
+    return answers_of(pd.DataFrame(rows, columns=["image", "rating", "rater"]))
 
 
 @pytest.fixture
@@ -69,58 +67,58 @@ def key(tmp_path):
 
 
 def test_wilson_interval_by_its_formula():
-    found = rate([True] * 7 + [False] * 3)
+    found = rate(pd.Series([True] * 7 + [False] * 3))
     n, p, z = 10, 0.7, 1.959963984540054
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     assert (found.value, found.low, found.high) == pytest.approx((p, centre - half, centre + half))
-    none = rate([False] * 20)
+    none = rate(pd.Series([False] * 20))
     assert (none.value, none.low) == (0, 0)
     assert none.high == pytest.approx(z * z / (20 + z * z))
-    assert rate([]) is None
+    assert rate(pd.Series([], dtype=bool)) is None
 
 
 def test_cohens_kappa_by_hand():
     # 20 both yes, 5 and 10 apart, 15 both no: observed 0.7; chance 0.5 x 0.6 + 0.5 x 0.4 = 0.5
-    pairs = [(1, 1)] * 20 + [(1, 0)] * 5 + [(0, 1)] * 10 + [(0, 0)] * 15
-    first, second = zip(*[(bool(a), bool(b)) for a, b in pairs], strict=True)
-    assert cohen_kappa(first, second) == pytest.approx(0.4)
-    assert cohen_kappa(first, first) == 1
-    assert cohen_kappa([True] * 4, [True] * 4) is None
-    assert cohen_kappa([True] * 4, [True, False] * 2) == 0  # one who always says the same
+    pairs = np.array([(1, 1)] * 20 + [(1, 0)] * 5 + [(0, 1)] * 10 + [(0, 0)] * 15)
+    assert cohen_kappa(pd.DataFrame(pairs)) == pytest.approx(0.4)
+    assert cohen_kappa(pd.DataFrame(pairs[:, [0, 0]])) == 1
+    assert cohen_kappa(pd.DataFrame([[1, 1]] * 4)) is None
+    assert cohen_kappa(pd.DataFrame([[1, 1], [1, 0]])) == 0  # one who always says the same
 
 
 def test_krippendorffs_alpha_by_hand():
-    # Coincidences: units (1,1,1), (1,0), (0,0,0,1), (0,0); the single answer does not count.
-    units = [[True] * 3, [True, False], [False] * 3 + [True], [False] * 2, [True]]
+    # Units (1,1,1), (1,0), (0,0,0,1), (0,0); the single answer does not count.
+    units = [[1, 1, 1], [1, 0], [0, 0, 0, 1], [0, 0], [1]]
     # n = 11; unequal ordered pairs: 2/1 + 6/3 = 4, so 4/11 observed; 5 yes and 6 no by chance
     expected = 1 - (4 / 11) / (2 * 5 * 6 / (11 * 10))
-    assert krippendorff_alpha(units) == pytest.approx(expected)
+    assert krippendorff_alpha(pd.DataFrame(units)) == pytest.approx(expected)
     # Krippendorff (2011), section A: two observers, ten binary values, alpha = 0.095
-    first, second = "0100000000", "1110010010"
-    both = [[a == "1", b == "1"] for a, b in zip(first, second, strict=True)]
+    both = pd.DataFrame({"A": map(int, "0100000000"), "B": map(int, "1110010010")})
     assert krippendorff_alpha(both) == pytest.approx(0.095, abs=5e-4)
-    assert krippendorff_alpha([[True, True], [True]]) is None
+    assert krippendorff_alpha(pd.DataFrame([[1, 1], [1]])) is None
 
 
 def test_agreement_of_two_and_of_more():
-    both = agreement(answers_of(rated(ann="a1 b1 c2 d0", ben="a1 b2 c2 d1")))
-    # d is no answer of ann's. Equal: a, c; chance 2/3 x 1/3 + 1/3 x 2/3 = 4/9
+    both = agreement(answered(ann="a1 b1 c2 d0", ben="a1 b2 c2 d1"))
+    # ann did not answer d. Equal: a, c; chance 2/3 x 1/3 + 1/3 x 2/3 = 4/9
     assert (both.images, both.raw, both.kind) == (3, pytest.approx(2 / 3), "Cohen's kappa")
     assert both.kappa == pytest.approx((2 / 3 - 4 / 9) / (1 - 4 / 9))
-    three = agreement(answers_of(rated(ann="a1 b1 c2", ben="a1 b2 c2", eve="a1 b2")))
+    three = agreement(answered(ann="a1 b1 c2", ben="a1 b2 c2", eve="a1 b2"))
     assert three.kind == "Krippendorff's alpha"
     assert three.raw == pytest.approx((1 + 1 / 3 + 1) / 3)
-    assert three.kappa == pytest.approx(krippendorff_alpha([[1, 1, 1], [1, 0, 0], [0, 0]]))
-    assert agreement(answers_of(rated(ann="a1 b2", ben="c1"))) is None
-    same = agreement(answers_of(rated(ann="a1 b1", ben="a1 b1")))
+    units = pd.DataFrame([[1, 1, 1], [1, 0, 0], [0, 0]])
+    assert three.kappa == pytest.approx(krippendorff_alpha(units))
+    assert agreement(answered(ann="a1 b2", ben="c1")) is None
+    same = agreement(answered(ann="a1 b1", ben="a1 b1"))
     assert (same.raw, same.kappa) == (1, None)
 
 
 def test_the_majority_of_answers():
-    answers = answers_of(rated(ann="a1 b1 c1 d0", ben="a1 b2 c0 d0", eve="a2 e2"))
-    assert majority(answers) == {"a": True, "c": True, "e": False}  # b is a tie, d has no answer
-    assert rater_rates(answers) == {"ann": 1.0, "ben": 0.5, "eve": 0.0}
+    answers = answered(ann="a1 b1 c1 d0", ben="a1 b2 c0 d0", eve="a2 e2")
+    # b is a tie, d has no answer
+    assert majority(answers).to_dict() == {"a": True, "c": True, "e": False}
+    assert answers.mean().to_dict() == {"ann": 1.0, "ben": 0.5, "eve": 0.0}
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -132,9 +130,9 @@ def test_a_csv_as_spreadsheets_save_it(key, tmp_path):
         b"\xef\xbb\xbfrater,image,time,rating\r\n"
         b'"Ann ""A"", B",a,2024-06-13T12:00:00Z,distorted\r\n\r\n'
     )
-    assert read_ratings([file], key) == [
-        Rating("a", "distorted", 'Ann "A", B', f"{file}: line 2")
-    ]  # fmt: skip
+    [row] = read_ratings([file], key).to_dict("records")
+    assert (row["image"], row["rating"], row["rater"]) == ("a", "distorted", 'Ann "A", B')
+    assert row["where"] == f"{file}: line 2"
 
 
 @pytest.mark.parametrize(
@@ -147,10 +145,11 @@ def test_a_csv_as_spreadsheets_save_it(key, tmp_path):
         (table(*spoken("y1 z1")), "line 2: image 'y', as all of the file's, is not in"),
         (table(("a", "distorded", "ann")), "line 2: rating 'distorded' (did you mean distorted?"),
         (table(("a", "1", "ann")), "line 2: rating '1' (allowed: distorted, not distorted, unsu"),
-        (table(*spoken("a1 b1 a2")), "line 4: rater 'ann' has rated image 'a' already ("),
-        (table(("a", "unsure", " ")), "line 2: rater '' is no name"),
+        (table(*spoken("a1 b1 a2")), "line 4: rater 'ann' has already rated image 'a' ("),
+        (table(("a", "unsure", " ")), "line 2: rater is empty"),
         (table(*spoken("a1")).replace(TIME, "noon"), "line 2: time 'noon' is not as in 2024-06"),
-        (table(("a", "unsure")), "line 2: 3 values; expected 4 (image,rating,rater,time)"),
+        (table(("a", "unsure")), "line 2: time '' is not as in 2024-06"),
+        (table(("a", "unsure", "ann", "x")), "Expected 4 fields in line 2, saw 5"),
         ('image,rating,rater,time\n"a,unsure', "not readable as CSV ("),
         ("image\0", "line 1: columns"),
     ],
@@ -206,7 +205,7 @@ def test_rates_beside_the_published(key, tmp_path):
     first, second, third, together = rows
     # DiMR: a, b distorted, d not, c a tie
     assert (first["raters"], first["verdicts"], first["undecided"]) == ("2", "3", "1")
-    expected = rate([True, True, False])
+    expected = rate(pd.Series([True, True, False]))
     for name, value in (("rate", 2 / 3), ("low", expected.low), ("high", expected.high),
                         ("rater_mean", 5 / 8), ("raw", 3 / 4), ("kappa", 0.5)):  # fmt: skip
         assert float(first[name]) == pytest.approx(value), name

@@ -1,26 +1,21 @@
 """The table of the distortion study: confidence and, where people rated, distortion rates.
 
-Rates are of images shown, which are drawn from each model's least confident share: they say how
-often the worst images are distorted, not how often images are.
+Rates are of the images shown, drawn from each model's least confident share: they say how often the
+worst images are distorted, not how often images are.
 """
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dimr.human_study.rates import (
-    Agreement,
-    agreement,
-    answers_of,
-    majority,
-    rate,
-    rater_rates,
-)
-from dimr.human_study.ratings import UNSURE, Key, Rating
+from dimr.human_study.rates import agreement, answers_of, majority, rate
+from dimr.human_study.ratings import UNSURE, Key
 from dimr.paper.published import DistortionRate
-from dimr.paper.tables.sheets import Block, Cell, Sheet, SheetColumn, cell, to_csv, to_markdown
+from dimr.paper.tables.sheets import Block, Sheet, SheetColumn, cell, to_csv, to_markdown
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PERCENT = "{:.1%}"
 ALL = "All"
@@ -63,9 +58,9 @@ NOTES = {
     "class an image was drawn for: median, quantiles and share below 0.5 of all images, and the "
     "highest among the least confident.",
     "chosen": "Shown: drawn at random (seed {seed}) from the least confident {share:g}% of each "
-    "model's images, which were not looked at before. Classifier, share and number are this "
+    "model's images, without looking at them. Classifier, share and number are this "
     "repository's choice; those of the paper are unconfirmed.",
-    "none": "Nobody has rated these images yet: open the rating page, and hand its CSV to "
+    "none": "Nobody has rated these images yet: open the rating page, and pass its CSV to "
     "`dimr distortion`.",
     "rate": "Distortion rate: of the images with a verdict, the share that is distorted, with "
     "Wilson's 95% interval. Several raters: an image's verdict is that of the majority of its "
@@ -74,108 +69,85 @@ NOTES = {
     "agreement": "Agreement: share of equal pairs of answers of an image, on images with two or "
     "more. Kappa: the same beyond chance, Cohen's of two raters, Krippendorff's alpha of more; "
     "blank where all answers are the same.",
+    "published": "Published: the authors' models and raters; how they chose images is unconfirmed.",
 }
 
 
 def distortion_sheet(
-    key: Key, ratings: Sequence[Rating], published: dict[str, DistortionRate]
+    key: Key, ratings: "pd.DataFrame", published: dict[str, DistortionRate]
 ) -> Sheet:
     """The table; without ratings, or published rates, it has no columns for them."""
-    columns = [*MODEL, *CONFIDENCE]
-    rows = [[*_model(model), *_confidence(model)] for model in key.models]
-    together = len(key.models) > 1 and bool(ratings)
-    if together:
-        rows.append([cell(ALL), *[cell(None)] * (len(columns) - 1)])
-    if ratings:
-        columns += RATED
-        for index, row in enumerate(rows):
-            own = [r for r in ratings if index in (len(key.models), key.images[r.image])]
-            row += _rated(own)
+    columns, notes = [*MODEL, *CONFIDENCE], ["confidence", "chosen"]
+    rows = [_confidence(model) for model in key.models]
     names = [model.get("published") for model in key.models]
+    if ratings.empty:
+        notes.append("none")
+    else:
+        columns, notes = [*columns, *RATED], [*notes, "rate", "agreement"]
+        model_of = ratings["image"].map(key.images)
+        rows = [row | _rated(ratings[model_of == index]) for index, row in enumerate(rows)]
     if any(names):
-        columns += PUBLISHED
-        for name, row in zip([*names, *[None] * together], rows, strict=True):
-            row += _published(key, name, published)
-    return Sheet(key.title, [Block("", columns, rows)], _notes(key, bool(ratings), any(names)))
+        columns, notes = [*columns, *PUBLISHED], [*notes, "published"]
+        rows = [
+            row | _published(key, name, published) for row, name in zip(rows, names, strict=True)
+        ]
+    if len(rows) > 1 and not ratings.empty:
+        rows.append({"model": ALL, **_rated(ratings)})
+    config = key.models[0]["config"]
+    facts = {**config, "share": 100 * config["share"]}
+    cells = [[cell(row.get(column.key), column.format) for column in columns] for row in rows]
+    return Sheet(key.title, [Block("", columns, cells)], [NOTES[n].format(**facts) for n in notes])
 
 
-def _model(model: dict[str, Any]) -> list[Cell]:
-    return [cell(model[name]) for name in ("name", "run", "setting")]
-
-
-def _confidence(model: dict[str, Any]) -> list[Cell]:
+def _confidence(model: dict[str, Any]) -> dict[str, Any]:
+    """What the classifier says of a model's images."""
     found = model["confidence"]
-    quantiles = found["quantiles"]
-    values = {
+    by_quantile = {"median": "0.5", "q05": "0.05", "q01": "0.01"}
+    return {
+        **{"model": model["name"], "run": model["run"], "setting": model["setting"]},
         **found,
-        "median": quantiles["0.5"],
-        "q05": quantiles["0.05"],
-        "q01": quantiles["0.01"],
+        **{key: found["quantiles"][quantile] for key, quantile in by_quantile.items()},
     }
-    return [cell(values[column.key], column.format) for column in CONFIDENCE]
 
 
-def _rated(ratings: Sequence[Rating]) -> list[Cell]:
-    """The cells of some images' ratings; blank where there are none."""
+def _rated(ratings: "pd.DataFrame") -> dict[str, Any]:
+    """What raters say of some images; without a rate where no image has a verdict."""
     answers = answers_of(ratings)
     verdicts = majority(answers)
-    total, by_rater, agreed = rate(verdicts.values()), rater_rates(answers), agreement(answers)
+    mean = answers.mean().mean()  # of each rater, then of raters
     values: dict[str, Any] = {
-        "raters": len({one.rater for one in ratings}),
+        "raters": answers.shape[1],
         "verdicts": len(verdicts),
         "undecided": len(answers) - len(verdicts),
-        "unsure": sum(one.rating == UNSURE for one in ratings),
-        "rater_mean": sum(by_rater.values()) / len(by_rater) if by_rater else None,
-        **_agreement(agreed),
+        "unsure": int((ratings["rating"] == UNSURE).sum()),
+        "rater_mean": None if mean != mean else float(mean),
     }
-    if total:
+    if total := rate(verdicts):
         values |= {"rate": total.value, "distorted": total.distorted}
         values |= {"low": total.low, "high": total.high}
-    return [cell(values.get(column.key), column.format) for column in RATED]
+    if agreed := agreement(answers):
+        values |= {"raw": agreed.raw, "kappa": agreed.kappa, "kappa_kind": agreed.kind}
+    return values
 
 
-def _agreement(agreed: Agreement | None) -> dict[str, Any]:
-    if agreed is None:
-        return {}
-    return {"raw": agreed.raw, "kappa": agreed.kappa, "kappa_kind": agreed.kind}
-
-
-def _published(key: Key, name: str | None, rates: dict[str, DistortionRate]) -> list[Cell]:
+def _published(key: Key, name: str | None, rates: dict[str, DistortionRate]) -> dict[str, Any]:
     if name is None:
-        return [cell(None)] * len(PUBLISHED)
+        return {}
     if name not in rates:
         known = ", ".join(rates)
         raise DimrError(f"{key.file}: published: {name!r} is not in published.yaml ({known})")
-    one = rates[name]
-    values = [one.rate, one.fid, one.source]
-    return [cell(v, column.format) for v, column in zip(values, PUBLISHED, strict=True)]
-
-
-def _notes(key: Key, rated: bool, published: bool) -> list[str]:
-    config = key.models[0]["config"]
-    facts = {
-        "classifier": config["classifier"],
-        "seed": config["seed"],
-        "share": 100 * config["share"],
-    }
-    shown = ["confidence", "chosen", *(["rate", "agreement"] if rated else ["none"])]
-    notes = [NOTES[name].format(**facts) for name in shown]
-    if published:
-        notes.append(
-            "Published: of the authors' models and raters; how they chose images is unconfirmed."
-        )
-    return notes
+    return {f"published_{what}": value for what, value in rates[name].model_dump().items()}
 
 
 def write_distortion_table(
     key: Key,
-    ratings: Iterable[Rating],
+    ratings: "pd.DataFrame",
     published: dict[str, DistortionRate],
     csv: Path,
     markdown: Path,
 ) -> str:
     """Write the table as CSV and Markdown; return the Markdown."""
-    sheet = distortion_sheet(key, list(ratings), published)
+    sheet = distortion_sheet(key, ratings, published)
     write_text(csv, to_csv(sheet))
     text = to_markdown(sheet)
     write_text(markdown, text)
