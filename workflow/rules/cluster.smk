@@ -1,7 +1,7 @@
 # What each job takes: cores, and with `--profile slurm` what it asks the cluster for, by the user's
 # site file and the recipe's resources. None of it is a part of what a result depends on.
 
-from functools import cache
+from functools import cache, partial
 
 from dimr.cluster import site as cluster
 from dimr.cluster import slurm
@@ -73,18 +73,26 @@ def stage_resources(stage):
     On a cluster what they ask for; on one machine a job that uses its GPUs has them to itself
     (`gpu_jobs` in the default profile).
     """
+    words = {"threads_option": partial(threads_option, stage)}
     if stage.is_short:
-        return {}
+        return words
     step = stage.resource or stage.name
     if not ON_CLUSTER:
-        return {"gpu_jobs": lambda wildcards: min(1, gpus_given(step, wildcards))}
+        return words | {
+            "gpu_jobs": lambda wildcards: min(1, gpus_given(step, wildcards))
+        }
 
     def value(name):
         return lambda wildcards: cluster.slurm_resources(
             site(), job_of(step, wildcards)
         )[name]
 
-    return {name: value(name) for name in cluster.RESOURCES}
+    return words | {name: value(name) for name in cluster.RESOURCES}
+
+
+def threads_option(stage, wildcards, threads):
+    """What a command is told of its threads: no parameter, as results do not depend on it."""
+    return f"--threads {threads}" if stage.has_threads else ""
 
 
 def processes_to_train(wildcards):

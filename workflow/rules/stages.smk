@@ -4,8 +4,6 @@
 # (DIMR_IMAGENET, DIMR_REFERENCE, DIMR_EXTRACTOR, DIMR_CLASSIFIER): they are no part of what a result
 # depends on, so another place of the same files reruns nothing.
 
-from functools import partial
-
 TRAIN = STAGES["train"]
 
 
@@ -32,7 +30,5 @@ for stage in [one for one in STAGES.values() if one is not TRAIN]:
             **stage_resources(stage),
         params:
             command=partial(stage_command, stage),
-            threads="--threads" if stage.has_threads else "",
         shell:
-            "dimr --log {log} {params.command} {params.threads} "
-            + ("{threads}" if stage.has_threads else "")
+            "dimr --log {log} {params.command} {resources.threads_option}"
