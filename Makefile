@@ -9,10 +9,11 @@ UV := .venv/bin/uv
 # would compile the libraries again: 7 CPU seconds for torch and diffusers.
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 TABLE := results/demo/digits/table1
+PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
-.PHONY: dvc.yaml help setup demo study readme report test lint check format schemas lock adopt pull record experiments clean
+.PHONY: dvc.yaml help setup demo study readme report test test-fast lint check format schemas lock adopt pull record experiments clean
 
 help: ## this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -53,7 +54,10 @@ report: setup ## results/report.html: tables, figures and run times on digits in
 	@echo "report:  results/report.html"
 
 test: setup ## all tests
-	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST)
+
+test-fast: setup ## units and parity, without tests that take more than 3 s: two minutes
+	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py
 
 lint: setup ## style, types, workflow format and lint
 	ruff check src tests benchmarks
