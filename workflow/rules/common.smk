@@ -17,6 +17,7 @@ from dimr.paper.results import at_hand, metrics_file, provenance_file
 from dimr.paper.tables.definitions import find_definitions, kind_of, load_results_table
 from dimr.planning.announcement import announcement
 from dimr.runtime.outputs import BESIDE
+from dimr.runtime.record import RECORD
 from dimr.runtime.snakemake_messages import install
 from dimr.stages.pipeline import STAGES, Pipeline
 from dimr.stages.stage import WILDCARDS, Target
@@ -129,8 +130,16 @@ def options(given, *names):
 def stage_command(stage, wildcards, input, output):
     """The command of a stage's job, without threads."""
     words = [(stage.command or stage.name).format(**wildcards)]
-    names = [name for name in ["config", *(one.name for one in stage.inputs)] if name in input.keys()]
-    places = {name: str(input[name]).removesuffix("/record.json") for name in names}
+    names = [
+        name
+        for name in ["config", *(one.name for one in stage.inputs)]
+        if name in input.keys()
+    ]
+    paths = {name: Path(str(input[name])) for name in names}
+    places = {
+        name: path.parent if path.name == RECORD else path
+        for name, path in paths.items()
+    }
     for name, one in stage.outputs.items():
         places[name] = one.place.format(**wildcards)
     words += [f"--{name.replace('_', '-')} {place}" for name, place in places.items()]
