@@ -1,0 +1,120 @@
+"""What follows from the stages' definitions: places, inputs, keys, commands."""
+
+import argparse
+
+import pytest
+
+from dimr.cli import make_parser
+from dimr.config.project import PROJECT
+from dimr.config.runs import section_key
+from dimr.runtime.errors import DimrError
+from dimr.runtime.outputs import FILES, FOLDERS, GROWING
+from dimr.stages.pipeline import STAGES, Pipeline
+
+RUN = "runs/digits/dimr-xs-2r/0"
+
+
+@pytest.fixture
+def pipeline():
+    return Pipeline(PROJECT)
+
+
+@pytest.mark.parametrize(
+    ("place", "stage"),
+    [
+        ("data/imagenet/source", "source"),
+        ("data/digits/images", "images"),
+        ("data/digits/latents", "encode"),
+        ("data/imagenet256/reference", "reference"),
+        ("data/extractors/weights-inception-2015-12-05-6726825d.pth", "extractor"),
+        (f"{RUN}/model", "train"),
+        (f"{RUN}/log.csv", "train"),
+        ("runs/workspace/model", "train"),
+        ("runs/imagenet256/dimr-xl-2r/published/model", "published"),
+        ("runs/digits/real/0/samples/reference", "baseline"),
+        (f"{RUN}/samples/guided", "sample"),
+        (f"{RUN}/metrics/guided.json", "evaluate"),
+        (f"{RUN}/provenance/guided.json", "evaluate"),
+        (f"{RUN}/distortion/guided.json", "distortion"),
+    ],
+)
+def test_a_place_says_which_stage_makes_it(pipeline, place, stage):
+    assert pipeline.find(place).stage is STAGES[stage]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["results/table1.csv", f"{RUN}/state", f"{RUN}/previews", "runs/digits/dimr-xs-2r/01/model"],
+)
+def test_other_places_are_made_by_no_stage(pipeline, place):
+    """Nor is the state of a training, which rules must not declare (contract C)."""
+    assert pipeline.find(place) is None
+
+
+def test_inputs_are_places_that_stages_make(pipeline):
+    seen, waiting = (
+        set(),
+        [f"{RUN}/metrics/guided.json", "runs/imagenet256/dimr-xl-2r/0/metrics/guided.json"],
+    )
+    while waiting:
+        place = waiting.pop()
+        seen.add(place)
+        one = pipeline.result(place)
+        names = {each.name for each in one.stage.inputs}
+        required = {each.name for each in one.stage.inputs if each.required}
+        assert required <= set(one.inputs) <= names, place
+        waiting += one.inputs.values()
+    assert {"data/digits/autoencoder", "data/imagenet/source", "data/imagenet256/reference"} <= seen
+
+
+def test_a_key_is_of_the_configuration_and_of_the_keyed_inputs(pipeline):
+    run = PROJECT.run("digits/dimr-xs-2r/0")
+    phases, data = run.phases(), run.recipe.data
+    images = section_key(data.images)
+    autoencoder = section_key(data.autoencoder, images)
+    latents = section_key(data.latents, images, autoencoder)
+    model = section_key(phases["train"], latents)  # previews' autoencoder is no part of it
+    samples = section_key(phases["sample-guided"], model, autoencoder)
+    classifier = section_key(data.classifier, images)
+    metrics = section_key(phases["evaluate"], samples, images, classifier)
+    assert pipeline.key(f"{RUN}/metrics/guided.json") == metrics
+
+
+def test_results_of_a_run_come_after_what_they_are_made_from(pipeline):
+    for name in ("digits/dimr-xs-2r/0", "digits/reconstruction/0", "imagenet256/dimr-xl-2r/0"):
+        results = pipeline.results(PROJECT.run(name))
+        places = [one.place for one in results]
+        assert len(set(places)) == len(places)
+        for number, one in enumerate(results):
+            later = set(places[number:])
+            assert not later & set(one.inputs.values()), one.place
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("runs/digits/dimr-xs-2r/0/samples/nonsuch", "no setting 'nonsuch' .allowed: unguided"),
+        ("runs/digits/nonsuch/0/model", "no variant 'nonsuch'"),
+        ("data/nonsuch/images", "no dataset 'nonsuch'"),
+        ("data/imagenet256/classifier", "imagenet256: has no classifier"),
+    ],
+)
+def test_what_the_configuration_lacks_is_one_line(pipeline, place, message):
+    with pytest.raises(DimrError, match=message):
+        pipeline.key(place)
+
+
+def test_each_stage_has_a_command_with_its_inputs_and_outputs():
+    actions = make_parser()._actions
+    (commands,) = [a.choices for a in actions if isinstance(a, argparse._SubParsersAction)]
+    for stage in STAGES.values():
+        parser = commands[(stage.command or stage.name).split()[0]]
+        options = {option for action in parser._actions for option in action.option_strings}
+        names = [each.name for each in stage.inputs] + list(stage.outputs)
+        assert {f"--{name.replace('_', '-')}" for name in names} <= options
+
+
+def test_outputs_are_of_known_kinds():
+    for stage in STAGES.values():
+        for output in stage.outputs.values():
+            assert output.kind in FOLDERS or output.kind in FILES or output.kind in GROWING
