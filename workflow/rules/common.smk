@@ -11,8 +11,7 @@ sys.path.insert(0, str(SOURCE))
 
 from dimr.runtime.errors import DimrError
 from dimr.config.project import Project
-from dimr.config.runs import write_run_config
-from dimr.config.recipes import write_data_config, write_source_config
+from dimr.config.phases import write_dataset, write_run, write_source
 from dimr.paper.results import at_hand, metrics_file, provenance_file
 from dimr.paper.tables.definitions import find_definitions, kind_of, load_results_table
 from dimr.planning.announcement import announcement
@@ -70,7 +69,7 @@ def prepare(dataset):
     """A dataset's recipe, with its stages' files written where they differ."""
     recipe = PROJECT.recipe(dataset)
     if once(f"data/{dataset}"):
-        write_data_config(dataset, Path(f"data/{dataset}/config"), PROJECT.root)
+        write_dataset(PROJECT, dataset, Path())
     return recipe
 
 
@@ -79,8 +78,7 @@ def resolve(name):
     """The run, with its configuration files written where they differ."""
     run = PROJECT.run(name)
     if once(f"runs/{name}"):
-        write_run_config(run, Path(f"runs/{name}/config"))
-    prepare(run.dataset)
+        write_run(PROJECT, name, Path())
     return run
 
 
@@ -91,8 +89,7 @@ def configure(wildcards):
     elif "dataset" in wildcards.keys():
         prepare(wildcards.dataset)
     elif "source" in wildcards.keys() and once(f"source {wildcards.source}"):
-        folder = Path(f"data/{wildcards.source}/config")
-        write_source_config(wildcards.source, folder, PROJECT.root)
+        write_source(PROJECT, wildcards.source, Path())
 
 
 @one_line_errors

@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.config.recipes import write_data_config, write_source_config
-from dimr.config.runs import ROOT, load_run, write_run_config
-from dimr.config.schema import SourceData
+from dimr.config.phases import write_run
+from dimr.config.project import ROOT, Project
 from dimr.stages.options import add_step
 
 
@@ -31,17 +30,13 @@ def config(options: argparse.Namespace) -> None:
     """``dimr config``."""
     import yaml
 
-    run = load_run(options.run, options.root)
+    project = Project(options.root)
     if options.print:
-        phases = {name: part.model_dump(mode="json") for name, part in run.phases().items()}
-        print(yaml.safe_dump(phases, sort_keys=False), end="")
+        phases = project.run(options.run).phases().items()
+        shown = {name: part.model_dump(mode="json") for name, part in phases}
+        print(yaml.safe_dump(shown, sort_keys=False), end="")
         return
-    write_run_config(run, options.root / "runs" / run.name / "config")
-    data = options.root / "data"
-    write_data_config(run.dataset, data / run.dataset / "config", options.root)
-    if isinstance(run.recipe.data, SourceData):
-        source = run.recipe.data.source
-        write_source_config(source, data / source / "config", options.root)
+    write_run(project, options.run, options.root)
 
 
 def models(options: argparse.Namespace) -> None:
