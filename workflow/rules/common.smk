@@ -224,7 +224,7 @@ def announce_trainings():
     needed = workflow.dag.needrun_jobs()
     runs = sorted(job.wildcards.run for job in needed if job.rule.name == "train")
     if runs:
-        logger.warning(announcement(runs, Path(workflow.basedir)))
+        logger.warning(announcement(runs, PROJECT))
 
 
 onerror:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from dimr.config.recipes import ROOT
-from dimr.config.runs import Run, load_run
+from dimr.config.project import Project
+from dimr.config.runs import Run
 from dimr.config.schema import DigitsData
 from dimr.config.validation import validate
 from dimr.paper.study.results import StudyFacts
@@ -21,31 +21,31 @@ NAMED = 3
 """So many runs are named; of more, the others are counted."""
 
 
-def announcement(names: Sequence[str], root: Path = ROOT) -> str:
+def announcement(names: Sequence[str], project: Project) -> str:
     """One line on the trainings that begin.
 
     Args:
         names: of the runs, at least one.
-        root: the repository.
+        project: whose runs they are.
 
     Raises:
-        DimrError: a run that there is not.
+        DimrError: a run that does not exist.
     """
     rest = len(names) - NAMED
     others = f" and {rest} more" if rest > 0 else ""
     what = "1 network" if len(names) == 1 else f"{len(names)} networks"
     return (
-        f"this will train {what} ({', '.join(names[:NAMED])}{others}){_time(names, root)}: Ctrl-C "
+        f"this will train {what} ({', '.join(names[:NAMED])}{others}){_time(names, project)}: Ctrl-C "
         "to stop; dimr plan TARGET for the cost in detail"
     )
 
 
-def _time(names: Sequence[str], root: Path) -> str:
+def _time(names: Sequence[str], project: Project) -> str:
     """The time of one core, if all are on digits and the study's times are known."""
-    runs = [load_run(name, root) for name in names]
+    runs = [project.run(name) for name in names]
     if not all(isinstance(run.recipe.data, DigitsData) for run in runs):
         return ""
-    rate = seconds_per_image(root / "results/digits/study.json")
+    rate = seconds_per_image(project.root / "results/digits/study.json")
     if rate is None:
         return ""
     return f", about {duration(rate * sum(map(_images, runs)))} of one core"

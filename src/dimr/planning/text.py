@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dimr.paper.tables.layout import text_lines
+from dimr.paper.tables.render import text_lines
 from dimr.planning.plan import Estimate, Plan
 from dimr.stages.costs import INCEPTION_MACS, REFERENCE_IMAGES
 

@@ -1,0 +1,37 @@
+"""What is said before the workflow trains."""
+
+import pytest
+
+from dimr.config.project import PROJECT
+from dimr.config.runs import ROOT
+from dimr.planning.announcement import announcement, seconds_per_image
+
+
+def test_trainings_are_announced_in_one_line():
+    names = [f"digits/dimr-xs-2r/{seed}" for seed in range(5)]
+    said = announcement(names, PROJECT)
+    assert said.startswith(
+        "this will train 5 networks (digits/dimr-xs-2r/0, digits/dimr-xs-2r/1, "
+        "digits/dimr-xs-2r/2 and 2 more), about "
+    )
+    assert "of one core: Ctrl-C to stop; dimr plan TARGET" in said
+    assert "\n" not in said
+
+
+def test_the_time_is_scaled_from_the_studys(tmp_path):
+    rate = seconds_per_image(ROOT / "results/digits/study.json")
+    # 33 trainings took 9,500.8 s; those of the two datasets draw 4,000 x 16 and 5,800 x 32 images
+    assert rate == pytest.approx(9500.8 / 33 / ((4000 * 16 + 5800 * 32) / 2))
+    minutes = 5 * 5800 * 32 * rate / 60
+    assert f"about {minutes:.0f} min of one core" in announcement(
+        ["digits/dimr-xs-2r/0"] * 5, PROJECT
+    )
+    assert seconds_per_image(tmp_path / "study.json") is None
+
+
+def test_no_time_is_made_up():
+    said = announcement(["imagenet256/dimr-xl-2r/0"], PROJECT)
+    assert said == (
+        "this will train 1 network (imagenet256/dimr-xl-2r/0): Ctrl-C to stop; dimr plan TARGET "
+        "for the cost in detail"
+    )
