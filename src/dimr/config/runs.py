@@ -1,9 +1,8 @@
 """From a run's name, or params.yaml, to one resolved, validated, frozen configuration.
 
 A run is ``{dataset}/{model}/{seed}`` (``digits/dimr-xs-2r/0``), ``{dataset}/{model}/published`` for
-weights of the authors', or ``workspace``, which params.yaml describes. Its configuration is split
-by phase, each part holding only what the phase's result depends on (contract A of the design). This
-module imports no torch: the Snakefile reads it.
+the authors' weights, or ``workspace``, which params.yaml describes. Its configuration is split by
+phase, each part holding only what the phase's result depends on (contract A of the design).
 """
 
 import re
@@ -72,39 +71,41 @@ class Run:
 
     def phases(self) -> dict[str, ConfigModel]:
         """Each phase's configuration by name: train, sample-<setting>, evaluate, distortion."""
-        sample = self.recipe.sample
-        evaluate = EvaluateConfig(**self.recipe.evaluate.model_dump(), count=sample.count)
+        phases = {**self._model_phase(), **self._sample_phases()}
+        evaluate = self.recipe.evaluate.model_dump()
+        phases["evaluate"] = EvaluateConfig(**evaluate, count=self.recipe.sample.count)
+        if self.recipe.distortion and self.name != "workspace":  # which is in no study
+            phases["distortion"] = self.recipe.distortion
+        return phases
+
+    def _model_phase(self) -> dict[str, ConfigModel]:
+        """Where the network's weights come from: training, or the authors."""
         if self.network is None:
-            source = self.name.split("/")[1]
-            baseline = BaselineConfig.model_validate({"source": source, "count": sample.count})
-            phases = {f"sample-{BASELINE_SETTING}": baseline, "evaluate": evaluate}
-            return {**phases, **self._distortion_phase()}
-        phases = self._model_phase(self.network)
-        for name, setting in sample.settings.items():
-            phases[f"sample-{name}"] = SampleConfig(
+            return {}
+        common: dict[str, Any] = {"dataset": self.dataset, "network": self.network}
+        if self.weights is None:
+            return {"train": TrainConfig(**common, seed=self.seed, train=self.recipe.train)}
+        where = self.weights.model_dump(include={"repo", "file", "revision"})
+        return {"import": ImportConfig(**common, **where)}
+
+    def _sample_phases(self) -> dict[str, ConfigModel]:
+        sample = self.recipe.sample
+        if self.network is None:
+            value = {"source": self.name.split("/")[1], "count": sample.count}
+            return {f"sample-{BASELINE_SETTING}": BaselineConfig.model_validate(value)}
+        return {
+            f"sample-{name}": SampleConfig(
                 seed=self.seed,
                 count=sample.count,
                 steps=setting.steps or sample.steps,
                 solver=setting.solver or sample.solver,
                 guidance=setting.guidance(),
             )
-        return {**phases, "evaluate": evaluate, **self._distortion_phase()}
-
-    def _distortion_phase(self) -> dict[str, ConfigModel]:
-        """Which images people are asked about; the workspace run is no part of any study."""
-        config = self.recipe.distortion
-        return {} if config is None or self.name == "workspace" else {"distortion": config}
-
-    def _model_phase(self, network: NetworkConfig) -> dict[str, ConfigModel]:
-        """Where the network's weights come from: training, or the authors."""
-        common: dict[str, Any] = {"dataset": self.dataset, "network": network}
-        if self.weights is None:
-            return {"train": TrainConfig(**common, seed=self.seed, train=self.recipe.train)}
-        where = self.weights.model_dump(include={"repo", "file", "revision"})
-        return {"import": ImportConfig(**common, **where)}
+            for name, setting in sample.settings.items()
+        }
 
 
-# --- reading and checking -------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 def _find_variant(model: str, dataset: str, project: "Project") -> Variant:
@@ -150,6 +151,9 @@ def _chosen_variant(choice: Params, source: str, project: "Project") -> Variant:
     return next(same[number] for number in order if number in same)
 
 
+# --- the whole ------------------------------------------------------------------------------------
+
+
 def _check_together(recipe: Recipe, network: NetworkConfig, source: str) -> None:
     """Refuse settings that each may be right, but not together."""
     train, sample = recipe.train, recipe.sample
@@ -158,12 +162,12 @@ def _check_together(recipe: Recipe, network: NetworkConfig, source: str) -> None
         if train.label_dropout == 1 and setting.kind != "unconditional":
             raise DimrError(
                 f"{key}.kind: {setting.kind}: train.label_dropout 1.0 makes an unconditional "
-                "model, which takes kind unconditional alone"
+                "model, which takes only kind unconditional"
             )
         if train.label_dropout == 0 and setting.kind != "none":
             raise DimrError(
                 f"{key}.kind: {setting.kind}: with train.label_dropout 0.0 nothing is learned "
-                "without a class: only kind none is left"
+                "without a class: only kind none is possible"
             )
         solver = setting.solver or sample.solver
         complete = setting.model_copy(update={"solver": solver})
@@ -178,23 +182,47 @@ def _check_together(recipe: Recipe, network: NetworkConfig, source: str) -> None
         raise DimrError(f"{source}: train.objective: {problem}")
 
 
-def _overlay(recipe: Any, override: Any) -> Any:
-    """The recipe's values with those of params.yaml that are not null in their place.
+def resolve_run(name: str, project: "Project") -> Run:
+    """``Project.run``, not cached."""
+    if name == "workspace":
+        return _workspace_run(project)
+    # a seed is written in one way: 01 would be another run with the same images as 1
+    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(0|[1-9][0-9]{0,17}|published)", name)
+    if match is None:
+        forms = "workspace, dataset/model/seed, .../published"
+        raise DimrError(f"run {name[:100]!r} is none of {forms}")
+    dataset, model, seed = match.groups()
+    recipe = project.recipe(dataset)
+    if seed == "published":
+        return _published_run(name, dataset, model, project)
+    if model in BASELINES:
+        if isinstance(recipe.data, SourceData):
+            raise DimrError(f"run {name!r}: {dataset} has no sanity rows ({', '.join(BASELINES)})")
+        return Run(name, dataset, int(seed), recipe, None)
+    network = _complete(_find_variant(model, dataset, project), recipe)
+    _check_together(recipe, network, f"recipes.yaml: {dataset}")
+    return Run(name, dataset, int(seed), recipe, network)
 
-    What the recipe does not have, and params.yaml has all null (a setting of other datasets), is
-    left out.
-    """
-    if not isinstance(override, dict):
-        return recipe if override is None else override
-    merged = dict(recipe) if isinstance(recipe, dict) else {}
-    for key, value in override.items():
-        chosen = _overlay(merged.get(key), value)
-        if chosen is not None and chosen != {}:
-            merged[key] = chosen
-    return merged
+
+def _published_run(name: str, dataset: str, model: str, project: "Project") -> Run:
+    """The run of weights that the recipe lists; schedule and solver may be their own."""
+    recipe = project.recipe(dataset)
+    if model not in recipe.published:
+        listed = f"published: {', '.join(recipe.published) or 'none'}"
+        raise DimrError(f"recipes.yaml: {dataset}: no published weights of {model!r} ({listed})")
+    weights, sample = recipe.published[model], recipe.sample
+    guided = {"channels": weights.guided_channels} if weights.guided_channels else {}
+    settings = {key: one.model_copy(update=guided) for key, one in sample.settings.items()}
+    changes = {"solver": weights.solver or sample.solver, "settings": settings}
+    recipe = recipe.model_copy(update={"sample": sample.model_copy(update=changes)})
+    network = _complete(_find_variant(model, dataset, project), recipe)
+    own: dict[str, Any] = {"schedule": weights.schedule or network.schedule}
+    if network.family == "dit":
+        own["learn_sigma"] = True  # as every published DiT does
+    return Run(name, dataset, 0, recipe, network.model_copy(update=own), weights)
 
 
-def workspace_run(project: "Project") -> Run:
+def _workspace_run(project: "Project") -> Run:
     """The run ``workspace`` as params.yaml describes it.
 
     Raises:
@@ -213,80 +241,34 @@ def _workspace(project: "Project") -> Run:
     source, choice = "params.yaml", project.params
     recipe = project.recipe(choice.dataset, f"{source}: dataset")
     variant = _chosen_variant(choice, source, project)
-    sections: list[tuple[str, type[ConfigModel], ConfigModel, ConfigModel]] = [
-        ("train", Train, recipe.train, choice.train),
-        ("sample", Sample, recipe.sample, choice.sample),
-        ("evaluate", Evaluate, recipe.evaluate, choice.evaluate),
-    ]
-    parts = {
-        name: validate(
-            section, _overlay(part.model_dump(mode="json"), override.model_dump()), source, name
-        )
-        for name, section, part, override in sections
-    }
+    parts = {}
+    for name, section in (("train", Train), ("sample", Sample), ("evaluate", Evaluate)):
+        given = getattr(choice, name).model_dump()
+        value = _overlay(getattr(recipe, name).model_dump(mode="json"), given)
+        if given.get("settings") is not None:  # those that params.yaml names, as dvc.yaml does
+            settings = value["settings"].items()
+            value["settings"] = {key: one for key, one in settings if key in given["settings"]}
+        parts[name] = validate(section, value, source, name)
     recipe = recipe.model_copy(update=parts)
-    overrides: Any = choice.sample
-    listed = overrides.settings
-    if listed is not None:  # those that params.yaml names, as dvc.yaml does
-        sample = recipe.sample
-        named = {k: v for k, v in sample.settings.items() if k in listed}
-        update = {"sample": sample.model_copy(update={"settings": named})}
-        recipe = recipe.model_copy(update=update)
     network = _complete(variant, recipe)
     _check_together(recipe, network, source)
     return Run("workspace", choice.dataset, choice.seed, recipe, network)
 
 
-def resolve_run(name: str, project: "Project") -> Run:
-    """``Project.run``, not cached."""
-    if name == "workspace":
-        return workspace_run(project)
-    # a seed is written in one way: 01 would be another run with the same images as 1
-    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(0|[1-9][0-9]{0,17}|published)", name)
-    if match is None:
-        forms = "workspace, dataset/model/seed, .../published"
-        raise DimrError(f"run {name[:100]!r} is none of {forms}")
-    dataset, model = match[1], match[2]
-    recipe = project.recipe(dataset)
-    if match[3] == "published":
-        return _published_run(name, dataset, model, project)
-    seed = int(match[3])
-    if model in BASELINES and isinstance(recipe.data, SourceData):
-        raise DimrError(f"run {name!r}: {dataset} has no sanity rows ({', '.join(BASELINES)})")
-    if model in BASELINES:
-        return Run(name, dataset, seed, recipe, None)
-    network = _complete(_find_variant(model, dataset, project), recipe)
-    _check_together(recipe, network, f"recipes.yaml: {dataset}")
-    return Run(name, dataset, seed, recipe, network)
+def _overlay(recipe: Any, override: Any) -> Any:
+    """The recipe's values, replaced by those of params.yaml that are not null.
 
-
-def _published_run(name: str, dataset: str, model: str, project: "Project") -> Run:
-    """The run of weights that the recipe lists; schedule and solver may be their own."""
-    recipe = project.recipe(dataset)
-    if model not in recipe.published:
-        there = f"published: {', '.join(recipe.published) or 'none'}"
-        raise DimrError(f"recipes.yaml: {dataset}: no published weights of {model!r} ({there})")
-    weights = recipe.published[model]
-    changes: dict[str, Any] = {"solver": weights.solver or recipe.sample.solver}
-    if weights.guided_channels:
-        guided = {"channels": weights.guided_channels}
-        changes["settings"] = {
-            key: setting.model_copy(update=guided)
-            for key, setting in recipe.sample.settings.items()
-        }
-    sample = recipe.sample.model_copy(update=changes)
-    network = _complete(_find_variant(model, dataset, project), recipe)
-    own: dict[str, Any] = {"schedule": weights.schedule or network.schedule}
-    if network.family == "dit":
-        own["learn_sigma"] = True  # as every published DiT does
-    return Run(
-        name,
-        dataset,
-        seed=0,
-        recipe=recipe.model_copy(update={"sample": sample}),
-        network=network.model_copy(update=own),
-        weights=weights,
-    )
+    What the recipe does not have, and params.yaml has all null (a setting of other datasets), is
+    left out.
+    """
+    if not isinstance(override, dict):
+        return recipe if override is None else override
+    merged = dict(recipe) if isinstance(recipe, dict) else {}
+    for key, value in override.items():
+        chosen = _overlay(merged.get(key), value)
+        if chosen is not None and chosen != {}:
+            merged[key] = chosen
+    return merged
 
 
 # --- for callers that do not use Project and phases yet ------------------------------------------
