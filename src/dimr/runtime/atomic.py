@@ -86,7 +86,7 @@ def replace_directory(new: Path, path: Path) -> None:
     flush_folder(new)
     if not path.exists():
         os.replace(new, path)
-    elif _exchange(new, path):
+    elif exchange(new, path):
         shutil.rmtree(new, ignore_errors=True)  # the old content
     else:
         old = _marked(path, "old")
@@ -96,7 +96,7 @@ def replace_directory(new: Path, path: Path) -> None:
     flush(path.parent)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Swap two names in one step; False where the system or the disk cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2

@@ -176,7 +176,7 @@ def test_what_was_moved_aside_comes_back(tmp_path):
 @pytest.mark.parametrize("swaps", [True, False])
 def test_a_folder_takes_the_place_of_another(tmp_path, monkeypatch, swaps):
     if not swaps:
-        monkeypatch.setattr("dimr.runtime.atomic._exchange", lambda *_: False)
+        monkeypatch.setattr("dimr.runtime.atomic.exchange", lambda *_: False)
     for text in ("old", "new"):
         with atomic_directory(tmp_path / "a") as folder:
             (folder / text).write_text(text)
