@@ -15,7 +15,8 @@ import pytest
 
 from dimr.config.runs import ROOT
 from dimr.paper.documents import MARK, check
-from dimr.paper.study.claims import findings, load_claims, read_seeds
+from dimr.paper.results import recorded
+from dimr.paper.study.claims import findings, load_claims
 from dimr.paper.study.page import study_page
 from dimr.paper.tables.runs import load_table
 from dimr.runtime.errors import DimrError
@@ -110,7 +111,7 @@ def test_the_page_and_the_ablation_say_the_same(folders):
     rows = load_table(root / "experiments/tables/digits/table2.yaml").rows
     table = pd.read_csv(root / RESULTS / "table2.csv").set_index("model")
     found = findings(
-        load_claims(root / "experiments/claims.yaml"), read_seeds(root / RESULTS / "seeds.csv")
+        load_claims(root / "experiments/claims.yaml"), recorded(root / RESULTS / "seeds.csv")
     )
     names = load_claims(root / "experiments/claims.yaml").names
     changes = {(one.name, one.against): one.changes["fid_digits"] for one in found}

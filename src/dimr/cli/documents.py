@@ -55,9 +55,12 @@ def add(steps: Any) -> None:
 
 def study_results(options: argparse.Namespace) -> None:
     """``dimr study-results``."""
+    from dimr.config.project import PROJECT
+    from dimr.paper.results import read_made
     from dimr.paper.study.results import collect_study
 
-    collect_study(options.runs, options.metrics, options.logs, options.seeds_csv, options.facts)
+    made = read_made(options.runs, options.metrics, PROJECT.root)
+    collect_study(made, PROJECT, options.logs, options.seeds_csv, options.facts)
 
 
 def study(options: argparse.Namespace) -> None:

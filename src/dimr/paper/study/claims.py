@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from dimr.config.runs import load_section
 from dimr.config.schema import ConfigModel
-from dimr.config.validation import did_you_mean
-from dimr.paper.frames import read_frame
-from dimr.paper.statistics import Change, paired_change
-from dimr.paper.study.results import COSTS, KEYS
+from dimr.config.validation import did_you_mean, load_section
+from dimr.paper.statistics import Change, change_of
 from dimr.runtime.errors import DimrError
 
 if TYPE_CHECKING:
@@ -60,7 +57,7 @@ class Comparison(ConfigModel):
 class Claim(ConfigModel):
     """A claim of the paper, and the comparisons that speak for or against it."""
 
-    key: str  # of the page's text
+    key: str  # in the page's template
     title: str
     comparisons: list[Comparison] = Field(min_length=1)
 
@@ -68,25 +65,25 @@ class Claim(ConfigModel):
 class Claims(ConfigModel):
     """``experiments/claims.yaml``. The first metric decides; the others are listed."""
 
-    names: dict[str, str]  # of dataset/model
+    names: dict[str, str]  # by dataset/model
     metrics: list[Metric] = Field(min_length=1)
     claims: list[Claim] = Field(min_length=1)
 
     def name(self, run: str) -> str:
-        """What the page calls a run."""
+        """What the page calls a run (dataset/model)."""
         if run not in self.names:
             raise DimrError(f"claims.yaml: names: no {run!r} {did_you_mean(run, list(self.names))}")
         return self.names[run]
 
     def settings(self, run: str) -> list[str]:
-        """Settings at which a run is compared, once."""
+        """Settings at which a run is compared, without duplicates."""
         compared = [one for claim in self.claims for one in claim.comparisons]
         named = [one.settings for one in compared if run in (one.run, one.against)]
         return list(dict.fromkeys(setting for settings in named for setting in settings))
 
 
 def load_claims(path: Path) -> Claims:
-    """Read the definition; ``DimrError`` names the file and the key."""
+    """Read the claims; ``DimrError`` names the file and the key."""
     return load_section(Claims, path)
 
 
@@ -95,11 +92,11 @@ class Finding:
     """What one comparison found at one setting.
 
     Attributes:
-        claim: of which it is part.
+        claim: key of the claim that it is part of.
         name: of the run that the claim favours.
         against: name of the other.
         setting: of sampling.
-        seeds: on which both were run.
+        seeds: how many both runs have.
         means: of the two, by metric.
         changes: the first less the other, by metric.
         metrics: which were compared, the deciding one first.
@@ -122,29 +119,18 @@ class Finding:
         return self.metrics[0].verdict(self.changes[self.metrics[0].key])
 
 
-def read_seeds(path: Path) -> "pd.DataFrame":
-    """``seeds.csv`` with a column ``run`` (dataset/model); ``DimrError`` if it is not that."""
-    frame = read_frame(path, remedy="make study makes it")
-    missing = [key for key in (*KEYS, *COSTS) if key not in frame]
-    if missing:
-        raise DimrError(f"{path}: no column {missing[0]!r}")
-    frame["run"] = frame["dataset"] + "/" + frame["model"]
-    return frame
-
-
-def findings(definition: Claims, frame: "pd.DataFrame", source: str = "seeds.csv") -> list[Finding]:
+def findings(definition: Claims, frame: "pd.DataFrame") -> list[Finding]:
     """Every comparison of every claim, in order.
 
     Args:
         definition: the claims.
-        frame: of ``read_seeds``.
-        source: its name, for messages.
+        frame: of ``dimr.paper.results``.
 
     Raises:
         DimrError: a run, setting or metric that the results do not have.
     """
     return [
-        _finding(definition, claim, comparison, setting, frame, source)
+        _finding(definition, claim, comparison, setting, frame)
         for claim in definition.claims
         for comparison in claim.comparisons
         for setting in comparison.settings
@@ -152,31 +138,25 @@ def findings(definition: Claims, frame: "pd.DataFrame", source: str = "seeds.csv
 
 
 def _finding(
-    definition: Claims,
-    claim: Claim,
-    comparison: Comparison,
-    setting: str,
-    frame: "pd.DataFrame",
-    source: str,
+    definition: Claims, claim: Claim, comparison: Comparison, setting: str, frame: "pd.DataFrame"
 ) -> Finding:
-    own, other = (
-        seed_frame(frame, run, setting, source) for run in (comparison.run, comparison.against)
-    )
-    seeds = sorted(set(own.index) & set(other.index))
-    if not seeds:
-        pair = f"{comparison.run} and {comparison.against}"
-        raise DimrError(f"{source}: {pair} have no seed in common at {setting}")
-    means, changes = {}, {}
+    runs = (comparison.run, comparison.against)
+    seeds, means, changes = 0, {}, {}
     for metric in definition.metrics:
-        values = [column_of(one, metric.key, source).loc[seeds].tolist() for one in (own, other)]
-        means[metric.key] = (sum(values[0]) / len(seeds), sum(values[1]) / len(seeds))
-        changes[metric.key] = paired_change(*values)
+        own, other = (values_by_seed(frame, run, setting, metric.key) for run in runs)
+        change = change_of(own, other)
+        if change is None:
+            source, pair = frame["source"].iloc[0], " and ".join(runs)
+            raise DimrError(f"{source}: {pair} have no seed in common at {setting}")
+        shared = own.index.intersection(other.index)
+        seeds, changes[metric.key] = len(shared), change
+        means[metric.key] = (own[shared].mean(), other[shared].mean())
     return Finding(
         claim=claim.key,
         name=definition.name(comparison.run),
         against=definition.name(comparison.against),
         setting=setting,
-        seeds=len(seeds),
+        seeds=seeds,
         means=means,
         changes=changes,
         metrics=tuple(definition.metrics),
@@ -184,24 +164,26 @@ def _finding(
     )
 
 
-def seed_frame(frame: "pd.DataFrame", run: str, setting: str, source: str) -> "pd.DataFrame":
-    """The lines of a run at a setting, by seed; ``DimrError`` if there are none."""
-    of_run = frame[frame["run"] == run]
-    if of_run.empty:
-        raise DimrError(f"{source}: no run {run!r} {did_you_mean(run, sorted(set(frame['run'])))}")
-    found = of_run[of_run["setting"] == setting].set_index("seed")
-    if found.empty:
-        allowed = sorted(set(of_run["setting"]))
-        raise DimrError(f"{source}: {run}: no setting {setting!r} {did_you_mean(setting, allowed)}")
+def values_by_seed(frame: "pd.DataFrame", run: str, setting: str, metric: str) -> "pd.Series":
+    """One metric of a run (dataset/model) at a setting, indexed by seed.
+
+    Raises:
+        DimrError: the results do not have the run, the setting or the metric (also: not for every
+            seed), or have a seed twice.
+    """
+    source, runs = frame["source"].iloc[0], frame["dataset"] + "/" + frame["model"]
+    of_run = frame[runs == run]
+    own = of_run[of_run["setting"] == setting]
+    found = own[own["metric"] == metric].set_index("seed")["value"]
+    for kind, name, where, known in (
+        ("run", run, source, runs),
+        ("setting", setting, f"{source}: {run}", of_run["setting"]),
+        ("metric", metric, f"{source}: {run}", own["metric"]),
+    ):
+        if name not in set(known):
+            raise DimrError(f"{where}: no {kind} {name!r} {did_you_mean(name, sorted(set(known)))}")
     if not found.index.is_unique:
         raise DimrError(f"{source}: {run}: a seed is listed twice at {setting}")
+    if missing := sorted(set(own["seed"]) - set(found.index)):
+        raise DimrError(f"{source}: {run}: seed {missing[0]} has no {metric} at {setting}")
     return found
-
-
-def column_of(frame: "pd.DataFrame", key: str, source: str) -> "pd.Series":
-    """A column without gaps; ``DimrError`` if there is none."""
-    if key not in frame:
-        raise DimrError(f"{source}: no column {key!r} {did_you_mean(key, list(map(str, frame)))}")
-    if frame[key].isna().any():
-        raise DimrError(f"{source}: {key}: a value is missing")
-    return frame[key]

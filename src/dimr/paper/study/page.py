@@ -1,7 +1,7 @@
-"""The page on the study on digits (``docs/digits-study.md``), made from committed results alone.
+"""The page on the study on digits (``docs/digits-study.md``), made from committed results only.
 
 The template holds the text; every number, verdict and list of findings comes from ``seeds.csv`` and
-``study.json``. A name that the template asks for and that is not there is an error, not a blank.
+``study.json``. A name in the template that nothing defines is an error, not a blank.
 """
 
 import os
@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from dimr.config.runs import BASELINE_SETTING, BASELINES
 from dimr.config.validation import validate
-from dimr.paper.study.claims import (
-    Claim,
-    Claims,
-    Finding,
-    column_of,
-    findings,
-    load_claims,
-    read_seeds,
-    seed_frame,
-)
-from dimr.paper.study.results import COSTS, StudyFacts
-from dimr.paper.tables.layout import markdown_lines
+from dimr.paper.results import read_frame, recorded
+from dimr.paper.study.claims import Claim, Claims, Finding, findings, load_claims, values_by_seed
+from dimr.paper.study.results import StudyFacts
+from dimr.paper.tables.render import markdown_lines
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_text
 
@@ -32,7 +24,8 @@ if TYPE_CHECKING:
 SEEDS, FACTS = "seeds.csv", "study.json"
 SANITY = {"real": "Real images (training)", "reconstruction": "Autoencoder (training images)"}
 VERDICTS = ("better", "worse", "undecided")
-FAR = 3.0  # times the median of a run's seeds: a seed that the page names
+FAR = 3.0
+"""Times the median of a run's seeds: the page names a seed whose FID is larger."""
 MADE_BY = "`make study` from results/digits, experiments/claims.yaml and {}"
 
 
@@ -67,19 +60,18 @@ def study_page(claims: Path, template: Path, results: Path, page: Path) -> str:
 
 def _context(claims: Path, results: Path, page: Path) -> dict[str, Any]:
     """What fills the template's blanks."""
-    definition, frame = load_claims(claims), read_seeds(results / SEEDS)
-    source = str(results / SEEDS)
-    found = findings(definition, frame, source)
+    definition, frame = load_claims(claims), recorded(results / SEEDS)
+    found = findings(definition, frame)
     facts = validate(StudyFacts, read_json(results / FACTS), str(results / FACTS))
     changes = [change for one in found for change in one.changes.values()]
     return {
         "short": _short(definition, found),
         "claims": {c.key: _claim(definition, c, found, frame) for c in definition.claims},
         "intervals": sum(change.low is not None for change in changes),
-        "steps": _steps(definition, frame, source),
-        "copies": _copies(definition, frame, source),
-        "seeds_of": _seeds(definition, frame),
-        "outliers": _outliers(definition, frame, source),
+        "steps": _steps(definition, results / SEEDS),
+        "copies": _copies(definition, frame),
+        "seeds_of": frame.groupby(frame["dataset"] + "/" + frame["model"])["seed"].nunique(),
+        "outliers": _outliers(definition, frame),
         "far": f"{FAR:.0f}",
         "picture": _picture(results, page),
         "link": lambda name: _link(results / name, page),
@@ -171,89 +163,83 @@ def _costs(definition: Claims, runs: list[str], frame: "pd.DataFrame") -> str:
     """Parameters and multiply-accumulates of the networks of a claim, in words."""
     parts = []
     for run in runs:
-        line = frame[frame["run"] == run].iloc[0]
-        millions, gmacs = (line[key] for key in COSTS)
+        setting = definition.settings(run)[0]
+        millions, gmacs = (
+            values_by_seed(frame, run, setting, key).iloc[0] for key in ("parameters_m", "gmacs")
+        )
         parts.append(f"{definition.name(run)} {millions:.2f} million parameters, {gmacs:.3f} GMACs")
     return "; ".join(parts)
 
 
-def _steps(definition: Claims, frame: "pd.DataFrame", source: str) -> dict[str, Any]:
+def _steps(definition: Claims, seeds: Path) -> dict[str, Any]:
     """FID by solver and number of evaluations, of the run that was sampled with most of them.
 
     Means over the seeds that every number of evaluations has.
     """
-    metric = definition.metrics[0]
-    guided = frame[frame["kind"] == "constant"]
-    counts = guided.groupby("run")["evaluations"].nunique()
+    metric, asked = definition.metrics[0], read_frame(seeds)
+    guided = asked[asked["kind"] == "constant"]
+    counts = guided.groupby(["dataset", "model"])["evaluations"].nunique()
     if counts.empty:
-        raise DimrError(f"{source}: no run with constant guidance says its evaluations")
-    run = counts.idxmax()
-    groups = guided[guided["run"] == run].groupby(["solver", "evaluations"])
-    common = set.intersection(*(set(group["seed"]) for _, group in groups))
-    if not common:
-        raise DimrError(f"{source}: {run}: no seed has every number of evaluations")
-    means = {key: group[group["seed"].isin(common)][metric.key].mean() for key, group in groups}
-    solvers, numbers = (sorted({key[part] for key in means}) for part in (0, 1))
+        raise DimrError(f"{seeds}: no run with constant guidance says its evaluations")
+    dataset, model = counts.idxmax()
+    own = guided[(guided["dataset"] == dataset) & (guided["model"] == model)]
+    by_seed = own.pivot_table(metric.key, "seed", ["solver", "evaluations"]).dropna()
+    if by_seed.empty:
+        raise DimrError(f"{seeds}: {dataset}/{model}: no seed has every number of evaluations")
+    means = by_seed.mean().unstack("solver")
     body = [
-        [f"{n:.0f}", *(metric.text(means[s, n]) if (s, n) in means else "" for s in solvers)]
-        for n in numbers
+        [f"{n:.0f}", *("" if value != value else metric.text(value) for value in line)]
+        for n, line in zip(means.index, means.to_numpy(), strict=True)
     ]
-    heads = ["Network evaluations", *(f"{metric.title}, solver {name}" for name in solvers)]
+    heads = ["Network evaluations", *(f"{metric.title}, solver {name}" for name in means)]
     return {
-        "name": definition.name(run),
-        "seeds": len(common),
+        "name": definition.name(f"{dataset}/{model}"),
+        "seeds": len(by_seed),
         "table": _table(heads, body, left=0),
     }
 
 
-def _copies(definition: Claims, frame: "pd.DataFrame", source: str) -> dict[str, Any]:
+def _copies(definition: Claims, frame: "pd.DataFrame") -> dict[str, Any]:
     """Sanity rows and memorisation: means over seeds, by run and setting."""
     dataset = next(iter(definition.names)).split("/")[0]
-    baselines = {f"{dataset}/{model}": SANITY[model] for model in BASELINES}
-    cells = [(run, name, BASELINE_SETTING) for run, name in baselines.items()]
-    cells += [
+    metric, body, of_models = definition.metrics[0], [], []
+    cells = [(f"{dataset}/{model}", SANITY[model], BASELINE_SETTING) for model in BASELINES]
+    for run, name, setting in (*cells, *_compared(definition)):
+        fid, ratio, share = (
+            values_by_seed(frame, run, setting, key).mean()
+            for key in (metric.key, "nearest_ratio", "near_copy_share")
+        )
+        body.append([name, setting, metric.text(fid), f"{ratio:.2f}", f"{share:.1%}"])
+        if setting != BASELINE_SETTING:
+            of_models.append((ratio, share))
+    heads = ["Images", "Setting", metric.title, "Nearest ratio", "Near copies"]
+    return {
+        "table": _table(heads, body, left=2),
+        "smallest_ratio": f"{min(ratio for ratio, _ in of_models):.2f}",
+        "largest_share": f"{max(share for _, share in of_models):.1%}",
+    }
+
+
+def _compared(definition: Claims) -> list[tuple[str, str, str]]:
+    """Run (dataset/model), name and setting of everything that claims compare."""
+    return [
         (run, name, setting)
         for run, name in definition.names.items()
         for setting in definition.settings(run)
     ]
-    metric, body, of_models = definition.metrics[0], [], []
-    for run, name, setting in cells:
-        means = [
-            column_of(seed_frame(frame, run, setting, source), key, source).mean()
-            for key in (metric.key, "nearest_ratio", "near_copy_share")
-        ]
-        texts = [metric.text(means[0]), f"{means[1]:.2f}", f"{means[2]:.1%}"]
-        body.append([name, setting, *texts])
-        if run not in baselines:
-            of_models.append(means)
-    heads = ["Images", "Setting", metric.title, "Nearest ratio", "Near copies"]
-    return {
-        "table": _table(heads, body, left=2),
-        "smallest_ratio": f"{min(one[1] for one in of_models):.2f}",
-        "largest_share": f"{max(one[2] for one in of_models):.1%}",
-    }
 
 
-def _outliers(definition: Claims, frame: "pd.DataFrame", source: str) -> list[str]:
+def _outliers(definition: Claims, frame: "pd.DataFrame") -> list[str]:
     """Seeds whose FID is far from the median of their run's, at a setting, in words."""
     metric, found = definition.metrics[0], []
-    for run, name in definition.names.items():
-        for setting in definition.settings(run):
-            values = column_of(seed_frame(frame, run, setting, source), metric.key, source)
-            median = values.median()
-            found += [
-                f"{name}, seed {seed}, {setting}: {metric.text(value)} "
-                f"(median {metric.text(median)})"
-                for seed, value in values.items()
-                if value > FAR * median
-            ]
+    for run, name, setting in _compared(definition):
+        values = values_by_seed(frame, run, setting, metric.key)
+        median = values.median()
+        found += [
+            f"{name}, seed {seed}, {setting}: {metric.text(value)} (median {metric.text(median)})"
+            for seed, value in values[values > FAR * median].items()
+        ]
     return found
-
-
-def _seeds(definition: Claims, frame: "pd.DataFrame") -> dict[str, int]:
-    """The number of seeds that each run was trained with."""
-    counts = frame.groupby("run")["seed"].nunique()
-    return {run: int(counts[run]) for run in definition.names if run in counts}
 
 
 def _picture(results: Path, page: Path) -> Callable[[str, str], str]:

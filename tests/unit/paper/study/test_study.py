@@ -8,8 +8,10 @@ import pytest
 from scipy.stats import ttest_rel
 
 from dimr.cli import main
+from dimr.config.project import PROJECT
+from dimr.paper.results import read_result, recorded
 from dimr.paper.statistics import Change
-from dimr.paper.study.claims import Metric, findings, load_claims, read_seeds
+from dimr.paper.study.claims import Metric, findings, load_claims
 from dimr.paper.study.page import study_page
 from dimr.paper.study.results import collect_study
 from dimr.paper.web_page import to_page
@@ -31,7 +33,7 @@ def page_of(case):
 
 
 def found_in(case):
-    frame = read_seeds(case / "results/digits/seeds.csv")
+    frame = recorded(case / "results/digits/seeds.csv")
     return findings(load_claims(case / "claims.yaml"), frame)
 
 
@@ -121,7 +123,7 @@ def test_a_picture_is_linked_where_there_is_one(case):
          r"seeds\.csv: no run 'digits/uvit-xs-3' \(did you mean digits/uvit-xs-2"),
         ("claims.yaml", "unguided, guided]", "unguided, guide]",
          r"digits/dimr-xs-2r: no setting 'guide' \(did you mean guided"),
-        ("claims.yaml", "key: recall", "key: recal", r"no column 'recal' \(did you mean recall"),
+        ("claims.yaml", "key: recall", "key: recal", r"no metric 'recal' \(did you mean recall"),
         ("claims.yaml", "better: lower", "better: smaller", r"claims\.yaml: metrics\.0\.better"),
         ("claims.yaml", "digits/uvit-xs-2: Theirs", "digits/dit-xs-2: Theirs",
          r"claims\.yaml: names: no 'digits/uvit-xs-2'"),
@@ -130,7 +132,7 @@ def test_a_picture_is_linked_where_there_is_one(case):
         ("page.md.jinja", "{{ intervals }}", "{{ intervals }", r"page\.md\.jinja: line \d+: "),
         ("results/digits/study.json", '"seconds": 1800.0', '"second": 1800.0',
          r"study\.json: times\.train\.second"),
-        ("results/digits/seeds.csv", "setting", "settings", r"seeds\.csv: no column 'setting'"),
+        ("results/digits/seeds.csv", "setting", "settings", r"seeds\.csv: .*no column 'setting'"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_in_one_line(case, file, old, new, message):
@@ -157,13 +159,11 @@ def test_the_command_writes_the_page(case):
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch):
+def runs(tmp_path):
     """Metrics with records of two seeds, as `dimr evaluate` leaves them."""
     folder = tmp_path / "runs"
     for seed in (0, 1):
         put(folder, seed, steps=100)
-    # These are not of the repository's configuration, which is not what is tested here.
-    monkeypatch.setattr("dimr.paper.study.results.ROOT", None)
     return folder
 
 
@@ -189,9 +189,10 @@ def put(folder, seed, steps):
 
 
 def collected(runs):
-    metrics = sorted(runs.rglob("metrics/*.json"))
+    cells = [(f"digits/dimr-xs-2r/{seed}", "guided") for seed in (1, 0)]
+    made = {cell: read_result(runs, *cell) for cell in cells}
     seeds, facts = runs.parent / "seeds.csv", runs.parent / "study.json"
-    collect_study(runs, metrics, runs.parent / "logs", seeds, facts)
+    collect_study(made, PROJECT, runs.parent / "logs", seeds, facts)
     with open(seeds) as file:
         return list(csv.DictReader(file)), json.loads(facts.read_text())
 
@@ -204,8 +205,8 @@ def test_every_seed_is_a_line(runs):
         "kind": "constant", "scale": "0.7", "solver": "authors", "evaluations": "18",
         "parameters_m": "1.25", "gmacs": "0.5", "fid_digits": "1.5", "recall": "0.75",
     }  # fmt: skip
-    frame = read_seeds(runs.parent / "seeds.csv")
-    assert list(frame["run"]) == ["digits/dimr-xs-2r"] * 2
+    frame = recorded(runs.parent / "seeds.csv")
+    assert set(frame["run"]) == {"digits/dimr-xs-2r/0", "digits/dimr-xs-2r/1"}
 
 
 def test_times_are_those_that_jobs_recorded(runs):
