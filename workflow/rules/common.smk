@@ -15,7 +15,7 @@ from dimr.config.phases import write_dataset, write_run, write_source
 from dimr.paper.results import at_hand, metrics_file, provenance_file
 from dimr.paper.tables.definitions import find_definitions, kind_of, load_results_table
 from dimr.planning.announcement import announcement
-from dimr.runtime.outputs import BESIDE
+from dimr.runtime.output_kinds import BESIDE
 from dimr.runtime.record import RECORD
 from dimr.runtime.snakemake_messages import install
 from dimr.stages.pipeline import STAGES, Pipeline

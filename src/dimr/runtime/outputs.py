@@ -1,52 +1,27 @@
 """What an output may take the place of: a result of its own kind that dimr wrote, and nothing else.
 
 A command declares the kind of each of its outputs (``dimr.stages.options``); the check is made for
-all commands here, before any work. Folders say what they are in their record
-(``dimr.runtime.record``), which also lists every file that is dimr's, and files by their content:
-nothing is kept beside them.
+all commands here, before any work (``dimr.runtime.output_kinds`` says how a kind is told).
 """
 
-import csv
-import json
 import os
 import re
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import FULL, followed, remove_leftovers, resolved, temporary_name
-from dimr.runtime.record import DIGEST, PROVENANCE, RECORD
+from dimr.runtime.output_kinds import BESIDE, FOLDERS, GROWING, described, holds, kinds_of_folder
 from dimr.runtime.record import FILES as RECORDED_FILES
+from dimr.runtime.record import PROVENANCE, RECORD
 
-FOLDERS = (
-    "images", "autoencoder", "latents", "classifier", "model", "samples", "source", "reference",
-)  # fmt: skip
-"""Kinds of results that are folders with a record."""
-OWN_SIGNS = {
-    "dimr-shards-1": ("latents", "samples"), "dimr-images-1": ("images",),
-    "dimr-source-1": ("source",), "DigitClassifier": ("classifier",),
-}  # fmt: skip
-"""What a folder is whose record is damaged or gone, by what nobody else writes in its manifest."""
-GROWING = {
-    "training states": ".*",
-    "previews": r"step-\d{9}\.png",
-    "TensorBoard log": r"events\.out\.tfevents\..*",
-    "DVCLive log": r"(metrics|params|dvc|report)\.\w+|plots|static|artifacts|\.gitignore",
-}
-"""Kinds of folders that files are added to, and the names of everything in them."""
-BESIDE = {"scores": (".npz", ".npy")}
-"""Files that are written beside an output of a kind, with the same name but for its end."""
 OF_THE_SYSTEM = frozenset({".snakemake_timestamp", ".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that others leave in any folder, and nobody misses."""
 LOG_MARK = "# dimr log"
 """First line of a file that ``--log`` begins."""
 SHOWN = 300
 """Characters of a path that a message shows at most."""
-LARGEST = 64 << 20
-"""Bytes of a file that is looked into; what is larger was not written by dimr."""
 
 
 def check_places(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, Path]) -> None:
@@ -120,7 +95,7 @@ def _check_own(target: Path, kind: str, named: str) -> None:
     elif kind in FOLDERS:
         if (reason := _why_not(target, kind)) is not None:
             raise DimrError(f"{named}: {reason}; refusing to overwrite")
-    elif not (target.is_file() and _holds(target, kind)):
+    elif not (target.is_file() and holds(target, kind)):
         raise DimrError(
             f"{named}: already exists and was not created by dimr as {kind}; refusing to overwrite"
         )
@@ -148,7 +123,7 @@ def _require_writable(target: Path, named: str) -> None:
 def _check_not_in_a_result(target: Path, named: str) -> None:
     """A result holds what its record lists, and is replaced as a whole."""
     for folder in target.absolute().parents:
-        if (result := _described(folder / RECORD).get("result")) in FOLDERS:
+        if (result := described(folder / RECORD).get("result")) in FOLDERS:
             raise DimrError(
                 f"{named}: lies in {folder}, a result of dimr; choose a place outside the "
                 f"{result}'s own folder"
@@ -170,8 +145,8 @@ def _why_not(folder: Path, kind: str) -> str | None:
     present = {path.name for path in folder.iterdir()} - OF_THE_SYSTEM
     if not present:
         return None
-    record = _described(folder / RECORD)
-    kinds = _kinds_of_folder(folder, record)
+    record = described(folder / RECORD)
+    kinds = kinds_of_folder(folder, record)
     if not kinds:
         return "already exists and was not created by dimr"
     if kind not in kinds:
@@ -179,163 +154,6 @@ def _why_not(folder: Path, kind: str) -> str | None:
     listed = record.get(RECORDED_FILES)
     foreign = sorted(present - {RECORD, PROVENANCE, *listed}) if isinstance(listed, dict) else []
     return f"has {foreign[0]}, which is not of this {kind}" if foreign else None
-
-
-def _kinds_of_folder(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a folder may be a result of: as its record says, else by what else describes it.
-
-    Without a record a folder is dimr's only by what nobody else writes: names like config.json
-    and the content of a diffusers or transformers folder are everybody's.
-    """
-    if record.get("result") in FOLDERS:
-        return (str(record["result"]),)
-    manifest, config = _described(folder / "manifest.json"), _described(folder / "config.json")
-    signs = (manifest.get("format"), config.get("model"))
-    found = [kind for sign in signs for kind in OWN_SIGNS.get(str(sign), ())]
-    if (folder / RECORD).is_file():  # damaged
-        found += ["model"] * ("family" in config)
-        found += ["autoencoder"] * (config.get("_class_name") == "AutoencoderKL")
-        found += ["reference"] * bool(_described(folder / "reference.json"))
-    return tuple(found)
-
-
-def _described(file: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; empty if there is none."""
-    try:
-        return _mapping(file)
-    except (OSError, ValueError, RecursionError):
-        return {}
-
-
-def _holds(file: Path, kind: str) -> bool:
-    try:
-        return FILES[kind](file)
-    except Exception:  # whatever a library raises on content that is not its own
-        return False
-
-
-# --- kinds of files -------------------------------------------------------------------------------
-
-
-def _text(file: Path) -> str:
-    if file.stat().st_size > LARGEST:
-        raise ValueError("too large")
-    return file.read_text()
-
-
-def _mapping(file: Path) -> dict[str, Any]:
-    value = json.loads(_text(file))
-    if not isinstance(value, dict):
-        raise ValueError("no names and values")
-    return value
-
-
-def _numbers(file: Path) -> bool:
-    """Metrics: numbers by name, the number of images among them."""
-    values = _mapping(file)
-    return "images" in values and all(type(value) in (int, float) for value in values.values())
-
-
-def _json_with(*keys: str) -> Callable[[Path], bool]:
-    return lambda file: set(keys) <= _mapping(file).keys()
-
-
-def _csv_with(first: Iterable[str], others: Iterable[str]) -> Callable[[Path], bool]:
-    """A CSV whose first column is one of ``first``, and that has some of ``others`` besides."""
-
-    def holds(file: Path) -> bool:
-        with open(file) as opened:  # a log may be long
-            header = next(csv.reader([opened.readline(LARGEST)]), [])
-        return bool(header) and header[0] in first and bool(set(others) & set(header[1:]))
-
-    return holds
-
-
-def _begins(*patterns: str) -> Callable[[Path], bool]:
-    return lambda file: any(re.match(pattern, _text(file), re.DOTALL) for pattern in patterns)
-
-
-def _picture(file: Path) -> bool:
-    from PIL import Image
-
-    with Image.open(file, formats=["PNG"]) as opened:
-        return opened.info.get("Software") == "dimr"
-
-
-def _export(file: Path) -> bool:
-    from dimr.checkpoints.export import is_dimr_export
-
-    return is_dimr_export(file)
-
-
-def _weights_named_by_digest(file: Path) -> bool:
-    """A file whose name ends in the first digits of its SHA-256: what is fetched is the same."""
-    from dimr.runtime.files import sha256
-
-    found = re.fullmatch(r".*-([0-9a-f]{8})\.pth", file.name)
-    return found is not None and sha256(file).startswith(found[1])
-
-
-def _chosen(file: Path) -> bool:
-    from dimr.human_study.confidence import ARRAYS
-
-    with zipfile.ZipFile(file) as opened:
-        return {Path(name).stem for name in opened.namelist()} == set(ARRAYS)
-
-
-def _beside_chosen(file: Path) -> bool:
-    """Confidences are known by the chosen images beside them, which are written first."""
-    return _chosen(file.with_suffix(".npz"))
-
-
-def _timm(file: Path) -> bool:
-    from safetensors import safe_open
-
-    with safe_open(file, framework="numpy") as opened:
-        return "timm" in (opened.metadata() or {})
-
-
-FILES: dict[str, Callable[[Path], bool]] = {
-    "metrics": _numbers,
-    "provenance": _json_with(DIGEST, "metrics_sha256"),
-    "training log": lambda file: (
-        _csv_with(["step"], ["loss"])(file)
-        or _text(file) == "step\n"  # of a state that had lost its own
-    ),
-    "table": _csv_with(
-        ["model", "block", "setting", "variant", "row", "dataset"],
-        [
-            "setting",
-            "seeds",
-            "model",
-            "variant",
-            "parameters",
-            "digits",
-            "seed",
-            "shown",
-            "imagenet64",
-            "imagenet256",
-            "imagenet512",
-        ],
-    ),
-    "Markdown table": _begins(r"\*\*[^\n]+\*\*\n.*\n\|"),
-    "LaTeX table": _begins(r"% \\usepackage\{booktabs"),
-    "study page": _begins(r"<!-- Made by `make study`"),
-    "page": _begins(r"<!doctype html>.*<meta name=\"generator\" content=\"dimr\">"),
-    "rating page": _begins(r"<!doctype html>.*<title>Rate images</title>"),
-    "picture": _picture,
-    "figure": lambda file: b"/Creator (dimr)" in file.read_bytes()[-LARGEST:],
-    "weights": _export,
-    "extractor": _weights_named_by_digest,
-    "classifier weights": _timm,
-    "scores": _json_with("key", "config", "classifier", "inputs"),
-    "scores .npz": _chosen,
-    "scores .npy": _beside_chosen,
-    "facts of the study": _json_with("datasets", "times", "git_revisions"),
-    "key of a rating page": _json_with("page", "models", "images"),
-    "trace": _json_with("traceEvents", "schemaVersion"),
-}
-"""Whether a file is an earlier output of a kind, by that kind."""
 
 
 def check_log(path: Path) -> None:

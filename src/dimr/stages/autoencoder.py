@@ -43,9 +43,9 @@ class AutoencoderStage(Stage):
 
     def work(self, job: Job) -> None:
         """Write the folder."""
-        from dimr.data.autoencoder import train_autoencoder
+        from dimr.data.autoencoder import save_pretrained
         from dimr.data.digits import load_images
-        from dimr.data.pretrained import save_pretrained
+        from dimr.data.train_autoencoder import train_autoencoder
 
         config, images = job.config, job.path_of("images")
         if isinstance(config, Autoencoder) and images is None:
@@ -62,9 +62,5 @@ class AutoencoderStage(Stage):
                     load_images(images, "train")[0],
                     load_images(images, "heldout")[0],
                     result.folder,
-                    steps=config.steps,
-                    batch=config.batch,
-                    lr=config.lr,
-                    channels=config.channels,
-                    seed=config.seed,
+                    config,
                 )

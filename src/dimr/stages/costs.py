@@ -91,14 +91,9 @@ def count_network(run: Run) -> tuple[int, int]:
     """Parameters, and MACs of one image and one pass, of a run's network."""
     if run.network is None:
         return 0, 0
-    return _count_network(run.network.family, json.dumps(run.network.arguments()))
+    from dimr.models.complexity import complexity
 
-
-@functools.cache
-def _count_network(family: str, arguments: str) -> tuple[int, int]:
-    from dimr.models import FAMILIES, complexity
-
-    counted = complexity(FAMILIES[family], json.loads(arguments))
+    counted = complexity(run.network.sizes)
     return counted.parameters, counted.macs
 
 

@@ -23,7 +23,7 @@ from dimr.config.validation import load_section
 from dimr.runtime.code import work_fingerprint
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import atomic_directory
-from dimr.runtime.outputs import FOLDERS, GROWING
+from dimr.runtime.output_kinds import FOLDERS, GROWING
 from dimr.runtime.record import RECORD, recorded_key, seal
 from dimr.stages.provenance import collect
 

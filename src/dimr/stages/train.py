@@ -101,15 +101,15 @@ class TrainStage(Stage):
             with world.agreed():
                 reader = _open_data(job)
             try:
-                training = _training(job, reader, world)
+                trainer = _trainer(job, reader, world)
                 limits = Limits(
                     stop_after=options.stop_after,
                     begun=begun,
                     checkpoint_every=options.checkpoint_every,
-                    preview_every=options.preview_every if training.preview else None,
+                    preview_every=options.preview_every if trainer.preview else None,
                 )
                 train(
-                    training,
+                    trainer,
                     limits,
                     options.out,
                     options.log_csv,
@@ -123,10 +123,10 @@ class TrainStage(Stage):
                 ) from None
 
 
-def _training(job: Job, reader: Any, world: Any) -> Any:
+def _trainer(job: Job, reader: Any, world: Any) -> Any:
     """The run, with its state's folder; the data is compared with its checksums."""
     from dimr.data.shards import verify
-    from dimr.training.loop import Training
+    from dimr.training.loop import Trainer
     from dimr.training.monitoring import Watch
     from dimr.training.previews import make_previewer
     from dimr.training.state_folder import begin, state_folder
@@ -145,24 +145,23 @@ def _training(job: Job, reader: Any, world: Any) -> Any:
         preview = make_previewer(config, options.autoencoder, options.previews, world.device)
     how = {"processes": world.size, "engine": dataclasses.asdict(engine)}
     session = {**job.origin, "device": str(world.device), **how}
-    return Training(
+    return Trainer(
         config,
         reader,
         state,
-        device=world.device,
+        world,
         data=data,
         code=job.code,
         session=session if world.is_first else None,
         preview=preview,
         engine=engine,
-        world=world,
         watch=Watch(options.tensorboard, options.dvclive, options.profile),
     )
 
 
 def engine_of(options: argparse.Namespace) -> Any:
     """How the options say that steps are computed."""
-    from dimr.training.engine import Engine
+    from dimr.training import Engine
 
     engine = Engine.plain() if options.plain else Engine()
     return dataclasses.replace(

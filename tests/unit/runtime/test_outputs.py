@@ -13,7 +13,8 @@ from dimr.cli import main
 from dimr.human_study.confidence import ARRAYS
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import save_png, temporary_name, write_json
-from dimr.runtime.outputs import FILES, FOLDERS, LOG_MARK, check_log, check_places, claim
+from dimr.runtime.output_kinds import FILES, FOLDERS
+from dimr.runtime.outputs import LOG_MARK, check_log, check_places, claim
 from dimr.runtime.record import seal
 
 METRICS = {"fid_digits": 0.5, "images": 1000}

@@ -107,3 +107,18 @@ def test_the_first_of_many_is_named(tmp_path):
     (tmp_path / "7").write_text("8")
     with pytest.raises(DimrError, match="/7: checksum"):
         compare_files(tmp_path, wanted)
+
+
+def test_a_result_has_the_same_record_whenever_it_is_computed(tmp_path):
+    """Rules hand it on (contract B): what differs from time to time lies beside it."""
+    for name, device in (("a", "cpu"), ("b", "cuda")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("w")
+        seal(tmp_path / name, "model", {"key": "k"}, origin={"device": device})
+    first, second = ((tmp_path / name / "record.json").read_bytes() for name in "ab")
+    assert first == second
+    assert read_record(tmp_path / "b")["device"] == "cuda"
+    provenance = tmp_path / "b/provenance.json"
+    provenance.write_text(provenance.read_text().replace("cuda", "tpu"))
+    with pytest.raises(DimrError, match=r"b/provenance\.json: changed since it was written"):
+        read_record(tmp_path / "b")

@@ -8,7 +8,7 @@ from dimr.cli import make_parser
 from dimr.config.project import PROJECT
 from dimr.config.runs import section_key
 from dimr.runtime.errors import DimrError
-from dimr.runtime.outputs import FILES, FOLDERS, GROWING
+from dimr.runtime.output_kinds import FILES, FOLDERS, GROWING
 from dimr.stages.pipeline import STAGES, Pipeline
 
 RUN = "runs/digits/dimr-xs-2r/0"

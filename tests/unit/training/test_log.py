@@ -7,7 +7,8 @@ import os
 import pytest
 
 from dimr.runtime.errors import DimrError, SaveFailed
-from dimr.runtime.outputs import LARGEST, claim
+from dimr.runtime.output_kinds import LARGEST
+from dimr.runtime.outputs import claim
 from dimr.training.export import read_log
 from dimr.training.log import Log
 
