@@ -63,6 +63,19 @@ def test_a_comment_reruns_nothing(built):
     assert built.planned(*METRICS, TABLE) == set()
 
 
+def test_a_result_with_the_same_content_triggers_nothing(built):
+    """Contract B: computed again, or put back by DVC, it hands on the same record."""
+    for place in ("data/digits/latents", "runs/digits/dimr-xs-2r/0/model"):
+        folder = built.folder / place
+        shutil.copytree(folder, folder.with_name("copy"))  # with times of now
+        shutil.rmtree(folder)
+        folder.with_name("copy").rename(folder)
+    assert built.planned(*METRICS, TABLE) == set()
+    built.snakemake("--force", "--", "data/digits/images")
+    assert built.calls() == ["images"]
+    assert built.planned(*METRICS, TABLE) == set()
+
+
 def test_the_recipe_reaches_workspace_and_table(built):
     built.edit("experiments/recipes.yaml", "digits.data.classifier.steps", 6)
     assert built.planned(*METRICS, TABLE) == {"classifier", "evaluate", "table"}
