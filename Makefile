@@ -28,7 +28,7 @@ setup: .venv/ready ## the environment in .venv, with the exact versions of requi
 	$(UV) pip install --python .venv/bin/python --no-deps --editable .
 	@touch $@
 
-# Snakemake itself says what is kept if it is stopped; without a shell, Ctrl-C reaches it and make alone.
+# Snakemake itself says what is kept if it is stopped; without a shell, only it and make get Ctrl-C.
 demo: setup ## train, sample and measure on digits: a table and a picture in about 13 minutes
 	@.venv/bin/snakemake --quiet rules host --prioritize $(LONGEST) -- $(TABLE).csv $(LONGEST)
 	@echo && cat $(TABLE).md && echo
@@ -47,8 +47,8 @@ readme: setup ## the README's tables from results/digits (after `make study`)
 	@dimr readme
 
 report: setup ## results/report.html: tables, figures and run times on digits in one file
-	@snakemake --quiet rules progress host --allowed-rules page study_report -- study_report || { echo "make report: not all of \
-	results/digits is there (above): make study"; exit 1; }
+	@snakemake --quiet rules progress host --allowed-rules page study_report -- study_report || { echo "make report: results/digits \
+	is incomplete (above): make study"; exit 1; }
 	@snakemake --quiet all --report results/report.html -- study_report || { echo "make report failed; what says why: \
 	snakemake --report results/report.html -- study_report"; exit 1; }
 	@echo "report:  results/report.html"

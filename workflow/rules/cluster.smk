@@ -34,8 +34,8 @@ def threads_of(dataset):
 
 def threads_of_step(step, wildcards):
     """Runs of a table come in numbers: one core each is the most work a minute."""
-    alone = step == "train" and wildcards.run == "workspace"
-    return max(2 if alone else 1, threads_of(dataset_of(wildcards)))
+    single = step == "train" and wildcards.run == "workspace"
+    return max(2 if single else 1, threads_of(dataset_of(wildcards)))
 
 
 @one_line_errors
@@ -127,7 +127,7 @@ def seconds_to_train(wildcards, attempt):
 
 
 def end_retries(run):
-    """Make this try of a training the last one, if the one before met what no try can mend."""
+    """Make this try of a training the last one, if the one before failed in a way that no retry can fix."""
     left = Path("logs") / run / "train.exit"
     if left.is_file() and left.read_text().strip() in ("2", "3"):
         for job in workflow.dag.jobs:

@@ -12,8 +12,6 @@ sys.path.insert(0, str(SOURCE))
 from dimr.runtime.errors import DimrError
 from dimr.config.project import Project
 from dimr.config.phases import write_dataset, write_run, write_source
-from dimr.paper.results import at_hand, metrics_file, provenance_file
-from dimr.paper.tables.definitions import find_definitions, kind_of, load_results_table
 from dimr.planning.announcement import announcement
 from dimr.runtime.output_kinds import BESIDE
 from dimr.runtime.record import RECORD
@@ -36,7 +34,6 @@ container: "containers/dimr.sif"
 
 wildcard_constraints:
     **WILDCARDS,
-    table=r"table\d+|steps",
 
 
 def one_line_errors(function):
@@ -51,7 +48,6 @@ def one_line_errors(function):
     return wrapped
 
 
-PROJECT = Project(Path(workflow.basedir))
 PROJECT = Project(Path(workflow.basedir))
 PIPELINE = Pipeline(PROJECT)
 WRITTEN = set()
@@ -143,81 +139,6 @@ def stage_command(stage, wildcards, input, output):
     return " ".join(words)
 
 
-DEFINITIONS = one_line_errors(find_definitions)(Path(workflow.basedir))
-
-
-def tables(*kinds):
-    """Definitions of tables of these kinds by their path below experiments/tables."""
-    return {name: one for name, one in DEFINITIONS.items() if kind_of(one) in kinds}
-
-
-TABLES, ABSENT = tables("runs"), tables("absent")
-
-
-@one_line_errors
-def table_of_runs(wildcards):
-    """A dataset's table of runs."""
-    name = f"{wildcards.dataset}/{wildcards.table}"
-    if name in ABSENT:
-        raise DimrError(f"results/{name}: {ABSENT[name].reason}")
-    if name not in TABLES:
-        raise DimrError(
-            f"experiments/tables/{name}.yaml: no such table of runs (there are: {', '.join(TABLES)})"
-        )
-    return TABLES[name]
-
-
-def table_cells(pattern):
-    """Input function: a file or folder of each (run, setting) of a table."""
-    return lambda wildcards: [
-        pattern.format(run=run, setting=setting)
-        for run, setting in table_of_runs(wildcards).cells()
-    ]
-
-
-def table_cells_at_hand(file_of):
-    """Input function: a file of those that are made, with the configuration as it is now."""
-    return lambda wildcards: files_at_hand(table_of_runs(wildcards).cells(), file_of)
-
-
-def of_kind(*kinds):
-    """Constraint: names of the tables of these kinds."""
-    return "|".join(tables(*kinds))
-
-
-@one_line_errors
-def files_at_hand(cells, file_of):
-    """Of (run, setting) that are made, with the configuration as it is now."""
-    made = at_hand(cells, Path("runs"), Path(workflow.basedir))
-    return [f"runs/{file_of(*cell)}" for cell in made]
-
-
-@one_line_errors
-def result_cells(table):
-    """Every (run, setting) of a table of results, whose rows are checked when it is asked for."""
-    root = Path(workflow.basedir)
-    return load_results_table(root / f"experiments/tables/{table}.yaml", root).cells()
-
-
-def result_files(file_of):
-    """Input function: a file of every (run, setting) of a table of results."""
-    return lambda wildcards: [
-        f"runs/{file_of(*cell)}" for cell in result_cells(wildcards.table)
-    ]
-
-
-def result_files_at_hand(file_of):
-    """Input function: of those that are made."""
-    return lambda wildcards: files_at_hand(result_cells(wildcards.table), file_of)
-
-
-@one_line_errors
-def check_tables():
-    """A mistake in a table is met before any job."""
-    for name, definition in TABLES.items():
-        definition.check(f"experiments/tables/{name}.yaml", Path(workflow.basedir))
-
-
 @one_line_errors
 def announce_trainings():
     """How many networks are about to be trained, and about how long, before the first job."""
@@ -232,6 +153,4 @@ onerror:
         say_how_to_resume()
 
 
-if workflow.is_main_process:
-    check_tables()
 resolve("workspace")

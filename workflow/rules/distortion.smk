@@ -31,7 +31,7 @@ rule rating_page:
 
 
 rule distortion_rates:
-    # With the CSVs in experiments/ratings/<study>; without one, what the classifier says alone.
+    # With the CSVs in experiments/ratings/<study>; without one, only what the classifier says.
     input:
         key="results/{place}distortion/key.json",
         published="experiments/published.yaml",

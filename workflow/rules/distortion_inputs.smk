@@ -26,6 +26,6 @@ def study_images(wildcards):
 
 
 def study_ratings(wildcards):
-    """The raters' CSVs that are there: people put them into a folder."""
+    """The raters' CSVs: people put them into a folder."""
     folder = Path("experiments/ratings") / study_name(wildcards)
     return sorted(map(str, folder.glob("*.csv")))

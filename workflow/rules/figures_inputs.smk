@@ -24,7 +24,7 @@ def figure_metrics(wildcards):
     definition, root = definition_of(wildcards), Path(workflow.basedir)
     if not isinstance(definition, PublishedCostFigure):
         return []
-    return files_at_hand(definition.cells(root), metrics_file)
+    return available_files(definition.cells(root))
 
 
 @one_line_errors

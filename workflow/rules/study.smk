@@ -15,8 +15,8 @@ localrules:
 
 
 # Names below results/, without suffix; and every (run, setting) of the tables.
-STUDIED = [name for name in TABLES if name.startswith("digits/")]
-COUNTED = [n for n in tables("variants", "settings") if n.startswith("digits/")]
+STUDIED = [name for name in PICTURED if name.startswith("digits/")]
+COUNTED = [name for name in PLAIN if name.startswith("digits/") and TABLES[name].exists]
 DRAWN = [
     f"digits/figures/{name.removeprefix('digits/')}"
     for name in figure_names(Path(workflow.basedir))
@@ -85,7 +85,7 @@ rule page:
     benchmark:
         "logs/results/digits/{page}-page.tsv"
     wildcard_constraints:
-        page=r"study|steps|table\d+",
+        page=r"[\w-]+",
     conda:
         "../../environment.yml"
     shell:
