@@ -34,9 +34,10 @@ def announcement(names: Sequence[str], project: Project) -> str:
     rest = len(names) - NAMED
     others = f" and {rest} more" if rest > 0 else ""
     what = "1 network" if len(names) == 1 else f"{len(names)} networks"
+    named = f"{', '.join(names[:NAMED])}{others}"
     return (
-        f"this will train {what} ({', '.join(names[:NAMED])}{others}){_time(names, project)}: Ctrl-C "
-        "to stop; dimr plan TARGET for the cost in detail"
+        f"this will train {what} ({named}){_time(names, project)}: Ctrl-C to stop; dimr plan TARGET "
+        "for the cost in detail"
     )
 
 

@@ -26,7 +26,7 @@ MODEL = ORDER.index("train")
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedJob:
     """A job that would run.
 
     Attributes:
@@ -117,23 +117,23 @@ def summary(targets: Sequence[str], root: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(done.stdout.splitlines(), delimiter="\t"))
 
 
-def jobs_of(files: Iterable[dict[str, str]], pipeline: Pipeline) -> list[Job]:
+def jobs_of(files: Iterable[dict[str, str]], pipeline: Pipeline) -> list[PlannedJob]:
     """The jobs whose files would be written, one per result."""
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, PlannedJob] = {}
     for file in files:
         if file["plan"] != "update pending":
             continue
         path = file["output_file"].removesuffix("/record.json")
         if one := pipeline.find(path):
             inputs = tuple(one.inputs.values())
-            jobs[one.place] = Job(file["rule"], one.place, inputs)
+            jobs[one.place] = PlannedJob(file["rule"], one.place, inputs)
         elif file["rule"] not in STAGES:
             place = str(Path(path).with_suffix(""))
-            jobs.setdefault(place, Job(file["rule"], place))
+            jobs.setdefault(place, PlannedJob(file["rule"], place))
     return list(jobs.values())
 
 
-def cost_of(job: Job, pipeline: Pipeline) -> Cost:
+def cost_of(job: PlannedJob, pipeline: Pipeline) -> Cost:
     """What a job takes; of what no stage makes, the time that a table takes."""
     if one := pipeline.find(job.place):
         return one.stage.cost(one.target)
@@ -165,7 +165,7 @@ def estimate(cost: Cost, machine: Machine) -> Estimate:
     return Estimate(cost, slow, cost.flops / slow.flops if slow else None)
 
 
-def chain_seconds(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> float:
+def chain_seconds(jobs: Sequence[PlannedJob], estimates: Sequence[Estimate]) -> float:
     """The longest chain of jobs that wait for each other."""
     ends: dict[str, float] = {}
     own = {job.place: one.seconds or 0.0 for job, one in zip(jobs, estimates, strict=True)}

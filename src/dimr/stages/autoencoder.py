@@ -47,7 +47,7 @@ class AutoencoderStage(Stage):
         from dimr.data.digits import load_images
         from dimr.data.train_autoencoder import train_autoencoder
 
-        config, images = job.config, job.path_of("images")
+        config, images = job.config, job.options.images
         if isinstance(config, Autoencoder) and images is None:
             raise DimrError("--images: is needed, as this autoencoder is trained on images")
         with job.result() as result:

@@ -9,8 +9,7 @@ fingerprint, the costs of a plan, and the stub that tests use.
 
 import argparse
 import contextlib
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -194,7 +193,7 @@ class Stage:
     @property
     def folder(self) -> str:
         """The folder that the result's dataset or run has, with wildcards."""
-        return re.match(r"data/\{(?:dataset|source)\}|runs/\{run\}", self.result.place)[0]  # type: ignore[index]
+        return self.result.place[: self.result.place.index("}") + 1]
 
     def config_of(self, target: Target) -> ConfigModel:
         """The configuration that a target of the stage depends on.
@@ -292,14 +291,10 @@ class Job:
         self.origin["device"] = str(device)
         return device
 
-    def path_of(self, name: str) -> Path | None:
-        """Where an input is; None: it was not given."""
-        return getattr(self.options, name)
-
     @cached_property
     def key(self) -> str:
         """Of the result: a hash of its configuration and of its inputs' keys."""
-        paths = [self.path_of(one.name) for one in self.stage.inputs if one.keyed]
+        paths = [getattr(self.options, one.name) for one in self.stage.inputs if one.keyed]
         return section_key(self.config, *(recorded_key(path) for path in paths if path))
 
     def refuse_if_changed(self) -> None:
@@ -316,21 +311,19 @@ class Job:
         seal(folder, kind, {"key": self.key, **facts}, known, self.origin)
 
     @contextlib.contextmanager
-    def result(self) -> Iterator["Result"]:
+    def result(self) -> Iterator["ResultFolder"]:
         """The folder of the result: hidden, then sealed and renamed."""
+        _ = self.key  # of the inputs that the work reads, before it does
         with atomic_directory(self.options.out) as folder:
-            result = Result(folder)
+            result = ResultFolder(folder)
             yield result
             self.seal(folder, result.known, **result.facts)
 
 
-class Result:
+class ResultFolder:
     """A result's folder while it is written; ``facts`` and ``known`` are for its record."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.facts: dict[str, Any] = {}
         self.known: Mapping[str, str] | None = None
-
-
-Handler = Callable[[argparse.Namespace], None]

@@ -13,7 +13,15 @@ from dimr.config.project import PROJECT, Project
 from dimr.config.runs import ROOT
 from dimr.planning import plan as planning
 from dimr.planning.hardware import make_machine, parse_utilisation
-from dimr.planning.plan import Estimate, Job, chain_seconds, cost_of, estimate, jobs_of, summary
+from dimr.planning.plan import (
+    Estimate,
+    PlannedJob,
+    chain_seconds,
+    cost_of,
+    estimate,
+    jobs_of,
+    summary,
+)
 from dimr.planning.text import assumptions, duration, plan_json, plan_text, size_text
 from dimr.runtime.errors import DimrError
 from dimr.runtime.snakemake_messages import complaint
@@ -34,7 +42,7 @@ def machine():
 @pytest.fixture
 def cost():
     """A function: the cost of the job that makes a place."""
-    return lambda place, project=PROJECT: cost_of(Job("any", place), Pipeline(project))
+    return lambda place, project=PROJECT: cost_of(PlannedJob("any", place), Pipeline(project))
 
 
 @pytest.fixture
@@ -236,12 +244,12 @@ def test_jobs_are_results_that_would_be_written():
     names = ("output_file", "rule", "plan")
     found = jobs_of([dict(zip(names, row, strict=True)) for row in rows], Pipeline(PROJECT))
     assert found == [
-        Job(
+        PlannedJob(
             "train",
             "runs/digits/dimr-xs-2r/0/model",
             ("data/digits/latents", "data/digits/autoencoder"),
         ),
-        Job("table", "results/digits/table1"),
+        PlannedJob("table", "results/digits/table1"),
     ]
 
 
@@ -277,10 +285,10 @@ def test_a_target_is_no_option():
 
 def test_jobs_wait_for_what_they_read():
     jobs = [
-        Job("a", "one", ()),
-        Job("b", "two", ("one",)),
-        Job("c", "three", ("one", "exists already")),
-        Job("table", "four"),  # after all others
+        PlannedJob("a", "one", ()),
+        PlannedJob("b", "two", ("one",)),
+        PlannedJob("c", "three", ("one", "exists already")),
+        PlannedJob("table", "four"),  # after all others
     ]
     estimates = [
         Estimate(Cost(job.rule, ""), None, s) for job, s in zip(jobs, (5, 2, 7, 1), strict=True)
