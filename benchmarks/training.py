@@ -25,11 +25,10 @@ from dimr.diffusion.schedule import SCHEDULES
 from dimr.models import FAMILIES, complexity
 from dimr.runtime.compute import matrix_ceiling
 from dimr.runtime.device import prepare_device
+from dimr.training import Engine, train_step
 from dimr.training.batches import Draws
 from dimr.training.distributed import World
-from dimr.training.engine import Engine
-from dimr.training.setup import make_trainee, prepare
-from dimr.training.step import train_step
+from dimr.training.train_state import make_train_state, prepare
 
 RUNS = {"dimr-xs-2r": "digits", "dimr-m-3r": "imagenet64", "dimr-xl-2r": "imagenet256",
         "dimr-g-2r": "imagenet256"}  # fmt: skip
@@ -88,15 +87,16 @@ def make_step(row, variant, batch_size, device, threads):
     x = torch.randn(batch_size, network.channels, *[network.input_size] * 2)
     y = torch.randint(network.num_classes, (batch_size,))
     draws = Draws(0, SCHEDULES[network.schedule](), 0.1, network.num_classes)
-    trainee = make_trainee(phase, device, row.engine)
+    world = World(device)
+    state = make_train_state(phase, world, row.engine)
     if row.plain:
-        write_out(trainee.network)
-    prepare(trainee, World(device))
+        write_out(state.network)
+    prepare(state, world)
 
     def step(number):
         batch = draws.batch(x, y, number).to(device)
         started = time.perf_counter()
-        loss = train_step(trainee, batch, number)[0].item()  # waits for the device
+        loss = train_step(state, batch, number)[0].item()  # waits for the device
         seconds = time.perf_counter() - started
         if device.type == "cuda":
             peak = torch.cuda.max_memory_allocated()

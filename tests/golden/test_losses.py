@@ -28,16 +28,19 @@ class Waves:
 
 def losses():
     from dimr.config.runs import load_run
-    from dimr.training.setup import make_prefetch, make_trainee
-    from dimr.training.step import train_step
+    from dimr.training import Engine, train_step
+    from dimr.training.batches import make_batches
+    from dimr.training.distributed import World
+    from dimr.training.train_state import make_train_state
 
     phase = load_run("digits/dimr-xs-2r/0").phases()["train"]
     network = phase.network.model_copy(update={"layers": (3, 2), "dims": (32, 16)})
     settings = phase.train.model_copy(update={"lr": 1e-3, "warmup_steps": 5, "batch": 8})
     phase = phase.model_copy(update={"network": network, "train": settings})
-    trainee = make_trainee(phase, torch.device("cpu"))
-    batches = make_prefetch(phase, Waves(), trainee, torch.device("cpu"))
-    taken = [train_step(trainee, batches.get(step, 9), step) for step in range(10)]
+    world = World(torch.device("cpu"))
+    state = make_train_state(phase, world)
+    batches = make_batches(phase, Waves(), Engine(), world)
+    taken = [train_step(state, next(batches), step) for step in range(10)]
     return [losses[:-1].tolist() for losses in taken]  # the last is the gradient's norm
 
 

@@ -1,20 +1,24 @@
 """What a step is made of: images, noise, times and conditions, all a function of (seed, step)."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dimr.diffusion.schedule import Schedule
+from dimr.config.schema import TrainConfig
+from dimr.diffusion.schedule import SCHEDULES, Schedule
 from dimr.models.conditioning import Condition, as_condition
+from dimr.runtime.async_io import prefetch
 from dimr.runtime.randomness import torch_generator
+from dimr.training.distributed import World
+from dimr.training.train_state import Engine
 
 
-class Batches(Protocol):
+class BatchSource(Protocol):
     """Where images come from: a pure function of the step (``dimr.data.reader.ShardReader``)."""
 
     def batch(self, step: int) -> tuple[Tensor, Tensor | Condition]:
@@ -86,44 +90,44 @@ class Draws:
         return Batch(x, noise, t, as_condition(condition, self.num_classes).drop(dropped))
 
 
-class Prefetch:
-    """Batches of successive steps, each made while the step before is computed.
+def make_batches(
+    config: TrainConfig, source: BatchSource, engine: Engine, world: World, first: int = 0
+) -> Generator[Batch, None, None]:
+    """The batches of a run from step ``first`` to its last; each process has its rows of them.
+
+    Raises:
+        DimrError: the batch cannot be divided into equal microbatches.
+    """
+    schedule = SCHEDULES[config.network.schedule]()
+    draws = Draws(config.seed, schedule, config.train.label_dropout, config.network.num_classes)
+    rows = world.rows(config.train.batch, engine.accumulate)
+    steps = range(first, config.train.steps)
+    return stream_batches(source, draws, rows, world.device, steps, engine.prefetch)
+
+
+def stream_batches(
+    source: BatchSource, draws: Draws, rows: slice, device: torch.device, steps: range, ahead: bool
+) -> Generator[Batch, None, None]:
+    """Batches of successive steps; close the generator to end its thread.
 
     Every process draws the whole batch and takes its own ``rows``: what a step learns from does not
-    depend on how many there are.
+    depend on how many processes there are.
 
     Args:
         source: the data.
         draws: the randomness.
-        device: where batches are wanted.
         rows: this process's part of a batch.
-        ahead: make the next batch in a thread.
+        device: where batches are wanted.
+        steps: of the batches.
+        ahead: make each batch in a thread, during the step before.
     """
 
-    def __init__(
-        self, source: Batches, draws: Draws, device: torch.device, rows: slice, ahead: bool
-    ) -> None:
-        self.source, self.draws, self.device, self.rows = source, draws, device, rows
-        self.pool = ThreadPoolExecutor(1, "batches") if ahead else None
-        self.waiting: tuple[int, Future[Batch]] | None = None
+    def make(step: int) -> Batch:
+        batch = draws.batch(*source.batch(step), step).rows(rows)
+        return batch.pinned() if device.type == "cuda" else batch
 
-    def get(self, step: int, last: int) -> Batch:
-        """The batch of a step, on the device; the next is begun, up to step ``last``."""
-        if self.pool is None:
-            return self._make(step).to(self.device)
-        if self.waiting is None or self.waiting[0] != step:
-            self.waiting = (step, self.pool.submit(self._make, step))
-        batch = self.waiting[1].result()
-        self.waiting = None
-        if step < last:
-            self.waiting = (step + 1, self.pool.submit(self._make, step + 1))
-        return batch.to(self.device)
-
-    def close(self) -> None:
-        """End the thread; what it makes is dropped."""
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-
-    def _make(self, step: int) -> Batch:
-        batch = self.draws.batch(*self.source.batch(step), step).rows(self.rows)
-        return batch.pinned() if self.device.type == "cuda" else batch
+    batches = map(make, steps)
+    with contextlib.ExitStack() as stack:
+        if ahead:
+            batches = stack.enter_context(contextlib.closing(prefetch(batches, depth=1)))
+        yield from (batch.to(device) for batch in batches)

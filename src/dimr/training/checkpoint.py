@@ -32,7 +32,7 @@ from dimr.runtime.atomic import flush, replace_directory
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, sha256, single_line, write_json
 from dimr.training.distributed import World
-from dimr.training.step import TrainState
+from dimr.training.train_state import TrainState
 
 log = logging.getLogger(__name__)
 

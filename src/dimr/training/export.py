@@ -10,46 +10,45 @@ from torch import Tensor, nn
 from dimr.checkpoints.model_folder import write_model
 from dimr.config.schema import TrainConfig
 from dimr.models import build
-from dimr.runtime.files import atomic_directory, require_space
+from dimr.runtime.atomic import atomic_directory, require_space
 from dimr.runtime.record import seal
 from dimr.training.checkpoint import Progress
 from dimr.training.distributed import World, whole
-from dimr.training.setup import sharded
-from dimr.training.step import TrainState
+from dimr.training.train_state import TrainState
 
 log = logging.getLogger(__name__)
 
 LOG_DIGEST = "log_sha256"
-"""Where a model's record holds the SHA-256 of the log beside it."""
+"""Where a model's provenance holds the SHA-256 of the log beside it."""
 
 
-def ema_weights(trainee: TrainState, world: World) -> dict[str, Tensor]:
-    """The EMA network's tensors on the CPU, for the first process; every process must ask.
+def ema_weights(state: TrainState, world: World) -> dict[str, Tensor]:
+    """The EMA network's tensors on the CPU, for the first process; every process must call this.
 
     One tensor at a time is whole on the device.
     """
     weights = {}
-    for name, tensor in trainee.ema.module.state_dict().items():
+    for name, tensor in state.ema.module.state_dict().items():
         full = whole(tensor)
         if world.is_first:
             weights[name] = full.cpu()
     return weights
 
 
-def ema_network(phase: TrainConfig, trainee: TrainState, world: World) -> nn.Module | None:
+def ema_network(config: TrainConfig, state: TrainState, world: World) -> nn.Module | None:
     """The EMA network to draw images with, on the first process; None on others."""
-    if not sharded(trainee):
-        return trainee.ema.module if world.is_first else None
-    weights = ema_weights(trainee, world)
+    if not state.is_sharded:
+        return state.ema.module if world.is_first else None
+    weights = ema_weights(state, world)
     if not world.is_first:
         return None
-    network = build(phase.network.family, **phase.network.arguments())
+    network = build(config.network.family, **config.network.arguments())
     network.load_state_dict(weights, assign=True)
     return network.to(world.device)
 
 
 def export(
-    phase: TrainConfig,
+    config: TrainConfig,
     weights: dict[str, Tensor],
     progress: Progress,
     log_text: bytes,
@@ -59,16 +58,16 @@ def export(
     """Write the EMA network (diffusers layout) and its record, which knows the log's checksum.
 
     Raises:
-        DiskFull: found before anything is written, if the system tells the truth.
+        DiskFull: before anything is written, if the system tells the truth.
     """
     require_space(out.parent, sum(tensor.nbytes for tensor in weights.values()), f"{out}")
     with atomic_directory(out) as folder:
-        write_model(folder, phase.network, weights, objective=phase.train.objective)
+        write_model(folder, config.network, weights, objective=config.train.objective)
         record = {
             "key": key,
             "steps": progress.step,
-            "images": progress.step * phase.train.batch,
-            "config": phase.model_dump(mode="json"),
+            "images": progress.step * config.train.batch,
+            "config": config.model_dump(mode="json"),
         }
         origin = {
             "seconds": round(progress.seconds, 1),

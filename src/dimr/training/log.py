@@ -7,23 +7,26 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dimr.runtime.errors import SaveFailed
-from dimr.runtime.files import atomic_file, single_line
+from dimr.runtime.atomic import atomic_file
+from dimr.runtime.errors import DimrError, SaveFailed
+from dimr.runtime.files import require_file, single_line
 
 log = logging.getLogger(__name__)
 
 STEP = re.compile("[0-9]{1,18}")
+DAMAGED = (DimrError, OSError, ValueError, csv.Error)
+"""What reading a file raises that is not a log."""
 
 
 class Log:
     """The log of a training, which resumes where its state does.
 
     Args:
-        path: of the file; made with the first line.
+        path: of the file; created with the first line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,28 +35,28 @@ class Log:
     def trim(self, step: int) -> None:
         """Drop lines of steps that the resumed state has not taken, and those that are damaged.
 
-        A file that is no log at all is set aside: it must not end a training.
+        A file that is not a log at all is set aside: it must not end a training.
         """
         if not self.path.exists():
             return
         try:
             columns, lines = self._whole_lines()
-        except (OSError, ValueError, csv.Error) as error:
+        except DAMAGED as error:
             aside = self.path.with_name(f"{self.path.name}.damaged")
             log.warning("%s: damaged (%s); kept as %s", self.path, single_line(error), aside.name)
             os.replace(self.path, aside)
             return
         if columns:
-            self._write([columns, *(line for line in lines if int(line[0]) <= step)])
+            self._write(columns, [line for line in lines if int(line["step"]) <= step])
         else:
             self.path.unlink()  # killed, or out of space, as it was begun
 
     def resume(self, step: int, digest: str | None) -> None:
-        """As ``trim``; a warning where lines up to the step are not those of the checkpoint.
+        """As ``trim``; a warning if lines up to the step are not those of the checkpoint.
 
         Args:
             step: of the checkpoint.
-            digest: as it was saved then; None: it was not.
+            digest: as saved with it; None: it was not.
         """
         self.trim(step)
         if digest not in (None, self.digest(step)):
@@ -65,24 +68,15 @@ class Log:
     def digest(self, step: int) -> str:
         """SHA-256 of the lines up to a step, whatever columns newer code adds."""
         try:
-            columns, lines = self._whole_lines()
-        except (OSError, ValueError, csv.Error):
-            columns, lines = [], []
-        named = (dict(zip(columns, line, strict=True)) for line in lines if int(line[0]) <= step)
-        kept = [{name: value for name, value in line.items() if value} for line in named]
+            _, lines = self._whole_lines()
+        except DAMAGED:
+            lines = []
+        kept = [
+            {name: value for name, value in line.items() if value}
+            for line in lines
+            if int(line["step"]) <= step
+        ]
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-    def _whole_lines(self) -> tuple[list[str], list[list[str]]]:
-        """The columns, and the lines that have them all; of a file that was cut, what is before."""
-        if self.path.exists() and not self.path.is_file():  # a pipe would be waited for
-            raise ValueError("not a file")
-        text = self.path.read_bytes().decode()
-        columns, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
-        if columns and columns[0] != "step":
-            raise ValueError(f"its first column is {columns[0][:20]!r}, not step")
-        if len(columns) > 1 and "loss" not in columns:
-            raise ValueError("it has no column loss")
-        return columns, [a for a in lines if len(a) == len(columns) and STEP.fullmatch(a[0])]
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line; its first value is the step.
@@ -93,35 +87,45 @@ class Log:
             SaveFailed: it cannot be written.
         """
         try:
-            self._append(line)
+            columns = self._columns()
+            if columns and set(line) - set(columns):
+                with open(self.path, newline="") as file:
+                    lines = list(csv.DictReader(file))
+                columns += [name for name in line if name not in columns]
+                self._write(columns, lines)
+            with open(self.path, "a", newline="") as file:
+                writer = csv.DictWriter(file, columns or list(line))
+                if not columns:
+                    writer.writeheader()
+                writer.writerow(line)
         except OSError as error:
             raise SaveFailed(
                 f"{self.path}: could not be written ({single_line(error.strerror or error)}); "
-                "checkpoints stay: make room, and the same command resumes"
+                "checkpoints stay: free some space, and the same command resumes"
             ) from None
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        columns = self._columns()
-        if columns and set(line) - set(columns):
-            rows = [dict(zip(columns, row, strict=False)) for row in self._rows()[1:]]
-            columns += [name for name in line if name not in columns]
-            self._write([columns, *([row.get(name, "") for name in columns] for row in rows)])
-        with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=columns or list(line))
-            if not columns:
-                writer.writeheader()
-            writer.writerow(line)
-
     def _columns(self) -> list[str]:
-        if not self.path.exists():
+        if not self.path.is_file():  # also a device, which has no end to read
             return []
         with open(self.path, newline="") as file:
             return next(csv.reader(file), [])
 
-    def _rows(self) -> list[list[str]]:
-        with open(self.path, newline="") as file:
-            return list(csv.reader(file))
+    def _whole_lines(self) -> tuple[list[str], list[dict[str, str]]]:
+        """The columns, and the lines that have them all; of a truncated file, what is before."""
+        if not self.path.exists():
+            return [], []
+        require_file(self.path)
+        text = self.path.read_bytes().decode()
+        columns, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
+        if columns and columns[0] != "step":
+            raise ValueError(f"its first column is {columns[0][:20]!r}, not step")
+        if len(columns) > 1 and "loss" not in columns:
+            raise ValueError("it has no column loss")
+        whole = (line for line in lines if len(line) == len(columns) and STEP.fullmatch(line[0]))
+        return columns, [dict(zip(columns, line, strict=True)) for line in whole]
 
-    def _write(self, rows: list[list[str]]) -> None:
+    def _write(self, columns: Sequence[str], lines: Sequence[Mapping[str, str]]) -> None:
         with atomic_file(self.path) as temporary, open(temporary, "w", newline="") as file:
-            csv.writer(file).writerows(rows)
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(lines)

@@ -5,7 +5,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,94 +13,95 @@ import torch
 from torch import nn
 
 from dimr.config.schema import TrainConfig
+from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_file, single_line
+from dimr.runtime.files import single_line
 from dimr.runtime.progress import progress_bar
-from dimr.training.batches import Batches
+from dimr.training.batches import Batch, BatchSource, make_batches
 from dimr.training.checkpoint import FINISHED, OF, Checkpoints, Progress, restore, state_tensors
 from dimr.training.distributed import World
-from dimr.training.engine import Engine
 from dimr.training.export import ema_network, ema_weights, export, read_log
-from dimr.training.failure import record, recorded
 from dimr.training.log import Log
 from dimr.training.monitoring import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
-from dimr.training.setup import make_prefetch, make_trainee, prepare
 from dimr.training.state_folder import decisive, locked, require_same
 from dimr.training.step import learning_rate, train_step
-from dimr.training.stopping import Decision, Decisions, Signals
-from dimr.training.stopping import Limits as Limits
+from dimr.training.stopping import (
+    Decision,
+    Decisions,
+    Limits,
+    Signals,
+    record_failure,
+    recorded_failure,
+)
+from dimr.training.train_state import Engine, make_train_state, prepare
 
 log = logging.getLogger(__name__)
-
 
 OTHER_CODE = {
     False: "the code has changed since it was saved; training resumes, and the record names both",
     True: "finished by other code, which its record names; it is exported as it is (to train with "
     "today's code, move this folder away)",
 }
-"""What is said of a state that today's code did not make, by whether it is finished."""
+"""What is said of a state that other code has left, by whether it is finished."""
 
 
-class Training:
+class Trainer:
     """One training run, from wherever its state is to the end.
 
     Args:
-        phase: the configuration.
-        batches: the data.
-        state: folder of checkpoints, log and failure record of exactly this configuration.
-        device: where to train.
+        config: of the training.
+        source: the data.
+        folder: checkpoints, log and failure record of exactly this configuration.
+        world: the processes that train together.
         data: identifies the content of the data, for the checkpoints' facts.
         code: fingerprint of the sources, which the state and the result keep.
         session: the provenance of this session, plain JSON.
         preview: called with (step, EMA network) now and then.
         engine: how steps are computed.
-        world: the processes that train together.
-        watch: where else training shows itself.
+        watch: where else training is shown.
     """
 
     def __init__(
         self,
-        phase: TrainConfig,
-        batches: Batches,
-        state: Path,
+        config: TrainConfig,
+        source: BatchSource,
+        folder: Path,
+        world: World,
         *,
-        device: torch.device,
         data: str = "",
         code: str = "",
         session: dict[str, Any] | None = None,
         preview: Callable[[int, nn.Module], None] | None = None,
         engine: Engine | None = None,
-        world: World | None = None,
         watch: Watch | None = None,
     ) -> None:
-        self.phase, self.state = phase, state
-        self.of = decisive(phase, data)
+        self.config, self.source, self.folder, self.world = config, source, folder, world
+        self.of = decisive(config, data)
         self.watch = watch or Watch()
         self.sinks: list[Sink] = []
-        self.device, self.code, self.preview = device, code, preview
-        self.world = world or World(device)
+        self.code, self.preview = code, preview
         self.session = json.dumps(session or {}, sort_keys=True)
-        with self.world.agreed():  # before anything is built: is the batch divisible?
-            self.world.rows(phase.train.batch, (engine or Engine()).accumulate)
-        self.trainee = make_trainee(phase, device, engine, self.world)
-        self.prefetch = make_prefetch(phase, batches, self.trainee, device, self.world)
-        self.log = Log(state / "log.csv")
-        logged = 2 + self.trainee.network.predictions  # losses and the gradient's norm
-        self.progress = Progress(0, 0.0, torch.zeros(logged, device=device), 0)
-        # Steps from the first non-finite loss or gradient to the end, 0 if there is none. It
-        # stays on the device: reading it at each step would wait.
-        self.non_finite = torch.zeros((), device=device)
+        engine = engine or Engine()
+        with world.agreed():  # before anything is built: is the batch divisible?
+            world.rows(config.train.batch, engine.accumulate)
+        self.state = make_train_state(config, world, engine)
+        self.log = Log(folder / "log.csv")
+        logged = 2 + self.state.network.predictions  # losses and the gradient's norm
+        self.progress = Progress(0, 0.0, torch.zeros(logged, device=world.device), 0)
+        # Steps from the first non-finite loss or gradient to the present one, 0 if there is none.
+        # It stays on the device: reading it at each step would wait.
+        self.non_finite = torch.zeros((), device=world.device)
 
     @functools.cached_property
     def speedometer(self) -> Speedometer:
-        """Made with the first line of the log: a finished training needs none."""
-        return Speedometer(self.phase, self.device, self.trainee.dtype, self.world.size)
+        """Created with the first line of the log: a finished training needs none."""
+        return Speedometer(self.config, self.world.device, self.state.dtype, self.world.size)
 
     @property
     def finished(self) -> bool:
         """Whether the last step is taken."""
-        return self.progress.step == self.phase.train.steps
+        return self.progress.step == self.config.train.steps
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -108,24 +109,25 @@ class Training:
         """Resume from the newest whole checkpoint, if there is one; the log goes back with it.
 
         Raises:
-            DimrError: it is another training's (one of older code does not say), or beyond the end.
+            DimrError: it belongs to another training (one of older code does not say), or is beyond
+                the end.
         """
         self.world.on_first(checkpoints.clean)
         saved = checkpoints.newest(self.world)
         if saved is None:
             self.world.on_first(lambda: self.log.trim(0))
             return
-        finished = saved.step == self.phase.train.steps
+        finished = saved.step == self.config.train.steps
         with self.world.agreed():
             require_same(saved.folder, saved.facts.get(OF, self.of), self.of)
-            if saved.step > self.phase.train.steps:
-                raise DimrError(f"{self.state}: is at step {saved.step}, beyond the last one")
-        restore(self.trainee, saved, finished, self.world)
-        self.progress = Progress.of(saved, self.device)
+            if saved.step > self.config.train.steps:
+                raise DimrError(f"{self.folder}: is at step {saved.step}, beyond the last one")
+        restore(self.state, saved, finished, self.world)
+        self.progress = Progress.of(saved, self.world.device)
         if self.world.is_first:
-            log.info("resuming at step %d of %d", saved.step, self.phase.train.steps)
+            log.info("resuming at step %d of %d", saved.step, self.config.train.steps)
             if set(self.progress.codes) != {self.code}:
-                log.warning("%s: %s", self.state, OTHER_CODE[finished])
+                log.warning("%s: %s", self.folder, OTHER_CODE[finished])
         self.world.on_first(lambda: self.log.resume(saved.step, saved.facts.get("log")))
 
     def save(self, saver: Saver) -> None:
@@ -134,7 +136,7 @@ class Training:
         facts = {**self.progress.facts(self.world), OF: self.of, FINISHED: self.finished}
         if self.world.is_first:
             facts["log"] = self.log.digest(self.progress.step)
-        saver.begin(self.progress.step, state_tensors(self.trainee), facts)
+        saver.begin(self.progress.step, state_tensors(self.state), facts)
 
     def check_finite(self) -> None:
         """Raise ``TrainingFailed``, on all processes, if a loss or gradient was not finite.
@@ -144,11 +146,11 @@ class Training:
         (non_finite,) = self.world.most([int(self.non_finite)])
         if non_finite:
             step = self.progress.step - non_finite
-            self.world.agree(record(self.state, step, self.world.is_first))
+            self.world.agree(record_failure(self.folder, step, self.world.is_first))
 
     def write_log(self, images_per_second: float) -> dict[str, float]:
-        """Append the mean losses since the last line, over the whole batches; return the line."""
-        progress, settings = self.progress, self.phase.train
+        """Append the mean losses since the last line, over whole batches; return the line."""
+        progress, settings = self.progress, self.config.train
         *means, norm = (self.world.mean(progress.sums) / max(1, progress.summed)).tolist()
         line = {
             "step": progress.step,
@@ -178,44 +180,51 @@ class Training:
             TrainingFailed: a loss, or a gradient's norm, was not finite.
             SaveFailed: a checkpoint, or the log, could not be written.
         """
-        checkpoints = Checkpoints(self.state / "checkpoints")
+        checkpoints = Checkpoints(self.folder / "checkpoints")
         self.resume(checkpoints)
         if self.finished:
             return
-        self.progress.sessions.append(self.session)
-        if self.code not in self.progress.codes:
-            self.progress.codes.append(self.code)
-        prepare(self.trainee, self.world)
+        progress, steps = self.progress, self.config.train.steps
+        progress.sessions.append(self.session)
+        if self.code not in progress.codes:
+            progress.codes.append(self.code)
+        prepare(self.state, self.world)
         with contextlib.ExitStack() as stack:
             signals = stack.enter_context(Signals(self.world).caught())
             saver = Saver(checkpoints, self.world)
             stack.callback(saver.close)
-            stack.callback(self.prefetch.close)
+            engine = self.state.engine
+            batches = make_batches(self.config, self.source, engine, self.world, progress.step)
+            stack.callback(batches.close)
             watch = self.watch if self.world.is_first else Watch()
             with self.world.agreed():
                 self.sinks = stack.enter_context(watch.sinks())
                 traced = stack.enter_context(watch.tracing())
-            bar = stack.enter_context(self._bar())
-            self._steps(Decisions(self.world, limits, signals), saver, bar, traced)
+            bar = stack.enter_context(
+                progress_bar(
+                    total=steps,
+                    initial=progress.step,
+                    description="train",
+                    unit="step",
+                    shown=self.world.is_first,
+                )
+            )
+            self._steps(batches, Decisions(self.world, limits, signals), saver, bar, traced)
             self.save(saver)
             saver.commit()
 
-    def _bar(self) -> Any:
-        return progress_bar(
-            total=self.phase.train.steps,
-            initial=self.progress.step,
-            description="train",
-            unit="step",
-            shown=self.world.is_first,
-        )
-
     def _steps(
-        self, decisions: Decisions, saver: Saver, bar: Any, traced: Callable[[], None]
+        self,
+        batches: Iterator[Batch],
+        decisions: Decisions,
+        saver: Saver,
+        bar: Any,
+        traced: Callable[[], None],
     ) -> None:
-        settings, progress = self.phase.train, self.progress
+        settings, progress = self.config.train, self.progress
         before, logged_at, last_log = progress.seconds, progress.step, decisions.started
-        while not self.finished:
-            self.one_step()
+        for batch in batches:
+            self._step(batch)
             traced()
             bar.update()
             now = time.monotonic()
@@ -230,11 +239,10 @@ class Training:
             if decision is not None and not self.finished:
                 self._act(decision, decisions, saver)
 
-    def one_step(self) -> None:
-        """Fetch a batch, take a step, add its losses to the sums."""
+    def _step(self, batch: Batch) -> None:
+        """Take a step, and add its losses to the sums."""
         progress = self.progress
-        batch = self.prefetch.get(progress.step, self.phase.train.steps - 1)
-        losses = train_step(self.trainee, batch, progress.step)
+        losses = train_step(self.state, batch, progress.step)
         progress.sums += losses
         progress.summed += 1
         progress.step += 1
@@ -250,28 +258,30 @@ class Training:
             decisions.saved = time.monotonic()
         if decision.stop:
             saver.commit()
-            self.world.agree(decision.stopped(self.progress.step, self.phase.train.steps))
+            self.world.agree(decision.stopped(self.progress.step, self.config.train.steps))
         if self.preview and decision.preview:
-            network = ema_network(self.phase, self.trainee, self.world)
+            network = ema_network(self.config, self.state, self.world)
             if network is not None:
                 self._show(self.preview, network)
             decisions.previewed = time.monotonic()
 
     def _show(self, preview: Callable[[int, nn.Module], None], network: nn.Module) -> None:
-        """Draw a preview; that it fails, as for want of memory or space, must not end training."""
+        """Draw a preview; if that fails, as for lack of memory or space, training continues."""
         try:
             preview(self.progress.step, network)
         except Exception as error:
             reason = single_line(error)[:200] or type(error).__name__
-            log.warning("no preview of step %d (%s); training goes on", self.progress.step, reason)
+            log.warning(
+                "no preview of step %d (%s); training continues", self.progress.step, reason
+            )
 
     def export(self, out: Path, log_csv: Path, key: str) -> None:
-        """Write the EMA network (diffusers layout), its record and the log in their places."""
-        weights = ema_weights(self.trainee, self.world)
+        """Write the EMA network (diffusers layout) with its record, and the log."""
+        weights = ema_weights(self.state, self.world)
 
         def write() -> None:
             text = read_log(self.log.path)
-            export(self.phase, weights, self.progress, text, key, out)
+            export(self.config, weights, self.progress, text, key, out)
             with atomic_file(log_csv) as temporary:
                 temporary.write_bytes(text)
 
@@ -279,7 +289,7 @@ class Training:
 
 
 def train(
-    training: Training,
+    trainer: Trainer,
     limits: Limits,
     out: Path,
     log_csv: Path,
@@ -290,14 +300,14 @@ def train(
 
     ``before_export`` may refuse the result by raising; the state stays.
     """
-    world = training.world
+    world = trainer.world
     with contextlib.ExitStack() as stack:
         with world.agreed():
             if world.is_first:
-                stack.enter_context(locked(training.state))
-            failure = recorded(training.state)
+                stack.enter_context(locked(trainer.folder))
+            failure = recorded_failure(trainer.folder)
             if failure is not None:
                 raise failure
-        training.run(limits)
+        trainer.run(limits)
         world.on_first(before_export)
-        training.export(out, log_csv, key)
+        trainer.export(out, log_csv, key)

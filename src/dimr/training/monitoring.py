@@ -1,4 +1,4 @@
-"""What a person watches while a network trains: speed, memory, curves elsewhere, a trace."""
+"""What a person watches during training: speed, memory, TensorBoard, DVCLive, a trace."""
 
 import contextlib
 import logging
@@ -13,9 +13,10 @@ import torch
 
 from dimr.config.schema import TrainConfig
 from dimr.models import FAMILIES, complexity
+from dimr.runtime.atomic import atomic_file
 from dimr.runtime.compute import matrix_ceiling
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_file, read_json, read_yaml, single_line
+from dimr.runtime.files import read_json, read_yaml, single_line
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +31,17 @@ class Speedometer:
     """Share of the machine's arithmetic that training uses, and its memory.
 
     Args:
-        phase: the configuration: a step is 6 FLOP a multiply-accumulate and image (forward, and
-            twice as much backward), whatever is computed again for checkpointing.
+        config: of the training: a step is 6 FLOP per multiply-accumulate and image (forward, and
+            twice as much backward), whatever checkpointing recomputes.
         device: whose ceiling is measured, once: the best square matrix product.
         dtype: of matrix products.
         devices: how many train together.
     """
 
     def __init__(
-        self, phase: TrainConfig, device: torch.device, dtype: torch.dtype, devices: int
+        self, config: TrainConfig, device: torch.device, dtype: torch.dtype, devices: int
     ) -> None:
-        network = phase.network
-        macs = complexity(FAMILIES[network.family], network.arguments()).macs
-        self.device, self.flop = device, 6 * macs
+        self.device, self.flop = device, 6 * complexity(FAMILIES[config.network.family], config.network.arguments()).macs
         self.ceiling = devices * matrix_ceiling(device, dtype)
 
     def line(self, images_per_second: float) -> dict[str, float]:
@@ -56,7 +55,7 @@ class Speedometer:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that was held on a GPU, or by this process."""
+    """Bytes: the most that was allocated on a GPU, or resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -65,7 +64,7 @@ def peak_memory(device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Watch:
-    """Where else a training shows itself; none of it changes the result, or ends it by failing.
+    """Where else a training is shown; none of it changes the result, or ends it by failing.
 
     Attributes:
         tensorboard: folder of event files; None: none.
@@ -79,21 +78,20 @@ class Watch:
 
     @contextlib.contextmanager
     def sinks(self) -> Iterator[list[Sink]]:
-        """The places that lines go to, open.
+        """Open the places that lines go to.
 
         Raises:
             DimrError: a package that is not installed, a folder that cannot be written.
         """
         with contextlib.ExitStack() as stack:
-            found: list[Sink] = []
-            for option, folder, opened in (
-                ("--tensorboard", self.tensorboard, _tensorboard),
-                ("--dvclive", self.dvclive, _dvclive),
-            ):
-                if folder:
-                    with _named(f"{option} {folder}"):
-                        found.append(_lasting(opened(folder, stack), f"{option} {folder}"))
-            yield found
+            yield [
+                stack.enter_context(_lasting(opened, folder, f"--{option} {folder}"))
+                for option, folder, opened in (
+                    ("tensorboard", self.tensorboard, _tensorboard),
+                    ("dvclive", self.dvclive, _dvclive),
+                )
+                if folder
+            ]
 
     @contextlib.contextmanager
     def tracing(self) -> Iterator[Callable[[], None]]:
@@ -117,74 +115,67 @@ class Watch:
             with atomic_file(self.profile) as temporary:
                 profiler.export_chrome_trace(str(temporary))
         except (OSError, RuntimeError) as error:
-            log.warning("%s: no trace (%s); training goes on", self.profile, single_line(error))
+            log.warning("%s: no trace (%s); training continues", self.profile, single_line(error))
         else:
             log.info("%s: the trace of %d steps", self.profile, len(TRACED))
 
 
 @contextlib.contextmanager
 def _named(what: str) -> Iterator[None]:
-    """A block whose ``OSError`` is the user's: ``DimrError`` then names the option."""
+    """A block whose ``OSError`` becomes a ``DimrError`` that names the option."""
     try:
         yield
     except OSError as error:
         raise DimrError(f"{what}: cannot be written ({error.strerror or error})") from None
 
 
-def _lasting(sink: Sink, what: str) -> Sink:
-    """The sink until it fails: training goes on without it."""
+@contextlib.contextmanager
+def _lasting(
+    opened: Callable[[Path], tuple[Sink, Callable[[], object]]], folder: Path, what: str
+) -> Iterator[Sink]:
+    """A sink until it fails, whatever another package raises: training continues without it."""
+    with _named(what):
+        write, close = opened(folder)
     failed = False
 
-    def write(step: int, line: Mapping[str, float]) -> None:
+    def attempt(call: Callable[..., object], *arguments: Any) -> None:
         nonlocal failed
-        if failed:
-            return
         try:
-            sink(step, line)
-        except Exception as error:  # whatever another package raises, as of a full disk
+            call(*arguments)
+        except Exception as error:
+            if not failed:
+                log.warning(
+                    "%s: failed (%s); training continues without it", what, single_line(error)
+                )
             failed = True
-            log.warning("%s: failed (%s); training goes on without it", what, single_line(error))
 
-    return write
+    try:
+        yield lambda step, line: None if failed else attempt(write, step, line)
+    finally:
+        attempt(close)
 
 
-def _tensorboard(folder: Path, stack: contextlib.ExitStack) -> Sink:
+def _tensorboard(folder: Path) -> tuple[Sink, Callable[[], object]]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise DimrError("--tensorboard: the package tensorboard is not installed") from None
     writer = SummaryWriter(str(folder))
-    stack.callback(_lasting(lambda *_: writer.close(), f"--tensorboard {folder}"), 0, {})
 
     def write(step: int, line: Mapping[str, float]) -> None:
         for name, value in line.items():
             writer.add_scalar(name, value, step)
 
-    return write
+    return write, writer.close
 
 
-def check_live(folder: Path) -> None:
-    """Refuse files that DVCLive would resume from and has not written, before the first step."""
-    metrics, parameters = folder / "metrics.json", folder / "params.yaml"
-    if parameters.exists():
-        read_yaml(parameters)
-    if not metrics.exists():
-        return
-    found = read_json(metrics)
-    if not isinstance(found, dict) or type(found.get("step")) is not int:
-        raise DimrError(
-            f"--dvclive {folder}: its metrics.json is not of DVCLive; name another folder"
-        )
-
-
-def _dvclive(folder: Path, stack: contextlib.ExitStack) -> Sink:
+def _dvclive(folder: Path) -> tuple[Sink, Callable[[], object]]:
     try:
         from dvclive import Live
     except ImportError:
         raise DimrError("--dvclive: the package dvclive is not installed") from None
     check_live(folder)
     live = Live(str(folder), resume=True, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
-    stack.callback(_lasting(lambda *_: live.end(), f"--dvclive {folder}"), 0, {})
 
     def write(step: int, line: Mapping[str, float]) -> None:
         live.step = step
@@ -192,4 +183,17 @@ def _dvclive(folder: Path, stack: contextlib.ExitStack) -> Sink:
             live.log_metric(name, value)
         live.make_summary()
 
-    return write
+    return write, live.end
+
+
+def check_live(folder: Path) -> None:
+    """Refuse files that DVCLive would resume from and has not written, before the first step."""
+    metrics, parameters = folder / "metrics.json", folder / "params.yaml"
+    if parameters.exists():
+        read_yaml(parameters)
+    if metrics.exists():
+        found = read_json(metrics)
+        if not isinstance(found, dict) or type(found.get("step")) is not int:
+            raise DimrError(
+                f"--dvclive {folder}: its metrics.json is not of DVCLive; name another folder"
+            )

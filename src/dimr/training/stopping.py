@@ -1,18 +1,25 @@
-"""When to save, stop and draw a preview: signals, limits, and the processes' common decision."""
+"""When to save, stop and preview: signals, limits, common decisions, and failures for good."""
 
+import logging
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
-from dimr.runtime.errors import StoppedEarly
+from dimr.runtime.errors import StoppedEarly, TrainingFailed
+from dimr.runtime.files import read_json, single_line, write_json
 from dimr.training.distributed import World
+
+log = logging.getLogger(__name__)
 
 SAVE_INTERVAL = 20.0  # seconds between checkpoints at least; saving may take 2% of the time at most
 SAVE_SHARE = 0.02
 DECISION_INTERVAL = 1.0  # seconds between common decisions of several processes, about
+FAILURE = "failure.json"
+"""A failure that no retry can fix; while this file exists, a start ends at once (contract C)."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Limits:
 
     Attributes:
         stop_after: seconds after which to save and leave with exit code 75; None: never.
-        begun: when these seconds began, by ``time.monotonic``; None: with the first step.
+        begun: start of these seconds, by ``time.monotonic``; None: the first step.
         checkpoint_every: steps between checkpoints; None: by time, at most 2% of it.
         preview_every: seconds between previews; None: no previews.
     """
@@ -33,10 +40,10 @@ class Limits:
 
 
 class Signals:
-    """SIGINT and SIGTERM, remembered until the step in hand is done.
+    """SIGINT and SIGTERM, remembered until the current step is done.
 
     A second one acts at once, unless torchrun started the process: it passes on what the process
-    may have been sent already, and kills after its ``--shutdown-timeout``.
+    may have received already, and kills after its ``--shutdown-timeout``.
     """
 
     def __init__(self, world: World) -> None:
@@ -51,7 +58,7 @@ class Signals:
 
     @contextmanager
     def caught(self) -> Iterator["Signals"]:
-        """Install the handlers, and put the old ones back."""
+        """Install the handlers, and restore the old ones."""
         old = {n: signal.signal(n, self._receive) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
@@ -87,7 +94,7 @@ class Decision:
         """The error to leave with: exit code 75, or 128 and the signal's number."""
         by = f"by {signal.Signals(self.signal).name}" if self.signal else "as time is up"
         error = StoppedEarly(
-            f"stopped {by} at step {step} of {steps}, saved: the same command goes on"
+            f"stopped {by} at step {step} of {steps}, saved: the same command resumes"
         )
         if self.signal:
             error.exit_code = 128 + self.signal
@@ -95,7 +102,7 @@ class Decision:
 
 
 class Decisions:
-    """Makes them: alone after every step, with others about once a second, at the same steps."""
+    """One process decides after every step; several about once a second, at the same steps."""
 
     def __init__(self, world: World, limits: Limits, signals: Signals) -> None:
         self.world, self.limits, self.signals = world, limits, signals
@@ -104,7 +111,7 @@ class Decisions:
         self._since, self._next = 0, 0  # steps of the last decision and of the next one
 
     def after(self, step: int, writing: bool, save_took: float) -> Decision | None:
-        """The decision after a step; None: at this one there is none.
+        """The decision after a step; None: no decision at this one.
 
         Args:
             step: steps taken.
@@ -114,7 +121,7 @@ class Decisions:
         every = self.limits.checkpoint_every
         if self.world.size == 1:
             return self._wish(step, writing, save_took)
-        known = every is not None and step % every == 0  # which all see by themselves
+        known = every is not None and step % every == 0  # by all processes
         if step < self._next and not known:
             return None
         wish, now = self._wish(step, writing, save_took), time.monotonic()
@@ -141,3 +148,32 @@ class Decisions:
             preview=preview and now - self.previewed > (limits.preview_every or 0),
             writing=writing,
         )
+
+
+def record_failure(state: Path, step: int, write: bool) -> TrainingFailed:
+    """The failure of a step (from 0) whose loss or gradient was not finite; ``write``: keep it."""
+    path = state / FAILURE
+    message = (
+        f"loss is not finite at step {step}, or its gradient: starting again would end there too; "
+        f"lower train.lr, set train.grad_clip, or remove {path} to try"
+    )
+    if write:
+        try:
+            write_json(path, {"step": step, "message": message})
+        except OSError as error:  # a full disk must not hide what is told here
+            log.warning("%s: could not be written (%s)", path, single_line(error))
+    return TrainingFailed(message)
+
+
+def recorded_failure(state: Path) -> TrainingFailed | None:
+    """The failure that ended an earlier session; None: there was none."""
+    path = state / FAILURE
+    if not path.exists():
+        return None
+    content = read_json(path)
+    message = content.get("message") if isinstance(content, dict) else None
+    if not isinstance(message, str):
+        message = (
+            f"{path}: training failed here before, but no reason is recorded; remove it to try"
+        )
+    return TrainingFailed(message)

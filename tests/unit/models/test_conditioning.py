@@ -10,9 +10,9 @@ from torch._dynamo.testing import CompileCounter
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
 from dimr.diffusion.schedule import LatentSchedule
-from dimr.models import build
+from dimr import build
 from dimr.models.conditioning import Condition, LabelCondition, as_condition
-from dimr.training.batches import Draws, Prefetch
+from dimr.training.batches import Draws, stream_batches
 
 CPU = torch.device("cpu")
 SIZES = {
@@ -105,7 +105,7 @@ def test_batches_and_guidance_carry_any_condition(ahead):
             return torch.zeros(4, 3, 2, 2), captions(4)
 
     draws = Draws(0, LatentSchedule(), label_dropout=1.0, num_classes=0)
-    batch = Prefetch(Source(), draws, CPU, slice(1, 4), ahead).get(0, last=0)
+    (batch,) = stream_batches(Source(), draws, slice(1, 4), CPU, range(1), ahead)
     (first, second) = batch.microbatches(2)
     assert not first.condition.mask.any()  # all are dropped
     assert (len(first), second.condition.tokens.shape) == (1, (2, 2, 3))

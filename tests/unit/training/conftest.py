@@ -1,6 +1,7 @@
 """A tiny network and tiny data, so that a training step takes milliseconds."""
 
 import csv
+import json
 import socket
 
 import numpy as np
@@ -15,12 +16,14 @@ from dimr.data.reader import ShardReader
 from dimr.data.shards import write_shards
 from dimr.runtime.files import read_json, write_json
 from dimr.runtime.record import seal
+from dimr.training import Engine
 from dimr.training.checkpoint import checksum
-from dimr.training.engine import Engine
-from dimr.training.loop import Limits, Training, train
+from dimr.training.distributed import World
+from dimr.training.loop import Trainer, train
 from dimr.training.state_folder import begin, state_folder
+from dimr.training.stopping import Limits
 
-PHASE = {
+CONFIG = {
     "dataset": "digits",
     "seed": 3,
     "network": {
@@ -36,15 +39,15 @@ PHASE = {
 }  # fmt: skip
 
 
-def make_phase(**train):
+def make_config(**train):
     return TrainConfig.model_validate_json(
-        __import__("json").dumps({**PHASE, "train": {**PHASE["train"], **train}})
+        json.dumps({**CONFIG, "train": {**CONFIG["train"], **train}})
     )
 
 
 @pytest.fixture
-def phase():
-    return make_phase
+def config():
+    return make_config
 
 
 @pytest.fixture(scope="session")
@@ -77,16 +80,16 @@ def run(tmp_path, latents):
     ``data``: the state lies in one of several folders, as a command has it.
     """
 
-    def start(phase, name="a", limits=None, code="", batches=None, data="", **engine):
-        reader = batches or ShardReader(latents, phase.train.batch, phase.seed)
+    def start(config, name="a", limits=None, code="", batches=None, data="", **engine):
+        reader = batches or ShardReader(latents, config.train.batch, config.seed)
         engine = Engine(**{"prefetch": batches is None, **engine})  # stops are at a step then
-        folder, cpu = tmp_path / name, torch.device("cpu")
+        folder, world = tmp_path / name, World(torch.device("cpu"))
         state = folder / "state"
         if data:
-            state = state_folder(state, phase, data)
-            begin(state, phase, data)
-        training = Training(phase, reader, state, device=cpu, data=data, code=code, engine=engine)
-        train(training, limits or Limits(), folder / "model", folder / "log.csv", "key")
+            state = state_folder(state, config, data)
+            begin(state, config, data)
+        trainer = Trainer(config, reader, state, world, data=data, code=code, engine=engine)
+        train(trainer, limits or Limits(), folder / "model", folder / "log.csv", "key")
         return weights_of(folder)
 
     return start
@@ -194,7 +197,7 @@ def commands(tmp_path, latents, server):
 
     def configure(**train):
         config = tmp_path / "train.yaml"
-        config.write_text(yaml.safe_dump(make_phase(**train).model_dump(mode="json")))
+        config.write_text(yaml.safe_dump(make_config(**train).model_dump(mode="json")))
         return Commands(server, config, latents, tmp_path)
 
     return configure

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import dvclive
 import pytest
 import torch
 
@@ -12,29 +13,30 @@ from dimr.data.reader import ShardReader
 from dimr.models import FAMILIES, complexity
 from dimr.runtime.compute import matrix_ceiling
 from dimr.runtime.errors import DimrError
-from dimr.training import monitoring as observe
-from dimr.training.loop import Limits, Training, train
+from dimr.training.distributed import World
+from dimr.training.loop import Trainer, train
 from dimr.training.monitoring import TRACED, Speedometer, Watch, check_live, peak_memory
+from dimr.training.stopping import Limits
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def run(tmp_path, latents, phase):
+def run(tmp_path, latents, config):
     def start(watch):
-        settings = phase()
+        settings = config()
         reader = ShardReader(latents, settings.train.batch, settings.seed)
-        training = Training(settings, reader, tmp_path / "state", device=CPU, watch=watch)
-        train(training, Limits(), tmp_path / "model", tmp_path / "log.csv", "key")
+        trainer = Trainer(settings, reader, tmp_path / "state", World(CPU), watch=watch)
+        train(trainer, Limits(), tmp_path / "model", tmp_path / "log.csv", "key")
         with open(tmp_path / "log.csv") as file:
             return list(csv.DictReader(file))
 
     return start
 
 
-def test_speed_is_six_flop_a_multiply_accumulate(phase, monkeypatch):
+def test_speed_is_six_flop_a_multiply_accumulate(config, monkeypatch):
     monkeypatch.setattr("dimr.training.monitoring.matrix_ceiling", lambda *_: 2e9)
-    settings = phase()
+    settings = config()
     network = settings.network
     macs = complexity(FAMILIES[network.family], network.arguments()).macs
     line = Speedometer(settings, CPU, torch.float32, 2).line(1000.0)
@@ -92,18 +94,16 @@ def test_what_shows_training_does_not_end_it(run, tmp_path, monkeypatch, caplog)
     """A sink that fails is dropped, and told of once; the log has all its lines."""
     calls = []
 
-    def broken(*_):
-        def write(step, _):
-            calls.append(step)
-            raise OSError(28, "No space left on device")
+    def full(*_):
+        calls.append(1)
+        raise OSError(28, "No space left on device")
 
-        return write
-
-    monkeypatch.setattr(observe, "_dvclive", broken)
+    for name in ("log_metric", "end"):
+        monkeypatch.setattr(dvclive.Live, name, full)
     assert len(run(Watch(dvclive=tmp_path / "live"))) == 5
-    assert calls == [7]
+    assert len(calls) == 2  # the first line, and to close it
     assert caplog.text.count("--dvclive") == 1
-    assert "No space left on device); training goes on without it" in caplog.text
+    assert "No space left on device); training continues without it" in caplog.text
 
 
 def test_a_trace_that_cannot_be_written_does_not_end_training(run, tmp_path, caplog):
@@ -115,7 +115,7 @@ def test_a_trace_that_cannot_be_written_does_not_end_training(run, tmp_path, cap
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.profiler.profile, "export_chrome_trace", in_the_way)
         assert len(run(Watch(profile=file))) == 5
-    assert f"{file}: no trace (no room); training goes on" in caplog.text
+    assert f"{file}: no trace (no room); training continues" in caplog.text
     assert not file.exists()
 
 

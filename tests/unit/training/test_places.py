@@ -68,7 +68,7 @@ def test_times_are_numbers_that_come(options, option, capsys):
         assert f"argument {option}: '{text}' is no" in capsys.readouterr().err
 
 
-def test_a_preview_shows_ten_classes_of_a_thousand(phase, tmp_path, monkeypatch):
+def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path, monkeypatch):
     """Of ImageNet's all, other GPUs would wait for minutes."""
     drawn = []
 
@@ -78,10 +78,10 @@ def test_a_preview_shows_ten_classes_of_a_thousand(phase, tmp_path, monkeypatch)
 
     monkeypatch.setattr("dimr.sampling.generate.generate", generate)
     monkeypatch.setattr("dimr.data.decoder.load_decoder", lambda *_: None)
-    settings = phase()
+    settings = config()
     network = settings.network.model_copy(update={"num_classes": 1000})
-    config = settings.model_copy(update={"network": network})
-    make_previewer(config, tmp_path, tmp_path, "cpu")(7, None)
+    settings = settings.model_copy(update={"network": network})
+    make_previewer(settings, tmp_path, tmp_path, "cpu")(7, None)
     assert sorted(number % 1000 for number in drawn) == sorted([*range(10)] * 6)
     with Image.open(tmp_path / "step-000000007.png") as picture:
         assert picture.height < 700

@@ -182,7 +182,7 @@ def test_where_one_process_has_no_compiler_none_compiles(commands, sharding, mon
     monkeypatch.setenv("PYTHONPATH", str(command.folder))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(command.folder / "cache"))
     assert launch(command, "a", "--sharding", sharding).wait(100) == 0
-    assert "all processes go on without it" in command.messages("a")
+    assert "all processes continue without it" in command.messages("a")
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 300, "", None])

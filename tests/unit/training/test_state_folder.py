@@ -9,8 +9,8 @@ from dimr.data.reader import ShardReader
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import temporary_name
 from dimr.training.checkpoint import steps_in
-from dimr.training.loop import Limits
 from dimr.training.state_folder import begin, state_folder
+from dimr.training.stopping import Limits
 
 from .conftest import forget, log_of, same, weights_of
 
@@ -22,39 +22,44 @@ os.umask(UMASK)
 def states(tmp_path):
     """A folder of states; ``reach(folder, step)`` leaves a checkpoint's folder there."""
 
-    def reach(folder, step, phase=None, data="d"):
-        if phase is not None:
-            begin(folder, phase, data)
+    def reach(folder, step, config=None, data="d"):
+        if config is not None:
+            begin(folder, config, data)
         (folder / f"checkpoints/step-{step:09d}").mkdir(parents=True)
         return folder
 
     return tmp_path / "state", reach
 
 
-def test_the_number_of_steps_is_no_part_of_it(states, phase):
+def test_the_number_of_steps_is_no_part_of_it(states, config):
     root, _ = states
-    own = state_folder(root, phase(steps=30), "d")
-    assert own == state_folder(root, phase(steps=50, log_every=1, compile=True), "d")
-    others = (phase(lr=2e-3), phase(batch=16), phase(warmup_steps=6), phase(precision="bfloat16"))
+    own = state_folder(root, config(steps=30), "d")
+    assert own == state_folder(root, config(steps=50, log_every=1, compile=True), "d")
+    others = (
+        config(lr=2e-3),
+        config(batch=16),
+        config(warmup_steps=6),
+        config(precision="bfloat16"),
+    )
     folders = {state_folder(root, other, "d") for other in others}
-    assert len(folders | {own, state_folder(root, phase(), "other data")}) == 6
+    assert len(folders | {own, state_folder(root, config(), "other data")}) == 6
 
 
-def test_a_shorter_training_leaves_the_longer_one_its_checkpoints(states, phase):
+def test_a_shorter_training_leaves_the_longer_one_its_checkpoints(states, config):
     root, reach = states
-    own = state_folder(root, phase(steps=30), "d")
+    own = state_folder(root, config(steps=30), "d")
     reach(own, 30)
-    shorter = state_folder(root, phase(steps=20), "d")
+    shorter = state_folder(root, config(steps=20), "d")
     assert shorter == own.with_name(f"{own.name}-20")
     reach(shorter, 20)
     reach(own.with_name(f"{own.name}-25"), 40)  # by older code: not to be cut back
-    assert state_folder(root, phase(steps=25), "d") == own.with_name(f"{own.name}-25-1")
-    assert state_folder(root, phase(steps=40), "d") == own
+    assert state_folder(root, config(steps=25), "d") == own.with_name(f"{own.name}-25-1")
+    assert state_folder(root, config(steps=40), "d") == own
 
 
-def test_what_differs_is_said_in_one_line(states, phase, caplog):
+def test_what_differs_is_said_in_one_line(states, config, caplog):
     root, reach = states
-    first, second = phase(lr=1e-3), phase(lr=2e-3, batch=16)
+    first, second = config(lr=1e-3), config(lr=2e-3, batch=16)
     old = reach(state_folder(root, first, "d"), 5800, first)
     new = state_folder(root, second, "d")
     begin(new, second, "d")
@@ -66,41 +71,41 @@ def test_what_differs_is_said_in_one_line(states, phase, caplog):
     caplog.clear()
     begin(old, first, "d")  # it resumes
     assert not caplog.records
-    begin(state_folder(root, phase(steps=100), "d"), phase(steps=100), "d")
+    begin(state_folder(root, config(steps=100), "d"), config(steps=100), "d")
     assert "is at step 5,800, beyond the 100 that are requested" in caplog.text
 
 
-def test_a_state_that_does_not_say_what_it_is_of(states, phase, caplog):
+def test_a_state_that_does_not_say_what_it_is_of(states, config, caplog):
     root, reach = states
     reach(root / "0123456789abcdef", 7)
-    begin(state_folder(root, phase(), "d"), phase(), "d")
+    begin(state_folder(root, config(), "d"), config(), "d")
     assert "differs in configuration unknown" in caplog.text
 
 
-def test_a_training_that_was_made_longer_and_short_again(run, phase, latents, tmp_path):
+def test_a_training_that_was_made_longer_and_short_again(run, config, latents, tmp_path):
     """The step at which it had ended stays, and nothing up to there is trained again."""
     often, reader = Limits(checkpoint_every=1), ShardReader(latents, 8, 3)
-    short, medium = run(phase(steps=10), data="d"), run(phase(steps=12), "medium")
-    long = run(phase(steps=15), limits=often, data="d")
+    short, medium = run(config(steps=10), data="d"), run(config(steps=12), "medium")
+    long = run(config(steps=15), limits=often, data="d")
     (own,) = (tmp_path / "a/state").iterdir()
     assert steps_in(own) == [10, 14, 15]
-    assert same(run(phase(steps=10), batches=Never(), data="d"), short)
+    assert same(run(config(steps=10), batches=Never(), data="d"), short)
     assert [row["step"] for row in log_of(tmp_path / "a")] == ["7", "10"]
-    assert same(run(phase(steps=12), batches=From(10, reader), data="d"), medium)
-    assert same(run(phase(steps=15), batches=Never(), data="d"), long)
+    assert same(run(config(steps=12), batches=From(10, reader), data="d"), medium)
+    assert same(run(config(steps=15), batches=Never(), data="d"), long)
     assert steps_in(own) == [10, 14, 15]
 
 
-def test_a_damaged_checkpoint_is_not_taken_over(run, phase, latents, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_not_taken_over(run, config, latents, tmp_path, caplog):
     for steps in (10, 12, 15):
-        long = run(phase(steps=steps), data="d")
+        long = run(config(steps=steps), data="d")
     (own,) = (tmp_path / "a/state").iterdir()
     part = own / "checkpoints/step-000000012/part-0000.safetensors"
     part.write_bytes(part.read_bytes()[:-1])
     reader = ShardReader(latents, 8, 3)
-    run(phase(steps=13), batches=From(10, reader), data="d")
+    run(config(steps=13), batches=From(10, reader), data="d")
     assert f"{part}: damaged" in caplog.text
-    assert same(run(phase(steps=15), batches=Never(), data="d"), long)
+    assert same(run(config(steps=15), batches=Never(), data="d"), long)
 
 
 class From:
@@ -122,9 +127,9 @@ class Never(From):
 
 
 @pytest.mark.parametrize("copied", ["all", "description", "checkpoints", "one", "beside"])
-def test_another_training_s_state_is_refused(run, phase, tmp_path, copied):
+def test_another_training_s_state_is_refused(run, config, tmp_path, copied):
     """A folder that somebody copied, in the hope that training goes on from there."""
-    other, wanted = phase(steps=10), phase(steps=10, lr=2e-3)
+    other, wanted = config(steps=10), config(steps=10, lr=2e-3)
     run(other, data="d")
     theirs = state_folder(tmp_path / "a/state", other, "d")
     ours = state_folder(tmp_path / "a/state", wanted, "d")
@@ -136,7 +141,7 @@ def test_another_training_s_state_is_refused(run, phase, tmp_path, copied):
     elif copied == "checkpoints":
         shutil.copytree(theirs / "checkpoints", ours / "checkpoints")
     elif copied == "one":
-        run(phase(steps=8, lr=2e-3), data="d")
+        run(config(steps=8, lr=2e-3), data="d")
         shutil.copytree(*(f / "checkpoints/step-000000010" for f in (theirs, ours)))
     else:
         shutil.copytree(theirs / "checkpoints", ours.with_name(f"{ours.name}-10") / "checkpoints")
@@ -147,13 +152,13 @@ def test_another_training_s_state_is_refused(run, phase, tmp_path, copied):
     assert "\n" not in str(refused.value)
 
 
-def test_a_description_that_is_damaged_is_written_again(run, phase, tmp_path, caplog):
-    run(phase(steps=10), data="d")
+def test_a_description_that_is_damaged_is_written_again(run, config, tmp_path, caplog):
+    run(config(steps=10), data="d")
     (own,) = (tmp_path / "a/state").iterdir()
     whole = (own / "state.json").read_text()
     (own / "state.json").write_text(whole[:40])
     forget(own, "of", "finished")  # of older code
-    run(phase(steps=10), batches=Never(), data="d")
+    run(config(steps=10), batches=Never(), data="d")
     assert (own / "state.json").read_text() == whole
     assert "state.json: not readable as JSON" in caplog.text
 

@@ -1,5 +1,6 @@
 """The optimizer's groups, the learning rate, and one step against the same step written out."""
 
+import contextlib
 import copy
 import json
 import time
@@ -17,28 +18,31 @@ from dimr.models.complexity import count_parameters, least_parameters, on_meta
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
 from dimr.runtime.randomness import torch_generator
-from dimr.training.setup import make_prefetch, make_trainee
+from dimr.training import Engine
+from dimr.training.batches import make_batches
+from dimr.training.distributed import World
 from dimr.training.step import learning_rate, train_step
+from dimr.training.train_state import make_train_state
 
-from .conftest import PHASE
+from .conftest import CONFIG
 
-CPU = torch.device("cpu")
+WORLD = World(torch.device("cpu"))
 
 
-def steps(settings, trainee, latents, number):
+def steps(settings, state, latents, number):
     """Take so many steps; the losses of each."""
     reader = ShardReader(latents, settings.train.batch, settings.seed)
-    batches = make_prefetch(settings, reader, trainee, CPU)
-    return [train_step(trainee, batches.get(step, number - 1), step) for step in range(number)]
+    with contextlib.closing(make_batches(settings, reader, state.engine, WORLD)) as batches:
+        return [train_step(state, next(batches), step) for step in range(number)]
 
 
-def test_weight_decay_groups(phase):
-    trainee = make_trainee(phase(), CPU)
-    decayed, spared = trainee.optimizer.param_groups
+def test_weight_decay_groups(config):
+    state = make_train_state(config(), WORLD)
+    decayed, spared = state.optimizer.param_groups
     assert decayed["weight_decay"] == 0.03
     assert spared["weight_decay"] == 0.0
-    names = {id(p): name for name, p in trainee.network.named_parameters()}
-    assert {names[id(p)] for p in spared["params"]} == trainee.network.no_weight_decay()
+    names = {id(p): name for name, p in state.network.named_parameters()}
+    assert {names[id(p)] for p in spared["params"]} == state.network.no_weight_decay()
     assert len(decayed["params"]) + len(spared["params"]) == len(names)
 
 
@@ -54,13 +58,13 @@ def test_weight_decay_groups(phase):
 def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(sizes, tmp_path):
     """To build one of a thousand layers, and count it, takes minutes; to place it, all memory."""
     inputs = ("input_size", "channels", "num_classes", "time_map", "schedule")
-    network = {key: PHASE["network"][key] for key in inputs} | sizes
-    settings = TrainConfig.model_validate_json(json.dumps({**PHASE, "network": network}))
+    network = {key: CONFIG["network"][key] for key in inputs} | sizes
+    settings = TrainConfig.model_validate_json(json.dumps({**CONFIG, "network": network}))
     started = time.monotonic()
     with pytest.raises(
         DimrError, match=r"^a network of [\d,]+ parameters or more: takes .* memory"
     ):
-        make_trainee(settings, CPU)
+        make_train_state(settings, WORLD)
     write_json(tmp_path / "config.json", network)
     with pytest.raises(DimrError, match=r"config\.json: a network of [\d,]+ parameters or more"):
         read_model(tmp_path)
@@ -77,32 +81,32 @@ def test_the_least_that_a_network_has_is_no_more_than_it_has(name):
     assert 0.5 * parameters < least_parameters(listed.family, sizes) <= parameters
 
 
-def test_warm_up(phase):
-    settings = phase().train
+def test_warm_up(config):
+    settings = config().train
     rates = [learning_rate(step, settings) for step in range(7)]
     assert rates == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3, 1e-3, 1e-3])
-    assert learning_rate(0, phase(warmup_steps=0).train) == 1e-3
+    assert learning_rate(0, config(warmup_steps=0).train) == 1e-3
 
 
-def test_a_step_is_adamw_on_the_multi_scale_loss(phase, latents):
+def test_a_step_is_adamw_on_the_multi_scale_loss(config, latents):
     """Written out by hand: the noise and times of (seed, step), the loss, one plain AdamW step."""
-    settings = phase(label_dropout=0.0, warmup_steps=0)
-    trainee = make_trainee(settings, CPU)
-    twin = copy.deepcopy(trainee.network)
+    settings = config(label_dropout=0.0, warmup_steps=0)
+    state = make_train_state(settings, WORLD)
+    twin = copy.deepcopy(state.network)
     x, y = ShardReader(latents, 8, 3).batch(0)
-    (losses,) = steps(settings, trainee, latents, 1)
+    (losses,) = steps(settings, state, latents, 1)
 
     generator = torch_generator(3, "train", 0)
-    t = trainee.schedule.draw_times(8, generator)
+    t = state.schedule.draw_times(8, generator)
     noise = torch.randn(x.shape, generator=generator)
-    predictions = twin(trainee.schedule.add_noise(x, noise, t), t, y)
+    predictions = twin(state.schedule.add_noise(x, noise, t), t, y)
     loss = multi_scale_loss(predictions, noise).mean()
     torch.testing.assert_close(losses[0], loss.detach())
     loss.backward()
     norm = torch.stack([p.grad.norm() for p in twin.parameters()]).norm()
     torch.testing.assert_close(losses[-1], norm)
     before = {name: p.detach().clone() for name, p in twin.named_parameters()}
-    for name, parameter in trainee.network.named_parameters():
+    for name, parameter in state.network.named_parameters():
         gradient = dict(twin.named_parameters())[name].grad
         decay = 0.0 if name in twin.no_weight_decay() else 0.03
         # AdamW's first step: the moments, bias-corrected, are g and g^2
@@ -110,48 +114,49 @@ def test_a_step_is_adamw_on_the_multi_scale_loss(phase, latents):
         torch.testing.assert_close(parameter.detach(), moved, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_ema_is_the_average(phase, latents):
-    settings, average = phase(), None
-    trainee = make_trainee(settings, CPU)
-    batches = make_prefetch(settings, ShardReader(latents, 8, 3), trainee, CPU)
+def test_ema_is_the_average(config, latents):
+    settings, average = config(), None
+    state = make_train_state(settings, WORLD)
+    reader = ShardReader(latents, 8, 3)
+    batches = make_batches(settings, reader, Engine(prefetch=False), WORLD)
     for step in range(4):
-        train_step(trainee, batches.get(step, 3), step)
-        weights = [p.detach().clone() for p in trainee.network.parameters()]
+        train_step(state, next(batches), step)
+        weights = [p.detach().clone() for p in state.network.parameters()]
         if average is None:
             average = weights  # the first update copies
         else:
             average = [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]
-    for ours, expected in zip(trainee.ema.module.parameters(), average, strict=True):
+    for ours, expected in zip(state.ema.module.parameters(), average, strict=True):
         torch.testing.assert_close(ours.detach(), expected)
 
 
-def test_dropped_labels_become_no_class(phase, latents):
-    settings = phase(label_dropout=0.5)
-    trainee = make_trainee(settings, CPU)
+def test_dropped_labels_become_no_class(config, latents):
+    settings = config(label_dropout=0.5, steps=40)
+    state = make_train_state(settings, WORLD)
     seen = []
 
     def forward(x, t, condition):
         seen.append(condition.labels.clone())
-        return trainee.network(x, t, condition)
+        return state.network(x, t, condition)
 
-    trainee.forward = forward
-    steps(settings, trainee, latents, 40)
+    state.forward = forward
+    steps(settings, state, latents, 40)
     share = (torch.cat(seen) == 10).float().mean().item()
     assert share == pytest.approx(0.5, abs=0.1)
 
 
-def test_gradient_clipping_bounds_the_norm(phase, latents):
-    settings = phase(grad_clip=1e-3)
-    trainee = make_trainee(settings, CPU)
-    steps(settings, trainee, latents, 1)
-    norm = torch.stack([p.grad.norm() for p in trainee.network.parameters()]).norm().item()
+def test_gradient_clipping_bounds_the_norm(config, latents):
+    settings = config(grad_clip=1e-3)
+    state = make_train_state(settings, WORLD)
+    steps(settings, state, latents, 1)
+    norm = torch.stack([p.grad.norm() for p in state.network.parameters()]).norm().item()
     assert norm == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_initial_weights_depend_on_the_seed_alone(phase):
+def test_initial_weights_depend_on_the_seed_alone(config):
     torch.manual_seed(1)
-    a = make_trainee(phase(), CPU).network.state_dict()
+    a = make_train_state(config(), WORLD).network.state_dict()
     state = torch.random.get_rng_state()
-    b = make_trainee(phase(), CPU).network.state_dict()
+    b = make_train_state(config(), WORLD).network.state_dict()
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(a[name], b[name]) for name in a)

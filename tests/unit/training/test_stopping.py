@@ -10,9 +10,8 @@ import torch
 from dimr.cli import make_parser
 from dimr.runtime.errors import DimrError
 from dimr.stages.train import engine_of
-from dimr.training import stopping
+from dimr.training import Engine, stopping
 from dimr.training.distributed import World, _own_device
-from dimr.training.engine import Engine
 from dimr.training.stopping import SAVE_INTERVAL, Decisions, Limits, Signals
 
 CPU = torch.device("cpu")

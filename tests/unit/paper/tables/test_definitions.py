@@ -10,14 +10,15 @@ import yaml
 
 from dimr.config.runs import ROOT, find_variant
 from dimr.config.schema import Train
-from dimr.models import build
+from dimr import build
 from dimr.paper.published import load_published
 from dimr.paper.tables.counts import Figure, as_printed, chosen_variants, counting_input
 from dimr.paper.tables.definitions import load_paper_table, write_paper_table
 from dimr.paper.tables.layout import latex_tabular, latex_text, markdown_lines
 from dimr.paper.tables.settings import ALWAYS
 from dimr.runtime.errors import DimrError
-from dimr.training.step import learning_rate, make_optimizer
+from dimr.training import make_optimizer
+from dimr.training.step import learning_rate
 
 TABLES = {name: ROOT / f"experiments/tables/{name}.yaml" for name in ("table3", "table4")}
 
