@@ -36,8 +36,8 @@ def announcement(names: Sequence[str], project: Project) -> str:
     what = "1 network" if len(names) == 1 else f"{len(names)} networks"
     named = f"{', '.join(names[:NAMED])}{others}"
     return (
-        f"this will train {what} ({named}){_time(names, project)}: Ctrl-C to stop; dimr plan TARGET "
-        "for the cost in detail"
+        f"this will train {what} ({named}){_time(names, project)}: Ctrl-C to stop; dimr plan "
+        "TARGET for the cost in detail"
     )
 
 

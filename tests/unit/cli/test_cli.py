@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from dimr.cli import main, make_parser
-from dimr.config.recipes import write_data_config
-from dimr.config.runs import ROOT, load_run, write_run_config
+from dimr.config.phases import write_phases
+from dimr.config.project import PROJECT, ROOT
 
 
 @pytest.fixture
 def config(tmp_path):
-    write_run_config(load_run("digits/dimr-xs-2r/0"), tmp_path / "config")
-    write_data_config("digits", tmp_path / "config")
+    run = PROJECT.run("digits/dimr-xs-2r/0")
+    write_phases({**run.phases(), **run.recipe.data.phases()}, tmp_path / "config")
     return tmp_path / "config"
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_lacks_a_letter_is_one_line(monkeypatch, caplog):
     def write(*_):
         "\u2713".encode("ascii")
 
-    monkeypatch.setattr("dimr.cli.project.load_run", write)
+    monkeypatch.setattr("dimr.cli.project.write_run", write)
     line = error_of(["config", "workspace"], caplog)
     assert line == "dimr: '\\u2713': a letter that ascii lacks; set PYTHONUTF8=1"
 
@@ -150,10 +150,10 @@ def test_models_that_do_not_exist(caplog):
     assert "variants.yaml: no variant matches 'dmr-xl-2r' (did you mean dimr-xl-2r?" in message
 
 
-def test_paper_table_writes_its_three_files(tmp_path):
+def test_a_counted_table_has_three_files(tmp_path):
     files = {kind: tmp_path / f"t.{kind}" for kind in ("csv", "markdown", "latex")}
     outputs = [str(part) for kind, file in files.items() for part in (f"--{kind}", file)]
-    assert main(["paper-table", "--table", f"{ROOT}/experiments/tables/table4.yaml", *outputs]) == 0
+    assert main(["table", "--table", f"{ROOT}/experiments/tables/table4.yaml", *outputs]) == 0
     assert all(file.stat().st_size > 1000 for file in files.values())
 
 
@@ -196,7 +196,8 @@ def test_a_truncated_shard_is_named(config, caplog, tmp_path, latents_folder):
 
 @pytest.fixture
 def latents_folder(tmp_path):
-    from dimr.data.shards import write_shards
+    from tests.support.shards import write_shards
+
     from dimr.runtime.files import write_json
 
     folder = tmp_path / "latents"
@@ -238,7 +239,7 @@ def test_too_little_memory_of_a_gpu_is_one_line(monkeypatch, caplog):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0")
 
-    monkeypatch.setattr("dimr.cli.project.load_run", full)
+    monkeypatch.setattr("dimr.cli.project.write_run", full)
     assert "use a smaller --batch" in error_of(["config", "workspace"], caplog)
 
 
@@ -246,7 +247,7 @@ def test_a_full_disk_is_one_line(monkeypatch, caplog, tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "00003.npy"))
 
-    monkeypatch.setattr("dimr.cli.project.load_run", full)
+    monkeypatch.setattr("dimr.cli.project.write_run", full)
     line = error_of(["config", "workspace"], caplog, code=3)
     assert "no space left on the disk" in line
     assert "00003.npy" in line
