@@ -15,15 +15,6 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/study.smk"
 
 
-localrules:
-    table,
-    demo_table,
-    paper_table,
-    results_table,
-    partial_table,
-    partial_results_table,
-
-
 rule all:
     input:
         "results/table3.csv",

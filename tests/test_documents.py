@@ -18,7 +18,7 @@ from dimr.paper.documents import MARK, check
 from dimr.paper.results import recorded
 from dimr.paper.study.claims import findings, load_claims
 from dimr.paper.study.page import study_page
-from dimr.paper.tables.runs import load_table
+from dimr.paper.tables.definitions import load_definition
 from dimr.runtime.errors import DimrError
 
 RESULTS = Path("results/digits")
@@ -108,7 +108,7 @@ def test_every_verdict_follows_from_its_interval(folders):
 def test_the_page_and_the_ablation_say_the_same(folders):
     """The table's own change to the row above is the page's difference of the same two runs."""
     root = folders[-1]
-    rows = load_table(root / "experiments/tables/digits/table2.yaml").rows
+    rows = load_definition(root / "experiments/tables/digits/table2.yaml").rows
     table = pd.read_csv(root / RESULTS / "table2.csv").set_index("model")
     found = findings(
         load_claims(root / "experiments/claims.yaml"), recorded(root / RESULTS / "seeds.csv")

@@ -1,10 +1,15 @@
 """Results of runs as the stages leave them, with made-up numbers."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from dimr.cli import main
 from dimr.config.project import Project
+from dimr.paper.results import COLUMNS
 from dimr.runtime.files import write_json
 from dimr.stages.pipeline import Pipeline
 from dimr.stages.provenance import sealed
@@ -32,3 +37,43 @@ def leave_results(root: Path, run: str, wanted: Callable[[str], bool] = bool) ->
             leave_result(root / "runs", run, setting, {"fid": 1.0}, key=pipeline.key(one.place))
         elif wanted(one.place):
             write_json(root / one.record, {"key": pipeline.key(one.place)})
+
+
+def put_result(root: Path, run: str, setting: str, metrics: Any, **record: Any) -> Path:
+    """``leave_result`` below a project's ``runs``, with the key that its configuration gives it."""
+    place = f"runs/{run}/metrics/{setting}.json"
+    return leave_result(
+        root / "runs", run, setting, metrics, **{"key": key_in(root, place), **record}
+    )
+
+
+@functools.cache
+def key_in(root: Path, place: str) -> str:
+    """The key of a place; of a project whose configuration does not change any more."""
+    return _pipeline(root).key(place)
+
+
+@functools.cache
+def _pipeline(root: Path) -> Pipeline:
+    return Pipeline(Project(root))
+
+
+def frame_of(numbers: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.DataFrame:
+    """A frame of results: numbers by (run, setting) and metric."""
+    lines = [
+        dict(zip(("dataset", "model", "seed"), run.split("/"), strict=True), run=run,
+             setting=setting, metric=metric, value=value, origin="run", source=f"{run}.json", key="k")
+        for (run, setting), own in numbers.items()
+        for metric, value in own.items()
+    ]  # fmt: skip
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"value": float})
+
+
+def make_table(project: Path, name: str, *more: str, place: str = "") -> int:
+    """``dimr table`` as the workflow runs it: ``results/[<place>/]<name>.csv``; the exit code."""
+    base = project / "results" / place / name
+    ends = {"csv": "csv", "markdown": "md", "latex": "tex"}
+    outputs = [f"--{key}={base}.{end}" for key, end in ends.items()]
+    table = project / f"experiments/tables/{name}.yaml"
+    places = ["--table", str(table), "--root", str(project), "--runs", str(project / "runs")]
+    return main(["table", *places, *outputs, *more])

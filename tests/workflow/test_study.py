@@ -34,14 +34,14 @@ def test_the_demo_trains_where_results_are_checked_in(checked_in):
     assert targets.split() == [
         "results/demo/digits/table1.csv", "runs/digits/dimr-xs-2r/0/model",
     ]  # fmt: skip
-    assert {"images", "train", "sample", "evaluate", "demo_table"} <= checked_in.planned(
+    assert {"images", "train", "sample", "evaluate", "table"} <= checked_in.planned(
         *targets.split()
     )
 
 
 def test_the_study_is_one_target(checked_in):
     assert checked_in.planned("study") >= {
-        "train", "sample", "baseline", "evaluate", "table", "paper_table", "figure", "distortion",
+        "train", "sample", "baseline", "evaluate", "table", "plain_table", "figure", "distortion",
         "rating_page", "study_results", "study_page", "page", "study",
     }  # fmt: skip
 

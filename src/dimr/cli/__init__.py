@@ -17,7 +17,6 @@ from pathlib import Path
 from dimr.cli import (
     doctor,
     documents,
-    evaluation,
     figures,
     human_study,
     paper,
@@ -26,7 +25,6 @@ from dimr.cli import (
     sample,
     stages,
     versions,
-    why,
 )
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import means_full
@@ -51,14 +49,12 @@ def make_parser() -> argparse.ArgumentParser:
         plan,
         stages,
         sample,
-        evaluation,
         human_study,
         paper,
         figures,
         doctor,
         documents,
         versions,
-        why,
     ):
         module.add(steps)
     return parser

@@ -1,40 +1,97 @@
-"""The paper's own tables and figures."""
+"""Tables, and where a number of a table comes from."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.config.runs import ROOT
-from dimr.stages.options import TABLE_FILES, add_step
+from dimr.config.project import ROOT, Project
+from dimr.runtime.errors import DimrError
+from dimr.stages.options import TABLE_FILES, add_output, add_step
+
+EXAMPLES = """\
+examples:
+  dimr why results/table1.csv --row DiMR-XL/2R --column fid
+  dimr why results/digits/table6.csv --row DiMR-XS/2R --setting guided --column fid_digits
+
+The cell is computed again from the metrics of its runs; where some are not available, from what
+the study recorded of all of them (results/digits/seeds.csv). Exit codes: 0 the table has that
+value; 2 it has another one, or metrics were changed after they were made; 4 it cannot be checked,
+as runs are not available and their numbers are not recorded.
+"""
+
+
+class CannotCheck(DimrError):
+    """What is behind a cell is not available: nothing is wrong, and nothing is confirmed."""
+
+    exit_code = 4
 
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
-    text = "write a table of the paper: variants (3), settings (4), results (1, 2, 5, 6, 7)"
-    parser = add_step(steps, "paper-table", paper_table, text, "table", **TABLE_FILES)
+    text = "fill a table of experiments/tables; a table of runs also has a picture (samples of its "
+    text += "rows, bars of what is compared, or a curve)"
+    parser = add_step(steps, "table", table, text, "table", **TABLE_FILES)
+    add_output(parser, "--picture", "picture", help="also draw it, if the table is of runs")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="PATH",
+                        help="the folder of runs (default: runs)")  # fmt: skip
+    parser.add_argument("--partial", action="store_true",
+                        help="with the results that exist: mark what is missing")  # fmt: skip
     parser.add_argument(
-        "--root", type=Path, default=ROOT, help="whose experiments/ (default: this)"
+        "--root", type=Path, default=ROOT,
+        help="whose experiments/ say what results should be of (default: this)",
+    )  # fmt: skip
+
+    text = "trace a cell of a table: runs, settings, keys, code, versions and commands behind it"
+    parser = add_step(steps, "why", why, text)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("table", type=Path, metavar="TABLE", help="results/.../NAME.csv")
+    parser.add_argument("--row", required=True, help="its title, run or variant")
+    parser.add_argument("--column", required=True, help="its key or heading")
+    parser.add_argument("--setting", help="of guidance (default: all that the row has)")
+    parser.add_argument("--runs", type=Path, metavar="DIR",
+                        help="the folder of runs (default: beside results/)")  # fmt: skip
+    parser.add_argument("--root", type=Path, metavar="DIR",
+                        help="whose experiments/ define it (default: beside results/)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def table(options: argparse.Namespace) -> None:
+    """``dimr table``."""
+    from dimr.paper.tables.definitions import load_table, write_table
+
+    project = Project(options.root)
+    definition = load_table(options.table, project)
+    files = {name: getattr(options, name) for name in TABLE_FILES}
+    write_table(
+        definition, project, options.runs, options.table, files, options.picture, options.partial
     )
-    results = parser.add_argument_group("tables of results")
-    results.add_argument("--runs", type=Path, default=Path("runs"), metavar="PATH",
-                         help="the folder of runs (default: runs)")  # fmt: skip
-    results.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="FILE",
-                         help="runs/<run>/metrics/<setting>.json that the table needs")  # fmt: skip
-    results.add_argument("--partial", action="store_true",
-                         help="mark what is missing, in place of refusing")  # fmt: skip
 
 
-def paper_table(options: argparse.Namespace) -> None:
-    """``dimr paper-table``."""
-    from dimr.paper.tables.definitions import write_paper_table
+def why(options: argparse.Namespace) -> None:
+    """``dimr why``."""
+    import dataclasses
+    import json
 
-    write_paper_table(
-        options.table,
-        options.csv,
-        options.markdown,
-        options.latex,
-        options.root,
-        runs=options.runs,
-        metrics=options.metrics,
-        partial=options.partial,
-    )
+    from dimr.paper.explain import Explainer
+    from dimr.paper.explain_text import why_text
+
+    explainer = Explainer(options.table, options.runs, options.root)
+    found = explainer.explain(options.row, options.column, options.setting)
+    if options.json:
+        agrees = {"agrees": True, "wrong": False, "unchecked": None}
+        values = [{**dataclasses.asdict(one), "agrees": agrees[one.verdict]} for one in found]
+        print(json.dumps(values, indent=2))
+    else:
+        print(why_text(found))
+    for one in found:
+        if one.verdict == "wrong":
+            raise DimrError(
+                f"{one.table}: {one.cell}: has {one.stated or 'nothing'}, but it comes out as "
+                f"{one.value or 'blank'}: stale or edited: {one.command}"
+            )
+    for one in found:
+        if one.verdict == "unchecked":
+            files = " ".join(missing["file"] for missing in one.missing)
+            how = f": snakemake -- {files}" if files else ""
+            raise CannotCheck(f"{one.table}: {one.cell}: cannot be checked: {one.absent}{how}")

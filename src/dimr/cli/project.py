@@ -41,17 +41,17 @@ def config(options: argparse.Namespace) -> None:
 
 def models(options: argparse.Namespace) -> None:
     """``dimr models``; a figure that is not the published one ends it with an error."""
-    from dimr.paper.published import load_published
-    from dimr.paper.tables import counts
-    from dimr.paper.tables.listing import listing, verdicts
+    from dimr.config.project import Project
+    from dimr.paper.tables.counts import check_names, chosen_variants, count
+    from dimr.paper.tables.variants import listing, verdicts
     from dimr.runtime.errors import DimrError
     from dimr.runtime.progress import progress_bar
 
-    published = load_published(options.root)
-    counts.check_names(published, options.root)
-    chosen = counts.chosen_variants(options.names, options.family, options.dataset, options.root)
+    project = Project(options.root)
+    check_names(project)
+    chosen = chosen_variants(project, options.names, options.family, options.dataset)
     counted = [
-        counts.count(one, published, inputs, options.parameters)
+        count(one, project, inputs, options.parameters)
         for one, inputs in progress_bar(chosen, description="counting", unit="variant")
     ]
     print(*listing(counted), sep="\n")

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from dimr.config.validation import did_you_mean
-from dimr.paper.tables.layout import markdown_lines
+from dimr.paper.tables.render import markdown_lines
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_if_changed
 

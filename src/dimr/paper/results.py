@@ -216,14 +216,6 @@ class RunResult:
         """``parameters_m``, ``gmacs`` or ``train_seconds`` of the network."""
         return self.record.get("cost", {}).get(key)
 
-    def value(self, key: str) -> float | None:
-        """To be replaced by ``numbers``."""
-        if key in self.metrics:
-            return self.number(key)
-        if key == "evaluations":
-            return self.samples.get("config", {}).get("steps")
-        return self.cost(key)
-
     def epochs(self, dataset: str, root: Path = ROOT) -> float | None:
         """To be replaced by ``numbers``."""
         if "images" not in self.model:
@@ -246,10 +238,13 @@ def read_results(
     project: Project, runs: Path, cells: Iterable[RunSetting], partial: bool = False
 ) -> dict[RunSetting, RunResult]:
     """Results with their records, as ``results`` reads them."""
-    expected, made, missing = _Expected(project), {}, []
+    from dimr.stages.pipeline import Pipeline
+
+    pipeline, made, missing = Pipeline(project), {}, []
     for cell in dict.fromkeys(cells):
         file, record = runs / metrics_file(*cell), runs / provenance_file(*cell)
-        wanted = expected.key(*cell)
+        check_settings("metrics", cell[0], [cell[1]], project)
+        wanted = pipeline.key(f"runs/{metrics_file(*cell)}")
         if partial and not (file.is_file() and record.is_file()):
             continue
         if partial and _mapping(record).get("key") != wanted:
@@ -323,26 +318,6 @@ def check_settings(
             )
 
 
-class _Expected:
-    """Keys that a project's configuration gives its results; a run is resolved once."""
-
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        self.keys: dict[str, dict[str, str]] = {}
-
-    def key(self, run: str, setting: str) -> str:
-        """Of a run's metrics at a setting; ``DimrError`` if it has no such setting."""
-        from dimr.sharing.adopt import expected_results
-
-        if run not in self.keys:
-            found = expected_results(self.project.run(run), self.project.root)
-            self.keys[run] = {one.target: one.expected for one in found}
-        target = f"runs/{metrics_file(run, setting)}"
-        if target not in self.keys[run]:
-            check_settings("metrics", run, [setting], self.project)
-        return self.keys[run][target]
-
-
 # --- the former interface, until tables and figures take the frame --------------------------------
 
 
@@ -367,15 +342,3 @@ def read_cells(
     if root is None:
         return {cell: read_result(runs, *cell) for cell in cells}
     return read_results(_project(root), runs, cells)
-
-
-def at_hand(cells: Iterable[RunSetting], runs: Path, root: Path = ROOT) -> list[RunSetting]:
-    """``available``."""
-    return available(_project(root), runs, cells)
-
-
-def read_at_hand(
-    runs: Path, cells: Iterable[RunSetting], root: Path = ROOT
-) -> dict[RunSetting, RunResult]:
-    """``read_results``, partial."""
-    return read_results(_project(root), runs, cells, partial=True)

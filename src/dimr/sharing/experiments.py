@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dimr.paper.tables.layout import text_lines
+from dimr.paper.tables.render import text_lines
 from dimr.paper.tables.runs import METRICS
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line

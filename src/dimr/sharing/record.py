@@ -235,7 +235,7 @@ def _metrics_of_tables(project: Project) -> dict[str, list[str]]:
 
     return {
         name: [f"runs/{run}/metrics/{setting}.json" for run, setting in cells()]
-        for name, table in find_definitions(project.root).items()
+        for name, table in find_definitions(project).items()
         for cells in [getattr(table, "cells", list)]  # counted and absent tables have none
     }
 

@@ -9,7 +9,7 @@ from tests.support.results import leave_results
 
 from dimr.config.project import ROOT, Project
 from dimr.paper.tables.definitions import find_definitions
-from dimr.paper.tables.runs import Table
+from dimr.paper.tables.runs import RunsTable
 from dimr.paper.tables.settings import SettingsTable
 from dimr.paper.tables.variants import VariantsTable
 from dimr.runtime.errors import DimrError
@@ -197,10 +197,10 @@ def test_a_table_is_not_taken_over_if_it_or_its_metrics_differ(with_table, file)
 
 def test_dvc_lists_every_table_of_digits():
     stages = yaml.safe_load((ROOT / recorded.PIPELINE).read_text())["stages"]
-    for kinds, stage in (((Table,), "tables"), ((VariantsTable, SettingsTable), "counted")):
+    for kinds, stage in (((RunsTable,), "tables"), ((VariantsTable, SettingsTable), "counted")):
         tables = [
             name.removeprefix("digits/")
-            for name, table in find_definitions(ROOT).items()
+            for name, table in find_definitions(Project(ROOT)).items()
             if name.startswith("digits/") and isinstance(table, kinds)
         ]
         assert sorted(stages[stage]["foreach"]) == sorted(tables)

@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import nn
 
+from dimr.config.project import Project
 from dimr.config.recipes import ROOT
 from dimr.config.runs import Variant, find_variant
 from dimr.diffusion.loss import branch_weights
-from dimr.models import FAMILIES, DiT, MultiResolutionNetwork, Network, UViT
+from dimr.models import DiMR, DiT, Sizes, UViT
 from dimr.models.blocks import GLU, AdaLNZeroBlock, ConvNeXtBlock, TransformerBlock, UNetStack
 from dimr.models.complexity import complexity, count_parameters, on_meta
 from dimr.models.dimr import ConvNeXtBranch, OutputLayer, TransformerBranch
@@ -91,9 +92,7 @@ class Sketch:
 def load(variant: str, root: Path = ROOT) -> Sketch:
     """The sketch of a variant, with the input that ``dimr models`` counts it on."""
     one = find_variant(variant, root)
-    return sketch(
-        printed_name(one), FAMILIES[one.family], {**one.sizes, **counting_input(one, root)}
-    )
+    return sketch(printed_name(one), one.complete(**counting_input(one, Project(root))))
 
 
 def printed_name(one: Variant) -> str:
@@ -104,13 +103,13 @@ def printed_name(one: Variant) -> str:
     return f"{family}-{size.upper()}/{one.number}{branches}{f' ({change})' if change else ''}"
 
 
-def sketch(name: str, family: type[Network], sizes: dict[str, Any]) -> Sketch:
-    """What ``family(**sizes)`` builds, without memory."""
-    network = on_meta(family, sizes)
-    counted = complexity(family, sizes)
-    side, channels = sizes["input_size"], sizes["channels"]
-    if isinstance(network, MultiResolutionNetwork):
-        branches, time = _dimr(network), f"time: {TAU[sizes['time_map']]}, in every norm"
+def sketch(name: str, sizes: Sizes) -> Sketch:
+    """The network of these sizes, without memory."""
+    network = on_meta(sizes)
+    counted = complexity(sizes)
+    side, channels = sizes.input_size, sizes.channels
+    if isinstance(network, DiMR):
+        branches, time = _dimr(network), f"time: {TAU[sizes.time_map]}, in every norm"
     elif isinstance(network, UViT):
         branches, time = [_uvit(network)], _uvit_time(network)
     else:
@@ -121,12 +120,12 @@ def sketch(name: str, family: type[Network], sizes: dict[str, Any]) -> Sketch:
     )
 
 
-def _dimr(network: MultiResolutionNetwork) -> list[Branch]:
+def _dimr(network: DiMR) -> list[Branch]:
     weights = branch_weights(network.predictions)
     branches: list[Branch] = []
     for branch in (network.lowest, *network.higher):
         below = branches[-1].dim if branches else None
-        branches.append(_dimr_branch(branch, network.sizes["channels"], below))
+        branches.append(_dimr_branch(branch, network.sizes.channels, below))
     predicting = [branch for branch in branches if branch.output]
     by_side = {branch.side: w for branch, w in zip(predicting, weights, strict=True)}
     return [replace(branch, weight=by_side.get(branch.side)) for branch in branches]
@@ -159,14 +158,14 @@ def _dimr_branch(
 
 def _uvit(network: UViT) -> Branch:
     sizes = network.sizes
-    side, channels = sizes["input_size"], sizes["channels"]
-    norm = "adaLN" if network.time == "adaln_zero" else _norm(network.norm)
+    side, channels = sizes.input_size, sizes.channels
+    norm = "adaLN" if network.sizes.time == "adaln_zero" else _norm(network.norm)
     return Branch(
         kind="Transformer",
-        side=side // network.patch_size,
+        side=side // network.sizes.patch,
         dim=network.output.in_features,
-        patch=network.patch_size,
-        tokens=("class", "time") if network.time == "token" else ("class",),
+        patch=network.sizes.patch,
+        tokens=("class", "time") if network.sizes.time == "token" else ("class",),
         parts=_parts(network.stack),
         block=_block(network.stack.blocks[0]),
         cascade=None,
@@ -181,24 +180,24 @@ def _uvit_time(network: UViT) -> str:
     return {
         "token": "time: a token",
         "adaln_zero": "time: an embedding, in every block by adaLN-Zero",
-        "td_norm": f"time: {TAU[network.time_map]}, in every norm",
-    }[network.time]
+        "td_norm": f"time: {TAU[network.sizes.time_map]}, in every norm",
+    }[network.sizes.time]
 
 
 def _dit(network: DiT) -> Branch:
     sizes = network.sizes
-    side = sizes["input_size"]
+    side = sizes.input_size
     return Branch(
         kind="Transformer",
-        side=side // network.patch_size,
+        side=side // network.sizes.patch,
         dim=network.output.in_features,
-        patch=network.patch_size,
+        patch=network.sizes.patch,
         tokens=(),
         parts=(len(network.blocks),),
         block=_block(network.blocks[0]),
         cascade=None,
         head=("adaLN", "linear"),
-        output=(network.output.out_features // network.patch_size**2, side, side),
+        output=(network.output.out_features // network.sizes.patch**2, side, side),
         weight=branch_weights(network.predictions)[0],
         parameters=count_parameters(network),
     )

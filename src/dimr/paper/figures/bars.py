@@ -1,18 +1,21 @@
 """A bar chart beside a table: the mean of one column by row, with every seed's value."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimr.paper.tables.runs import Table, seed_values
+from dimr.paper.tables.runs import RunsTable, seed_values
 from dimr.runtime.files import atomic_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BAR, DOT = "#9ecae1", "#08306b"  # told apart by lightness alone
 WIDTH, ROW, MARGIN = 7.0, 0.42, 0.5  # inches; of a panel, of a bar, above and below the bars
 
 
-def table_bars(table: Table, runs: Path, key: str, out: Path) -> None:
+def table_bars(table: RunsTable, frame: "pd.DataFrame", key: str, out: Path) -> None:
     """Horizontal bars of column ``key``, rows from top to bottom as listed, one panel a setting.
 
     A bar is the mean over seeds, each dot a seed, the whisker one standard deviation. Panels are
@@ -23,19 +26,19 @@ def table_bars(table: Table, runs: Path, key: str, out: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    settings = list(dict.fromkeys(s for row in table.rows for s in row.settings))
-    shown = {one: [row for row in table.rows if one in row.settings] for one in settings}
-    heights = [MARGIN + ROW * len(rows) for rows in shown.values()]
+    settings = list(dict.fromkeys(line.setting for line in table.lines))
+    shown = {one: [line for line in table.lines if line.setting == one] for one in settings}
+    heights = [MARGIN + ROW * len(lines) for lines in shown.values()]
     figure, axes = plt.subplots(
         len(settings), 1, figsize=(WIDTH, 0.3 + sum(heights)), sharex=True, squeeze=False,
         height_ratios=heights, layout="constrained",
     )  # fmt: skip
-    for axis, (setting, rows) in zip(axes[:, 0], shown.items(), strict=True):
-        for y, row in enumerate(rows):
-            _bar(axis, y, np.array(seed_values(table, runs, row, setting, key)))
+    for axis, (setting, lines) in zip(axes[:, 0], shown.items(), strict=True):
+        for y, line in enumerate(lines):
+            _bar(axis, y, np.array(seed_values(frame, line, key)))
         axis.margins(x=0.12)
         axis.set_xlim(left=0)  # a deviation may reach below what the metric can be
-        axis.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
+        axis.set_yticks(range(len(lines)), [line.title for line in lines], fontsize=9)
         axis.invert_yaxis()  # the first row on top
         axis.spines[["top", "right"]].set_visible(False)
         if len(settings) > 1:

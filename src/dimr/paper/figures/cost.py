@@ -13,10 +13,9 @@ from matplotlib.lines import Line2D
 from dimr.config.recipes import ROOT, load_recipe, training_images
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import CostFigure, PublishedCostFigure
-from dimr.paper.figures.rows import results_block
-from dimr.paper.published import Result, load_published
+from dimr.paper.figures.rows import block_lines
+from dimr.paper.published import Result, as_number, load_published
 from dimr.paper.results import RunResult, metrics_file, read_made
-from dimr.paper.tables.counts import as_number
 
 OURS = "made here"
 """What the series of runs of ours are called, after the family."""
@@ -96,18 +95,18 @@ def load_published_costs(
     definition: PublishedCostFigure, runs: Path, metrics: Sequence[Path], root: Path = ROOT
 ) -> CostData:
     """Published rows with a FID, and runs of ours whose ``metrics`` are given."""
-    block = results_block(definition.table, definition.block, root)
-    rows = load_published(root).results[block.published].rows
+    lines = block_lines(definition.table, definition.block, root)
+    rows = load_published(root).results[lines[0].list or ""].rows
     made = read_made(runs, metrics)
     dataset = next(run.split("/")[0] for run, _ in definition.cells(root))
     images = training_images(load_recipe(dataset, root), root)
     points = [_published_point(name, row, images) for name, row in rows.items() if row.fid]
-    for row in block.rows:
-        there = [made[cell] for cell in block.cells(row) if cell in made]
+    for line in lines:
+        there = [made[cell] for cell in line.cells if cell in made]
         if there:
             costs = _our_costs(there[0], dataset, images, root)
             fids = tuple(one.number("fid") for one in there)
-            points.append(Point(row.title, f"{_series(row.title)}, {OURS}", costs, fids))
+            points.append(Point(line.title, f"{_series(line.title)}, {OURS}", costs, fids))
     axes = [
         Axis("images", "training images (M)", 1e6),
         Axis("gmacs", "GMACs"),

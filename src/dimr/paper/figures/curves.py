@@ -1,17 +1,21 @@
 """A line chart beside a table: one column over another, a line a row, with every seed's value."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimr.paper.tables.runs import Table, seed_values
+from dimr.paper.tables.runs import RunsTable, seed_values
 from dimr.runtime.files import atomic_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STYLES = (("#08306b", "o", "-"), ("#e6550d", "s", "--"), ("#31a354", "^", ":"))
 """Colour, marker and dash of each row: told apart without colour too."""
 
 
-def table_curves(table: Table, runs: Path, x: str, y: str, out: Path) -> None:
+def table_curves(table: RunsTable, frame: "pd.DataFrame", x: str, y: str, out: Path) -> None:
     """Column ``y`` over column ``x``, whose axis is logarithmic; a row's settings are its points.
 
     A line goes through the means over seeds; each seed has a small marker.
@@ -23,15 +27,16 @@ def table_curves(table: Table, runs: Path, x: str, y: str, out: Path) -> None:
 
     figure, axis = plt.subplots(figsize=(6.0, 3.8), layout="constrained")
     ticks = set()
-    for number, row in enumerate(table.rows):
+    for number, title in enumerate(dict.fromkeys(line.title for line in table.lines)):
+        lines = [line for line in table.lines if line.title == title]
         colour, marker, dash = STYLES[number % len(STYLES)]
-        places = [np.mean(seed_values(table, runs, row, s, x)) for s in row.settings]
-        values = [seed_values(table, runs, row, s, y) for s in row.settings]
+        places = [np.mean(seed_values(frame, line, x)) for line in lines]
+        values = [seed_values(frame, line, y) for line in lines]
         for place, seeds in zip(places, values, strict=True):
             axis.plot([place] * len(seeds), seeds, marker, color=colour, markersize=3)
         axis.plot(
             places, [np.mean(seeds) for seeds in values], marker=marker, linestyle=dash,
-            color=colour, markersize=6, label=row.name,
+            color=colour, markersize=6, label=title,
         )  # fmt: skip
         ticks.update(places)
     axis.set_xscale("log")

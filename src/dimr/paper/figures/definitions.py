@@ -14,7 +14,7 @@ from dimr.config.recipes import ROOT, mapping
 from dimr.config.runs import Run, find_variant, load_run
 from dimr.config.schema import ConfigModel, Positive, Study, StudyRow
 from dimr.config.validation import choose, did_you_mean, load_section, validate
-from dimr.paper.figures.rows import TrainedRow, check_runs, results_block, trained_rows
+from dimr.paper.figures.rows import TrainedRow, block_lines, check_runs, trained_rows
 from dimr.paper.results import RunSetting, metrics_file, provenance_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
@@ -112,7 +112,7 @@ class AdaLNFigure(Definition):
         """Refuse a run whose network has no adaLN-Zero, or fewer blocks or classes."""
         run = load_run(self.run, root)
         check_adaln(run)
-        sizes = run.network.arguments() if run.network else {}
+        sizes = run.network.sizes.arguments() if run.network else {}
         _check_below("blocks", max(self.blocks), sizes["depth"], self.run)
         if self.label is not None:
             _check_below("label", self.label, sizes["num_classes"], self.run)
@@ -237,12 +237,12 @@ class PublishedCostFigure(Definition):
 
     def cells(self, root: Path = ROOT) -> list[RunSetting]:
         """Every (run, setting) of ours that may be shown."""
-        block = results_block(self.table, self.block, root)
-        return list(dict.fromkeys(cell for row in block.rows for cell in block.cells(row)))
+        lines = block_lines(self.table, self.block, root)
+        return list(dict.fromkeys(cell for line in lines for cell in line.cells))
 
     def check(self, root: Path = ROOT) -> None:
         """Refuse an unknown table or block."""
-        results_block(self.table, self.block, root)
+        block_lines(self.table, self.block, root)
 
 
 class LowFidelityFigure(Definition):
@@ -294,7 +294,7 @@ KINDS: dict[str, type[Definition]] = {
 
 def check_adaln(run: Run) -> None:
     """Refuse a run of a network without adaLN-Zero."""
-    sizes: dict[str, Any] = run.network.arguments() if run.network else {}
+    sizes: dict[str, Any] = run.network.sizes.arguments() if run.network else {}
     family = run.network.family if run.network else "no network"
     if family != "dit" and sizes.get("time") != "adaln_zero":
         raise DimrError(f"{run.name}: {family} without adaLN-Zero (dit has it, and uvit-*-adaln-*)")

@@ -6,23 +6,22 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dimr.data.shards import open_shards
-from dimr.paper.tables.runs import Table
+from dimr.paper.tables.runs import RunsTable
 from dimr.runtime.files import save_png
 
 ZOOM, GAP, PER_CLASS = 2, 2, 2
 LINE = 18  # pixels of a heading
 
 
-def table_picture(table: Table, runs: Path, out: Path) -> None:
+def table_picture(table: RunsTable, runs: Path, out: Path) -> None:
     """The first two images of each class for every line of a table, uncurated, one block a line."""
     blocks = []
-    for row in table.rows:
-        for setting in row.settings:
-            folder = runs / table.runs(row)[0] / "samples" / setting
-            shards = open_shards(folder)
-            classes = shards.manifest["classes"]
-            images = shards.take(range(min(PER_CLASS * classes, len(shards.labels))))
-            blocks.append((f"{row.name}, {setting}", _block(images, classes)))
+    for line in table.lines:
+        run, setting = line.cells[0]
+        shards = open_shards(runs / run / "samples" / setting)
+        classes = shards.manifest.classes
+        images = shards.take(range(min(PER_CLASS * classes, len(shards.labels))))
+        blocks.append((f"{line.title}, {setting}", _block(images, classes)))
     width = max(block.width for _, block in blocks)
     height = sum(block.height + LINE + 3 * GAP for _, block in blocks)
     picture = Image.new("RGB", (width + 2 * GAP, height + GAP), "white")

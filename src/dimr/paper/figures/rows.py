@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimr.config.recipes import ROOT
-from dimr.config.runs import BASELINE_SETTING, did_you_mean, load_run
-from dimr.paper.tables.definitions import load_definition, load_results_table
-from dimr.paper.tables.results import ResultBlock, ResultsTable
-from dimr.paper.tables.runs import Table
+from dimr.config.project import ROOT, Project
+from dimr.config.runs import BASELINE_SETTING
+from dimr.config.validation import did_you_mean
+from dimr.paper.tables.definitions import definition_of, load_definition, names
+from dimr.paper.tables.runs import Line, RunsTable
 from dimr.runtime.errors import DimrError
 
 TABLES = Path("experiments/tables")
@@ -37,61 +37,39 @@ def trained_rows(table: str, dataset: str, root: Path = ROOT) -> list[TrainedRow
     Raises:
         DimrError: no such table, or one without such rows.
     """
-    definition = load_definition(root / _existing(table, root))
-    found = []
-    if isinstance(definition, ResultsTable):
-        found = _of_results(definition)
-    elif isinstance(definition, Table):
-        found = _of_runs(definition)
     rows: dict[tuple[str, ...], TrainedRow] = {}
-    for row in found:
-        if row.runs[0].split("/")[0] != dataset:
+    for line in _lines(table, Project(root)):
+        runs = tuple(run for run, setting in line.cells if setting != BASELINE_SETTING)
+        if not runs or runs[0].split("/")[0] != dataset or runs[0].endswith("/published"):
             continue
-        before = rows.get(row.runs)
-        settings = dict.fromkeys([*(before.settings if before else ()), *row.settings])
-        rows[row.runs] = TrainedRow(before.name if before else row.name, row.runs, tuple(settings))
+        known = rows.get(runs, TrainedRow(line.title, runs, ()))
+        settings = dict.fromkeys([*known.settings, *(setting for _, setting in line.cells)])
+        rows[runs] = TrainedRow(known.name, runs, tuple(settings))
     if not rows:
         raise DimrError(f"{TABLES / table}.yaml: no row is trained on {dataset!r}")
     return list(rows.values())
 
 
-def results_block(table: str, title: str, root: Path = ROOT) -> ResultBlock:
-    """A block of a table of results by its title; ``DimrError`` names the legal ones."""
-    blocks = load_results_table(root / _existing(table, root), root).blocks
-    by_title = {block.title: block for block in blocks}
-    if title not in by_title:
-        hint = did_you_mean(title, list(by_title))
+def block_lines(table: str, title: str, root: Path = ROOT) -> list[Line]:
+    """The lines of a table's block by its title; ``DimrError`` names the legal ones."""
+    lines = _lines(table, Project(root))
+    found = [line for line in lines if line.block == title]
+    if not found:
+        hint = did_you_mean(title, list(dict.fromkeys(line.block for line in lines)))
         raise DimrError(f"{TABLES / table}.yaml: no block {title!r} {hint}")
-    return by_title[title]
+    return found
+
+
+def _lines(table: str, project: Project) -> list[Line]:
+    """The lines of a table of runs; none of another kind."""
+    if table not in (known := names(project)):
+        raise DimrError(f"{TABLES}: no table {table!r} {did_you_mean(table, known)}")
+    definition = load_definition(definition_of(table, project))
+    return definition.lines if isinstance(definition, RunsTable) else []
 
 
 def check_runs(runs: Iterable[str], root: Path = ROOT) -> None:
     """Refuse names of no run."""
+    project = Project(root)
     for run in runs:
-        load_run(run, root)
-
-
-def _existing(table: str, root: Path) -> Path:
-    folder = root / TABLES
-    files = sorted(folder.rglob("*.yaml"))
-    known = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
-    if table not in known:
-        raise DimrError(f"{TABLES}: no table {table!r} {did_you_mean(table, known)}")
-    return TABLES / f"{table}.yaml"
-
-
-def _of_results(table: ResultsTable) -> list[TrainedRow]:
-    return [
-        TrainedRow(row.title, tuple(row.runs()), (row.setting or block.setting,))
-        for block in table.blocks
-        for row in block.rows
-        if row.run is not None and row.seeds != "published"
-    ]
-
-
-def _of_runs(table: Table) -> list[TrainedRow]:
-    return [
-        TrainedRow(row.name, tuple(table.runs(row)), tuple(row.settings))
-        for row in table.rows
-        if row.settings != [BASELINE_SETTING]
-    ]
+        project.run(run)

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter
 from dimr.config.recipes import ROOT
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import TrainingFigure
-from dimr.paper.frames import read_frame
+from dimr.paper.results import read_frame
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import sha256
 from dimr.runtime.record import RECORD, read_record

@@ -1,4 +1,4 @@
-"""Every variant counted, beside what is known of it: the authors' own network, and print.
+"""Variants counted, beside what is known of them: the authors' own networks, and print.
 
 Numbers of our networks come from ``dimr.models.complexity``; nothing is trained or computed.
 """
@@ -6,14 +6,13 @@ Numbers of our networks come from ``dimr.models.complexity``; nothing is trained
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from dimr.config.recipes import datasets, load_recipe
-from dimr.config.runs import ROOT, Variant, did_you_mean, fits, variants
+from dimr.config.project import Project
 from dimr.config.schema import NetworkInput
-from dimr.paper.published import UNITS, PublishedValues
-from dimr.paper.published import as_number as as_number
+from dimr.config.validation import did_you_mean
+from dimr.config.variants import Variant
+from dimr.paper.published import UNITS, as_number, load_published
 from dimr.runtime.errors import DimrError
 
 OWN_SIZE = "xs"
@@ -21,7 +20,7 @@ OWN_SIZE = "xs"
 
 
 @dataclass(frozen=True)
-class Figure:
+class Number:
     """A number of a variant.
 
     Attributes:
@@ -36,13 +35,13 @@ class Figure:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the most exact figure there is."""
+        """Ours less the most exact number that is known."""
         reference = self.counted if self.counted is not None else as_number(self.printed)
         return None if self.ours is None or reference is None else self.ours - reference
 
     @property
     def agrees(self) -> bool | None:
-        """Whether ours is every figure there is, to its last digit; None where there is none.
+        """Whether ours is every known number, to its last digit; None where none is known.
 
         Whole GMACs are met by either neighbour: U-ViT-L/2 is printed as 77 and has 76.46.
         """
@@ -75,28 +74,26 @@ class Counted:
         parameters: learned values.
         gmacs: multiply-accumulates of one forward pass / 1e9, what papers call "Gflops".
         memory_mb: what eager float32 training keeps of one image for the backward pass / 1e6.
-        source: where the published figures were seen.
+        source: where the published numbers were seen.
     """
 
     listed: Variant
     input: tuple[int, int, int]
-    parameters: Figure
-    gmacs: Figure
+    parameters: Number
+    gmacs: Number
     memory_mb: float | None
     source: str | None
 
-
-# --- what a variant is counted on -----------------------------------------------------------------
-
-
-def _input_of(network: NetworkInput) -> dict[str, Any]:
-    return network.model_dump(include={"input_size", "channels", "num_classes", "time_map"})
+    @property
+    def shape(self) -> str:
+        """32x32x4."""
+        return "x".join(map(str, self.input))
 
 
-def counting_input(one: Variant, root: Path = ROOT) -> dict[str, Any]:
+def counting_input(one: Variant, project: Project) -> dict[str, Any]:
     """The input that a variant is counted on.
 
-    A variant with published figures: theirs. A size of ours (``xs``): that of the first dataset in
+    A variant with published numbers: theirs. A size of ours (``xs``): that of the first dataset in
     recipes.yaml that takes it. Any other: that of the published variant nearest in name, of the
     same family; so ``m-last`` has the input of ``m``, and DiT-S/4 that of the published DiTs.
     """
@@ -104,114 +101,93 @@ def counting_input(one: Variant, root: Path = ROOT) -> dict[str, Any]:
         return one.published_input
     base = one.size.split("-")[0]
     if base != OWN_SIZE:
-        kin = [other for other in variants(root) if other.family == one.family]
+        kin = [other for other in project.variants.values() if other.family == one.family]
         kin = [other for other in kin if other.variant.published]
         kin.sort(key=lambda other: (other.size != base, other.number != one.number))
         if kin:
             return kin[0].published_input
-    for dataset in datasets(root):
-        recipe = load_recipe(dataset, root)
-        if fits(one, recipe):
-            return _input_of(recipe.network)
+    for dataset in project.datasets:
+        if one in project.fitting(dataset):
+            return _input_of(project.recipe(dataset).network)
     raise DimrError(f"variants.yaml: {one.name}: no dataset of recipes.yaml takes it")
 
 
-# --- counting -------------------------------------------------------------------------------------
+def _input_of(network: NetworkInput) -> dict[str, Any]:
+    return network.model_dump(include={"input_size", "channels", "num_classes", "time_map"})
 
 
 def count(
-    one: Variant,
-    published: PublishedValues,
-    inputs: dict[str, Any],
-    parameters_only: bool = False,
+    one: Variant, project: Project, inputs: dict[str, Any], parameters_only: bool = False
 ) -> Counted:
     """Count a variant on an input (see ``counting_input``).
 
-    Published figures hold for the input that they were published for: on another they are left
+    Published numbers hold for the input that they were published for: on another they are left
     out. ``parameters_only`` takes 20 ms in place of 300.
     """
-    from dimr.models import FAMILIES, complexity
-    from dimr.models.complexity import count_parameters, on_meta
+    from dimr.models.complexity import complexity, count_parameters, on_meta
 
-    family, sizes = FAMILIES[one.family], {**one.sizes, **inputs}
+    sizes = one.complete(**inputs)
     if parameters_only:
-        parameters, gmacs, memory = count_parameters(on_meta(family, sizes)), None, None
+        parameters, gmacs, memory = count_parameters(on_meta(sizes)), None, None
     else:
-        counted = complexity(family, sizes)
+        counted = complexity(sizes)
         parameters, gmacs = counted.parameters, counted.macs / 1e9
         memory = counted.activation_bytes / 1e6
     side, channels = inputs["input_size"], inputs["channels"]
-    known = _known(one, published) if inputs == one.published_input else {}
+    figures = one.variant.published if inputs == one.published_input else None
+    exact: tuple[Any, Any] = (None, None)
+    printed: tuple[Any, Any] = (None, None)
+    if figures is not None and isinstance(figures.parameters, str):
+        printed = (figures.parameters, figures.gmacs)
+    elif figures is not None:  # of the authors' DiMR: how those are printed is in published.yaml
+        exact = (figures.parameters, figures.gmacs)
+        size = load_published(project).variants.get(one.name)
+        printed = (size.parameters, size.gmacs) if size else (None, None)
     return Counted(
         listed=one,
         input=(side, side, channels),
-        parameters=Figure(parameters, *known.get("parameters", ())),
-        gmacs=Figure(gmacs, *known.get("gmacs", ())),
+        parameters=Number(parameters, exact[0], printed[0]),
+        gmacs=Number(gmacs, exact[1], printed[1]),
         memory_mb=memory,
-        source=known.get("source"),
+        source=figures.source if figures else None,
     )
 
 
-def _known(one: Variant, published: PublishedValues) -> dict[str, Any]:
-    """What is known of a published variant: (counted, printed) of each figure, and the source.
-
-    variants.yaml holds exact counts of the authors' DiMR networks; how those are printed stands in
-    published.yaml. For the other families it holds what is printed.
-    """
-    figures = one.variant.published
-    if figures is None:
-        return {}
-    if isinstance(figures.parameters, str):
-        return {
-            "parameters": (None, figures.parameters),
-            "gmacs": (None, figures.gmacs),
-            "source": figures.source,
-        }
-    printed = published.variants.get(one.name)
-    return {
-        "parameters": (figures.parameters, printed and printed.parameters),
-        "gmacs": (figures.gmacs, printed and printed.gmacs),
-        "source": figures.source,
-    }
-
-
-def check_names(published: PublishedValues, root: Path = ROOT) -> None:
+def check_names(project: Project) -> None:
     """Refuse published sizes of a variant that is not listed, and settings of no dataset."""
-    _check_names("variants", list(published.variants), [one.name for one in variants(root)])
-    _check_names("settings", list(published.settings), datasets(root))
-
-
-def _check_names(section: str, names: list[str], allowed: list[str]) -> None:
-    for name in names:
-        if name not in allowed:
-            hint = did_you_mean(name, allowed)
-            raise DimrError(f"published.yaml: {section}: unknown name {name!r} {hint}")
+    published = load_published(project)
+    for section, named, allowed in (
+        ("variants", published.variants, list(project.variants)),
+        ("settings", published.settings, project.datasets),
+    ):
+        for name in named:
+            if name not in allowed:
+                hint = did_you_mean(name, allowed)
+                raise DimrError(f"published.yaml: {section}: unknown name {name!r} {hint}")
 
 
 def chosen_variants(
+    project: Project,
     patterns: Sequence[str] = (),
     family: str | None = None,
     dataset: str | None = None,
-    root: Path = ROOT,
 ) -> list[tuple[Variant, dict[str, Any]]]:
     """Variants and the input that each is counted on.
 
     Args:
+        project: whose variants they are.
         patterns: names or patterns (``dimr-*-2r``), of which one must match; none: all variants.
         family: of this family only.
         dataset: of those that this dataset takes, on its input; None: see ``counting_input``.
-        root: the repository.
 
     Raises:
         DimrError: a family or dataset that is not listed, or a pattern that matches nothing.
     """
-    listed = list(variants(root))
-    families = list(dict.fromkeys(one.family for one in listed))
+    listed = list(project.variants.values()) if dataset is None else project.fitting(dataset)
+    families = list(dict.fromkeys(one.family for one in project.variants.values()))
     if family is not None and family not in families:
         raise DimrError(f"variants.yaml: no family {family!r} {did_you_mean(family, families)}")
-    recipe = None if dataset is None else load_recipe(dataset, root)
     listed = [one for one in listed if family in (None, one.family)]
-    listed = [one for one in listed if recipe is None or fits(one, recipe)]
     names = [one.name for one in listed]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
@@ -219,5 +195,5 @@ def chosen_variants(
                 f"variants.yaml: no variant matches {pattern!r} {did_you_mean(pattern, names)}"
             )
     chosen = {name for pattern in patterns or ["*"] for name in fnmatch.filter(names, pattern)}
-    given = _input_of(recipe.network) if recipe else None
-    return [(one, given or counting_input(one, root)) for one in listed if one.name in chosen]
+    given = None if dataset is None else _input_of(project.recipe(dataset).network)
+    return [(one, given or counting_input(one, project)) for one in listed if one.name in chosen]

@@ -1,127 +1,134 @@
-"""Tables' definitions (experiments/tables) by kind, and the files of the paper's own."""
+"""Definitions of tables (``experiments/tables``) of every kind, and the files of a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from dimr.config.runs import ROOT, load_section
-from dimr.config.schema import ConfigModel
-from dimr.config.validation import choose
-from dimr.paper.results import read_made
-from dimr.paper.tables.results import ResultsTable
-from dimr.paper.tables.runs import Table, load_table
+from dimr.config.project import Project
+from dimr.config.validation import choose, did_you_mean, mapping, validate
+from dimr.paper.results import results
+from dimr.paper.tables.render import label_of, write_sheet
+from dimr.paper.tables.runs import RunsTable
 from dimr.paper.tables.settings import SettingsTable
-from dimr.paper.tables.sheets import Sheet, label_of, write_sheet
+from dimr.paper.tables.sheet import Table
 from dimr.paper.tables.variants import VariantsTable
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-class AbsentTable(ConfigModel):
+FOLDER = "experiments/tables"
+
+
+class AbsentTable(Table):
     """``kind: absent``: a table of the paper that a dataset has no counterpart of, and why."""
 
     kind: Literal["absent"]
+    title: str = ""
     reason: str
 
+    @property
+    def exists(self) -> bool:
+        """No table can be made."""
+        return False
 
-PaperTable = VariantsTable | SettingsTable | ResultsTable
-Definition = PaperTable | AbsentTable | Table
+    def check(self, source: str, project: Project) -> None:  # noqa: ARG002
+        """Say why."""
+        raise DimrError(f"{source}: {self.reason}")
 
-KINDS: dict[str, type[PaperTable] | type[AbsentTable]] = {
+
+KINDS: dict[str, type[Table]] = {
+    "runs": RunsTable,
     "variants": VariantsTable,
     "settings": SettingsTable,
-    "results": ResultsTable,
     "absent": AbsentTable,
 }
-"""The definition (``experiments/tables``) by its ``kind``. ``results`` alone has runs, and a
-definition without a kind: a ``Table``, whose rows are runs on one dataset."""
+"""The definition by its ``kind``; one without a kind is of runs."""
 
 
-def kind_of(table: Definition) -> str:
-    """A name of ``KINDS``, or ``runs``."""
-    return "runs" if isinstance(table, Table) else table.kind
-
-
-def load_definition(path: Path) -> Definition:
+def load_definition(path: Path) -> Table:
     """Read any definition; ``DimrError`` names the file and the key."""
-    value = read_yaml(path)
-    if not isinstance(value, dict) or "kind" not in value:
-        return load_table(path)
-    return load_section(choose(KINDS, value, "kind", str(path)), path)
+    value = {"kind": "runs", **mapping(read_yaml(path), str(path))}
+    return validate(choose(KINDS, value, "kind", str(path)), value, str(path))
 
 
-def load_paper_table(path: Path) -> PaperTable:
-    """Read a definition of the paper's own tables."""
+def load_table(path: Path, project: Project) -> Table:
+    """Read a definition and check what it names, as the project has it.
+
+    Raises:
+        DimrError: a mistake; or the reason why there is no such table.
+    """
     table = load_definition(path)
-    if isinstance(table, AbsentTable):
-        raise DimrError(f"{path}: {table.reason}")
-    if isinstance(table, Table):
-        raise DimrError(f"{path}: kind: is missing (allowed: {', '.join(KINDS)})")
+    table.check(path.name, project)
     return table
 
 
-def find_definitions(root: Path) -> dict[str, Definition]:
+def find_definitions(project: Project) -> dict[str, Table]:
     """Every definition by the table's name: ``table1``, ``digits/table1``."""
-    folder = root / "experiments/tables"
-    return {
-        path.relative_to(folder).with_suffix("").as_posix(): load_definition(path)
-        for path in sorted(folder.rglob("*.yaml"))
-    }
+    return {name: load_definition(definition_of(name, project)) for name in names(project)}
 
 
-def load_results_table(path: Path, root: Path = ROOT) -> ResultsTable:
-    """Read a table of results and check what its rows name, as ``root``/experiments has it."""
-    table = load_paper_table(path)
-    if not isinstance(table, ResultsTable):
-        raise DimrError(f"{path}: kind: {table.kind} takes no runs (results does)")
-    table.check(path.name, root)
-    return table
+def names(project: Project) -> list[str]:
+    """Names of the tables: their paths below ``experiments/tables``."""
+    folder = project.root / FOLDER
+    files = sorted(folder.rglob("*.yaml"))
+    return [file.relative_to(folder).with_suffix("").as_posix() for file in files]
 
 
-def load_runs_table(path: Path, root: Path = ROOT) -> Table:
-    """Read a table of runs on a dataset and check what its rows name."""
-    table = load_definition(path)
-    if isinstance(table, AbsentTable):
-        raise DimrError(f"{path}: {table.reason}")
-    if not isinstance(table, Table):
-        raise DimrError(f"{path}: kind: {table.kind} is no table of a dataset's runs")
-    table.check(path.name, root)
-    return table
+def definition_of(name: str, project: Project) -> Path:
+    """The file that defines a table; ``DimrError`` if there is none."""
+    file = project.root / FOLDER / f"{name}.yaml"
+    if not file.is_file():
+        known = names(project)
+        hint = did_you_mean(name, known) if known else ""
+        raise DimrError(f"{file}: no such definition {hint}".rstrip())
+    return file
 
 
-def write_paper_table(
-    path: Path,
-    csv: Path,
-    markdown: Path,
-    latex: Path,
-    root: Path = ROOT,
-    *,
-    runs: Path = Path("runs"),
-    metrics: Sequence[Path] = (),
+def write_table(
+    table: Table,
+    project: Project,
+    runs: Path,
+    definition: Path,
+    files: Mapping[str, Path],
+    picture: Path | None = None,
     partial: bool = False,
 ) -> None:
-    """Compute the table that ``path`` defines, from ``root``/experiments, and write its files.
+    """Fill a table with the results of runs, and write its files.
 
     Args:
-        path: the definition.
-        csv: for machines.
-        markdown: for people.
-        latex: to paste.
-        root: the repository whose experiments/ is read.
-        runs: the folder of runs; with ``metrics`` and ``partial`` for tables of results alone.
-        metrics: ``<runs>/<run>/metrics/<setting>.json`` of what the table needs, as far as it is
-            made; others are left out.
+        table: the definition.
+        project: whose ``experiments`` are read, and whose configuration results must be of.
+        runs: the folder of runs.
+        definition: the file of the definition, after which the LaTeX label is named.
+        files: where ``csv``, ``markdown`` and ``latex`` go.
+        picture: where the picture goes; None: none is drawn.
         partial: mark what is missing, in place of refusing.
+
+    Raises:
+        DimrError: results that are missing (unless ``partial``), were changed by hand or are of
+            another configuration; or a picture of a table that has none.
     """
-    sheet = _build(path, root, runs, metrics, partial)
-    write_sheet(sheet, csv, markdown, latex, label_of(path))
+    cells = table.cells()
+    frame = results(project, runs, cells, partial) if cells else None
+    sheet = table.fill(project, frame, partial)  # before the picture, which takes longer
+    if picture is not None:
+        if not isinstance(table, RunsTable) or frame is None:
+            raise DimrError(f"--picture: {definition}: only a table of runs has one")
+        _draw(table, frame, runs, picture)
+    write_sheet(sheet, label_of(definition), **files)
 
 
-def _build(path: Path, root: Path, runs: Path, metrics: Sequence[Path], partial: bool) -> Sheet:
-    table = load_paper_table(path)
-    if isinstance(table, ResultsTable):
-        table.check(path.name, root)
-        return table.build(read_made(runs, metrics, root), partial, root)
-    if metrics or partial:
-        raise DimrError(f"{path}: kind: {table.kind} takes no metrics, and is never partial")
-    return table.build(root)
+def _draw(table: RunsTable, frame: "pd.DataFrame", runs: Path, picture: Path) -> None:
+    """Bars of what is compared, a curve, or samples of each row."""
+    from dimr.paper.figures.bars import table_bars
+    from dimr.paper.figures.curves import table_curves
+    from dimr.paper.figures.picture import table_picture
+
+    if table.paired:
+        table_bars(table, frame, table.paired, picture)
+    elif table.curve:
+        table_curves(table, frame, *table.curve, picture)
+    else:
+        table_picture(table, runs, picture)

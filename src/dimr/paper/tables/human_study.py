@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dimr.human_study.rates import agreement, answers_of, majority, rate
 from dimr.human_study.ratings import UNSURE, Key
 from dimr.paper.published import DistortionRate
-from dimr.paper.tables.sheets import Block, Sheet, SheetColumn, cell, to_csv, to_markdown
+from dimr.paper.tables.render import to_csv, to_markdown
+from dimr.paper.tables.sheet import Block, Column, Sheet, cell
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_text
 
@@ -20,38 +21,38 @@ if TYPE_CHECKING:
 PERCENT = "{:.1%}"
 ALL = "All"
 MODEL = [
-    SheetColumn(key="model", title="Model", left=True),
-    SheetColumn(key="run", title="Run", left=True, csv_only=True),
-    SheetColumn(key="setting", title="Setting", left=True, csv_only=True),
+    Column(key="model", title="Model", left=True),
+    Column(key="run", title="Run", left=True, csv_only=True),
+    Column(key="setting", title="Setting", left=True, csv_only=True),
 ]
 CONFIDENCE = [
-    SheetColumn(key="images", title="Images", format="{:,}"),
-    SheetColumn(key="median", title="median", group="Confidence", format="{:.3f}"),
-    SheetColumn(key="q05", title="5%", group="Confidence", format="{:.3f}"),
-    SheetColumn(key="q01", title="1%", group="Confidence", format="{:.3f}"),
-    SheetColumn(key="below_half", title="below 0.5", group="Confidence", format=PERCENT),
-    SheetColumn(key="least_confident", title="images", group="Least confident", format="{:,}"),
-    SheetColumn(key="threshold", title="up to", group="Least confident", format="{:.3f}"),
-    SheetColumn(key="shown", title="Shown"),
+    Column(key="images", title="Images", format="{:,}"),
+    Column(key="median", title="median", group="Confidence", format="{:.3f}"),
+    Column(key="q05", title="5%", group="Confidence", format="{:.3f}"),
+    Column(key="q01", title="1%", group="Confidence", format="{:.3f}"),
+    Column(key="below_half", title="below 0.5", group="Confidence", format=PERCENT),
+    Column(key="least_confident", title="images", group="Least confident", format="{:,}"),
+    Column(key="threshold", title="up to", group="Least confident", format="{:.3f}"),
+    Column(key="shown", title="Shown"),
 ]
 RATED = [
-    SheetColumn(key="raters", title="Raters"),
-    SheetColumn(key="verdicts", title="Rated"),
-    SheetColumn(key="undecided", title="Undecided"),
-    SheetColumn(key="distorted", title="Distorted", csv_only=True),
-    SheetColumn(key="rate", title="Distortion rate", format=PERCENT),
-    SheetColumn(key="low", title="from", group="95% interval", format=PERCENT),
-    SheetColumn(key="high", title="to", group="95% interval", format=PERCENT),
-    SheetColumn(key="rater_mean", title="Mean of raters", format=PERCENT),
-    SheetColumn(key="unsure", title="Unsure", csv_only=True),
-    SheetColumn(key="raw", title="Agreement", format=PERCENT),
-    SheetColumn(key="kappa", title="Kappa", format="{:.2f}"),
-    SheetColumn(key="kappa_kind", title="Kind of kappa", left=True, csv_only=True),
+    Column(key="raters", title="Raters"),
+    Column(key="verdicts", title="Rated"),
+    Column(key="undecided", title="Undecided"),
+    Column(key="distorted", title="Distorted", csv_only=True),
+    Column(key="rate", title="Distortion rate", format=PERCENT),
+    Column(key="low", title="from", group="95% interval", format=PERCENT),
+    Column(key="high", title="to", group="95% interval", format=PERCENT),
+    Column(key="rater_mean", title="Mean of raters", format=PERCENT),
+    Column(key="unsure", title="Unsure", csv_only=True),
+    Column(key="raw", title="Agreement", format=PERCENT),
+    Column(key="kappa", title="Kappa", format="{:.2f}"),
+    Column(key="kappa_kind", title="Kind of kappa", left=True, csv_only=True),
 ]
 PUBLISHED = [
-    SheetColumn(key="published_rate", title="rate", group="Published", format=PERCENT),
-    SheetColumn(key="published_fid", title="FID", group="Published", format="{:.2f}"),
-    SheetColumn(key="published_source", title="source", group="Published", left=True),
+    Column(key="published_rate", title="rate", group="Published", format=PERCENT),
+    Column(key="published_fid", title="FID", group="Published", format="{:.2f}"),
+    Column(key="published_source", title="source", group="Published", left=True),
 ]
 NOTES = {
     "confidence": "Confidence: softmax probability that the classifier {classifier} gives the "

@@ -2,22 +2,26 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dimr.config.recipes import load_recipe, training_images
-from dimr.config.runs import ROOT, did_you_mean
-from dimr.config.schema import ConfigModel, Recipe
+from dimr.config.project import Project
+from dimr.config.schema import ConfigModel
+from dimr.config.validation import did_you_mean
 from dimr.paper.published import SOURCES, PublishedValue, Settings, load_published
 from dimr.paper.tables.counts import check_names
-from dimr.paper.tables.sheets import Block, Cell, Sheet, SheetColumn, cell
+from dimr.paper.tables.sheet import Block, Cell, Column, Origin, Sheet, Table, cell
+from dimr.paper.tables.variants import counted_files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEYS = [name for name in Settings.model_fields if name != "blank"]
 """The settings by name: those of published.yaml."""
 
 ALWAYS = {"optimizer": "AdamW", "lr_schedule": "constant"}
-"""What no recipe says, as ``dimr.training.step`` has no other; a test holds it to that."""
+"""What no recipe says, as ``dimr.training`` has no other; a test holds it to that."""
 
 
 class SettingRow(ConfigModel):
@@ -57,37 +61,53 @@ class DatasetColumn(ConfigModel):
     title: str
 
 
-class SettingsTable(ConfigModel):
-    """``kind: settings``: one line a setting, and for each dataset ours beside the published."""
+class SettingsTable(Table):
+    """``kind: settings``: one line per setting, and for each dataset ours beside the published."""
 
     kind: Literal["settings"]
-    title: str
-    notes: list[str]
     datasets: list[DatasetColumn]
     rows: list[SettingRow]
 
-    def build(self, root: Path = ROOT) -> Sheet:
-        """Put the values side by side; datasets of ours alone have no published side."""
-        published = load_published(root)
-        check_names(published, root)
-        columns = [SheetColumn(key="setting", title="Setting", left=True)]
+    def files(self, root: Path) -> list[str]:
+        """Recipes and published values."""
+        return counted_files(root)
+
+    def check(self, source: str, project: Project) -> None:  # noqa: ARG002 messages name files
+        """Refuse unknown datasets, and published settings of such."""
+        check_names(project)
+        for dataset in self.datasets:
+            project.recipe(dataset.name, "dataset of a table")
+
+    def fill(
+        self,
+        project: Project,
+        frame: "pd.DataFrame | None" = None,  # noqa: ARG002 read, not measured
+        partial: bool = False,  # noqa: ARG002
+    ) -> Sheet:
+        """Put the values side by side; datasets that are only ours have no published side."""
+        columns = [Column(key="setting", title="Setting", left=True)]
         rows: list[list[Cell]] = [[Cell(row.key, row.title)] for row in self.rows]
         notes = list(self.notes)
         for dataset in self.datasets:
-            theirs = published.settings.get(dataset.name)
-            recipe = load_recipe(dataset.name, root, "dataset of a table")
-            ours = our_settings(recipe, root)
-            columns += _columns(dataset, theirs is not None)
+            theirs = load_published(project).settings.get(dataset.name)
+            ours = our_settings(dataset.name, project)
+            key, group = dataset.name.replace("-", "_"), dataset.title
+            columns.append(Column(key=key, title="ours", group=group))
+            if theirs is not None:
+                columns.append(Column(key=f"{key}_published", title="published", group=group))
+                columns.append(Column(key=f"{key}_agree", title="met", group=group))
+                notes.append(_note(dataset, self.rows, theirs))
             for row, cells in zip(self.rows, rows, strict=True):
-                cells += _cells(row, ours[row.key], theirs)
-            notes += [_note(dataset, self.rows, theirs)] if theirs else []
-        return Sheet(self.title, [Block("", columns, rows)], notes)
+                cells += _cells(row, ours[row.key], theirs, dataset.name)
+        names = [(row.key,) for row in self.rows]
+        return Sheet(self.title, [Block("", columns, rows, names)], notes)
 
 
-def our_settings(recipe: Recipe, root: Path = ROOT) -> dict[str, Any]:
+def our_settings(dataset: str, project: Project) -> dict[str, Any]:
     """A recipe's settings by the keys of published.yaml; what it does not say is None."""
     from dimr.diffusion.loss import branch_weights  # imports torch
 
+    recipe = project.recipe(dataset)
     train, sample, network = recipe.train, recipe.sample, recipe.network
     kinds = {setting.kind: setting for setting in reversed(sample.settings.values())}
     constant, cosine = kinds.get("constant"), kinds.get("power_cosine")
@@ -96,7 +116,7 @@ def our_settings(recipe: Recipe, root: Path = ROOT) -> dict[str, Any]:
         **dict.fromkeys(KEYS),
         **ALWAYS,
         **{name: getattr(train, name) for name in named_alike},
-        "epochs": train.steps * train.batch / training_images(recipe, root),
+        "epochs": train.steps * train.batch / project.training_images(dataset),
         "loss_weights": branch_weights(network.branches),
         "schedule": network.schedule,
         "solver": sample.solver,
@@ -107,31 +127,26 @@ def our_settings(recipe: Recipe, root: Path = ROOT) -> dict[str, Any]:
     }
 
 
-def _columns(dataset: DatasetColumn, has_published: bool) -> list[SheetColumn]:
-    key, group = dataset.name.replace("-", "_"), dataset.title
-    columns = [SheetColumn(key=key, title="ours", group=group)]
-    if has_published:
-        columns += [
-            SheetColumn(key=f"{key}_published", title="published", group=group),
-            SheetColumn(key=f"{key}_agree", title="met", group=group),
-        ]
-    return columns
-
-
-def _cells(row: SettingRow, ours: Any, theirs: Settings | None) -> list[Cell]:
+def _cells(row: SettingRow, ours: Any, theirs: Settings | None, dataset: str) -> list[Cell]:
     """Ours; and where the dataset has a published side, that and whether it is met."""
-    cells = [_named(ours, row)]
+    file = f"the recipe {dataset} in experiments/recipes.yaml"
+    cells = [_named(ours, row, "blank: no recipe says" if ours is None else file)]
     if theirs is not None:
         stated: PublishedValue[Any] | None = getattr(theirs, row.key)
         value = stated.value if stated else None
-        cells += [_named(value, row), cell(row.agrees(ours, value))]
+        where = f"blank: {(stated and stated.note) or theirs.blank}"
+        if stated and stated.source:
+            where = f"published: {stated.source}, {SOURCES[stated.source]}"
+        met = row.agrees(ours, value)
+        how = "blank: one of the two is" if met is None else "whether ours is the published value"
+        cells += [_named(value, row, where), cell(met, origin=Origin(how))]
     return cells
 
 
-def _named(value: Any, row: SettingRow) -> Cell:
+def _named(value: Any, row: SettingRow, how: str) -> Cell:
     """The cell of a value; our names are spelled out for people."""
-    made = cell(value, row.format)
-    return Cell(made.value, row.names.get(made.text, made.text))
+    plain = cell(value, row.format)
+    return Cell(plain.value, row.names.get(plain.text, plain.text), Origin(how))
 
 
 def _note(dataset: DatasetColumn, rows: list[SettingRow], theirs: Settings) -> str:

@@ -1,16 +1,34 @@
-"""The paper's table of variants (table 3): every network counted here, beside what is published."""
+"""The paper's table of variants (table 3), and their list for a terminal (``dimr models``)."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from dimr.config.runs import ROOT, Variant, did_you_mean, find_variant
+from dimr.config.project import Project
 from dimr.config.schema import ConfigModel
-from dimr.paper.published import load_published
-from dimr.paper.tables.counts import Counted, Figure, check_names, count, counting_input
-from dimr.paper.tables.sheets import Block, Sheet, SheetColumn, cell
+from dimr.config.validation import did_you_mean
+from dimr.config.variants import Variant
+from dimr.paper.tables.counts import Counted, Number, check_names, count, counting_input
+from dimr.paper.tables.render import text_lines
+from dimr.paper.tables.sheet import DEFINED, Block, Cell, Column, Origin, Sheet, Table, cell
 from dimr.runtime.errors import DimrError
 from dimr.runtime.progress import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEADS = [
+    "variant", "input", "parameters", "authors' code", "published", "met",
+    "GMACs", "authors' code", "published", "met", "MB/image",
+]  # fmt: skip
+
+
+def counted_files(root: Path) -> list[str]:
+    """What tables of variants and settings are made of: networks, recipes and published values."""
+    networks = sorted((root / "src/dimr/models").glob("*.py"))
+    named = ("published", "variants", "recipes")
+    code = [file.relative_to(root).as_posix() for file in networks]
+    return [*(f"experiments/{name}.yaml" for name in named), *code]
 
 
 class VariantRow(ConfigModel):
@@ -24,44 +42,69 @@ class VariantBlock(ConfigModel):
     """Lines under one heading. Keys of columns: see ``variant_values``."""
 
     title: str
-    columns: list[SheetColumn]
+    columns: list[Column]
     rows: list[VariantRow]
 
 
-class VariantsTable(ConfigModel):
-    """``kind: variants``: a table of network sizes."""
+class VariantsTable(Table):
+    """``kind: variants``: a table of network sizes, counted here, beside what is published."""
 
     kind: Literal["variants"]
-    title: str
-    notes: list[str]
     blocks: list[VariantBlock]
 
-    def build(self, root: Path = ROOT) -> Sheet:
+    def files(self, root: Path) -> list[str]:
+        """Networks and their sizes."""
+        return counted_files(root)
+
+    def check(self, source: str, project: Project) -> None:  # noqa: ARG002 messages name files
+        """Refuse unknown variants, and published sizes of such."""
+        check_names(project)
+        for block in self.blocks:
+            for row in block.rows:
+                project.variant(row.variant)
+
+    def fill(
+        self,
+        project: Project,
+        frame: "pd.DataFrame | None" = None,  # noqa: ARG002 counted, not measured
+        partial: bool = False,  # noqa: ARG002
+    ) -> Sheet:
         """Count every variant that is named, once."""
-        published = load_published(root)
-        check_names(published, root)
-        listed = {
-            row.variant: find_variant(row.variant, root)
-            for block in self.blocks
-            for row in block.rows
-        }
-        bar = progress_bar(listed.items(), description="counting", unit="variant")
-        counted = {name: count(one, published, counting_input(one, root)) for name, one in bar}
-        blocks = [_fill(block, counted) for block in self.blocks]
-        return Sheet(self.title, blocks, self.notes)
+        named = dict.fromkeys(row.variant for block in self.blocks for row in block.rows)
+        listed = [project.variant(name) for name in named]
+        bar = progress_bar(listed, description="counting", unit="variant")
+        counted = {one.name: count(one, project, counting_input(one, project)) for one in bar}
+        return Sheet(self.title, [_fill(block, counted) for block in self.blocks], self.notes)
 
 
 def _fill(block: VariantBlock, counted: dict[str, Counted]) -> Block:
-    rows, before = [], None
+    rows, above = [], None
     for row in block.rows:
-        values = variant_values(row.name, counted[row.variant], before)
-        before = counted[row.variant]
+        values = variant_values(row.name, counted[row.variant], above)
+        above = counted[row.variant]
         for column in block.columns:
             if column.key not in values:
                 hint = did_you_mean(column.key, list(values))
                 raise DimrError(f"columns of {block.title!r}: no key {column.key!r} {hint}")
-        rows.append([cell(values[column.key], column.format) for column in block.columns])
-    return Block(block.title, block.columns, rows)
+        rows.append([_cell(column, values[column.key], row.variant) for column in block.columns])
+    return Block(block.title, block.columns, rows, [(row.variant,) for row in block.rows])
+
+
+def _cell(column: Column, value: Any, variant: str) -> Cell:
+    key, file = column.key, f"experiments/variants.yaml, {variant}"
+    if key == "model":
+        return cell(value, column.format, DEFINED)
+    if key.endswith("_published") or key == "source":
+        said, blank = f"published: sources are in {file}", "no source is known"
+    elif key.endswith("_counted"):
+        said, blank = (
+            f"of the authors' own network, as {file} says",
+            "their network was not counted",
+        )
+    else:
+        said = f"counted or read here, of {file}: dimr models {variant}"
+        blank = "there is nothing to compare with"
+    return cell(value, column.format, Origin(f"blank: {blank}" if value is None else said))
 
 
 def shape_values(one: Variant, side: int) -> dict[str, Any]:
@@ -82,37 +125,64 @@ def shape_values(one: Variant, side: int) -> dict[str, Any]:
     }
 
 
-def variant_values(name: str, counted: Counted, before: Counted | None) -> dict[str, Any]:
-    """Everything that a column may ask for; ``before`` is the line above (``_more`` than that)."""
+def variant_values(name: str, counted: Counted, above: Counted | None) -> dict[str, Any]:
+    """Everything that a column may ask for; ``above`` is the line above (``_more`` than that)."""
     values = {
         "model": name,
         "variant": counted.listed.name,
         "family": counted.listed.family,
         **shape_values(counted.listed, counted.input[0]),
-        "input": shape_text(counted.input),
+        "input": counted.shape,
         "memory_mb": counted.memory_mb,
         "source": counted.source,
     }
     for key in ("parameters", "gmacs"):
-        figure: Figure = getattr(counted, key)
-        above: Figure | None = getattr(before, key, None)
+        number: Number = getattr(counted, key)
+        before: Number | None = getattr(above, key, None)
+        both = before is not None and None not in (before.ours, number.ours)
         values |= {
-            key: figure.ours,
-            f"{key}_counted": figure.counted,
-            f"{key}_difference": figure.difference,
-            f"{key}_published": figure.printed,
-            f"{key}_agree": figure.agrees,
-            f"{key}_more": _difference(figure, above),
+            key: number.ours,
+            f"{key}_counted": number.counted,
+            f"{key}_difference": number.difference,
+            f"{key}_published": number.printed,
+            f"{key}_agree": number.agrees,
+            f"{key}_more": number.ours - before.ours if both else None,  # type: ignore
         }
     return values
 
 
-def _difference(figure: Figure, above: Figure | None) -> float | None:
-    if above is None or above.ours is None or figure.ours is None:
-        return None
-    return figure.ours - above.ours
+# --- for a terminal -------------------------------------------------------------------------------
 
 
-def shape_text(shape: Sequence[int]) -> str:
-    """32x32x4."""
-    return "x".join(map(str, shape))
+def listing(variants: Sequence[Counted]) -> list[str]:
+    """One line per variant under a line of headings; the last number is memory for training.
+
+    Where only parameters were counted, there are no columns of the others.
+    """
+    body = []
+    for one in variants:
+        line = [one.listed.name, one.shape, *_texts(one.parameters, "{:,}")]
+        if one.gmacs.ours is not None:
+            form = "{:.2f}" if one.gmacs.ours >= 1 else "{:.4f}"
+            line += [*_texts(one.gmacs, form), cell(one.memory_mb, "{:,.1f}").text]
+        body.append(line)
+    heads = HEADS[: len(body[0])]
+    return text_lines(heads, body, [False, *[True] * (len(heads) - 1)])
+
+
+def _texts(number: Number, form: str) -> list[str]:
+    """Ours, the authors' code's, the printed one, and whether ours is what they say."""
+    known = ((number.ours, form), (number.counted, form), (number.printed, "{}"))
+    return [*(cell(*one).text for one in known), cell(number.agrees).text]
+
+
+def verdicts(variants: Sequence[Counted]) -> tuple[int, list[str]]:
+    """How many numbers have a published side, and a phrase for each that is not met."""
+    checked, wrong = 0, []
+    for one in variants:
+        for what, number in (("parameters", one.parameters), ("GMACs", one.gmacs)):
+            checked += number.agrees is not None
+            if number.agrees is False:
+                known = " and ".join(str(k) for k in (number.counted, number.printed) if k)
+                wrong.append(f"{one.listed.name} has {number.ours} {what}, not {known}")
+    return checked, wrong

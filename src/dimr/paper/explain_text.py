@@ -1,14 +1,13 @@
-"""The provenance of a cell for people."""
+"""What ``dimr why`` found, for people."""
 
 import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dimr.paper.explain import Explanation
-from dimr.paper.explain.recorded import SIX_DIGITS
+from dimr.paper.explain import SIX_DIGITS, TRACED, Explanation
 
-WIDTH = 14  # of names
+WIDTH = 20  # of names
 
 
 def why_text(explanations: Sequence[Explanation]) -> str:
@@ -33,10 +32,8 @@ def _cell(one: Explanation) -> Iterator[str]:
     yield _line("in the table", _stated(one))
     for missing in one.missing:
         known = "" if missing["recorded"] is None else f" (recorded: {missing['recorded']:g})"
-        yield _line(
-            "not available",
-            f"{missing['run']}, {missing['setting']}{known}: {missing['command']}",
-        )
+        what = f"{missing['run']}, {missing['setting']}{known}: {missing['command']}"
+        yield _line("not available", what)
     for run in one.runs:
         yield ""
         yield from _run(run)
@@ -56,34 +53,22 @@ def _stated(one: Explanation) -> str:
         return f"{stated}: NOT what {what} give: stale, or edited"
     if one.seeds is None:
         return f"{stated}: the same"
-    return f"{stated}: agrees with {what}; {_beside(one)}"
-
-
-def _beside(one: Explanation) -> str:
-    """Of a value that recorded numbers give: where its runs are."""
-    if not one.missing:
-        return "the runs here are reruns, which differ"
-    return "the runs themselves are not available" if not one.runs else one.absent
+    where = one.absent if one.runs else "the runs themselves are not available"
+    beside = where if one.missing else "the runs here are reruns, which differ"
+    return f"{stated}: agrees with {what}; {beside}"
 
 
 def _run(run: dict[str, Any]) -> Iterator[str]:
     yield _line("run", f"{run['run']}, {run['setting']}")
-    if run["value"] is not None:
-        yield _line("value", repr(run["value"]), 2)
-        if run["recorded"] is not None:
-            yield _line("recorded", _rerun(run["value"], run["recorded"]), 2)
-    yield _line("metrics", f"{run['metrics']}, sha256 {run['metrics_sha256']}, as made", 2)
-    yield _line("keys", _pairs(run["keys"]), 2)
-    yield _line("seed", _pairs(run["seed"]), 2)
-    if run["weights"]:
-        yield _line("weights", _pairs(run["weights"]), 2)
-    yield _line("samples", _samples(run), 2)
-    if run["guidance"]:
-        yield _line("guidance", _pairs(run["guidance"]), 2)
-        solver = f"{run['solver']}, {run['evaluations']} network evaluations an image"
-        yield _line("solver", solver, 2)
-    yield _line("features", _features(run), 2)
-    yield _line("reference", _pairs(run["reference"] or {}), 2)
+    value, recorded = run["value"], run["recorded"]
+    if value is not None:
+        yield _line("value", repr(value), 2)
+    if value is not None and recorded is not None:
+        yield _line("recorded", _rerun(value, recorded), 2)
+    yield _line("metrics", f"{run['metrics']}, sha256 {run['metrics_sha256']}, unchanged", 2)
+    for name in TRACED:
+        if run[name] is not None:
+            yield _line(name.replace("_", " "), _plain(run[name]), 2)
     before = None
     for step in run["steps"]:
         yield _line(step["step"], step["command"], 2)
@@ -99,34 +84,16 @@ def _rerun(value: float, recorded: float) -> str:
     return f"{recorded:g}: a rerun: differs by {abs(value - recorded):.3g}{share}"
 
 
-def _pairs(values: dict[str, Any]) -> str:
-    said = {key: value for key, value in values.items() if value is not None}
-    return ", ".join(f"{key} {_plain(value)}" for key, value in said.items()) or "none"
-
-
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        said = {key: one for key, one in value.items() if one is not None}
+        return ", ".join(f"{key} {_plain(one)}" for key, one in said.items()) or "none"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _samples(run: dict[str, Any]) -> str:
-    source = run["sampled_from"]
-    drawn = f", {source} images, none drawn by a network" if source else ""
-    trained = run["training_steps"]
-    return f"{run['samples']}{drawn}" + (f", after {trained} training steps" if trained else "")
-
-
-def _features(run: dict[str, Any]) -> str:
-    weights = run["extractor_weights"]
-    own = f", weights {weights['file']}, sha256 {weights['sha256']}" if weights else ""
-    asked = {
-        k: v for k, v in (run["evaluate"] or {}).items() if k in ("isc_splits", "prc_neighborhood")
-    }
-    return f"{run['extractor']}{own}" + (f"; {_pairs(asked)}" if asked else "")
 
 
 def _by(made: dict[str, Any]) -> str:
     """Code, machine and versions on one line."""
-    state = {None: "", True: " with uncommitted changes", False: ""}[made["git_dirty"]]
+    state = " with uncommitted changes" if made["git_dirty"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in (made["versions"] or {}).items())
     git = f"git {made['git_revision'] or 'unknown'}{state}"
     return f"{git}, code {made['code']}; {made['device']}, {made['machine']}; {versions}"

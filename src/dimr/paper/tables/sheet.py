@@ -1,0 +1,145 @@
+"""What a table is: columns, cells with their origin, and what all definitions have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from dimr.config.project import Project
+from dimr.config.schema import ConfigModel
+from dimr.paper.results import RunSetting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+YES, NO = "✓", "✗"
+MISSING = "?"
+"""What stands where ours does not exist yet."""
+
+
+class Column(ConfigModel):
+    """A column: key in the CSV, heading, heading shared with its neighbours, format of numbers.
+
+    ``csv_only``: left out where people read.
+    """
+
+    key: str
+    title: str
+    group: str = ""
+    format: str = "{}"
+    left: bool = False  # text; numbers are to the right
+    csv_only: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The heading on one line."""
+        return f"{self.group} {self.title}".strip()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a cell's value comes from; ``dimr why`` prints it.
+
+    Attributes:
+        how: in words: mean of which runs, published where, counted from what, or why blank.
+        cells: every (run, setting) that it is computed from, available or not.
+        metric: the number that each of them has in the frame of results; "": none, as of a count
+            of runs.
+    """
+
+    how: str
+    cells: tuple[RunSetting, ...] = ()
+    metric: str = ""
+
+
+DEFINED = Origin("from the table's definition")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as machines read it, the same for people, and its origin."""
+
+    value: Any
+    text: str
+    origin: Origin = DEFINED
+
+
+def cell(value: Any, form: str = "{}", origin: Origin = DEFINED) -> Cell:
+    """A value and its text: None is blank, yes and no are ticks and crosses, text is as it is."""
+    if value is None:
+        return Cell(None, "", origin)
+    if isinstance(value, bool):
+        return Cell(value, YES if value else NO, origin)
+    if isinstance(value, list | tuple):
+        parts = [cell(part, form).text for part in value]
+        return Cell(", ".join(map(str, value)), ", ".join(parts), origin)
+    return Cell(value, value if isinstance(value, str) else form.format(value), origin)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows under one heading of columns.
+
+    Attributes:
+        title: empty where a sheet has one block.
+        columns: of all rows.
+        rows: a cell for each column.
+        names: other names of each row (its run, its variant), by which it can be asked for.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    names: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table that is filled."""
+
+    title: str
+    blocks: Sequence[Block]
+    notes: Sequence[str]
+
+
+class Table(ConfigModel):
+    """What the definitions of all kinds of tables (``experiments/tables``) have.
+
+    ``notes`` stand below the table.
+    """
+
+    title: str
+    notes: list[str] = Field(default=[])
+
+    @property
+    def exists(self) -> bool:
+        """Whether it can be made."""
+        return True
+
+    @property
+    def pictured(self) -> bool:
+        """Whether a picture stands beside the complete table."""
+        return False
+
+    def cells(self) -> list[RunSetting]:
+        """Every (run, setting) that the table shows, once."""
+        return []
+
+    def files(self, root: Path) -> list[str]:  # noqa: ARG002
+        """What else it is made of, as paths in the repository: the workflow follows them."""
+        return []
+
+    def check(self, source: str, project: Project) -> None:
+        """Refuse names of nothing; ``source`` says whose definition it is."""
+
+    def fill(self, project: Project, frame: "pd.DataFrame | None", partial: bool = False) -> Sheet:
+        """Compute every cell.
+
+        Args:
+            project: whose ``experiments`` are read.
+            frame: of ``dimr.paper.results``, with the numbers of ``cells``; None if there are none.
+            partial: mark what the frame does not have, in place of refusing.
+        """
+        raise NotImplementedError

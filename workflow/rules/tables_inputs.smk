@@ -1,0 +1,54 @@
+# What tables are made of, by their definitions: a new table is one file in experiments/tables.
+
+import re
+
+from dimr.paper.results import available, metrics_file, provenance_file
+from dimr.paper.tables.definitions import find_definitions, load_table
+
+TABLES = one_line_errors(find_definitions)(PROJECT)
+PICTURED = [name for name, table in TABLES.items() if table.pictured]
+PLAIN = [name for name in TABLES if name not in PICTURED]
+
+
+def result_files(cells):
+    """The metrics of each (run, setting), and what made them."""
+    return [
+        f"runs/{file(*cell)}"
+        for cell in cells
+        for file in (metrics_file, provenance_file)
+    ]
+
+
+@one_line_errors
+def available_files(cells):
+    """Those of the metrics that exist, of the configuration as it is now."""
+    return [
+        f"runs/{metrics_file(*cell)}"
+        for cell in available(PROJECT, Path("runs"), cells)
+    ]
+
+
+@one_line_errors
+def table_inputs(wildcards):
+    """Input function: a table's definition, and what it is made of."""
+    name, is_partial = wildcards.table.removeprefix(
+        "partial/"
+    ), wildcards.table.startswith("partial/")
+    definition = f"experiments/tables/{name}.yaml"
+    table = load_table(PROJECT.root / definition, PROJECT)
+    cells = table.cells()
+    if is_partial and not cells:
+        raise DimrError(f"{definition}: has no runs, and so no partial table")
+    if is_partial:
+        cells = available(PROJECT, Path("runs"), cells)
+    samples = [
+        f"runs/{run}/samples/{setting}" for run, setting in cells if name in PICTURED
+    ]
+    return {
+        "table": definition,
+        "files": table.files(PROJECT.root),
+        "results": result_files(cells),
+        "samples": [
+            PIPELINE.result(place).handed_on for place in samples if not is_partial
+        ],
+    }
