@@ -24,6 +24,7 @@ from dimr.runtime.files import atomic_directory, read_json, require_file, single
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import derived_seed, torch_generator
 from dimr.runtime.record import verify
+from dimr.runtime.schedules import linear_warmup
 from dimr.runtime.tensors import first_difference, first_unsound
 
 MIN_SIZE, MAX_SIZE = 16, 512  # of images, in pixels
@@ -126,8 +127,8 @@ class ClassifierTraining:
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up to ``lr``, then cosine to zero."""
-        warm_up = min(1, (step + 1) / WARMUP_STEPS)
-        return self.lr * warm_up * (0.5 + 0.5 * math.cos(math.pi * step / self.steps))
+        cosine = 0.5 + 0.5 * math.cos(math.pi * step / self.steps)
+        return self.lr * linear_warmup(step, WARMUP_STEPS) * cosine
 
 
 def train_classifier(
