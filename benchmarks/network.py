@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dimr.models import build
+from dimr import build
 from dimr.models.blocks import Attention, ConvNeXtBlock
 from dimr.models.norms import (
     TimeDependentLayerNorm,
@@ -137,7 +137,7 @@ def main():
                         for f in (plain_build, build)))]  # fmt: skip
     network = build(options.variant).eval()
     sizes = network.sizes
-    x = torch.randn(1, sizes["channels"], sizes["input_size"], sizes["input_size"])
+    x = torch.randn(1, sizes.channels, sizes.input_size, sizes.input_size)
     t, y = torch.tensor(0.5), torch.tensor([1])
     outputs, times = {}, {"ours": [], "plain": []}
     for turn in range(2 * options.repeats + 2):  # in turns: the machine's other work falls on both

@@ -26,10 +26,10 @@ import torch
 from network import write_out
 from workers import own_device, worker
 
-from dimr import models
+import dimr
 from dimr.config.runs import check_network, find_variant
 from dimr.config.schema import SampleConfig
-from dimr.data.decoder import Decoder
+from dimr.data.autoencoder import Decoder
 from dimr.data.shards import open_shards, write_shards
 from dimr.runtime.async_io import Waits
 from dimr.runtime.compute import autocast, resolve_precision
@@ -50,8 +50,8 @@ def make_network(options):
     inputs = find_variant(options.variant).published_input or DIGITS
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = models.build(options.variant, **inputs).eval()
-    config = {"family": network.family, "schedule": inputs["time_map"], **network.sizes}
+        network = dimr.build(options.variant, **inputs).eval()
+    config = {"family": network.family, "schedule": inputs["time_map"], **network.sizes.arguments()}
     return network, check_network(config, options.variant)
 
 

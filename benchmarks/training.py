@@ -22,7 +22,7 @@ from workers import own_device, worker
 
 from dimr.config.runs import load_run
 from dimr.diffusion.schedule import SCHEDULES
-from dimr.models import FAMILIES, complexity
+from dimr.models.complexity import complexity
 from dimr.runtime.compute import matrix_ceiling
 from dimr.runtime.device import prepare_device
 from dimr.training import Engine, train_step
@@ -110,7 +110,7 @@ def make_step(row, variant, batch_size, device, threads):
 def measure(variant, device, batch_size, steps, threads, product):
     """The rows of a variant, as they are measured: dictionaries."""
     network = phase_of(variant, batch_size).network
-    macs = complexity(FAMILIES[network.family], network.arguments()).macs
+    macs = complexity(network.sizes).macs
     plain_row, *others = rows_of(device, product)
     where = torch.device(device)
     peaks = {str(dtype)[6:]: matrix_ceiling(where, dtype) for dtype in DTYPES}

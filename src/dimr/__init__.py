@@ -37,11 +37,12 @@ def build(variant: str, **sizes: Any) -> "Network":
     """
     from dimr.config.project import PROJECT
     from dimr.models import FAMILIES
+    from dimr.models import build as build_network
 
     if variant in FAMILIES:
-        return FAMILIES[variant](**sizes)
+        return build_network(FAMILIES[variant](**sizes))
     listed = PROJECT.variant(variant)
-    return FAMILIES[listed.family](**{**listed.sizes, **listed.published_input, **sizes})
+    return build_network(listed.complete(**{**listed.published_input, **sizes}))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,11 @@
 """U-ViT and DiT are their authors', and so is what diffusers' folders hold of DiT."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from dimr import build
 from dimr.checkpoints.formats import ConversionError, from_published, recognise, to_published
 from dimr.models import UViT
 
@@ -52,7 +55,7 @@ def test_the_convolution_of_a_uvit_is_read_off_the_weights(vectors, relative_err
         network = from_published(weights, 4, time_map)
         without = from_published(plain, 4, time_map)
         assert (network.conv is None, without.conv is None) == (False, True)
-        assert network.sizes["time_map"] == without.sizes["time_map"] == time_map
+        assert network.sizes.time_map == without.sizes.time_map == time_map
         with torch.no_grad():
             image = without(tensors["x"], t, y)[0]
             kernel, bias = weights["final_layer.weight"], weights["final_layer.bias"]
@@ -63,7 +66,7 @@ def test_the_convolution_of_a_uvit_is_read_off_the_weights(vectors, relative_err
             back = to_published(built)
             assert back.keys() == theirs.keys()
             assert all(torch.equal(back[name], theirs[name]) for name in theirs)
-            again = UViT(**built.sizes)
+            again = UViT(built.sizes)
             assert again.state_dict().keys() == built.state_dict().keys()
 
 
@@ -72,7 +75,8 @@ def test_a_latent_uvit_with_a_convolution(vectors):
     conv = {"final_layer.weight": torch.randn(4, 4, 3, 3), "final_layer.bias": torch.randn(4)}
     network = from_published({**weights, **conv}, 4, "latent")
     assert torch.equal(network.conv.weight, conv["final_layer.weight"])
-    assert network.sizes == {**from_published(weights, 4).sizes, "final_conv": True}
+    plain = from_published(weights, 4).sizes
+    assert network.sizes == dataclasses.replace(plain, final_conv=True)
     with pytest.raises(ConversionError, match=r"'final_layer\.bias' is missing"):
         from_published({**weights, "final_layer.weight": conv["final_layer.weight"]}, 4)
 
@@ -137,7 +141,7 @@ def test_diffusers_dit(diffusers_weights, vectors, relative_error):
     assert relative_error(output, tensors["output"]) < 1e-5
     # the position embedding is a formula: an input of another size than assumed gets its own
     other = from_published(diffusers_weights, num_heads=4)
-    assert other.sizes["input_size"] == 32
+    assert other.sizes.input_size == 32
     output = other(tensors["x"], (tensors["timestep"] + 1) / 1000, tensors["y"])[0]
     assert relative_error(output, tensors["output"]) < 1e-5
 
@@ -186,8 +190,6 @@ def test_heads_that_no_tensor_tells(vectors):
 
 
 def test_ablations_have_no_published_form():
-    from dimr.models import build
-
     sizes = {"input_size": 8, "channels": 4, "num_classes": 10}
     for variant in ("uvit-xs-td-4", "uvit-xs-adaln-4", "dimr-xs-mlp-last-3r", "dimr-xs-last-3r"):
         with pytest.raises(ConversionError, match=r"not the authors'|ablation"):

@@ -3,7 +3,7 @@
 import pytest
 
 from dimr.config.runs import variants
-from dimr.models import FAMILIES, complexity
+from dimr.models.complexity import complexity
 
 LISTED = {one.name: one for one in variants()}
 PUBLISHED = {name: one for name, one in LISTED.items() if one.variant.published}
@@ -21,7 +21,7 @@ def test_the_papers_networks_are_all_listed():
 def test_counts(name):
     one = PUBLISHED[name]
     published = one.variant.published
-    counted = complexity(FAMILIES[one.family], {**one.sizes, **one.published_input})
+    counted = complexity(one.complete(**one.published_input))
     if isinstance(published.parameters, int):  # counted with the authors' code
         assert counted.parameters == published.parameters
         assert counted.macs / 1e9 == pytest.approx(published.gmacs, abs=0.0051)
@@ -36,7 +36,7 @@ def test_the_ablation_costs_what_the_components_cost():
 
     def parameters(name):
         sizes = {"input_size": 64, "channels": 3, "num_classes": 1000, "time_map": "pixel"}
-        return complexity(FAMILIES[LISTED[name].family], {**LISTED[name].sizes, **sizes}).parameters
+        return complexity(LISTED[name].complete(**sizes)).parameters
 
     dim, blocks = 768, 17
     token = parameters("uvit-m-4")

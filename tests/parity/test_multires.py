@@ -7,7 +7,7 @@ from dimr.checkpoints.formats import ConversionError, from_published, to_publish
 from dimr.checkpoints.formats.dimr import published_name
 from dimr.diffusion import multi_scale_loss
 from dimr.diffusion.loss import noise_at_scale
-from dimr.models import MultiResolutionNetwork
+from dimr.models import DiMR
 
 FILES = ["dimr_2r_tdrms", "dimr_2r_tdln", "dimr_3r_tdrms"]
 
@@ -83,7 +83,7 @@ def test_a_network_of_ours_comes_back_the_same(channels, relative_error):
     """Tensors and meaning of time: pixel for images of 1 or 3 channels."""
     time_map = "latent" if channels == 4 else "pixel"
     torch.manual_seed(0)
-    network = MultiResolutionNetwork(
+    network = DiMR(
         layers=[3, 1], dims=[16, 8], heads=2, input_size=8, channels=channels, num_classes=5,
         time_map=time_map,
     )  # fmt: skip

@@ -42,7 +42,7 @@ from dimr.config.runs import Variant, validate
 from dimr.config.schema import NetworkConfig
 from dimr.models import Network
 from dimr.models.complexity import count_parameters
-from dimr.models.uvit import ends_in_convolution
+from dimr.models.sizes import ends_in_convolution
 from dimr.runtime.errors import DimrError
 
 DIFFUSERS_SIZES = {
@@ -140,7 +140,7 @@ def read_published(path: Path, asked: ImportOptions) -> Imported:
     """
     weights, facts = read_checkpoint(path)
     form, module = _convert(weights, facts, asked)
-    sizes: dict[str, Any] = {"family": module.family, **module.sizes}
+    sizes: dict[str, Any] = {"family": module.family, **module.sizes.arguments()}
     _check_config(facts, sizes)
     listed = find_listed(sizes, heads=False)
     if listed:
@@ -177,7 +177,7 @@ def _convert(
     try:
         module = from_published(weights, 1, time_map, input_size)
         schedule = schedule_of(facts, asked)
-        unusual = module.sizes["channels"] not in PUBLISHED_CHANNELS
+        unusual = module.sizes.channels not in PUBLISHED_CHANNELS
         if schedule and schedule[0] in ALLOWED["time_map"] and time_map is None and unusual:
             module = from_published(weights, 1, schedule[0], input_size)  # the two go together
         return form, module

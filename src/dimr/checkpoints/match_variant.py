@@ -19,7 +19,7 @@ from dimr.config.project import PROJECT
 from dimr.config.variants import Variant
 from dimr.models import FAMILIES, Network
 from dimr.models.complexity import count_parameters, on_meta
-from dimr.models.dimr import blocks_built
+from dimr.models.sizes import blocks_built
 
 INPUTS = ("input_size", "channels", "num_classes", "time_map")
 
@@ -145,7 +145,7 @@ def _candidates(one: Variant, inputs: Mapping[str, Any]) -> Iterator[Network]:
                 continue
             tried.append(sizes)
             with contextlib.suppress(ValueError, RuntimeError):  # an input that cannot be cut so
-                yield on_meta(FAMILIES[one.family], sizes)
+                yield on_meta(FAMILIES[one.family](**sizes))
 
 
 def compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[int, int]:
@@ -176,10 +176,10 @@ def explain(weights: Mapping[str, Tensor], form: str, error: ConversionError) ->
     wrong = len(tensors)
     try:
         sizes = module.read_sizes(tensors, 1, None, None)
-        wrong = compare(tensors, to_published(on_meta(module.FAMILY, sizes)))[1]
+        wrong = compare(tensors, to_published(on_meta(module.SIZES(**sizes))))[1]
     except (KeyError, ValueError, RuntimeError):  # ``error`` says which
         pass
-    fit = nearest_fit(tensors, sizes, family=module.FAMILY.family, published=True)
+    fit = nearest_fit(tensors, sizes, family=module.SIZES.family, published=True)
     if fit is None or fit.wrong > wrong or 2 * fit.agreeing < len(fit.expected):
         return str(error)
     if form == "diffusers-dit":  # whose position embedding is a formula

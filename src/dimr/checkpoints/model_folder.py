@@ -15,7 +15,6 @@ from dimr.checkpoints.values import first_unsound
 from dimr.config.runs import load_network_config
 from dimr.config.schema import NetworkConfig
 from dimr.models import Network, build
-from dimr.models.complexity import least_parameters
 from dimr.runtime.device import require_memory
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import require_space, single_line, write_json
@@ -34,12 +33,12 @@ def read_model(folder: Path) -> tuple[Network, NetworkConfig]:
     """
     verify(folder, CONFIG, WEIGHTS)
     sizes = load_network_config(folder / CONFIG)
-    least = least_parameters(sizes.family, sizes.arguments())
+    least = sizes.sizes.least_parameters()
     what = f"{folder / CONFIG}: a network of {least:,} parameters or more"
     require_memory(2 * least, what, torch.device("cpu"))
     path = folder / WEIGHTS
     with torch.device("meta"):
-        network = build(sizes.family, **sizes.arguments())
+        network = build(sizes.sizes)
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -47,7 +46,7 @@ def read_model(folder: Path) -> tuple[Network, NetworkConfig]:
     try:
         check_tensors(tensors, network.state_dict())
     except ConversionError as error:
-        fit = nearest_fit(tensors, sizes.arguments(), family=None, published=False)
+        fit = nearest_fit(tensors, sizes.sizes.arguments(), family=None, published=False)
         of = f"; it holds {fit.listed.name}" if fit and not fit.wrong else ""
         raise DimrError(f"{path}: weights of another network ({error}{of})") from None
     network.load_state_dict(tensors, assign=True)

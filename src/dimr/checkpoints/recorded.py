@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dimr.config import schema
 from dimr.config.schema import NetworkConfig
-from dimr.models.uvit import ends_in_convolution
+from dimr.models.sizes import UViTSizes, ends_in_convolution
 from dimr.runtime.errors import DimrError
 
 OBJECTIVES = ("noise", "hybrid")
@@ -38,8 +38,8 @@ LARGEST_RECORD = 1 << 20
 def facts_of(sizes: NetworkConfig, objective: str | None) -> dict[str, Any]:
     """The facts of a network, plain JSON; those that it does not have are left out."""
     known = {**sizes.model_dump(mode="json"), "objective": objective}
-    if isinstance(sizes, schema.UViTNetwork):
-        known["final_conv"] = ends_in_convolution(sizes.time_map, sizes.final_conv)
+    if isinstance(own := sizes.sizes, UViTSizes):
+        known["final_conv"] = ends_in_convolution(own.time_map, own.final_conv)
     return {name: known[name] for name in FACTS if known.get(name) is not None}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from dimr.config.schema import NETWORKS, VARIANTS, NetworkConfig, Recipe, VariantSizes
 from dimr.config.validation import choose, did_you_mean, mapping, validate
+from dimr.models.sizes import FAMILIES, Sizes
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
 
@@ -30,6 +31,15 @@ class Variant:
         """The network's arguments, without what the dataset says."""
         patch = {} if self.family == "dimr" else {"patch": self.number}
         return {**self.variant.sizes(), **patch}
+
+    def complete(self, **others: Any) -> Sizes:
+        """All sizes of the network: its own, and ``others``, which take their place.
+
+        Raises:
+            ValueError: sizes that do not fit together.
+            TypeError: a size that the network does not have, or one that is missing.
+        """
+        return FAMILIES[self.family](**{**self.sizes, **others})
 
     @property
     def published_input(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dimr.evaluation.fidelity import PRC_REFERENCE, fidelity
 from dimr.evaluation.image_sets import check_kind
 from dimr.evaluation.memorisation import memorisation
 from dimr.evaluation.reference import Opened, open_set
-from dimr.models import FAMILIES, complexity
+from dimr.models.complexity import complexity
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import read_record, recorded_key
 
@@ -198,7 +198,7 @@ def cost_of(model: Path) -> dict[str, float]:
     seconds of training if it was trained here.
     """
     network, record = load_network_config(model / "config.json"), read_record(model)
-    counted = complexity(FAMILIES[network.family], network.arguments())
+    counted = complexity(network.sizes)
     return {
         "parameters_m": counted.parameters / 1e6,
         "gmacs": counted.macs / 1e9,

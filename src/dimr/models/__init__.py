@@ -1,46 +1,48 @@
-"""The networks. Importing this imports torch and nothing heavier."""
+"""The networks and their sizes. Networks are imported on use: sizes need no torch."""
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from dimr.models.base import Network
-from dimr.models.complexity import Complexity, complexity
-from dimr.models.dimr import MultiResolutionNetwork
-from dimr.models.dit import DiT
-from dimr.models.uvit import UViT
+from dimr.models.sizes import FAMILIES, DiMRSizes, DiTSizes, Sizes, UViTSizes
+
+if TYPE_CHECKING:
+    from dimr.models.base import Network
+    from dimr.models.dimr import DiMR
+    from dimr.models.dit import DiT
+    from dimr.models.uvit import UViT
 
 __all__ = [
-    "Complexity",
+    "FAMILIES",
+    "DiMR",
+    "DiMRSizes",
     "DiT",
-    "MultiResolutionNetwork",
+    "DiTSizes",
     "Network",
+    "Sizes",
     "UViT",
+    "UViTSizes",
     "build",
-    "complexity",
 ]
 
-FAMILIES: dict[str, type[Network]] = {
-    cls.family: cls for cls in (MultiResolutionNetwork, UViT, DiT)
+_MODULES = {
+    "DiMR": "dimr.models.dimr",
+    "DiT": "dimr.models.dit",
+    "Network": "dimr.models.base",
+    "UViT": "dimr.models.uvit",
 }
 
 
-def build(variant: str, **sizes: Any) -> Network:
-    """Build a network by name, with fresh weights on torch's current default device.
+def build(sizes: Sizes) -> "Network":
+    """The network of these sizes, with fresh weights on torch's current default device."""
+    from dimr.models.dimr import DiMR
+    from dimr.models.dit import DiT
+    from dimr.models.uvit import UViT
 
-    Args:
-        variant: a name listed in experiments/variants.yaml (``dimr-xl-2r``), or a family
-            (``dimr``, ``uvit``, ``dit``), for which ``sizes`` must be complete.
-        sizes: arguments of the network's class; they take the place of the variant's. A published
-            variant has its input from the paper and 1,000 classes by default.
+    networks: tuple[type[Network], ...] = (DiMR, UViT, DiT)
+    return next(network for network in networks if network.family == sizes.family)(sizes)
 
-    Raises:
-        DimrError: an unknown name; the message lists the legal ones.
-        TypeError: a size that the network does not have, or one that is missing.
-    """
-    if variant in FAMILIES:
-        return FAMILIES[variant](**sizes)
-    # The names are data of the repository: looked up only when asked for, so that the networks
-    # themselves depend on nothing but torch.
-    from dimr.config.runs import find_variant
 
-    listed = find_variant(variant)
-    return FAMILIES[listed.family](**{**listed.sizes, **listed.published_input, **sizes})
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dimr.models.conditioning import Condition, LabelCondition
+from dimr.models.sizes import FAMILIES, Sizes
 
 
 class Blocks(nn.ModuleList):
@@ -24,15 +25,26 @@ class Blocks(nn.ModuleList):
 class Network(nn.Module):
     """Base of the networks; it holds no layers of its own.
 
+    Args:
+        sizes: of the family's own kind; None: they are given by name (``arguments``).
+
     Attributes:
         family: name of the kind of network (``dimr``, ``uvit``, ``dit``).
-        sizes: the arguments that build this network again, plain JSON.
+        sizes: what this network is built from.
         predictions: how many predictions ``forward`` returns.
+
+    Raises:
+        ValueError: sizes that do not fit together.
+        TypeError: a size that the network does not have, or one that is missing.
     """
 
     family: ClassVar[str]
-    sizes: dict[str, Any]
+    sizes: Sizes
     predictions = 1
+
+    def __init__(self, sizes: Sizes | None = None, **arguments: Any) -> None:
+        super().__init__()
+        self.sizes = sizes or FAMILIES[self.family](**arguments)
 
     def set_checkpointing(self, on: bool) -> None:
         """Keep the inputs of blocks only, and compute what is inside them again going backward."""
@@ -47,8 +59,8 @@ class Network(nn.Module):
 
         ``one_time``: t is () as in sampling, else (B,) as in training.
         """
-        side, num_classes = self.sizes["input_size"], self.sizes["num_classes"]
-        x = torch.zeros(images, self.sizes["channels"], side, side, device=device)
+        side, num_classes = self.sizes.input_size, self.sizes.num_classes
+        x = torch.zeros(images, self.sizes.channels, side, side, device=device)
         t = torch.full(() if one_time else (images,), 0.5, device=device)
         labels = torch.zeros(images, dtype=torch.long, device=device)
         return x, t, LabelCondition(labels, num_classes)

@@ -4,16 +4,16 @@ Nothing is computed and no memory is used, whatever the size of the network.
 """
 
 import functools
-import json
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from dimr.models import build
 from dimr.models.base import Network
+from dimr.models.sizes import Sizes
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Complexity:
     activation_bytes: int
 
 
-def on_meta(family: type[Network], sizes: dict[str, Any]) -> Network:
-    """The network that ``family(**sizes)`` would build, without memory."""
+def on_meta(sizes: Sizes) -> Network:
+    """The network of these sizes, without memory."""
     with torch.device("meta"):
-        return family(**sizes).to("meta")
+        return build(sizes).to("meta")
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -44,37 +44,10 @@ def count_parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def least_parameters(family: str, sizes: dict[str, Any]) -> int:
-    """Fewer values than ``family`` has with ``sizes``, and not by much, from a formula.
-
-    To build a network of a thousand layers, only to count and refuse it, takes minutes. Counted are
-    the matrices of blocks, skips and cascades, positions and labels.
-    """
-    if family == "dimr":
-        dims, blocks = sizes["dims"], [n // 2 * 2 + 1 for n in sizes["layers"]]
-        patches = [2**r for r in reversed(range(len(dims)))]
-        each = [10, *[6] * (len(dims) - 1)]  # attention 4 D^2; the feed-forward layer 6, or 8
-    else:
-        dims, blocks, patches = [sizes["dim"]], [sizes["depth"]], [sizes["patch"]]
-        each = [18 if family == "dit" else 12]
-    skips = family != "dit"
-    count = sizes["num_classes"] * dims[0]
-    for n, dim, patch, squares in zip(blocks, dims, patches, each, strict=True):
-        count += (n * squares + skips * (n - 1)) * dim**2
-        count += (sizes["input_size"] // patch) ** 2 * dim
-    steps = zip(dims, blocks, dims[1:], strict=False)
-    return count + sum(4 * below * (n + 1) * dim for below, n, dim in steps)
-
-
-def complexity(family: type[Network], sizes: dict[str, Any]) -> Complexity:
-    """Count the network that ``family(**sizes)`` would build, once in a process."""
-    return _complexity(cast(Any, family), json.dumps(sizes))
-
-
 @functools.cache
-def _complexity(family: Any, arguments: str) -> Complexity:
-    sizes = json.loads(arguments)
-    network = on_meta(family, sizes)
+def complexity(sizes: Sizes) -> Complexity:
+    """Count the network of these sizes, once in a process."""
+    network = on_meta(sizes)
     own = {p.untyped_storage()._cdata for p in network.parameters()}
     kept: dict[int, Tensor] = {}  # by storage: views of one tensor are kept once
 

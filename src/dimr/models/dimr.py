@@ -9,24 +9,32 @@ Shapes: B batch, C channels, H = W image side, R branches, N layers and D width 
 h = w = H / 2^(R-r) the side of branch r, tau time condition () or (B,).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dimr.models.base import Network, initialise, label_embedding
-from dimr.models.blocks import FEED_FORWARDS, ConvNeXtBlock, TransformerBlock, UNetStack
+from dimr.models.blocks import (
+    FEED_FORWARDS,
+    ConvNeXtBlock,
+    MakeLayer,
+    TransformerBlock,
+    UNetStack,
+)
 from dimr.models.conditioning import DIMR_CONDITIONS, Condition, labels_of
 from dimr.models.norms import BLOCK_NORMS, TimeDependentLayerNorm
+from dimr.models.sizes import DiMRSizes, blocks_built
 
 
 class InputLayer(nn.Module):
     """The image as tokens: convolution with kernel = stride = patch, plus a learned position."""
 
-    def __init__(self, channels: int, dim: int, patch: int, side: int) -> None:
+    def __init__(self, sizes: DiMRSizes, branch: int) -> None:
         super().__init__()
-        self.patch = nn.Conv2d(channels, dim, patch, stride=patch)
+        dim, patch = sizes.dims[branch], 2 ** (len(sizes.dims) - 1 - branch)
+        side = sizes.input_size // patch
+        self.patch = nn.Conv2d(sizes.channels, dim, patch, stride=patch)
         self.position = nn.Parameter(torch.zeros(side, side, dim))
         nn.init.trunc_normal_(self.position, std=0.02)
 
@@ -71,35 +79,31 @@ class Cascade(nn.Module):
         return self.norm_out(x.reshape(batch, 2 * height, 2 * width, -1), tau)
 
 
-def blocks_built(layers: int) -> int:
-    """How many blocks a branch of N layers has: N // 2 in, 1 mid, N // 2 out."""
-    return 2 * (layers // 2) + 1
+def _block_parts(sizes: DiMRSizes) -> tuple[MakeLayer, MakeLayer]:
+    """Norm and feed-forward layer of every block."""
+    return BLOCK_NORMS[sizes.norm], FEED_FORWARDS[sizes.feed_forward]
+
+
+def _output_layer(sizes: DiMRSizes, branch: int) -> OutputLayer | None:
+    """That of a branch, if it predicts."""
+    predicts = sizes.outputs == "all" or branch == len(sizes.dims) - 1
+    return OutputLayer(sizes.dims[branch], sizes.channels) if predicts else None
 
 
 class TransformerBranch(nn.Module):
     """The lowest resolution: Transformer blocks on tokens behind one class token."""
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        dim: int,
-        layers: int,
-        patch: int,
-        side: int,
-        heads: int,
-        labels: int,
-        norm: str,
-        feed_forward: str,
-        has_output: bool,
-    ) -> None:
+    def __init__(self, sizes: DiMRSizes) -> None:
         super().__init__()
-        self.input = InputLayer(channels, dim, patch, side)
-        self.label = label_embedding(labels, dim)
-        parts = BLOCK_NORMS[norm], FEED_FORWARDS[feed_forward]
-        blocks = [TransformerBlock(dim, heads, *parts) for _ in range(blocks_built(layers))]
+        dim, (norm, feed_forward) = sizes.dims[0], _block_parts(sizes)
+        self.input = InputLayer(sizes, 0)
+        self.label = label_embedding(sizes.num_classes + 1, dim)
+        blocks = [
+            TransformerBlock(dim, sizes.heads, norm, feed_forward)
+            for _ in range(blocks_built(sizes.layers[0]))
+        ]
         self.stack = UNetStack(blocks, dim)
-        self.output = OutputLayer(dim, channels) if has_output else None
+        self.output = _output_layer(sizes, 0)
 
     def forward(self, x: Tensor, tau: Tensor, labels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """(B, C, H, W) and labels (B,) -> predictions and features.
@@ -116,26 +120,18 @@ class TransformerBranch(nn.Module):
 class ConvNeXtBranch(nn.Module):
     """A higher resolution: ConvNeXt blocks on the input plus the cascade from the branch below."""
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        dim: int,
-        layers: int,
-        patch: int,
-        side: int,
-        features: int,
-        norm: str,
-        feed_forward: str,
-        has_output: bool,
-    ) -> None:
+    def __init__(self, sizes: DiMRSizes, branch: int) -> None:
         super().__init__()
-        self.input = InputLayer(channels, dim, patch, side)
-        self.cascade = Cascade(features, dim)
-        parts = BLOCK_NORMS[norm], FEED_FORWARDS[feed_forward]
-        blocks = [ConvNeXtBlock(dim, *parts) for _ in range(blocks_built(layers))]
+        dim, (norm, feed_forward) = sizes.dims[branch], _block_parts(sizes)
+        below = sizes.dims[branch - 1] * (blocks_built(sizes.layers[branch - 1]) + 1)
+        self.input = InputLayer(sizes, branch)
+        self.cascade = Cascade(below, dim)
+        blocks = [
+            ConvNeXtBlock(dim, norm, feed_forward)
+            for _ in range(blocks_built(sizes.layers[branch]))
+        ]
         self.stack = UNetStack(blocks, dim)
-        self.output = OutputLayer(dim, channels) if has_output else None
+        self.output = _output_layer(sizes, branch)
 
     def forward(
         self, x: Tensor, below: list[Tensor], tau: Tensor
@@ -145,91 +141,26 @@ class ConvNeXtBranch(nn.Module):
         return [self.output(features[-1], tau)] if self.output else [], features
 
 
-class MultiResolutionNetwork(Network):
-    """DiMR with any number of branches.
-
-    Args:
-        layers: N of each branch, lowest resolution first (an even N builds N + 1 blocks, as the
-            authors' network does and the published counts say).
-        dims: D of each branch.
-        heads: attention heads of the lowest branch.
-        input_size: H = W of the input; must divide by 2^(R-1).
-        channels: C.
-        num_classes: labels 0..num_classes-1; the label ``num_classes`` means "no class".
-        norm: norm inside blocks, ``rms`` (released models) or ``layer`` (the paper's text).
-        feed_forward: ``glu``, or ``mlp`` as in U-ViT (ablation).
-        outputs: ``all`` branches predict noise (the multi-scale loss), or only the ``last`` one,
-            whose prediction is then all that the loss sees (ablation).
-        time_map: how t becomes tau, ``latent`` (8 t - 4) or ``pixel`` (log SNR of the VP SDE).
-
-    Raises:
-        ValueError: sizes that do not fit together.
-    """
+class DiMR(Network):
+    """DiMR with any number of branches; its sizes are ``DiMRSizes``."""
 
     family = "dimr"
+    sizes: DiMRSizes
 
-    def __init__(
-        self,
-        *,
-        layers: Sequence[int],
-        dims: Sequence[int],
-        heads: int,
-        input_size: int,
-        channels: int,
-        num_classes: int,
-        norm: str = "rms",
-        feed_forward: str = "glu",
-        outputs: str = "all",
-        time_map: str = "latent",
-    ) -> None:
-        super().__init__()
-        branches = len(layers)
-        if branches == 0 or len(dims) != branches:
-            raise ValueError(f"layers {list(layers)} and dims {list(dims)} differ in length")
-        if input_size % 2 ** (branches - 1):
-            raise ValueError(f"input size {input_size} cannot be halved {branches - 1} times")
-        self.sizes = {
-            "layers": list(layers),
-            "dims": list(dims),
-            "heads": heads,
-            "input_size": input_size,
-            "channels": channels,
-            "num_classes": num_classes,
-            "norm": norm,
-            "feed_forward": feed_forward,
-            "outputs": outputs,
-            "time_map": time_map,
-        }
-        self.predictions = branches if outputs == "all" else 1
-        self.num_classes = num_classes
-        self.time_condition = DIMR_CONDITIONS[time_map]
-
-        def branch_sizes(r: int) -> dict[str, Any]:
-            patch = 2 ** (branches - 1 - r)
-            return {
-                "channels": channels,
-                "dim": dims[r],
-                "layers": layers[r],
-                "patch": patch,
-                "side": input_size // patch,
-                "norm": norm,
-                "feed_forward": feed_forward,
-                "has_output": outputs == "all" or r == branches - 1,
-            }
-
-        self.lowest = TransformerBranch(**branch_sizes(0), heads=heads, labels=num_classes + 1)
-        self.higher = nn.ModuleList(
-            ConvNeXtBranch(
-                **branch_sizes(r), features=dims[r - 1] * (blocks_built(layers[r - 1]) + 1)
-            )
-            for r in range(1, branches)
-        )
+    def __init__(self, sizes: DiMRSizes | None = None, **arguments: Any) -> None:
+        super().__init__(sizes, **arguments)
+        sizes = self.sizes
+        branches = len(sizes.layers)
+        self.predictions = branches if sizes.outputs == "all" else 1
+        self.time_condition = DIMR_CONDITIONS[sizes.time_map]
+        self.lowest = TransformerBranch(sizes)
+        self.higher = nn.ModuleList(ConvNeXtBranch(sizes, r) for r in range(1, branches))
         self.apply(initialise)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
         """As ``Network.forward``: R predictions, or one where ``outputs`` is ``last``."""
         tau = self.time_condition(t)
-        predictions, features = self.lowest(x, tau, labels_of(condition, self.num_classes))
+        predictions, features = self.lowest(x, tau, labels_of(condition, self.sizes.num_classes))
         for branch in self.higher:
             own, features = branch(x, features, tau)
             predictions += own

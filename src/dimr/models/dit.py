@@ -12,66 +12,30 @@ from dimr.models.base import Blocks, Network, label_embedding, patches_to_image
 from dimr.models.blocks import AdaLNZeroBlock, TimeEmbedding
 from dimr.models.conditioning import Condition, dit_step, labels_of
 from dimr.models.norms import Modulation, modulate, zero_modulations
+from dimr.models.sizes import DiTSizes
 
 
 class DiT(Network):
-    """DiT.
-
-    Args:
-        depth: number of blocks.
-        dim: D, a multiple of 4.
-        heads: attention heads.
-        patch: side of a patch; must divide ``input_size``.
-        input_size: H = W of the input.
-        channels: C.
-        num_classes: labels 0..num_classes-1; the label ``num_classes`` means "no class".
-        learn_sigma: predict the reverse process's variance too: 2 C output channels.
-        time_map: accepted as for the other networks; DiT's condition is 1000 t - 1 for both.
-
-    Raises:
-        ValueError: sizes that do not fit together.
-    """
+    """DiT; its sizes are ``DiTSizes``."""
 
     family = "dit"
+    sizes: DiTSizes
     position: Tensor
 
-    def __init__(
-        self,
-        *,
-        depth: int,
-        dim: int,
-        heads: int,
-        patch: int,
-        input_size: int,
-        channels: int,
-        num_classes: int,
-        learn_sigma: bool = False,
-        time_map: str = "latent",
-    ) -> None:
-        super().__init__()
-        if input_size % patch:
-            raise ValueError(f"input size {input_size} cannot be cut into patches of {patch}")
-        self.sizes = {
-            "depth": depth,
-            "dim": dim,
-            "heads": heads,
-            "patch": patch,
-            "input_size": input_size,
-            "channels": channels,
-            "num_classes": num_classes,
-            "learn_sigma": learn_sigma,
-            "time_map": time_map,
-        }
-        self.patch_size, self.num_classes = patch, num_classes
-        self.patch = nn.Conv2d(channels, dim, patch, stride=patch)
-        self.label = label_embedding(num_classes + 1, dim)
+    def __init__(self, sizes: DiTSizes | None = None, **arguments: Any) -> None:
+        super().__init__(sizes, **arguments)
+        sizes = self.sizes
+        dim, patch = sizes.dim, sizes.patch
+        self.patch = nn.Conv2d(sizes.channels, dim, patch, stride=patch)
+        self.label = label_embedding(sizes.num_classes + 1, dim)
         self.embedding = TimeEmbedding(dim)
-        self.register_buffer("position", position_sinusoids(input_size // patch, dim))
+        self.register_buffer("position", position_sinusoids(sizes.input_size // patch, dim))
         self.blocks = Blocks(
-            AdaLNZeroBlock(dim, heads, qkv_bias=True, approximate="tanh") for _ in range(depth)
+            AdaLNZeroBlock(dim, sizes.heads, qkv_bias=True, approximate="tanh")
+            for _ in range(sizes.depth)
         )
         self.modulation = Modulation(dim, 2)
-        self.output = nn.Linear(dim, patch**2 * channels * (2 if learn_sigma else 1))
+        self.output = nn.Linear(dim, patch**2 * sizes.channels * (2 if sizes.learn_sigma else 1))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -95,12 +59,12 @@ class DiT(Network):
         if tokens[0, 0].numel() != len(position):  # the embedding is a formula: any size will do
             position = position_sinusoids(tokens.shape[-1], tokens.shape[1]).to(position)
         tokens = tokens.flatten(2).transpose(1, 2) + position  # (B, N, D)
-        label = self.label(labels_of(condition, self.num_classes))
+        label = self.label(labels_of(condition, self.sizes.num_classes))
         cond = self.embedding(dit_step(t)) + label  # (B, D)
         for i in range(len(self.blocks)):
             tokens = self.blocks.run(i, tokens, cond)
         tokens = modulate(tokens, *self.modulation(cond))
-        return [patches_to_image(self.output(tokens), self.patch_size)]
+        return [patches_to_image(self.output(tokens), self.sizes.patch)]
 
 
 def position_sinusoids(side: int, dim: int) -> Tensor:

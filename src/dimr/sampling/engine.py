@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dimr import models
 from dimr.config.schema import NetworkConfig, SampleConfig
+from dimr.models.complexity import complexity
 from dimr.models.conditioning import Condition
 from dimr.runtime.compute import autocast, compile_or_not, resolve_precision
 
@@ -64,7 +65,7 @@ def sampling_flops(sizes: NetworkConfig, phase: SampleConfig) -> float:
 
 
 def _macs(sizes: NetworkConfig) -> int:
-    return models.complexity(models.FAMILIES[sizes.family], sizes.arguments()).macs
+    return complexity(sizes.sizes).macs
 
 
 class Evaluator:

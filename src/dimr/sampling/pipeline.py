@@ -64,7 +64,7 @@ class DiMRModel(ModelMixin, ConfigMixin):
         super().__init__()
         settings = check_network(config, type(self).__name__)
         self.register_to_config(**settings.model_dump(mode="json"))
-        network = build(settings.family, **settings.arguments())
+        network = build(settings.sizes)
         # Fixed embeddings are made in float32, whatever dtype diffusers builds the weights in.
         self._adopt(network.to(torch.get_default_dtype()))
 
@@ -94,7 +94,7 @@ class DiMRModel(ModelMixin, ConfigMixin):
             schedule: of the noise it was trained with: ``latent``, ``pixel`` or ``linear``.
         """
         with torch.device("meta"):
-            model = cls(family=network.family, schedule=schedule, **network.sizes)
+            model = cls(family=network.family, schedule=schedule, **network.sizes.arguments())
         model._adopt(network)
         return model.train(network.training)
 

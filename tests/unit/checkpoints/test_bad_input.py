@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dimr.models import build
+from dimr import build
 from dimr.runtime.errors import DimrError
 from dimr.sampling.generate import load_network
 
@@ -297,7 +297,7 @@ def test_ablations_have_no_published_form(name, tmp_path, error_of):
     model = tmp_path / "model"
     model.mkdir()
     save_file(network.state_dict(), model / "diffusion_pytorch_model.safetensors")
-    config = {"family": network.family, "schedule": "pixel", **network.sizes}
+    config = {"family": network.family, "schedule": "pixel", **network.sizes.arguments()}
     (model / "config.json").write_text(json.dumps(config))
     assert "not the authors'" in error_of("export", "--model", model, "--out", tmp_path / "a.pth")
     assert not (tmp_path / "a.pth").exists()
@@ -306,7 +306,7 @@ def test_ablations_have_no_published_form(name, tmp_path, error_of):
 def test_a_model_of_other_weights_names_tensor_and_variant(tmp_path):
     inputs = {"input_size": 8, "channels": 4, "num_classes": 10}
     network = build("dimr-xs-2r", **inputs)
-    config = {"family": "dimr", "schedule": "latent", **network.sizes}
+    config = {"family": "dimr", "schedule": "latent", **network.sizes.arguments()}
     model = tmp_path / "model"
     model.mkdir()
 

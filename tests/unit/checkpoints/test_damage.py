@@ -8,10 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from dimr import build
 from dimr.checkpoints import read_model, write_model
 from dimr.checkpoints.values import MAX_VALUES, PIECE, first_unsound
 from dimr.config.runs import check_network
-from dimr.models import build
 from dimr.runtime.errors import DimrError
 
 from .conftest import DITS, SAVE_WEIGHTS_ONLY, weights_of
@@ -181,7 +181,9 @@ def small(tmp_path, **sizes):
     network = build("dimr", **sizes, channels=4, num_classes=10)
     folder = tmp_path / "model"
     folder.mkdir(exist_ok=True)
-    config = check_network({"family": "dimr", "schedule": "latent", **network.sizes}, "test")
+    config = check_network(
+        {"family": "dimr", "schedule": "latent", **network.sizes.arguments()}, "test"
+    )
     return folder, config, network.state_dict()
 
 

@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from dimr import build
 from dimr.checkpoints import ImportOptions, read_published
 from dimr.checkpoints.formats import from_published, to_published
-from dimr.checkpoints.match_variant import plain
 from dimr.config.runs import find_variant, load_run
-from dimr.models import FAMILIES, build
 from dimr.models.complexity import on_meta
 
 from .conftest import XL_2R, dimr_shapes, weights_of, without_memory
@@ -66,17 +65,17 @@ def test_every_kind_of_published_variant(name, tmp_path):
     own = {"learn_sigma": True} if listed.family == "dit" else {}
     if listed.family == "uvit" and listed.published_input["time_map"] == "pixel":
         own = {"has_null_label": False}
-    network = on_meta(FAMILIES[listed.family], {**listed.sizes, **listed.published_input, **own})
+    network = on_meta(listed.complete(**listed.published_input, **own))
     shapes = {key: tensor.shape for key, tensor in to_published(network).items()}
     imported = read_published(save(without_memory(shapes), tmp_path), ImportOptions(variant=listed))
     assert imported.listed == listed
-    assert plain(imported.network.arguments()) == network.sizes
+    assert imported.network.sizes == network.sizes
 
 
 def test_a_pixel_uvit_of_ours_has_a_label_for_no_class(tmp_path, dimr, capsys):
     """Tensors do not tell whether the last label is a class: in the authors' pixel models it is."""
     network = load_run("digits-pixel/uvit-xs-4/0").network
-    path = save(to_published(build("uvit", **network.arguments())), tmp_path)
+    path = save(to_published(build("uvit", **network.sizes.arguments())), tmp_path)
     dimr("import", path, "--dry-run")
     assert '11 classes, no label for "no class"' in capsys.readouterr().out
     assert read_published(path, ImportOptions(network=network)).network == network

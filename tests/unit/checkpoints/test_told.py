@@ -9,10 +9,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from dimr import build
 from dimr.checkpoints import ImportOptions, is_dimr_export, read_published, write_model
 from dimr.checkpoints.formats import to_published
 from dimr.config.runs import check_network, load_run
-from dimr.models import build
 from dimr.runtime.errors import DimrError
 
 from .conftest import weights_of, without_memory
@@ -55,7 +55,9 @@ def trained(folder, name):
     """A model folder as training leaves it."""
     family, schedule, objective, sizes = TRAINED[name]
     network = build(family, **sizes)
-    config = check_network({"family": family, "schedule": schedule, **network.sizes}, "test")
+    config = check_network(
+        {"family": family, "schedule": schedule, **network.sizes.arguments()}, "test"
+    )
     folder.mkdir()
     write_model(folder, config, network.state_dict(), objective=objective)
     return folder
@@ -308,10 +310,10 @@ def test_a_final_convolution_says_nothing_of_the_time_map(tmp_path, dimr, capsys
 def test_a_run_without_a_convolution_is_not_one_with_it(tmp_path):
     network = load_run("digits/uvit-xs-2/0").network
     assert "final_conv" not in network.model_dump()
-    plain = build("uvit", **network.arguments())
+    plain = build("uvit", **network.sizes.arguments())
     torch.save(to_published(plain), tmp_path / "a.pth")
     assert read_published(tmp_path / "a.pth", ImportOptions(network=network)).network == network
-    with_conv = build("uvit", **network.arguments(), final_conv=True)
+    with_conv = build("uvit", **network.sizes.arguments(), final_conv=True)
     torch.save(to_published(with_conv), tmp_path / "b.pth")
     with pytest.raises(DimrError, match=r"final_conv True, not False"):
         read_published(tmp_path / "b.pth", ImportOptions(network=network))

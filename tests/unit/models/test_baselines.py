@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from dimr.models import MultiResolutionNetwork, build
+from dimr import build
+from dimr.models import DiMR
 from dimr.models.conditioning import sinusoids
 from dimr.models.dit import DiT, position_sinusoids
 from dimr.models.uvit import UViT
@@ -97,23 +98,23 @@ def test_sinusoids():
 def test_a_dimr_whose_last_branch_alone_predicts():
     sizes = {"layers": [1, 1], "dims": [8, 8], "heads": 2, **INPUT}
     torch.manual_seed(0)
-    network = MultiResolutionNetwork(**sizes, outputs="last", feed_forward="mlp")
+    network = DiMR(**sizes, outputs="last", feed_forward="mlp")
     outputs = call(network)
     assert network.predictions == len(outputs) == 1
     assert outputs[0].shape == (2, 4, 8, 8)
     outputs[0].square().sum().backward()
     silent = [n for n, p in network.named_parameters() if p.grad is None]
     assert silent == []  # nothing is built that the loss does not reach
-    assert MultiResolutionNetwork(**sizes).predictions == 2
+    assert DiMR(**sizes).predictions == 2
 
 
 @pytest.mark.parametrize(
     ("family", "change", "message"),
     [
-        ("uvit", {"depth": 4}, "odd number of blocks, not 4"),
-        ("uvit", {"patch": 3}, "patches of 3"),
+        ("uvit", {"depth": 4}, "depth 4 should be odd"),
+        ("uvit", {"patch": 3}, "no multiple of patch 3"),
         ("uvit", {"heads": 5}, "split into 5 heads"),
-        ("dit", {"patch": 3}, "patches of 3"),
+        ("dit", {"patch": 3}, "no multiple of patch 3"),
         ("dit", {"heads": 5}, "split into 5 heads"),
     ],
 )
@@ -124,6 +125,6 @@ def test_sizes_that_do_not_fit(family, change, message):
 
 def test_build_by_name():
     with torch.device("meta"):
-        assert build("uvit-h-4").sizes["input_size"] == 64
+        assert build("uvit-h-4").sizes.input_size == 64
         network = build("dit-xl-2", num_classes=10)
-    assert (network.sizes["num_classes"], network.sizes["dim"]) == (10, 1152)
+    assert (network.sizes.num_classes, network.sizes.dim) == (10, 1152)

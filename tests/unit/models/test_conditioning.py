@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
+from dimr import build
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
 from dimr.diffusion.schedule import LatentSchedule
-from dimr import build
 from dimr.models.conditioning import Condition, LabelCondition, as_condition
 from dimr.training.batches import Draws, stream_batches
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dimr.models import build
+from dimr import build
 
 COMMON = {"input_size": 8, "num_classes": 5}
 SIZES = {

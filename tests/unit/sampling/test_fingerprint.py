@@ -4,15 +4,15 @@ import copy
 
 import torch
 
-from dimr.config.schema import UViTNetwork
-from dimr.data.decoder import Decoder
+from dimr.config.runs import check_network
+from dimr.data.autoencoder import Decoder
 from dimr.sampling.fingerprint import weights_fingerprint, work_key
 
 ENGINE = {"compile": False, "precision": "float32"}
 
 
 def sizes_of(config):
-    return UViTNetwork.model_validate(config)
+    return check_network(config, "test")
 
 
 def test_every_tensor_counts(make_network):

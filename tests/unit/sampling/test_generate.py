@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from dimr.config.schema import DiMRNetwork, SampleConfig
+from dimr import build
+from dimr.config.runs import check_network
+from dimr.config.schema import SampleConfig
 from dimr.data.autoencoder import to_uint8
-from dimr.models import build
 from dimr.runtime.errors import DimrError
 from dimr.sampling.folder import read_samples, write_samples
 from dimr.sampling.generate import generate, labels_in_order, load_network
@@ -20,7 +21,7 @@ SIZES = {
     "input_size": 8, "channels": 3, "num_classes": 5, "time_map": "pixel",
 }  # fmt: skip
 CONFIG = {"family": "dimr", "schedule": "pixel", **SIZES}
-NETWORK = DiMRNetwork.model_validate_json(json.dumps(CONFIG))
+NETWORK = check_network(CONFIG, "test")
 
 
 def phase(**changes):

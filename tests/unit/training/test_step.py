@@ -13,8 +13,7 @@ from dimr.config.runs import find_variant
 from dimr.config.schema import TrainConfig
 from dimr.data.reader import ShardReader
 from dimr.diffusion import multi_scale_loss
-from dimr.models import FAMILIES
-from dimr.models.complexity import count_parameters, least_parameters, on_meta
+from dimr.models.complexity import count_parameters, on_meta
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
 from dimr.runtime.randomness import torch_generator
@@ -76,9 +75,9 @@ def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(sizes, tm
 )
 def test_the_least_that_a_network_has_is_no_more_than_it_has(name):
     listed = find_variant(name)
-    sizes = {**listed.sizes, "input_size": 16, "channels": 3, "num_classes": 7}
-    parameters = count_parameters(on_meta(FAMILIES[listed.family], sizes))
-    assert 0.5 * parameters < least_parameters(listed.family, sizes) <= parameters
+    sizes = listed.complete(input_size=16, channels=3, num_classes=7)
+    parameters = count_parameters(on_meta(sizes))
+    assert 0.5 * parameters < sizes.least_parameters() <= parameters
 
 
 def test_warm_up(config):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dimr.checkpoints.formats import diffusers_dit, dimr, dit, uvit
 from dimr.checkpoints.formats.names import ConversionError, nearest_name
-from dimr.models.base import Network
+from dimr.models import Network, build
 
 __all__ = [
     "FORMATS",
@@ -31,7 +31,7 @@ FORMATS: dict[str, ModuleType] = {
     "diffusers-dit": diffusers_dit,
 }
 """Formats by name. Each module has ``MARK``, ``SIGNS`` (names that other networks do not have),
-``FAMILY``, ``read_sizes``, ``published_name``, ``to_ours`` and ``to_theirs``; a network is written
+``SIZES``, ``read_sizes``, ``published_name``, ``to_ours`` and ``to_theirs``; a network is written
 back in the format of its family's name."""
 
 
@@ -82,7 +82,7 @@ def from_published(
         ) from None
     try:
         with torch.device("meta"):
-            network: Network = module.FAMILY(**sizes)
+            network: Network = build(module.SIZES(**sizes))
     except (ValueError, RuntimeError, OverflowError) as error:  # the last two: sizes of a hoax
         reason = " ".join(str(error).split())
         raise ConversionError(f"the shapes make no network ({reason[:200]})") from None

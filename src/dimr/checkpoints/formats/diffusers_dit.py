@@ -27,9 +27,9 @@ from dimr.checkpoints.formats.names import (
 from dimr.models.dit import position_sinusoids
 
 __all__ = [
-    "FAMILY",
     "MARK",
     "SIGNS",
+    "SIZES",
     "name_in_file",
     "published_name",
     "read_sizes",
@@ -39,7 +39,7 @@ __all__ = [
 
 MARK = "transformer_blocks."
 SIGNS = (MARK,)
-FAMILY = dit.FAMILY
+SIZES = dit.SIZES
 DEFAULT_INPUT_SIZE = 32  # the models for images of 256 x 256
 
 NAMES = {

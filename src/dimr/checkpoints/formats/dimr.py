@@ -19,12 +19,12 @@ from dimr.checkpoints.formats.names import (
     shape_of,
     swap_prefix,
 )
-from dimr.models.base import Network
-from dimr.models.dimr import MultiResolutionNetwork
+from dimr.models.dimr import DiMR
+from dimr.models.sizes import DiMRSizes
 
 MARK = "stages."
 SIGNS = ("stages.0.input_layer.", "stages.0.class_embeds.")  # ConvNeXt has stages too
-FAMILY = MultiResolutionNetwork
+SIZES = DiMRSizes
 HEADS = 16  # of every published size
 
 # Our name within a branch -> the authors', as prefixes.
@@ -54,16 +54,16 @@ SHARED_NAMES = {
 PARAMETER_NAMES = {"p0": "param0", "p1": "param1", "w": "nodecay_weight", "b": "nodecay_bias"}
 
 
-def published_name(ours: str, network: Network) -> str:
+def published_name(ours: str, network: DiMR) -> str:
     """The authors' name of one of our tensors."""
-    if network.sizes["outputs"] == "last":
+    if network.sizes.outputs == "last":
         raise ConversionError("a DiMR whose last branch alone has an output is not the authors'")
     head, _, rest = ours.removeprefix("higher.").partition(".")
     stage = 0 if head == "lowest" else int(head) + 1
     name = swap_prefix(rest, {**SHARED_NAMES, **(CONVNEXT_NAMES if stage else TRANSFORMER_NAMES)})
     match = re.fullmatch(r"(.*)\.(scale|shift)\.(p0|p1|w|b)", name)
     if match:  # a layer norm has "weight" and "bias", an RMS norm (inside blocks) a "scale"
-        rms = network.sizes["norm"] == "rms" and ".norm" in match[1]
+        rms = network.sizes.norm == "rms" and ".norm" in match[1]
         part = "scale" if rms else {"scale": "weight", "shift": "bias"}[match[2]]
         name = f"{match[1]}.{part}.{PARAMETER_NAMES[match[3]]}"
     return f"stages.{stage}.{name}"

@@ -14,11 +14,11 @@ from dimr.checkpoints.formats.names import (
     swap_prefix,
 )
 from dimr.models.base import Network
-from dimr.models.dit import DiT
+from dimr.models.sizes import DiTSizes
 
 MARK = "x_embedder."
 SIGNS = (MARK, "t_embedder.", "y_embedder.")
-FAMILY = DiT
+SIZES = DiTSizes
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 
 NAMES = {

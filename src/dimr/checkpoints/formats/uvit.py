@@ -17,12 +17,12 @@ from dimr.checkpoints.formats.names import (
     shape_of,
     swap_prefix,
 )
-from dimr.models.base import Network
+from dimr.models.sizes import UViTSizes
 from dimr.models.uvit import UViT
 
 MARK = "in_blocks."
 SIGNS = (MARK, "out_blocks.")
-FAMILY = UViT
+SIZES = UViTSizes
 HEADS = {768: 12, 1024: 16, 1152: 16}
 
 NAMES = {
@@ -43,14 +43,14 @@ BLOCK_NAMES = {
 }
 
 
-def published_name(ours: str, network: Network) -> str:
+def published_name(ours: str, network: UViT) -> str:
     """The authors' name of one of our tensors."""
-    if network.sizes["time"] != "token":
-        raise ConversionError(f"U-ViT with time by {network.sizes['time']} is not the authors'")
+    if network.sizes.time != "token":
+        raise ConversionError(f"U-ViT with time by {network.sizes.time} is not the authors'")
     if not ours.startswith("stack.blocks."):
         return swap_prefix(ours, NAMES)
     _, _, number, rest = ours.split(".", 3)
-    i, half = int(number), network.sizes["depth"] // 2
+    i, half = int(number), network.sizes.depth // 2
     if i == half:
         block = "mid_block"
     else:

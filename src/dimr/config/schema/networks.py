@@ -1,10 +1,18 @@
-"""Sections about networks: listed variants, what a dataset asks of them, complete networks."""
+"""Sections about networks: listed variants, what a dataset asks of them, complete networks.
 
-from typing import Annotated, Any, Literal, Self
+Sizes, their defaults and what must fit together are those of ``dimr.models.sizes``; here they are
+checked strictly, and have limits.
+"""
 
-from pydantic import Field, model_validator
+import dataclasses
+import functools
+import operator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
+
+from pydantic import Field, create_model, model_validator
 
 from dimr.config.schema.base import ConfigModel, Depth, Width
+from dimr.models.sizes import FAMILIES, Sizes
 
 PrintedCount = Annotated[str, Field(pattern=r"^\d+(\.\d+)?[MB]$")]
 """A number of parameters as papers print it: 131M, 1.06B."""
@@ -24,88 +32,17 @@ class Published(ConfigModel):
 
 
 class VariantSizes(ConfigModel):
-    """A size of a network. Subclasses are the families' own."""
+    """A size of a network in variants.yaml: what the dataset does not say, and not its number.
+
+    Subclasses are the families' own, made from ``dimr.models.sizes``.
+    """
 
     published: Published | None = None
 
     def sizes(self) -> dict[str, Any]:
-        """The arguments that the network's class takes."""
+        """The network's sizes that are listed."""
         return self.model_dump(exclude={"published"})
 
-
-def _check_heads(dim: int, heads: int) -> None:
-    if dim % heads:
-        raise ValueError(f"width {dim} cannot be split into {heads} heads")
-
-
-class DiMRSizes(ConfigModel):
-    """N and D of each branch, lowest resolution first; see ``MultiResolutionNetwork``."""
-
-    layers: Annotated[tuple[Depth, ...], Field(min_length=1, max_length=8)]
-    dims: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
-    heads: Width
-    norm: Literal["rms", "layer"] = "rms"
-    feed_forward: Literal["glu", "mlp"] = "glu"
-    outputs: Literal["all", "last"] = "all"
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if len(self.layers) != len(self.dims):
-            raise ValueError(
-                f"layers {list(self.layers)} and dims {list(self.dims)} differ in length"
-            )
-        _check_heads(self.dims[0], self.heads)
-        return self
-
-
-class UViTSizes(ConfigModel):
-    """Number of blocks (odd) and D; see ``UViT``."""
-
-    depth: Depth
-    dim: Width
-    heads: Width
-    time: Literal["token", "adaln_zero", "td_norm"] = "token"
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.depth % 2 == 0:
-            raise ValueError(f"depth {self.depth} should be odd: half, one in the middle, half")
-        _check_heads(self.dim, self.heads)
-        return self
-
-
-class DiTSizes(ConfigModel):
-    """Number of blocks and D; see ``DiT``."""
-
-    depth: Depth
-    dim: Width
-    heads: Width
-    learn_sigma: bool = False
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        _check_heads(self.dim, self.heads)
-        return self
-
-
-class DiMRVariant(VariantSizes, DiMRSizes):
-    """A DiMR in variants.yaml, listed by its number of branches."""
-
-
-class UViTVariant(VariantSizes, UViTSizes):
-    """A U-ViT in variants.yaml, listed by its patch."""
-
-
-class DiTVariant(VariantSizes, DiTSizes):
-    """A DiT in variants.yaml, listed by its patch."""
-
-
-VARIANTS: dict[str, type[VariantSizes]] = {
-    "dimr": DiMRVariant,
-    "uvit": UViTVariant,
-    "dit": DiTVariant,
-}
-"""The section of variants.yaml by family."""
 
 Schedule = Literal["latent", "pixel", "linear"]
 
@@ -134,58 +71,88 @@ class NetworkInput(Input):
 
 
 class NetworkConfig(Input):
-    """A network complete: config.json of a model's folder. Subclasses are the families' own."""
+    """A network complete: config.json of a model's folder.
+
+    Subclasses are the families' own, made from ``dimr.models.sizes``.
+    """
 
     family: str
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments that the network's class takes."""
-        return self.model_dump(exclude={"family", "schedule"})
-
-
-class DiMRNetwork(NetworkConfig, DiMRSizes):
-    """A DiMR."""
-
-    family: Literal["dimr"]
+    @property
+    def sizes(self) -> Sizes:
+        """What the network is built from (``dimr.models.build``)."""
+        return FAMILIES[self.family](**self.model_dump(exclude={"family", "schedule"}))
 
     @model_validator(mode="after")
-    def _halves(self) -> Self:
-        if self.input_size % 2 ** (len(self.layers) - 1):
-            raise ValueError(
-                f"input_size {self.input_size} cannot be halved {len(self.layers) - 1} times"
-            )
+    def _fits(self) -> Self:
+        self.sizes  # noqa: B018, raises ValueError
         return self
 
 
-class _Patched(NetworkConfig):
-    patch: Width
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        if self.input_size % self.patch:
-            raise ValueError(f"input_size {self.input_size} is no multiple of patch {self.patch}")
-        return self
-
-
-class UViTNetwork(_Patched, UViTSizes):
-    """A U-ViT."""
-
-    family: Literal["uvit"]
-    has_null_label: bool = True
-    # None: as published, in pixel models only; it is then no part of config.json and of keys
-    final_conv: bool | None = Field(default=None, exclude_if=lambda value: value is None)
-
-
-class DiTNetwork(_Patched, DiTSizes):
-    """A DiT."""
-
-    family: Literal["dit"]
-
-
-NETWORKS: dict[str, type[NetworkConfig]] = {
-    "dimr": DiMRNetwork,
-    "uvit": UViTNetwork,
-    "dit": DiTNetwork,
+LIMITS: dict[Any, Any] = {
+    "layers": Annotated[tuple[Depth, ...], Field(min_length=1, max_length=8)],
+    "dims": Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)],
+    "depth": Depth,
+    int: Width,
 }
+"""Limits of sizes by name, else by type; without one a size may be all that its type allows."""
+OF_INPUT = {field.name for field in dataclasses.fields(Sizes)}
+NOT_LISTED = {"patch", "has_null_label", "final_conv"}
+"""Sizes that variants.yaml does not give: its number, and what only published weights differ in."""
+ANY_INPUT: dict[str, Any] = {"input_size": 128, "channels": 1, "num_classes": 1}
+"""An input that all branches and patches of 1 fit, to check a listed size by itself."""
+
+
+def _fields(sizes: type[Sizes], listed: bool) -> dict[str, Any]:
+    """The sizes that variants.yaml lists, or the others, as pydantic takes fields."""
+    hints, found = get_type_hints(sizes), {}
+    for field in dataclasses.fields(sizes):
+        if field.name in OF_INPUT or (field.name in NOT_LISTED) == listed:
+            continue
+        kind = hints[field.name]
+        limited = LIMITS.get(field.name, LIMITS.get(kind, kind))
+        default = ... if field.default is dataclasses.MISSING else field.default
+        if default is None:  # a file, and a key, without it does not name it
+            default = Field(default=None, exclude_if=lambda value: value is None)
+        found[field.name] = (limited, default)
+    return found
+
+
+def _listed(sizes: type[Sizes]) -> type[VariantSizes]:
+    has_patch = any(field.name == "patch" for field in dataclasses.fields(sizes))
+    number: dict[str, Any] = {"patch": 1} if has_patch else {}
+
+    def fits(section: Any) -> Any:
+        sizes(**section.sizes(), **number, **ANY_INPUT)
+        return section
+
+    own: Any = create_model("Own", __base__=ConfigModel, **_fields(sizes, listed=True))
+    name = sizes.__name__.removesuffix("Sizes")
+    validators: dict[str, Any] = {"fits": model_validator(mode="after")(fits)}
+    return create_model(
+        f"{name}Variant",
+        __base__=(VariantSizes, own),
+        __validators__=validators,
+        __doc__=f"A {name} in variants.yaml, listed by its "
+        f"{'patch' if has_patch else 'number of branches'}.",
+    )
+
+
+def _complete(sizes: type[Sizes]) -> type[NetworkConfig]:
+    own: Any = create_model("Own", __base__=ConfigModel, **_fields(sizes, listed=True))
+    more = {"family": (Literal[sizes.family], ...), **_fields(sizes, listed=False)}
+    name = sizes.__name__.removesuffix("Sizes")
+    return create_model(f"{name}Network", __base__=(NetworkConfig, own), **more)
+
+
+VARIANTS = {family: _listed(sizes) for family, sizes in FAMILIES.items()}
+"""The section of variants.yaml by family."""
+NETWORKS = {family: _complete(sizes) for family, sizes in FAMILIES.items()}
 """The section of a complete network by family."""
-AnyNetwork = Annotated[DiMRNetwork | UViTNetwork | DiTNetwork, Field(discriminator="family")]
+if TYPE_CHECKING:
+    AnyNetwork = NetworkConfig
+    AnyVariant = VariantSizes
+else:
+    AnyVariant = functools.reduce(operator.or_, VARIANTS.values())
+    AnyNetwork = functools.reduce(operator.or_, NETWORKS.values())
+    AnyNetwork = Annotated[AnyNetwork, Field(discriminator="family")]

@@ -19,12 +19,10 @@ from dimr.config.schema.data import Data, Source
 from dimr.config.schema.human_study import Distortion
 from dimr.config.schema.networks import (
     AnyNetwork,
-    DiMRVariant,
-    DiTVariant,
+    AnyVariant,
     NetworkConfig,
     NetworkInput,
     Schedule,
-    UViTVariant,
 )
 
 Solver = Literal["authors", "singlestep", "multistep", "ancestral"]
@@ -290,8 +288,6 @@ SCHEMAS: dict[str, Any] = {
     "params": TypeAdapter(Params),
     "recipes": TypeAdapter(dict[str, Recipe]),
     "sources": TypeAdapter(dict[str, Source]),
-    "variants": TypeAdapter(
-        dict[str, dict[str, dict[int, DiMRVariant | UViTVariant | DiTVariant]]]
-    ),
+    "variants": TypeAdapter(dict[str, dict[str, dict[int, AnyVariant]]]),
 }
 """What people edit, for their editors: ``.json_schema()`` of each is in workflow/schemas."""

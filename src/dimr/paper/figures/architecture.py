@@ -1,28 +1,36 @@
-"""A network as it is built: branches, their blocks and widths, and what passes between them.
+"""A network as it is built, drawn: branches, their blocks and widths, and what they exchange.
 
 Every number is read from the network, built on the meta device: nothing is typed by hand, and
-nothing is computed. ``architecture_drawing`` draws what is found here.
+nothing is computed. Places in the drawing are in inches, so that text, which has a size of its own,
+fits.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
 from dimr.config.project import Project
-from dimr.config.recipes import ROOT
-from dimr.config.runs import Variant, find_variant
+from dimr.config.variants import Variant
 from dimr.diffusion.loss import branch_weights
-from dimr.models import DiMR, DiT, Sizes, UViT
+from dimr.models import DiMR, DiT, UViT
 from dimr.models.blocks import GLU, AdaLNZeroBlock, ConvNeXtBlock, TransformerBlock, UNetStack
 from dimr.models.complexity import complexity, count_parameters, on_meta
-from dimr.models.dimr import ConvNeXtBranch, OutputLayer, TransformerBranch
+from dimr.models.dimr import ConvNeXtBranch, TransformerBranch
 from dimr.models.norms import (
     TimeDependentLayerNorm,
     TimeDependentRMSNorm,
     UnconditionalLayerNorm,
 )
+from dimr.models.sizes import Sizes
+from dimr.paper.figures import style
+from dimr.paper.figures.definitions import ArchitectureFigure
 from dimr.paper.tables.counts import counting_input
 
 NORMS: dict[type[nn.Module], str] = {
@@ -32,6 +40,16 @@ NORMS: dict[type[nn.Module], str] = {
 }
 TAU = {"latent": r"$\tau = 8t - 4$", "pixel": r"$\tau = \log\,\mathrm{SNR}(t)$"}
 """DiMR's time condition by ``time_map``, as ``dimr.models.conditioning`` computes it."""
+
+ROW, HEIGHT, TOP = 1.34, 0.52, 0.42
+"""Heights of a row, of a box, of the heading."""
+NOISY, INPUT, ADD, IN, MID, OUT, HEAD, END = 0.05, 0.72, 1.36, 1.50, 2.46, 3.14, 4.12, 4.90
+"""Left ends of what stands in a row; ``ADD`` is a middle."""
+WIDTHS = {NOISY: 0.56, INPUT: 0.52, IN: 0.84, MID: 0.56, OUT: 0.84, HEAD: 0.62}
+COLOURS = {"Transformer": "#CFE8F7", "ConvNeXt": "#FBE3B8"}
+IO, CASCADE = "#EEEEEE", "#CDEBDD"
+TINY = 5.5
+"""Points."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +64,12 @@ class Branch:
         tokens: what is added to them as tokens.
         parts: numbers of blocks: in, mid, out with long skips between; or one, without.
         block: what a block does, a line each.
-        cascade: how many features of which width come from the branch below: of its input and
-            every block; None: there is no branch below.
         head: the layers before the output; empty: it has none.
         output: (C, h, w) that it predicts; None: nothing.
         weight: of its loss; None where it predicts nothing.
         parameters: learned in this branch.
+        cascade: how many features of which width come from the branch below: of its input and
+            every block; None: there is no branch below.
     """
 
     kind: str
@@ -61,16 +79,16 @@ class Branch:
     tokens: tuple[str, ...]
     parts: tuple[int, ...]
     block: tuple[str, ...]
-    cascade: tuple[int, int] | None
     head: tuple[str, ...]
     output: tuple[int, int, int] | None
     weight: float | None
     parameters: int
+    cascade: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """All that is drawn.
+    """What is drawn of a network.
 
     Attributes:
         name: of the variant, as papers write it.
@@ -89,10 +107,15 @@ class Sketch:
     macs: int
 
 
-def load(variant: str, root: Path = ROOT) -> Sketch:
+def make(definition: ArchitectureFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
+    """The figure of a definition; it shows no runs."""
+    return draw(load(definition.variant, project))
+
+
+def load(variant: str, project: Project) -> Sketch:
     """The sketch of a variant, with the input that ``dimr models`` counts it on."""
-    one = find_variant(variant, root)
-    return sketch(printed_name(one), one.complete(**counting_input(one, Project(root))))
+    one = project.variant(variant)
+    return sketch(printed_name(one), one.complete(**counting_input(one, project)))
 
 
 def printed_name(one: Variant) -> str:
@@ -105,41 +128,48 @@ def printed_name(one: Variant) -> str:
 
 def sketch(name: str, sizes: Sizes) -> Sketch:
     """The network of these sizes, without memory."""
-    network = on_meta(sizes)
-    counted = complexity(sizes)
-    side, channels = sizes.input_size, sizes.channels
+    network, counted = on_meta(sizes), complexity(sizes)
     if isinstance(network, DiMR):
         branches, time = _dimr(network), f"time: {TAU[sizes.time_map]}, in every norm"
     elif isinstance(network, UViT):
-        branches, time = [_uvit(network)], _uvit_time(network)
+        branches = [_single(network, network.stack.blocks[0], _parts(network.stack))]
+        time = {
+            "token": "time: a token",
+            "adaln_zero": "time: an embedding, in every block by adaLN-Zero",
+            "td_norm": f"time: {TAU[sizes.time_map]}, in every norm",
+        }[network.sizes.time]
     else:
         assert isinstance(network, DiT)
-        branches, time = [_dit(network)], "time + class: embeddings, in every block by adaLN-Zero"
-    return Sketch(
-        name, (channels, side, side), time, tuple(branches), counted.parameters, counted.macs
-    )
+        branches = [_single(network, network.blocks[0], (len(network.blocks),))]
+        time = "time + class: embeddings, in every block by adaLN-Zero"
+    shape = (sizes.channels, sizes.input_size, sizes.input_size)
+    return Sketch(name, shape, time, tuple(branches), counted.parameters, counted.macs)
 
 
 def _dimr(network: DiMR) -> list[Branch]:
-    weights = branch_weights(network.predictions)
+    weights = iter(branch_weights(network.predictions))
     branches: list[Branch] = []
     for branch in (network.lowest, *network.higher):
         below = branches[-1].dim if branches else None
-        branches.append(_dimr_branch(branch, network.sizes.channels, below))
-    predicting = [branch for branch in branches if branch.output]
-    by_side = {branch.side: w for branch, w in zip(predicting, weights, strict=True)}
-    return [replace(branch, weight=by_side.get(branch.side)) for branch in branches]
+        weight = next(weights) if branch.output else None
+        branches.append(_dimr_branch(branch, network.sizes.channels, below, weight))
+    return branches
 
 
 def _dimr_branch(
-    branch: TransformerBranch | ConvNeXtBranch, channels: int, below: int | None
+    branch: TransformerBranch | ConvNeXtBranch,
+    channels: int,
+    below: int | None,
+    weight: float | None,
 ) -> Branch:
-    """A branch above one of width ``below``; ``weight`` is set by the caller."""
+    """A branch above one of width ``below``."""
     side, _, dim = branch.input.position.shape
     first, output = branch.stack.blocks[0], branch.output
-    cascade = None
+    cascade, head = None, ()
     if isinstance(branch, ConvNeXtBranch) and below is not None:
         cascade = (branch.cascade.expand.in_features // below, below)
+    if output:
+        head = (NORMS[type(output.norm)], "{}×{} conv".format(*output.conv.kernel_size))
     return Branch(
         kind="ConvNeXt" if isinstance(first, ConvNeXtBlock) else "Transformer",
         side=side,
@@ -148,56 +178,30 @@ def _dimr_branch(
         tokens=("class",) if isinstance(branch, TransformerBranch) else (),
         parts=_parts(branch.stack),
         block=_block(first),
-        cascade=cascade,
-        head=_head(output) if output else (),
+        head=head,
         output=(channels, side, side) if output else None,
-        weight=None,
+        weight=weight,
         parameters=count_parameters(branch),
+        cascade=cascade,
     )
 
 
-def _uvit(network: UViT) -> Branch:
-    sizes = network.sizes
-    side, channels = sizes.input_size, sizes.channels
-    norm = "adaLN" if network.sizes.time == "adaln_zero" else _norm(network.norm)
+def _single(network: UViT | DiT, block: Any, parts: tuple[int, ...]) -> Branch:
+    """The whole of a network of one resolution, whose blocks are all like ``block``."""
+    side, patch = network.sizes.input_size, network.sizes.patch
+    time = network.sizes.time if isinstance(network, UViT) else "adaln_zero"
+    tokens = ("class", "time") if time == "token" else ("class",)
+    norm = "adaLN" if time == "adaln_zero" else NORMS[type(network.norm)]
     return Branch(
         kind="Transformer",
-        side=side // network.sizes.patch,
+        side=side // patch,
         dim=network.output.in_features,
-        patch=network.sizes.patch,
-        tokens=("class", "time") if network.sizes.time == "token" else ("class",),
-        parts=_parts(network.stack),
-        block=_block(network.stack.blocks[0]),
-        cascade=None,
-        head=(norm, "linear", *(["3×3 conv"] if network.conv else [])),
-        output=(channels, side, side),
-        weight=branch_weights(network.predictions)[0],
-        parameters=count_parameters(network),
-    )
-
-
-def _uvit_time(network: UViT) -> str:
-    return {
-        "token": "time: a token",
-        "adaln_zero": "time: an embedding, in every block by adaLN-Zero",
-        "td_norm": f"time: {TAU[network.sizes.time_map]}, in every norm",
-    }[network.sizes.time]
-
-
-def _dit(network: DiT) -> Branch:
-    sizes = network.sizes
-    side = sizes.input_size
-    return Branch(
-        kind="Transformer",
-        side=side // network.sizes.patch,
-        dim=network.output.in_features,
-        patch=network.sizes.patch,
-        tokens=(),
-        parts=(len(network.blocks),),
-        block=_block(network.blocks[0]),
-        cascade=None,
-        head=("adaLN", "linear"),
-        output=(network.output.out_features // network.sizes.patch**2, side, side),
+        patch=patch,
+        tokens=tokens if isinstance(network, UViT) else (),
+        parts=parts,
+        block=_block(block),
+        head=(norm, "linear", *(["3×3 conv"] if getattr(network, "conv", None) else [])),
+        output=(network.output.out_features // patch**2, side, side),
         weight=branch_weights(network.predictions)[0],
         parameters=count_parameters(network),
     )
@@ -207,31 +211,149 @@ def _parts(stack: UNetStack) -> tuple[int, ...]:
     return stack.depth, len(stack.blocks) - 2 * stack.depth, stack.depth
 
 
-def _head(output: OutputLayer) -> tuple[str, ...]:
-    height, width = output.conv.kernel_size
-    return _norm(output.norm), f"{height}×{width} conv"
-
-
 def _block(block: Any) -> tuple[str, ...]:
     """What a block does, in order."""
-    if isinstance(block, ConvNeXtBlock):
-        height, width = block.depthwise.kernel_size
-        feed_forward = f"{_norm(block.norm)}, {_feed_forward(block.feed_forward)}"
-        return f"{height}×{width} depthwise conv", feed_forward
-    assert isinstance(block, TransformerBlock | AdaLNZeroBlock)
-    adaln = isinstance(block, AdaLNZeroBlock)
-    norm = "adaLN-Zero" if adaln else _norm(block.norm1)
-    return (
-        f"{norm}, attention, {block.attention.heads} heads",
-        f"{norm}, {_feed_forward(block.feed_forward)}",
-    )
-
-
-def _norm(layer: Any) -> str:
-    return NORMS[type(layer)]
-
-
-def _feed_forward(layer: Any) -> str:
+    layer = block.feed_forward
     if isinstance(layer, GLU):
-        return f"GLU {layer.w2.in_features // layer.w2.out_features}D"
-    return f"MLP {layer.fc2.in_features // layer.fc2.out_features}D"
+        feed_forward = f"GLU {layer.w2.in_features // layer.w2.out_features}D"
+    else:
+        feed_forward = f"MLP {layer.fc2.in_features // layer.fc2.out_features}D"
+    if isinstance(block, ConvNeXtBlock):
+        convolution = "{}×{} depthwise conv".format(*block.depthwise.kernel_size)
+        return convolution, f"{NORMS[type(block.norm)]}, {feed_forward}"
+    assert isinstance(block, TransformerBlock | AdaLNZeroBlock)
+    norm = "adaLN-Zero" if isinstance(block, AdaLNZeroBlock) else NORMS[type(block.norm1)]
+    return f"{norm}, attention, {block.attention.heads} heads", f"{norm}, {feed_forward}"
+
+
+# --- the drawing ----------------------------------------------------------------------------------
+
+
+@style.styled
+def draw(sketch: Sketch) -> Figure:
+    """The network as a picture: a row per branch, the lowest resolution at the bottom."""
+    height = ROW * len(sketch.branches) + TOP
+    figure = Figure(figsize=(style.WIDTH, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, style.WIDTH)
+    axes.set_ylim(0, height)
+    axes.axis("off")
+    channels, side, _ = sketch.input
+    heading = (
+        f"{sketch.name}: {_millions(sketch.parameters)} parameters, "
+        f"{sketch.macs / 1e9:,.3g} GMACs for {channels}×{side}×{side}"
+    )
+    axes.text(0.05, height - 0.14, heading, va="center", fontweight="bold")
+    axes.text(0.05, height - 0.31, sketch.time, va="center", fontsize=style.SMALL)
+    middles = [ROW * (number + 0.5) for number in range(len(sketch.branches))]
+    for number, (branch, middle) in enumerate(zip(sketch.branches, middles, strict=True)):
+        _row(axes, branch, middle)
+        if number:
+            _cascade(axes, branch, middles[number - 1], middle)
+    _input(axes, sketch, middles)
+    return figure
+
+
+def _input(axes: Axes, sketch: Sketch, middles: Sequence[float]) -> None:
+    """The noisy input at the left, to every branch."""
+    channels, side, _ = sketch.input
+    centre = (middles[0] + middles[-1]) / 2
+    _box(axes, NOISY, centre, f"$x_t$\n{channels}×{side}×{side}", IO)
+    place = NOISY + WIDTHS[NOISY] / 2
+    for middle in middles:
+        if abs(middle - centre) < HEIGHT:
+            style.arrow(axes, (NOISY + WIDTHS[NOISY], centre), (INPUT, centre))
+        else:
+            edge = HEIGHT / 2 if middle > centre else -HEIGHT / 2
+            style.line(axes, [(place, centre + edge), (place, middle)])
+            style.arrow(axes, (place, middle), (INPUT, middle))
+
+
+def _millions(parameters: int) -> str:
+    """Three digits at least: 0.856M, 525M."""
+    millions = parameters / 1e6
+    return f"{millions:,.0f}M" if millions >= 100 else f"{millions:.3g}M"
+
+
+def _row(axes: Axes, branch: Branch, middle: float) -> None:
+    text = f"{branch.kind}, {branch.side}×{branch.side}, $D$ = {branch.dim}, "
+    text += f"{_millions(branch.parameters)} parameters"
+    axes.text(IN, middle + 0.53, text, va="center", fontsize=style.SMALL)
+    stride = f"\nstride {branch.patch}" if branch.patch > 1 else ""
+    _box(axes, INPUT, middle, f"{branch.patch}×{branch.patch} conv{stride}\n+ position", IO)
+    joined = ADD if branch.cascade or branch.tokens else IN
+    style.arrow(
+        axes, (INPUT + WIDTHS[INPUT], middle), (joined - (0.06 if joined == ADD else 0), middle)
+    )
+    if joined == ADD:
+        _join(axes, middle, "+" if branch.cascade else ",")
+        style.arrow(axes, (ADD + 0.06, middle), (IN, middle))
+    if branch.tokens:
+        words = " and ".join(branch.tokens) + " token" + "s" * (len(branch.tokens) > 1)
+        axes.text(ADD, middle - 0.44, words, ha="center", va="top", fontsize=TINY)
+        style.arrow(axes, (ADD, middle - 0.42), (ADD, middle - 0.06))
+    _stack(axes, branch, middle)
+    if branch.output:
+        _output(axes, branch, middle)
+    axes.text(IN, middle - 0.36, "a block: " + "; ".join(branch.block), va="center", fontsize=TINY)
+
+
+def _stack(axes: Axes, branch: Branch, middle: float) -> None:
+    """The blocks: in, mid, out with a long skip over the middle, or all in one box."""
+    colour = COLOURS[branch.kind]
+    if len(branch.parts) == 1:
+        _box(axes, IN, middle, f"{branch.parts[0]} blocks", colour, OUT + WIDTHS[OUT] - IN)
+        return
+    for place, count, name in zip((IN, MID, OUT), branch.parts, ("in", "mid", "out"), strict=True):
+        _box(axes, place, middle, f"{count} {name}\nblock{'s' if count > 1 else ''}", colour)
+    style.arrow(axes, (IN + WIDTHS[IN], middle), (MID, middle))
+    style.arrow(axes, (MID + WIDTHS[MID], middle), (OUT, middle))
+    if branch.parts[0]:
+        left, right, up = IN + WIDTHS[IN] * 0.75, OUT + WIDTHS[OUT] * 0.25, middle + 0.38
+        style.line(axes, [(left, middle + HEIGHT / 2), (left, up), (right, up)])
+        style.arrow(axes, (right, up), (right, middle + HEIGHT / 2))
+        text = f"{branch.parts[0]} long skip{'s' if branch.parts[0] > 1 else ''}"
+        axes.text((left + right) / 2, up, text, ha="center", va="center", fontsize=TINY,
+                  bbox={"fc": "white", "lw": 0, "pad": 0.8})  # fmt: skip
+
+
+def _output(axes: Axes, branch: Branch, middle: float) -> None:
+    """The head, the prediction's shape and the weight of its loss."""
+    assert branch.output is not None
+    style.arrow(axes, (OUT + WIDTHS[OUT], middle), (HEAD, middle))
+    _box(axes, HEAD, middle, "\n".join(branch.head), IO)
+    style.arrow(axes, (HEAD + WIDTHS[HEAD], middle), (END, middle))
+    channels, side, _ = branch.output
+    text = f"{channels}×{side}×{side}\n\nloss ×{Fraction(branch.weight or 0)}"
+    axes.text(END + 0.02, middle, text, va="center", fontsize=style.SMALL)
+
+
+def _cascade(axes: Axes, branch: Branch, below: float, middle: float) -> None:
+    """Features of the input and all blocks below, through the cascade, to the sum above."""
+    level, start = below + 0.77, OUT + WIDTHS[OUT] + 0.07
+    assert branch.cascade is not None
+    count, width = branch.cascade
+    text = f"cascade: {count} × {width} features → 4 × {branch.dim}, pixel shuffle ×2"
+    style.line(axes, [(start, below), (start, level), (ADD, level)], style.GREEN)
+    style.arrow(axes, (ADD, level), (ADD, middle - 0.06), style.GREEN)
+    axes.text((ADD + start) / 2, level, text, ha="center", va="center", fontsize=TINY,
+              bbox={"boxstyle": "round,pad=0.25", "fc": CASCADE, "lw": 0.6})  # fmt: skip
+
+
+def _box(
+    axes: Axes, left: float, middle: float, text: str, colour: str, width: float | None = None
+) -> None:
+    width = width or WIDTHS[left]
+    patch = FancyBboxPatch((left, middle - HEIGHT / 2), width, HEIGHT, facecolor=colour,
+                           boxstyle="round,pad=0,rounding_size=0.05", linewidth=0.6)  # fmt: skip
+    axes.add_patch(patch)
+    size = TINY if colour == IO else style.SMALL
+    axes.text(left + width / 2, middle, text, ha="center", va="center", fontsize=size)
+
+
+def _join(axes: Axes, middle: float, sign: str) -> None:
+    """A sum (+), or tokens put before the others (,)."""
+    axes.plot(ADD, middle, marker="o", markersize=8, color="white", markeredgecolor=style.BLACK,
+              markeredgewidth=0.6)  # fmt: skip
+    raised = 0.02 if sign == "," else 0
+    axes.text(ADD, middle + raised, sign, ha="center", va="center_baseline", fontsize=style.NORMAL)

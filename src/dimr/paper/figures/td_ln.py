@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
-from dimr.models import MultiResolutionNetwork, Network
+from dimr.config.project import Project
+from dimr.models import DiMR, Network
 from dimr.models.blocks import TimeEmbedding
 from dimr.models.complexity import count_parameters
 from dimr.models.norms import (
@@ -67,13 +68,18 @@ class TimeData:
     counts: Sequence[Count]
 
 
+def make(definition: TimeFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
+    """The figure of a definition."""
+    return draw(load(definition, runs))
+
+
 def load(definition: TimeFigure, runs: Path) -> TimeData:
     """Read both models of ``definition``."""
     from dimr.checkpoints.model_folder import read_model
 
     td, _ = read_model(runs / definition.td / "model")
     adaln, _ = read_model(runs / definition.adaln / "model")
-    assert isinstance(td, MultiResolutionNetwork)  # as the definition was checked
+    assert isinstance(td, DiMR)  # as the definition was checked
     return TimeData(
         td_panels(td),
         adaln_panels(adaln),
@@ -81,7 +87,7 @@ def load(definition: TimeFigure, runs: Path) -> TimeData:
     )
 
 
-def td_panels(network: MultiResolutionNetwork) -> list[Panel]:
+def td_panels(network: DiMR) -> list[Panel]:
     """First, middle and last block of the lowest branch, and the shift before the last output."""
     found = td_norm_vectors(network, diffusion_times())
     blocks = [one for one in found if one.name.startswith("block")]
@@ -136,7 +142,7 @@ def _count(network: Network, *kinds: type[nn.Module]) -> int:
 
 
 def _width(network: Network) -> int:
-    return network.sizes["dim"]
+    return network.sizes.dim  # type: ignore[attr-defined]
 
 
 def _name(network: Network) -> str:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dimr.models import DiT, MultiResolutionNetwork, Network, UViT
+from dimr.models import DiMR, DiT, Network, UViT
 from dimr.models.blocks import AdaLNZeroBlock
 from dimr.models.conditioning import UVIT_STEPS, dit_step
 from dimr.runtime.errors import DimrError
@@ -61,13 +61,13 @@ def adaln_zero_condition(network: Network, times: Tensor, label: int | None = No
         DimrError: a network without adaLN-Zero.
     """
     if isinstance(network, DiT):
-        none = network.sizes["num_classes"]
+        none = network.sizes.num_classes
         return (
             network.embedding(dit_step(times))
             + network.label.weight[none if label is None else label]
         )
-    if isinstance(network, UViT) and network.time == "adaln_zero":
-        return network.embedding(UVIT_STEPS[network.time_map] * times)
+    if isinstance(network, UViT) and network.sizes.time == "adaln_zero":
+        return network.embedding(UVIT_STEPS[network.sizes.time_map] * times)
     raise DimrError(f"a network of family {network.family!r} without adaLN-Zero")
 
 
@@ -88,7 +88,7 @@ def adaln_zero_vectors(
 
 
 @torch.no_grad()
-def td_norm_vectors(network: MultiResolutionNetwork, times: Tensor) -> list[TimeDependent]:
+def td_norm_vectors(network: DiMR, times: Tensor) -> list[TimeDependent]:
     """Scale and shift of the norms before attention of the lowest branch, and of every output."""
     tau = network.time_condition(times)
     norms: dict[str, Any] = {

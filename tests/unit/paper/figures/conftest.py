@@ -4,11 +4,14 @@ import itertools
 
 import pytest
 import torch
+from tests.support.results import leave_result
 
 from dimr.checkpoints.model_folder import write_model
-from dimr.config.runs import load_run
+from dimr.config.project import PROJECT
 from dimr.models import build
+from dimr.stages.pipeline import Pipeline
 
+PIPELINE = Pipeline(PROJECT)
 TRAINED = {"td": "digits/dimr-xs-2r/0", "adaln": "digits/dit-xs-2/0"}
 
 
@@ -26,11 +29,17 @@ def runs(tmp_path_factory):
     """A folder of runs with a DiMR and a DiT of the digits' sizes."""
     folder = tmp_path_factory.mktemp("runs")
     for seed, run in enumerate(TRAINED.values()):
-        sizes = load_run(run).network
-        network = made_up(build(sizes.family, **sizes.arguments()), seed)
+        sizes = PROJECT.run(run).network
+        network = made_up(build(sizes.sizes), seed)
         (folder / run / "model").mkdir(parents=True)
         write_model(folder / run / "model", sizes, network.state_dict())
     return folder
+
+
+def leave_metrics(runs, run, setting, metrics, **record):
+    """Metrics of a run of the present configuration; returns their file."""
+    key = PIPELINE.key(f"runs/{run}/metrics/{setting}.json")
+    return leave_result(runs, run, setting, metrics, key=key, **record)
 
 
 def texts(figure):

@@ -2,20 +2,20 @@
 
 import pytest
 
-from dimr.config.runs import find_variant
-from dimr.models import MultiResolutionNetwork, UViT
-from dimr.paper.figures import architecture, architecture_drawing
+from dimr.config.project import PROJECT
+from dimr.models import DiMRSizes, UViTSizes
+from dimr.paper.figures import architecture
 
 from .conftest import check_legible, texts
 
 
 @pytest.fixture(scope="module")
 def xl():
-    return architecture.load("dimr-xl-3r")
+    return architecture.load("dimr-xl-3r", PROJECT)
 
 
 def test_a_sketch_holds_the_variants_sizes(xl):
-    variant = find_variant("dimr-xl-3r").variant
+    variant = PROJECT.variant("dimr-xl-3r").variant
     assert xl.name == "DiMR-XL/3R"
     assert xl.input == (4, 64, 64)
     assert xl.parameters == variant.published.parameters == sum(b.parameters for b in xl.branches)
@@ -32,7 +32,7 @@ def test_a_sketch_holds_the_variants_sizes(xl):
 
 
 def test_the_picture_is_legible_and_says_it_all(xl):
-    figure = architecture_drawing.draw(xl)
+    figure = architecture.draw(xl)
     check_legible(figure)
     shown = "\n".join(text for text, _ in texts(figure))
     for words in (
@@ -49,13 +49,13 @@ def test_the_picture_is_legible_and_says_it_all(xl):
 def test_the_ablations_networks_differ_in_their_pictures():
     sizes = {"layers": [3, 1], "dims": [16, 8], "heads": 2, "input_size": 8, "channels": 1}
     sizes |= {"num_classes": 3, "feed_forward": "mlp", "norm": "layer", "time_map": "pixel"}
-    one = architecture.sketch("small", MultiResolutionNetwork, {**sizes, "outputs": "last"})
+    one = architecture.sketch("small", DiMRSizes(**sizes, outputs="last"))
     low, high = one.branches
     assert (low.output, low.weight, low.head) == (None, None, ())
     assert (high.output, high.weight) == ((1, 8, 8), 1)
     assert low.block[1] == "TD-LN, MLP 4D"
     assert "SNR" in one.time
-    check_legible(architecture_drawing.draw(one))
+    check_legible(architecture.draw(one))
 
 
 @pytest.mark.parametrize(
@@ -68,20 +68,20 @@ def test_the_ablations_networks_differ_in_their_pictures():
 )
 def test_how_time_enters_a_uvit(time, tokens, norm):
     sizes = {"depth": 3, "dim": 16, "heads": 2, "patch": 2, "input_size": 8, "channels": 3}
-    one = architecture.sketch("small", UViT, {**sizes, "num_classes": 3, "time": time})
+    one = architecture.sketch("small", UViTSizes(**sizes, num_classes=3, time=time))
     (branch,) = one.branches
     assert branch.tokens == tokens
     assert branch.block[0].startswith(norm)
     assert branch.parts == (1, 1, 1)
-    check_legible(architecture_drawing.draw(one))
+    check_legible(architecture.draw(one))
 
 
 def test_a_dit_has_no_skips():
-    one = architecture.load("dit-xs-sigma-2")
+    one = architecture.load("dit-xs-sigma-2", PROJECT)
     (branch,) = one.branches
     assert one.name == "DiT-XS/2 (sigma)"
     assert branch.parts == (6,)
     assert branch.output == (8, 8, 8)  # noise and variance
-    figure = architecture_drawing.draw(one)
+    figure = architecture.draw(one)
     check_legible(figure)
     assert not any("skip" in text for text, _ in texts(figure))

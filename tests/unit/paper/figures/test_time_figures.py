@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dimr import build
 from dimr.checkpoints.model_folder import read_model
-from dimr.models import build
+from dimr.config.project import PROJECT
 from dimr.models.norms import Modulation
 from dimr.paper.figures import adaln_pca, td_ln
-from dimr.paper.figures.definitions import load_figure
+from dimr.paper.figures.definitions import define
 from dimr.paper.figures.time_vectors import (
     adaln_zero_vectors,
     diffusion_times,
@@ -34,7 +35,7 @@ def modulations_of_a_pass(network, t, label):
         if isinstance(module, Modulation)
     ]
     sizes = network.sizes
-    image = torch.zeros(1, sizes["channels"], sizes["input_size"], sizes["input_size"])
+    image = torch.zeros(1, sizes.channels, sizes.input_size, sizes.input_size)
     with torch.no_grad():
         network(image, torch.tensor([t]), torch.tensor([label]))
     for hook in hooks:
@@ -100,7 +101,7 @@ def test_a_circle_and_a_line_have_the_components_that_they_must():
 
 @pytest.fixture(scope="module")
 def components(runs):
-    return adaln_pca.load(load_figure("digits/adaln_pca"), runs)
+    return adaln_pca.load(define("digits/adaln_pca", PROJECT), runs)
 
 
 def test_every_norm_of_every_block_is_analysed(components):
@@ -127,7 +128,7 @@ def test_an_untrained_network_is_named(runs, tmp_path):
     weights = load_file(folder / WEIGHTS)
     save_file({k: v * ("modulation" not in k) for k, v in weights.items()}, folder / WEIGHTS)
     with pytest.raises(DimrError, match=r"model: block 0, attention: .* not trained\?"):
-        adaln_pca.load(load_figure("digits/adaln_pca"), tmp_path)
+        adaln_pca.load(define("digits/adaln_pca", PROJECT), tmp_path)
 
 
 def test_td_vectors_follow_the_formula(runs):
@@ -149,7 +150,7 @@ def test_td_vectors_follow_the_formula(runs):
 
 @pytest.fixture(scope="module")
 def time_data(runs):
-    return td_ln.load(load_figure("digits/td_ln"), runs)
+    return td_ln.load(define("digits/td_ln", PROJECT), runs)
 
 
 def test_parameters_are_counted_by_name_too(runs, time_data):

@@ -1,0 +1,212 @@
+"""Sizes of the networks: all that one is built from. Importing this imports no torch.
+
+A network is built from its sizes, ``dimr.models.build(DiMRSizes(...))``, or from their fields,
+``DiMR(layers=..., ...)``. Configuration files have the same fields, with limits besides
+(``dimr.config.schema.networks``).
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What every network is told of its input, and the base of each family's own sizes.
+
+    Attributes:
+        input_size: H = W of the input.
+        channels: C.
+        num_classes: labels are 0..num_classes-1; the label ``num_classes`` means "no class".
+        time_map: how diffusion time becomes the network's own time condition, ``latent`` or
+            ``pixel`` (``dimr.models.conditioning``).
+
+    Raises:
+        ValueError: sizes that do not fit together.
+    """
+
+    family: ClassVar[str]
+
+    input_size: int
+    channels: int
+    num_classes: int
+    time_map: Literal["latent", "pixel"] = "latent"
+
+    def arguments(self) -> dict[str, Any]:
+        """The fields, plain JSON, from which the same sizes are built; those of None left out."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values
+            if value is not None
+        }
+
+    def least_parameters(self) -> int:
+        """Fewer parameters than the network has, and not by much, from a formula.
+
+        To build a network of a thousand layers, only to count and refuse it, takes minutes.
+        Counted are the matrices of blocks, skips and cascades, positions and labels.
+        """
+        raise NotImplementedError
+
+    def _matrices(self, branches: "Sequence[_Branch]", skips: bool) -> int:
+        """``least_parameters`` of these branches, the lowest resolution first."""
+        count = self.num_classes * branches[0].dim
+        for branch in branches:
+            matrices = branch.blocks * branch.squares + skips * (branch.blocks - 1)
+            count += matrices * branch.dim**2
+            count += (self.input_size // branch.patch) ** 2 * branch.dim
+        steps = itertools.pairwise(branches)  # cascades from all blocks below
+        return count + sum(4 * low.dim * (low.blocks + 1) * high.dim for low, high in steps)
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """For counting: blocks of width D, each with ``squares`` matrices of D^2 values."""
+
+    blocks: int
+    dim: int
+    patch: int
+    squares: int
+
+
+def blocks_built(layers: int) -> int:
+    """How many blocks a DiMR's branch of N layers has: N // 2 in, 1 mid, N // 2 out."""
+    return 2 * (layers // 2) + 1
+
+
+def ends_in_convolution(time_map: str, final_conv: bool | None = None) -> bool:
+    """Whether a U-ViT of these sizes ends in a 3x3 convolution: as said, else as published."""
+    return time_map == "pixel" if final_conv is None else final_conv
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiMRSizes(Sizes):
+    """Sizes of ``DiMR``, with any number R of branches.
+
+    Attributes:
+        layers: N of each branch, lowest resolution first (an even N builds N + 1 blocks, as the
+            authors' network does and the published counts say).
+        dims: D of each branch.
+        heads: attention heads of the lowest branch.
+        norm: norm inside blocks, ``rms`` (released models) or ``layer`` (the paper's text).
+        feed_forward: ``glu``, or ``mlp`` as in U-ViT (ablation).
+        outputs: ``all`` branches predict noise (the multi-scale loss), or only the ``last`` one,
+            whose prediction is then all that the loss sees (ablation).
+    """
+
+    family = "dimr"
+
+    layers: tuple[int, ...]
+    dims: tuple[int, ...]
+    heads: int
+    norm: Literal["rms", "layer"] = "rms"
+    feed_forward: Literal["glu", "mlp"] = "glu"
+    outputs: Literal["all", "last"] = "all"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "dims", tuple(self.dims))
+        halvings = len(self.layers) - 1
+        if halvings < 0 or len(self.dims) != len(self.layers):
+            raise ValueError(
+                f"layers {list(self.layers)} and dims {list(self.dims)} differ in length"
+            )
+        if self.input_size % 2**halvings:
+            raise ValueError(f"input_size {self.input_size} cannot be halved {halvings} times")
+        _check_heads(self.dims[0], self.heads)
+
+    def least_parameters(self) -> int:  # noqa: D102
+        # attention has 4 matrices of D^2, the feed-forward layer 6 (or 8)
+        squares = [10, *[6] * (len(self.dims) - 1)]
+        patches = [2**r for r in reversed(range(len(self.dims)))]
+        blocks = map(blocks_built, self.layers)
+        branches = map(_Branch, blocks, self.dims, patches, squares)
+        return self._matrices(list(branches), skips=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Patched(Sizes):
+    """Sizes of a Transformer of one resolution.
+
+    Attributes:
+        depth: number of blocks.
+        dim: D.
+        heads: attention heads.
+        patch: side of a patch.
+    """
+
+    depth: int
+    dim: int
+    heads: int
+    patch: int
+
+    def __post_init__(self) -> None:
+        if self.input_size % self.patch:
+            raise ValueError(f"input_size {self.input_size} is no multiple of patch {self.patch}")
+        _check_heads(self.dim, self.heads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UViTSizes(_Patched):
+    """Sizes of ``UViT``.
+
+    Attributes:
+        depth: number of blocks, odd: half before the middle one, half after it with long skips.
+        dim: D.
+        heads: attention heads.
+        patch: side of a patch; must divide ``input_size``.
+        time: ``token`` (as published), ``adaln_zero`` or ``td_norm`` (ablation; TD-RMS norm in the
+            blocks as in the released DiMR, TD-LN before the output).
+        has_null_label: whether there is a label for "no class" (the authors' pixel models have
+            none).
+        final_conv: whether a 3x3 convolution ends it; None: as published, in pixel models only.
+    """
+
+    family = "uvit"
+
+    time: Literal["token", "adaln_zero", "td_norm"] = "token"
+    has_null_label: bool = True
+    final_conv: bool | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth % 2 == 0:
+            raise ValueError(f"depth {self.depth} should be odd: half, one in the middle, half")
+        if self.final_conv == ends_in_convolution(self.time_map):
+            object.__setattr__(self, "final_conv", None)  # as published: not worth a mention
+
+    def least_parameters(self) -> int:  # noqa: D102
+        return self._matrices([_Branch(self.depth, self.dim, self.patch, 12)], skips=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiTSizes(_Patched):
+    """Sizes of ``DiT``, whose time condition is 1000 t - 1 for both time maps.
+
+    Attributes:
+        depth: number of blocks.
+        dim: D, a multiple of 4.
+        heads: attention heads.
+        patch: side of a patch; must divide ``input_size``.
+        learn_sigma: predict the reverse process's variance too: 2 C output channels.
+    """
+
+    family = "dit"
+
+    learn_sigma: bool = False
+
+    def least_parameters(self) -> int:  # noqa: D102
+        return self._matrices([_Branch(self.depth, self.dim, self.patch, 18)], skips=False)
+
+
+FAMILIES: dict[str, type[Sizes]] = {
+    sizes.family: sizes for sizes in (DiMRSizes, UViTSizes, DiTSizes)
+}
+"""The sizes of a network by its family's name."""
+
+
+def _check_heads(dim: int, heads: int) -> None:
+    if dim % heads:
+        raise ValueError(f"width {dim} cannot be split into {heads} heads")
