@@ -271,17 +271,17 @@ def _unfinished(world):
     """
     from dimr.config.runs import load_section, section_key
     from dimr.config.schema import Source
-    from dimr.data.imagenet.recognise import open_source
-    from dimr.data.imagenet.resumable_store import Work
+    from dimr.data.imagenet.acquire import open_source
+    from dimr.data.imagenet.resumable_store import StoreWork
 
     at = world.path
     at("partial").mkdir()
     world.must(*world.command("resume_sample"), "--part", "1/1")
     config = load_section(Source, at("config/mini.yaml"))
     for source, out in (("class-folders", "partial"), ("shards", "spilt")):
-        work = Work(at(f"{out}/source"), section_key(config))
+        work = StoreWork(at(f"{out}/source"), section_key(config))
         found = open_source(str(at(source)), config, work)
-        with work.held():
+        with work.claimed():
             work.begun_from({"kind": found.kind, "where": str(at(source))})
             found.prepare(work)
             for wnid, files in list(found.classes().items())[: 2 if out == "partial" else 0]:

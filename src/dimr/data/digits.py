@@ -5,25 +5,39 @@ The folder holds ``train.npy`` and ``heldout.npy`` (N, size, size, 3) uint8 in 0
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dimr.data.shards import map_array
+from dimr.data.shards import MANIFEST, Checksum, Manifest, map_array
+from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_directory, key_of, read_json, save_array, sha256, write_json
+from dimr.runtime.files import key_of, save_array, sha256
 from dimr.runtime.randomness import numpy_generator
 from dimr.runtime.record import compare_files, verify
 
-FORMAT = "dimr-images-1"
 SPLITS = ("train", "heldout")
 CLASSES = 10
 SOURCE_SIZE = 8
 
 
-def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0) -> dict[str, Any]:
+class ImagesManifest(Manifest):
+    """``manifest.json`` of a folder of images: ``files`` by name, ``counts`` by split."""
+
+    format: Literal["dimr-images-1"]
+    dataset: str
+    size: int
+    counts: dict[str, int]
+    classes: int
+    class_names: list[str]
+    split: str
+    key: str
+    files: dict[str, Checksum]
+
+
+def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0) -> ImagesManifest:
     """Write the digits as a folder ``out`` of (size, size, 3) images, and return its manifest.
 
     ``size`` is in pixels, 8 or more; ``train_per_class`` images of each class are drawn by
@@ -35,27 +49,26 @@ def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0)
     source, labels = _load_source()
     chosen = dict(zip(SPLITS, split_indices(labels, train_per_class, seed), strict=True))
     images = enlarge(source, size)
-    manifest = {
-        "format": FORMAT,
-        "dataset": "digits",
-        "size": size,
-        "counts": {split: len(indices) for split, indices in chosen.items()},
-        "classes": CLASSES,
-        "class_names": [str(digit) for digit in range(CLASSES)],
-        "split": (
-            f"train: {train_per_class} images of each class, chosen with seed {seed}, interleaved "
-            f"(image i has label i % {CLASSES}); heldout: all others, in the dataset's order"
-        ),
-        "key": key_of("digits", size, train_per_class, seed),
-    }
     with atomic_directory(out) as folder:
         for split, indices in chosen.items():
             save_array(images[indices], folder / f"{split}.npy")
             save_array(labels[indices], folder / f"{split}_labels.npy")
-        files = sorted(folder.glob("*.npy"))
-        manifest["files"] = {path.name: {"sha256": sha256(path)} for path in files}
-        write_json(folder / "manifest.json", manifest)
-    return manifest
+        return ImagesManifest.write(
+            folder,
+            format="dimr-images-1",
+            dataset="digits",
+            size=size,
+            counts={split: len(indices) for split, indices in chosen.items()},
+            classes=CLASSES,
+            class_names=[str(digit) for digit in range(CLASSES)],
+            split=(
+                f"train: {train_per_class} images of each class, chosen with seed {seed}, "
+                f"interleaved (image i has label i % {CLASSES}); heldout: all others, in the "
+                "dataset's order"
+            ),
+            key=key_of("digits", size, train_per_class, seed),
+            files={path.name: {"sha256": sha256(path)} for path in sorted(folder.glob("*.npy"))},
+        )
 
 
 def split_indices(
@@ -98,22 +111,17 @@ def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np
     """
     if split not in SPLITS:
         raise DimrError(f"{folder}: no split {split!r}; use one of {', '.join(SPLITS)}")
-    path = Path(folder) / "manifest.json"
-    verify(Path(folder), path.name)
-    manifest = read_json(path)
+    verify(folder, MANIFEST)
+    manifest = ImagesManifest.read(folder)
+    names = f"{split}.npy", f"{split}_labels.npy"
     try:
-        if manifest["format"] != FORMAT:
-            raise DimrError(f"{path}: format is {manifest['format']!r}, not {FORMAT!r}")
-        count, size, files = manifest["counts"][split], manifest["size"], manifest["files"]
-        wanted = [
-            (f"{split}.npy", (count, size, size, 3), "uint8"),
-            (f"{split}_labels.npy", (count,), "int64"),
-        ]
-        sums = {name: files[name]["sha256"] for name, _, _ in wanted}
-    except (KeyError, TypeError) as error:
-        raise DimrError(f"{path}: not a manifest of images ({error!r})") from None
-    images, labels = (map_array(Path(folder) / name, shape, dtype) for name, shape, dtype in wanted)
-    compare_files(Path(folder), sums)
+        count, size = manifest.counts[split], manifest.size
+        sums = {name: manifest.files[name].sha256 for name in names}
+    except KeyError as error:
+        raise DimrError(f"{folder / MANIFEST}: has no entry {error}") from None
+    images = map_array(folder / names[0], (count, size, size, 3), "uint8")
+    labels = map_array(folder / names[1], (count,), "int64")
+    compare_files(folder, sums)
     return images, labels
 
 

@@ -1,26 +1,39 @@
-"""Latents of a whole source of images, shard by shard: read, encoded, copied and written at once.
+"""Images encoded as samples of a shard folder: posterior moments of an autoencoder, or pixels.
 
-Images are decoded and cropped by worker processes, encoded on the device, fetched one batch behind
-(so that a GPU has its next batch before the last is looked at), and written by one thread. Sample j
-of the result is image j, or, with mirror images, image j // 2, mirrored if j is odd. Batches begin
-anew with each shard: what a shard holds depends neither on the parts that the work was split into
-nor on where an earlier start was interrupted. The size of a batch changes it by rounding alone.
+``encode_images`` does it for an array. For a source, ``encode_missing`` overlaps reading, encoding,
+copying and writing: images are decoded and cropped by worker processes, encoded on the device,
+fetched one batch behind, and written by one thread. Sample j of the result is image j, or, with
+mirror images, image j // 2, mirrored if j is odd. Batches start again with each shard: what a shard
+holds depends neither on the parts that the work was split into nor on where an earlier start was
+interrupted. The size of a batch changes it only by rounding.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dimr.data.autoencoder import Autoencoder, Images, is_identity, posterior_moments
-from dimr.data.imagenet import crop_pixels
+from dimr.config.schema import Latents
+from dimr.data.autoencoder import (
+    Autoencoder,
+    as_pixels,
+    is_identity,
+    load_autoencoder,
+    posterior_moments,
+)
+from dimr.data.digits import ImagesManifest, load_images
+from dimr.data.imagenet import ImageStore
 from dimr.data.resumable_shards import Assembly, Part
-from dimr.runtime.async_io import BackgroundWriter, Waits, start_copy
+from dimr.data.shards import ShardManifest, complete, shard_name, write_shard
+from dimr.runtime.async_io import BackgroundWriter, Waits, one_behind, start_copy
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
 from dimr.runtime.progress import progress_bar
@@ -29,93 +42,208 @@ from dimr.runtime.record import read_record
 Samples = NDArray[Any]
 Fetch = Callable[[], Samples]
 """Waits for a batch that is being computed, and returns it."""
+BATCH = 250
+"""Images of an array that are encoded together."""
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-class Store(Protocol):
-    """Images by number, as ``dimr.data.imagenet.ImageStore`` has them."""
+@dataclass(frozen=True)
+class Encoder:
+    """The function from uint8 images to samples, as a dataset's ``autoencoder`` folder says it.
 
-    def __len__(self) -> int:
-        """How many."""
-
-    def image(self, number: int) -> Any:
-        """A PIL image in RGB; ``DimrError`` names the file that does not decode."""
-
-    def name(self, number: int) -> str:
-        """What people call it."""
-
-
-class Encoder(Protocol):
-    """From images to samples: ``copies`` of each, one after the other."""
-
-    copies: int
-
-    def __call__(self, images: torch.Tensor) -> Fetch:
-        """Begin with uint8 (n, H, W, 3); the result is (n * copies, *shape of a sample)."""
-
-
-def stored_as(autoencoder: Path, size: int) -> tuple[str, tuple[int, int, int]]:
-    """Kind and shape of the samples of images of side ``size``, from an autoencoder's folder.
-
-    ``DimrError`` if its configuration does not say, or the side is no multiple of its factor.
+    Args:
+        folder: of the autoencoder, or of a record that there is none.
+        size: side of the images.
+        device: where to compute.
+        mirror: also of the mirror image, in the same batch.
+        dtype: to compute in.
     """
-    if is_identity(autoencoder):
-        return "pixels", (size, size, read_record(autoencoder)["channels"])
-    path = autoencoder / "config.json"
-    config = read_json(path)
-    try:
-        factor = 2 ** (len(config.get("block_out_channels", (64,))) - 1)
-        channels = int(config.get("latent_channels", 4))
-    except (AttributeError, TypeError, ValueError):
-        raise DimrError(f"{path}: not the configuration of an autoencoder") from None
-    if size % factor:
-        raise DimrError(f"image_size: {size} is no multiple of {factor}, as {path} needs")
-    return "posterior", (2 * channels, size // factor, size // factor)
+
+    folder: Path
+    size: int
+    device: torch.device
+    mirror: bool = False
+    dtype: str = "float32"
+
+    @property
+    def copies(self) -> int:
+        """Samples of an image."""
+        return 2 if self.mirror else 1
+
+    @cached_property
+    def kind(self) -> str:
+        """Of the shards."""
+        return "pixels" if is_identity(self.folder) else "posterior"
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a sample, from the configuration only.
+
+        ``DimrError`` if that is not one, or the size is not a multiple of its factor.
+        """
+        if self.kind == "pixels":
+            return self.size, self.size, read_record(self.folder)["channels"]
+        path = self.folder / "config.json"
+        config = read_json(path)
+        try:
+            factor = 2 ** (len(config.get("block_out_channels", (64,))) - 1)
+            channels = int(config.get("latent_channels", 4))
+        except (AttributeError, TypeError, ValueError):
+            raise DimrError(f"{path}: not the configuration of an autoencoder") from None
+        if self.size % factor:
+            raise DimrError(f"image_size: {self.size} is not a multiple of {factor} ({path})")
+        return 2 * channels, self.size // factor, self.size // factor
+
+    @cached_property
+    def vae(self) -> Autoencoder | None:
+        """The autoencoder; None for pixels."""
+        if self.kind == "pixels":
+            return None
+        vae = load_autoencoder(self.folder, str(self.device))
+        move = torch.nn.Module.to  # diffusers' own warns of nothing
+        if self.device.type == "cuda":
+            vae = move(vae, memory_format=torch.channels_last)  # convolutions are fastest in it
+        return move(vae, DTYPES[self.dtype])
+
+    @property
+    def scaling_factor(self) -> float | None:
+        """Of the manifest."""
+        return None if self.vae is None else float(self.vae.config.scaling_factor)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Fetch:
+        """Begin to encode uint8 images (n, H, W, 3).
+
+        The result is (n * copies, *shape): moments in float16, the copies of an image one after the
+        other.
+        """
+        x = images.to(self.device, non_blocking=True) if self.vae is not None else images
+        if self.mirror:
+            x = torch.stack([x, x.flip(2)], dim=1).flatten(0, 1)
+        if self.vae is None:
+            pixels = as_pixels(self.folder, x.numpy())
+            return lambda: pixels
+        on_gpu = self.device.type == "cuda"
+        layout = torch.channels_last if on_gpu else torch.contiguous_format
+        x = (x.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=layout)
+        return start_copy(posterior_moments(self.vae, x).half().contiguous())
+
+
+def encode_images(
+    images_folder: Path,
+    autoencoder_folder: Path,
+    out_folder: Path,
+    config: Latents,
+    device: torch.device,
+    key: str,
+) -> ShardManifest:
+    """Write the training images of an array (``dimr.data.digits``) as a shard folder.
+
+    Args:
+        images_folder: of the images.
+        autoencoder_folder: of the autoencoder, or of a record that there is none.
+        out_folder: an existing folder.
+        config: the size of shards.
+        device: where to compute.
+        key: identifies what the folder holds.
+    """
+    images, labels = load_images(images_folder, "train")
+    encode = Encoder(autoencoder_folder, images.shape[1], device)
+    shards: list[dict[str, Any]] = []
+    with progress_bar(total=len(images), description="encode", unit="image") as bar:
+        for start in range(0, len(images), config.shard_size):
+            shard, parts = images[start : start + config.shard_size], []
+            for first in range(0, len(shard), BATCH):
+                batch = np.array(shard[first : first + BATCH])
+                parts.append(encode(torch.from_numpy(batch))())
+                bar.update(len(batch))
+            path, samples = out_folder / shard_name(len(shards)), np.concatenate(parts)
+            shards.append(write_shard(path, samples, encode.kind, encode.shape, start, out_folder))
+    return complete(
+        out_folder,
+        shards,
+        labels,
+        kind=encode.kind,
+        shape=encode.shape,
+        class_names=ImagesManifest.read(images_folder).class_names,
+        key=key,
+        scaling_factor=encode.scaling_factor,
+    )
 
 
 def usual_batch(size: int, on_gpu: bool) -> int:
-    """Images at a time: with their mirror images about 10 GB of activations on a GPU, 2 GB else."""
+    """Images per batch: about 10 GB of activations with mirror images on a GPU, else 2 GB."""
     return max(1, (1 << (21 if on_gpu else 18)) // size**2)
 
 
-class PosteriorEncoder:
-    """Moments (2C, h, w) float16 of an autoencoder's posterior.
+def encode_missing(
+    store: ImageStore,
+    encode: Encoder,
+    assembly: Assembly,
+    part: Part | None = None,
+    *,
+    batch: int,
+    workers: int = 0,
+    waits: Waits | None = None,
+) -> int:
+    """Make the shards (of a part) that are missing; return the number of images encoded.
 
     Args:
-        vae: on its device, in the dtype to compute in.
-        mirror: also of the mirror image, in the same batch.
+        store: the images.
+        encode: encodes them.
+        assembly: what is made, of ``encode.copies`` samples per image.
+        part: of the shards; None: all.
+        batch: images at a time.
+        workers: processes that read images; 0: this one does.
+        waits: counts how long this thread stood still for ``data``, ``device`` (a CPU computes) and
+            ``write``.
+
+    Raises:
+        DimrError: names an image that does not decode, or whose latent is not finite. Shards that
+            were finished before are kept.
     """
+    missing, part, waits = assembly.missing(part), part or Part(), waits or Waits()
+    if not missing:
+        return 0
+    copies = encode.copies
+    images = {n: images_of(assembly, n, copies) for n in range(assembly.shards)[part.slice]}
+    plan = {n: [images[n][i : i + batch] for i in range(0, len(images[n]), batch)] for n in missing}
+    total, left = sum(map(len, images.values())), sum(len(images[n]) for n in missing)
+    batches = list(itertools.chain.from_iterable(plan.values()))
+    loader = _loader(store, encode, batches, workers)  # its processes start before any thread
 
-    def __init__(self, vae: Autoencoder, mirror: bool) -> None:
-        self.vae, self.copies = vae, 2 if mirror else 1
-        self.on_gpu = vae.device.type == "cuda"
-        if self.on_gpu:  # the layout that its convolutions are fastest in
-            torch.nn.Module.to(vae, memory_format=torch.channels_last)
+    def begun() -> Iterator[Fetch]:
+        for _ in batches:
+            with waits.on("data"):
+                crops = _next(loader)
+            with waits.on("device"):
+                fetch = encode(crops)
+            yield fetch
 
-    @torch.inference_mode()
-    def __call__(self, images: torch.Tensor) -> Fetch:
-        """As ``Encoder``."""
-        x = images.to(self.vae.device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
-        if self.copies == 2:
-            x = torch.stack([x, x.flip(3)], dim=1).flatten(0, 1)
-        layout = torch.channels_last if self.on_gpu else torch.contiguous_format
-        moments = posterior_moments(self.vae, x.contiguous(memory_format=layout)).half()
-        if not self.on_gpu:
-            return moments.cpu().numpy
-        return start_copy(moments.contiguous())
+    results = one_behind(begun())
+    bar = progress_bar(total=total, initial=total - left, description="encode", unit="image")
+    with bar, BackgroundWriter(waits) as writer:
+        for number, parts in plan.items():
+            samples = assembly.samples(number)
+            shard: Samples = np.empty((len(samples), *assembly.shape), assembly.dtype)
+            for some in parts:
+                fetch = next(results)
+                with waits.on("device"):
+                    found = fetch()
+                first = some.start * copies
+                _check_finite(found, first, store, copies, assembly.out)
+                offset = first - samples.start  # -1: that copy is another shard's
+                kept = slice(max(0, offset), min(len(shard), offset + len(found)))
+                shard[kept] = found[kept.start - offset : kept.stop - offset]
+                bar.update(len(some))
+            writer.submit(assembly.write, number, shard)
+    return left
 
 
-class PixelEncoder:
-    """The images themselves; ``convert`` checks them and picks their channels."""
-
-    def __init__(self, convert: Callable[[Images], Images], mirror: bool) -> None:
-        self.convert, self.copies = convert, 2 if mirror else 1
-
-    def __call__(self, images: torch.Tensor) -> Fetch:
-        """As ``Encoder``."""
-        pixels = self.convert(images.numpy())
-        if self.copies == 2:
-            pixels = np.stack([pixels, pixels[:, :, ::-1]], axis=1).reshape(-1, *pixels.shape[1:])
-        return lambda: pixels
+def images_of(assembly: Assembly, number: int, copies: int) -> range:
+    """Images of a shard; where it begins or ends between two copies, that image too."""
+    samples = assembly.samples(number)
+    return range(samples.start // copies, -(-samples.stop // copies))
 
 
 class Crops:
@@ -124,158 +252,61 @@ class Crops:
     An error is returned, not raised: a worker's exception would arrive as a traceback's text.
     """
 
-    def __init__(self, store: Store, size: int) -> None:
+    def __init__(self, store: ImageStore, size: int) -> None:
         self.store, self.size = store, size
 
-    def __getitem__(self, numbers: Sequence[int]) -> torch.Tensor | DimrError:
+    def __getitem__(self, numbers: Sequence[int]) -> Tensor | DimrError:
         try:
-            crops = [crop_pixels(self.store, number, self.size) for number in numbers]
+            crops = [self.store.crop(number, self.size) for number in numbers]
         except DimrError as error:
             return error
         return torch.from_numpy(np.stack(crops))
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Images that are encoded together; they are the first or last of their shard, or not."""
-
-    shard: int
-    images: range
-    first: bool
-    last: bool
-
-
-@dataclass
-class Encoding:
-    """The work on one folder of latents.
-
-    Args:
-        store: the images.
-        size: side of the centre crop.
-        assembly: what is made, of ``encoder.copies`` samples an image.
-        encoder: makes them.
-        batch: images at a time.
-        workers: processes that read images; 0: this one does.
-        waits: what the main thread stood still for: "data", "device" (a CPU computes), "write".
-    """
-
-    store: Store
-    size: int
-    assembly: Assembly
-    encoder: Encoder
-    batch: int
-    workers: int = 0
-    waits: Waits = field(default_factory=Waits)
-
-    def run(self, part: Part | None = None) -> int:
-        """Make the shards (of a part) that are missing; return the number of images encoded.
-
-        ``DimrError`` names an image that does not decode, or whose latent is not finite. Shards
-        that were finished before are kept.
-        """
-        missing, part = self.assembly.missing(part), part or Part()
-        own = range(part.index, self.assembly.shards, part.count)
-        total, left = (sum(len(self._images(n)) for n in shards) for shards in (own, missing))
-        if not missing:
-            return 0
-        batches = self._batches(missing)  # the workers start before the writer's thread does
-        with (
-            progress_bar(
-                total=total, initial=total - left, description="encode", unit="image"
-            ) as bar,
-            BackgroundWriter(self.waits) as writer,
-        ):
-            samples: Samples = np.empty(0)
-            for batch, fetch in batches:
-                if batch.first:
-                    shape = (len(self.assembly.samples(batch.shard)), *self.assembly.shape)
-                    samples = np.empty(shape, self.assembly.dtype)
-                self._take(samples, batch, fetch)
-                bar.update(len(batch.images))
-                if batch.last:
-                    writer.submit(self.assembly.write, batch.shard, samples)
-        return left
-
-    def _images(self, number: int) -> range:
-        """Images of a shard; where it begins or ends between two copies, that image too."""
-        samples, copies = self.assembly.samples(number), self.encoder.copies
-        return range(samples.start // copies, -(-samples.stop // copies))
-
-    def _plan(self, missing: Sequence[int]) -> Iterator["_Batch"]:
-        """The images in the order in which they are encoded; no batch is of two shards."""
-        for number in missing:
-            images = self._images(number)
-            for start in range(0, len(images), self.batch):
-                stop = start + self.batch
-                yield _Batch(number, images[start:stop], start == 0, stop >= len(images))
-
-    def _batches(self, missing: Sequence[int]) -> Iterator[tuple["_Batch", Fetch]]:
-        """Each batch and its pending result, one behind the encoder."""
-        plan = list(self._plan(missing))
-        loader = iter(self._loader([batch.images for batch in plan]))
-
-        def stream() -> Iterator[tuple[_Batch, Fetch]]:
-            behind = None
-            for batch in plan:
-                crops = self._next(loader)
-                if isinstance(crops, DimrError):
-                    if behind:
-                        yield behind  # it may complete a shard
-                    raise crops
-                with self.waits.on("device"):
-                    fetch = self.encoder(crops)
-                if behind:
-                    yield behind
-                behind = batch, fetch
-            if behind:
-                yield behind
-
-        return stream()
-
-    def _loader(self, batches: Sequence[range]) -> "DataLoader[Any]":
-        return DataLoader(
-            Crops(self.store, self.size),  # type: ignore[arg-type]  # indexed by ranges
+def _loader(
+    store: ImageStore, encode: Encoder, batches: Sequence[range], workers: int
+) -> Iterator[Tensor | DimrError]:
+    """Crops or an error for each batch."""
+    return iter(
+        DataLoader(
+            Crops(store, encode.size),  # type: ignore[arg-type]  # indexed by ranges
             batch_size=None,  # the sampler's items are batches already
             sampler=batches,
-            collate_fn=_as_it_is,
-            num_workers=self.workers,
-            pin_memory=getattr(self.encoder, "on_gpu", False),
+            collate_fn=_unchanged,
+            num_workers=workers,
+            pin_memory=encode.device.type == "cuda",
         )
-
-    def _next(self, loader: Iterator[Any]) -> Any:
-        try:
-            with self.waits.on("data"):
-                return next(loader)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DimrError(
-                f"{self.assembly.out}: a process that reads images was killed (out of memory, or "
-                "of shared memory?): use fewer --workers"
-            ) from None
-
-    def _take(self, samples: Samples, batch: "_Batch", fetch: Fetch) -> None:
-        """Wait for a batch and put its samples in their places of the shard."""
-        with self.waits.on("device"):
-            found = fetch()
-        begin = batch.images.start * self.encoder.copies
-        self._check_finite(found, begin)
-        offset = begin - self.assembly.samples(batch.shard).start  # -1: that copy is not its own
-        kept = slice(max(0, offset), min(len(samples), offset + len(found)))
-        samples[kept] = found[kept.start - offset : kept.stop - offset]
-
-    def _check_finite(self, found: Samples, first: int) -> None:
-        if found.dtype.kind != "f" or np.isfinite(found).all():
-            return
-        bad = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
-        image, mirrored = divmod(first + int(bad.argmax()), self.encoder.copies)
-        name = self.store.name(image) + (", mirrored," if mirrored else "")
-        raise DimrError(
-            f"{self.assembly.out}: the latent of {name} is not finite in float16: the autoencoder "
-            "is not usable, or only with dtype: float32"
-        )
+    )
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     """What a worker hands over (a named function, so that it can be sent to one)."""
     return value
+
+
+def _next(loader: Iterator[Tensor | DimrError]) -> Tensor:
+    try:
+        crops = next(loader)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DimrError(
+            "encode: a process that reads images was killed (out of memory, or of shared memory?): "
+            "use fewer --workers"
+        ) from None
+    if isinstance(crops, DimrError):
+        raise crops
+    return crops
+
+
+def _check_finite(found: Samples, first: int, store: ImageStore, copies: int, out: Path) -> None:
+    """Name the image of the first sample that is not finite; ``first`` is their number."""
+    if found.dtype.kind != "f" or np.isfinite(found).all():
+        return
+    bad = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+    image, mirrored = divmod(first + int(bad.argmax()), copies)
+    name = store.name(image) + (", mirrored," if mirrored else "")
+    raise DimrError(
+        f"{out}: the latent of {name} is not finite in float16: the autoencoder is not usable, or "
+        "only with dtype: float32"
+    )

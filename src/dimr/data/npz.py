@@ -1,11 +1,12 @@
-"""Arrays of a ``.npz`` file: small ones read whole, large ones as a stream in constant memory.
+"""Arrays of ``.npz`` files: small ones read whole, large ones read and written as a stream.
 
 A member is read in order to its end, where zip's checksum is compared, stored or deflated alike; a
-memory map of a stored member would go without the comparison. What a header states is compared with
-the bytes that are there before anything is done with it.
+memory map of a stored member would skip the comparison. What a header states is compared with the
+bytes that follow before anything is done with it.
 """
 
 import contextlib
+import hashlib
 import math
 import os
 import zipfile
@@ -16,14 +17,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from dimr.data.shards import MANIFEST, FileEntry, ShardManifest
+from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import require_file, single_line
+from dimr.runtime.progress import progress_bar
 
 HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
 }
 DAMAGE = (
     OSError, ValueError, EOFError, RuntimeError, NotImplementedError, MemoryError,
@@ -33,6 +38,8 @@ SUFFIX = ".npy"
 """Of an array's name in the archive."""
 DENSEST = 1100
 """Bytes that one deflated byte can stand for (1,032), and a little more."""
+BLOCK = 4 * 2**20
+"""Bytes that are copied at a time."""
 
 
 def load_arrays(path: str | Path, names: Sequence[str]) -> list[NDArray[Any]]:
@@ -112,7 +119,7 @@ def _archive(path: str | Path) -> zipfile.ZipFile:
     if not Path(path).is_file() and Path(path).exists():
         raise DimrError(f"{path}: not a file; expected an .npz")
     with open(path, "rb") as file:
-        if file.read(6) == np.lib.format.MAGIC_PREFIX:
+        if file.read(6) == npy.MAGIC_PREFIX:
             raise DimrError(f"{path}: a single array; expected an .npz")
         there = os.fstat(file.fileno()).st_size
     archive = zipfile.ZipFile(path)
@@ -148,7 +155,7 @@ def _header(what: str, file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.
     Raises:
         DimrError: what no plain array states, or another number of bytes than there are.
     """
-    version = np.lib.format.read_magic(file)
+    version = npy.read_magic(file)
     if version not in HEADERS:
         raise ValueError(f"{SUFFIX} format {version} of an array")
     try:
@@ -165,3 +172,48 @@ def _header(what: str, file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.
         stated = f"{dtype} {str(shape)[:99]}"
         raise DimrError(f"{what}: its header states {stated}, which {size:,} bytes are not")
     return shape, dtype
+
+
+def write_npz(folder: Path, out: Path) -> None:
+    """Write a folder of image shards as an ADM-style ``.npz``, in constant memory.
+
+    It holds the images, ``arr_0`` uint8 (N, H, W, 3), and their labels, ``arr_1`` (N,) int64,
+    uncompressed as ``np.savez`` does it, in zip64: of any size. Each file is compared with its
+    checksum on the way.
+
+    Raises:
+        DimrError: names the shard that is damaged; ``out`` is then as it was before.
+    """
+    manifest = ShardManifest.read(folder)
+    shape = (manifest.count, *manifest.shape)
+    arrays: tuple[tuple[Any, tuple[int, ...], Sequence[FileEntry]], ...] = (
+        (np.uint8, shape, manifest.shards),
+        (np.int64, shape[:1], [manifest.labels]),
+    )
+    with atomic_file(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for number, (kind, sides, files) in enumerate(arrays):
+            descr = npy.dtype_to_descr(np.dtype(kind))
+            header = {"descr": descr, "fortran_order": False, "shape": sides}
+            with archive.open(f"arr_{number}{SUFFIX}", "w", force_zip64=True) as member:
+                npy.write_array_header_1_0(member, header)
+                bar = progress_bar(files, description=out.name, unit="file", shown=len(files) > 1)
+                for entry in bar:
+                    _append(member, folder / entry.file, entry.sha256)
+
+
+def _append(member: IO[bytes], shard: Path, checksum: str) -> None:
+    """Copy the values of a ``.npy`` file."""
+    with open(shard, "rb") as file:
+        npy.read_magic(file)
+        npy.read_array_header_1_0(file)
+        values = file.tell()
+        file.seek(0)
+        digest = hashlib.sha256(file.read(values))
+        while block := file.read(BLOCK):
+            digest.update(block)
+            member.write(block)
+    if digest.hexdigest() != checksum:
+        raise DimrError(
+            f"{shard}: checksum differs from {MANIFEST}; remove it, and the same command "
+            "regenerates it"
+        )

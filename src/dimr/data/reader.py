@@ -1,6 +1,5 @@
 """Training batches from a shard folder, as a pure function of (seed, step)."""
 
-import mmap
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -10,26 +9,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dimr.data.shards import open_shards
+from dimr.data.shards import ShardManifest, open_shards, unmap
 from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import numpy_generator, torch_generator
 
 MAPPED_BYTES = 16 * 1024**2
 """Bytes that are read before their pages are unmapped (the system maps up to 8 times as many). It
-would take them back when memory is short, but counts them to the process, as job schedulers do."""
+would reclaim them when memory is short, but counts them to the process, as job schedulers do."""
 
 
 class ShardReader:
-    """Endless shuffled batches of a shard folder; every sample is seen once an epoch.
+    """Endless shuffled batches of a shard folder; every sample is seen once per epoch.
 
     The stream's position p = step * batch_size + j holds sample ``permutation(seed, epoch)[p %
     count]`` of epoch p // count, so that batches may span epochs, none is short, and reading can
-    start at any step. Shards stay on disk and are read by memory map, in constant memory
-    whatever their size.
+    start at any step. Shards stay on disk and are memory-mapped: memory is constant whatever their
+    size.
 
     Attributes:
-        manifest: the folder's manifest (see ``dimr.data.shards``).
-        count: samples an epoch.
+        manifest: of the folder.
+        count: samples per epoch.
         classes: number of classes; labels lie in 0..classes-1.
         sample_shape: (C, h, w) of one sample of a batch.
     """
@@ -37,36 +36,33 @@ class ShardReader:
     def __init__(self, folder: Path, batch_size: int, seed: int) -> None:
         if batch_size < 1:
             raise DimrError(f"batch_size: {batch_size} is not allowed; use 1 or more")
-        opened = open_shards(folder)
-        self.manifest: dict[str, Any] = opened.manifest
-        self.count: int = opened.manifest["count"]
-        self.classes: int = opened.manifest["classes"]
+        self._shards = open_shards(folder)
+        self.manifest: ShardManifest = self._shards.manifest
+        self.count, self.classes = self.manifest.count, self.manifest.classes
         self.batch_size, self.seed = batch_size, seed
-        self._shards, self._labels = opened.arrays, opened.labels
         self._mapped = 0
-        self._ends = np.cumsum([len(shard) for shard in opened.arrays])
         # a batch spans two epochs at most (unless it is longer than one), so two are kept
         self._permutation = lru_cache(maxsize=2)(partial(_permutation, seed, self.count))
-        first, second, third = opened.manifest["shape"]
-        self._posterior = opened.manifest["kind"] == "posterior"
+        self._scale = self.manifest.scaling_factor
+        first, second, third = self.manifest.shape
         self.sample_shape: tuple[int, int, int] = (
-            (first // 2, second, third) if self._posterior else (third, first, second)
+            (third, first, second) if self._scale is None else (first // 2, second, third)
         )
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Samples (B, C, h, w) float32 and labels (B,) int64 of step 0, 1, 2, ...
 
-        Kind "posterior": scaling_factor * (mean + std * noise), with noise drawn anew for each
+        Kind "posterior": scaling_factor * (mean + std * noise), with new noise for each
         (seed, step). Kind "pixels": values in [-1, 1].
         """
         indices = self.indices(step)
         raw = torch.from_numpy(self._gather(indices))
-        labels = torch.from_numpy(self._labels[indices])
-        if not self._posterior:
+        labels = torch.from_numpy(self._shards.labels[indices])
+        if self._scale is None:
             return (raw.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(), labels
         mean, std = raw.float().chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=torch_generator(self.seed, "posterior", step))
-        return noise.mul_(std).add_(mean).mul_(self.manifest["scaling_factor"]), labels
+        return noise.mul_(std).add_(mean).mul_(self._scale), labels
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """Which samples (B,) of the folder, counted over its shards, make up batch ``step``."""
@@ -84,28 +80,14 @@ class ShardReader:
             start += len(piece)
 
     def _gather(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """Raw samples (B, *stored shape): one read a shard, in file order, then put in place."""
-        order = np.argsort(indices)
-        ordered = indices[order]
-        cuts = np.searchsorted(ordered, self._ends)  # samples below each shard's end
-        out = np.empty((len(indices), *self._shards[0].shape[1:]), self._shards[0].dtype)
-        begin = 0
-        for shard, end, cut in zip(self._shards, self._ends, cuts, strict=True):
-            if cut > begin:
-                out[order[begin:cut]] = shard[ordered[begin:cut] - (end - len(shard))]
-            begin = cut
-        self._mapped += out.nbytes
+        """Raw samples (B, *stored shape)."""
+        found = self._shards.take(indices, compare=False)
+        self._mapped += found.nbytes
         if self._mapped > MAPPED_BYTES:
-            for each in self._shards:
-                unmap(each)
+            for array in self._shards.arrays:
+                unmap(array)
             self._mapped = 0
-        return out
-
-
-def unmap(shard: NDArray[Any]) -> None:
-    """Let go of the pages of a memory map; they stay in the system's cache of files."""
-    if isinstance(shard.base, np.memmap) and isinstance(shard.base.base, mmap.mmap):
-        shard.base.base.madvise(mmap.MADV_DONTNEED)
+        return found
 
 
 def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:

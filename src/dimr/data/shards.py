@@ -8,32 +8,113 @@ A folder holds ``00000.npy``, ``00001.npy``, ... (n, *shape), ``labels.npy`` (co
 - ``pixels``: (H, W, 3) uint8, or (H, W, 1) for grey.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from dimr.config.schema import ConfigModel
+from dimr.config.validation import validate
+from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import (
-    atomic_directory,
-    read_json,
-    require_file,
-    save_array,
-    sha256,
-    single_line,
-    write_json,
-)
+from dimr.runtime.files import read_json, require_file, save_array, sha256, single_line, write_json
 from dimr.runtime.record import compare_files
 from dimr.runtime.record import verify as verify_files
 
-FORMAT = "dimr-shards-1"
 DTYPES = {"posterior": "float16", "pixels": "uint8"}
 MANIFEST = "manifest.json"
 LABELS = "labels.npy"
+SAMPLES = {"posterior": "(2C, h, w)", "pixels": "(H, W, 3) or (H, W, 1)"}
+"""The shape of a sample by kind."""
+
+# --- manifests ------------------------------------------------------------------------------------
+
+
+class Manifest(ConfigModel):
+    """``manifest.json`` of a result; keys that it does not know are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """The manifest of a folder; ``DimrError`` names the file and the key that is wrong."""
+        path = Path(folder) / MANIFEST
+        return validate(cls, read_json(path), str(path))
+
+    @classmethod
+    def write(cls, folder: Path, **content: Any) -> Self:
+        """Check plain JSON and write it; ``DimrError`` names the folder and what is wrong."""
+        manifest = validate(cls, content, str(folder))
+        write_json(folder / MANIFEST, content)
+        return manifest
+
+
+def _plain_name(name: str) -> str:
+    if name != Path(name).name:
+        raise ValueError(f"{name!r} is not the name of a file in this folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_plain_name)]
+Filled = Annotated[int, Field(ge=1)]
+
+
+class Checksum(Manifest):
+    """Of a file."""
+
+    sha256: str
+
+
+class FileEntry(Checksum):
+    """A file of the folder."""
+
+    file: FileName
+
+
+class ShardEntry(FileEntry):
+    """A shard, of ``count`` samples."""
+
+    count: Filled
+
+
+class ShardManifest(Manifest):
+    """``manifest.json`` of a shard folder; ``shape`` is that of a stored sample."""
+
+    format: Literal["dimr-shards-1"]
+    kind: Literal["posterior", "pixels"]
+    count: Filled
+    shape: tuple[Filled, Filled, Filled]
+    dtype: Literal["float16", "uint8"]
+    classes: Filled
+    class_names: list[str]
+    key: str
+    shards: list[ShardEntry]
+    labels: FileEntry
+    scaling_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        held, pixels = sum(shard.count for shard in self.shards), self.kind == "pixels"
+        if self.dtype != DTYPES[self.kind]:
+            raise ValueError(f"dtype is {self.dtype}, must be {DTYPES[self.kind]} for {self.kind}")
+        if self.shape[2] not in (1, 3) if pixels else self.shape[0] % 2:
+            raise ValueError(f"shape is {self.shape}, must be {SAMPLES[self.kind]} for {self.kind}")
+        if held != self.count:
+            raise ValueError(f"shards hold {held} samples, count is {self.count}")
+        if len(self.class_names) != self.classes:
+            raise ValueError(f"{len(self.class_names)} class_names for {self.classes} classes")
+        if (self.scaling_factor is None) != pixels:
+            raise ValueError(f"scaling_factor is {self.scaling_factor} for {self.kind}")
+        return self
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -41,111 +122,42 @@ class OpenShards:
     """A folder opened for reading: memory maps ``arrays`` of (n_k, *shape), ``labels`` (count,)."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: ShardManifest
     arrays: list[NDArray[Any]]
     labels: NDArray[np.int64]
 
-    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
-        """Samples (n, *shape) by their numbers, from shards whose checksums are compared first."""
-        ends = np.cumsum([len(array) for array in self.arrays])
-        places = np.searchsorted(ends, indices, side="right")
-        used = [self.manifest["shards"][k] for k in sorted(set(places.tolist()))]
-        compare_files(self.folder, {entry["file"]: entry["sha256"] for entry in used})
-        found = zip(places, indices, strict=True)
-        return np.stack([self.arrays[k][i - ends[k]] for k, i in found])
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """Number of the first sample after each shard."""
+        return np.cumsum([len(array) for array in self.arrays])
 
+    def take(
+        self, indices: Sequence[int] | NDArray[np.int64], compare: bool = True
+    ) -> NDArray[Any]:
+        """Samples (n, *shape) by their numbers, with one read for each shard.
 
-def write_shards(
-    out: Path,
-    batches: Iterable[NDArray[Any]],
-    labels: Sequence[int] | NDArray[np.integer[Any]],
-    *,
-    kind: str,
-    classes: int,
-    class_names: Sequence[str],
-    scaling_factor: float | None,
-    key: str,
-    shard_size: int,
-) -> dict[str, Any]:
-    """Write ``batches`` (n, *shape) of any n as a shard folder ``out``; return its manifest.
+        Args:
+            indices: 0 to count - 1, in any order.
+            compare: read the shards that hold them whole first, to compare their checksums.
 
-    Sample i of the stream has label ``labels[i]``, 0 <= label < ``classes``. At most one shard of
-    ``shard_size`` samples is held in memory. Posterior moments are stored as float16; pixels must
-    be uint8. ``scaling_factor`` belongs to kind "posterior" alone. ``DimrError`` if the samples
-    are not as many as the labels, differ in shape, or are not finite in float16; ``out`` is then
-    as it was before.
-    """
-    out = Path(out)
-    labels = _checked_labels(out, labels, classes)
-    _check_arguments(out, kind, classes, class_names, scaling_factor, shard_size)
-    with atomic_directory(out) as folder:
-        shards: list[dict[str, Any]] = []
-        shape: tuple[int, ...] = ()
-        for array in _shards(out, batches, kind, len(labels), shard_size):
-            name, shape = f"{len(shards):05d}.npy", array.shape[1:]
-            save_array(array, folder / name)
-            shards.append({"file": name, "count": len(array), "sha256": sha256(folder / name)})
-        return complete(
-            folder, shards, labels, kind=kind, shape=shape, classes=classes,
-            class_names=class_names, scaling_factor=scaling_factor, key=key,
-        )  # fmt: skip
-
-
-def complete(
-    folder: Path,
-    shards: Sequence[dict[str, Any]],
-    labels: NDArray[np.int64],
-    *,
-    kind: str,
-    shape: Sequence[int],
-    classes: int,
-    class_names: Sequence[str],
-    scaling_factor: float | None,
-    key: str,
-) -> dict[str, Any]:
-    """Write labels and manifest beside the shards of ``folder``; return the manifest.
-
-    ``shards``: file, count and sha256 of each. ``DimrError`` for what no folder may hold.
-    """
-    labels = _checked_labels(folder, labels, classes)
-    save_array(labels, folder / LABELS)
-    manifest = {
-        "format": FORMAT,
-        "kind": kind,
-        "count": len(labels),
-        "shape": list(shape),
-        "dtype": DTYPES[kind],
-        "classes": classes,
-        "class_names": list(class_names),
-        "key": key,
-        "shards": list(shards),
-        "labels": {"file": LABELS, "sha256": sha256(folder / LABELS)},
-    }
-    if kind == "posterior":
-        manifest["scaling_factor"] = scaling_factor
-    if problem := _manifest_problem(manifest):
-        raise DimrError(f"{folder}: {problem}")
-    write_json(folder / MANIFEST, manifest)
-    return manifest
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The checked manifest of a shard folder; ``DimrError`` names the file and what is wrong."""
-    return checked_manifest(Path(folder) / MANIFEST, _manifest_problem, "a manifest of shards")
-
-
-def checked_manifest(
-    path: Path, problem_of: Callable[[dict[str, Any]], str | None], what: str
-) -> dict[str, Any]:
-    """A manifest that ``problem_of`` finds nothing wrong with; it may raise on what is missing."""
-    manifest = read_json(path)
-    try:
-        problem = problem_of(manifest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problem = f"not {what} ({error!r})"
-    if problem:
-        raise DimrError(f"{path}: {problem}")
-    return manifest
+        Raises:
+            DimrError: names the shard that is damaged.
+        """
+        order = np.argsort(indices)
+        ordered = np.asarray(indices, np.int64)[order]
+        if len(ordered) and not 0 <= ordered[0] <= ordered[-1] < self.manifest.count:
+            raise IndexError(f"{self.folder}: holds {self.manifest.count} samples")
+        stops = np.searchsorted(ordered, self._ends)  # how many lie before each shard's end
+        starts = np.concatenate([[0], stops[:-1]])
+        used = np.flatnonzero(stops > starts)
+        if compare:
+            entries = [self.manifest.shards[k] for k in used]
+            compare_files(self.folder, {entry.file: entry.sha256 for entry in entries})
+        found = np.empty((len(ordered), *self.manifest.shape), self.manifest.dtype)
+        for k in used:
+            rows, array = slice(starts[k], stops[k]), self.arrays[k]
+            found[order[rows]] = array[ordered[rows] - (self._ends[k] - len(array))]
+        return found
 
 
 def open_shards(folder: Path) -> OpenShards:
@@ -155,26 +167,24 @@ def open_shards(folder: Path) -> OpenShards:
     truncated, or of another shape or dtype.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    shape, dtype = tuple(manifest["shape"]), manifest["dtype"]
+    manifest = ShardManifest.read(folder)
     arrays = [
-        map_array(folder / shard["file"], (shard["count"], *shape), dtype)
-        for shard in manifest["shards"]
+        map_array(folder / shard.file, (shard.count, *manifest.shape), manifest.dtype)
+        for shard in manifest.shards
     ]
-    path = folder / manifest["labels"]["file"]
-    labels = map_array(path, (manifest["count"],), "int64")
-    if labels.min() < 0 or labels.max() >= manifest["classes"]:
-        raise DimrError(f"{path}: labels must lie in 0..{manifest['classes'] - 1}")
+    path = folder / manifest.labels.file
+    labels = map_array(path, (manifest.count,), "int64")
+    _check_labels(path, labels, manifest.classes)
     return OpenShards(folder, manifest, arrays, labels)
 
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 by file name, as the manifest has them."""
-    manifest = read_manifest(folder)
-    return {entry["file"]: entry["sha256"] for entry in [*manifest["shards"], manifest["labels"]]}
+    manifest = ShardManifest.read(folder)
+    return {entry.file: entry.sha256 for entry in (*manifest.shards, manifest.labels)}
 
 
-def verify(folder: Path, share: slice = slice(None)) -> dict[str, Any]:
+def verify(folder: Path, share: slice = slice(None)) -> ShardManifest:
     """Check all that ``open_shards`` does, and the checksums of manifest, labels and shards.
 
     Args:
@@ -185,7 +195,7 @@ def verify(folder: Path, share: slice = slice(None)) -> dict[str, Any]:
         The manifest.
 
     Raises:
-        DimrError: names the file that differs, is missing, or has no place there.
+        DimrError: names the file that differs, is missing, or does not belong there.
     """
     folder = Path(folder)
     manifest = open_shards(folder).manifest
@@ -194,8 +204,8 @@ def verify(folder: Path, share: slice = slice(None)) -> dict[str, Any]:
     if extra:
         raise DimrError(f"{folder / min(extra)}: not listed in {MANIFEST}")
     verify_files(folder, MANIFEST)
-    names = [entry["file"] for entry in [manifest["labels"], *manifest["shards"][share]]]
-    compare_files(folder, {name: wanted[name] for name in names})
+    entries = (manifest.labels, *manifest.shards[share])
+    compare_files(folder, {entry.file: entry.sha256 for entry in entries})
     return manifest
 
 
@@ -217,128 +227,102 @@ def map_array(path: Path, shape: tuple[int, ...], dtype: str | np.dtype[Any]) ->
     return np.asarray(array)
 
 
-def _shards(
-    out: Path, batches: Iterable[NDArray[Any]], kind: str, count: int, shard_size: int
-) -> Iterator[NDArray[Any]]:
-    """Cut the stream of batches into arrays of ``shard_size`` samples (the last may be shorter).
+def unmap(array: NDArray[Any]) -> None:
+    """Release the pages of a memory map; they stay in the system's file cache."""
+    if isinstance(array.base, np.memmap) and isinstance(array.base.base, mmap.mmap):
+        array.base.base.madvise(mmap.MADV_DONTNEED)
 
-    A yielded array is valid until the next one is asked for: its memory is used again.
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"{number:05d}.npy"
+
+
+def write_shard(
+    path: Path, samples: NDArray[Any], kind: str, shape: Sequence[int], first: int, where: Path
+) -> dict[str, Any]:
+    """Check samples (n, *shape), store them atomically, and return the shard's entry.
+
+    Args:
+        path: of the shard.
+        samples: posterior moments of any floating-point dtype, or uint8 pixels.
+        kind: ``posterior`` or ``pixels``.
+        shape: that they must have.
+        first: number of the first one, for messages.
+        where: the result, for messages.
+
+    Raises:
+        DimrError: names the sample that has another shape or dtype or is not finite in float16.
     """
-    buffer, filled, done = None, 0, 0
-    for batch in batches:
-        if buffer is None:
-            _check_shape(out, kind, batch.shape[1:])
-            buffer = np.empty((min(shard_size, count), *batch.shape[1:]), DTYPES[kind])
-        data = checked_samples(out, batch, kind, buffer.shape[1:], done)
-        done += len(data)
-        if done > count:
-            raise DimrError(f"{out}: {done} samples or more for {count} labels")
-        while len(data):
-            taken = min(len(data), len(buffer) - filled)
-            buffer[filled : filled + taken] = data[:taken]
-            data, filled = data[taken:], filled + taken
-            if filled == len(buffer):
-                yield buffer
-                filled = 0
-    if done < count:
-        raise DimrError(f"{out}: {done} samples for {count} labels")
-    if buffer is not None and filled:
-        yield buffer[:filled]
+    if samples.shape[1:] != tuple(shape):
+        raise DimrError(f"{where}: sample {first} has shape {samples.shape[1:]}, not {shape}")
+    if kind == "pixels" and samples.dtype != np.uint8:
+        raise DimrError(f"{where}: sample {first} is {samples.dtype}; pixels must be uint8")
+    if kind == "posterior":
+        with np.errstate(over="ignore"):
+            samples = samples.astype(np.float16)
+        if (samples[:, shape[0] // 2 :] < 0).any():
+            raise DimrError(f"{where}: a standard deviation after sample {first} is below 0")
+        finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
+        if not finite.all():
+            number = first + int(finite.argmin())
+            raise DimrError(f"{where}: sample {number} is not finite in float16")
+    with atomic_file(path) as temporary:
+        save_array(samples, temporary)
+        digest = sha256(temporary)
+    return {"file": path.name, "count": len(samples), "sha256": digest}
 
 
-def checked_samples(
-    out: Path, batch: NDArray[Any], kind: str, shape: tuple[int, ...], first: int
-) -> NDArray[Any]:
-    """The batch (n, *shape) in its kind's dtype; ``first`` is the number of its first sample.
-
-    ``DimrError`` names ``out`` and the sample that has another shape or dtype or is not finite.
-    """
-    if batch.shape[1:] != shape:
-        raise DimrError(f"{out}: sample {first} has shape {batch.shape[1:]}, others have {shape}")
-    if kind == "pixels":
-        if batch.dtype != np.uint8:
-            raise DimrError(f"{out}: sample {first} is {batch.dtype}; pixels must be uint8")
-        return batch
-    with np.errstate(over="ignore"):
-        data = batch.astype(np.float16)
-    if (data[:, shape[0] // 2 :] < 0).any():
-        raise DimrError(f"{out}: a standard deviation after sample {first} is below 0")
-    finite = np.isfinite(data).reshape(len(data), -1).all(axis=1)
-    if not finite.all():
-        raise DimrError(f"{out}: sample {first + int(finite.argmin())} is not finite in float16")
-    return data
-
-
-def _shape_problem(kind: str, shape: tuple[int, ...]) -> str | None:
-    """What is wrong with a sample's shape, or None."""
-    good = len(shape) == 3 and min(shape) >= 1
-    if kind == "posterior" and not (good and shape[0] % 2 == 0):
-        return f"shape is {shape}, must be (2C, h, w) for kind posterior"
-    if kind == "pixels" and not (good and shape[2] in (1, 3)):
-        return f"shape is {shape}, must be (H, W, 3) or (H, W, 1) for kind pixels"
-    return None
-
-
-def _check_shape(out: Path, kind: str, shape: tuple[int, ...]) -> None:
-    if problem := _shape_problem(kind, shape):
-        raise DimrError(f"{out}: {problem}")
-
-
-def _checked_labels(
-    out: Path, labels: Sequence[int] | NDArray[np.integer[Any]], classes: int
-) -> NDArray[np.int64]:
-    array = np.asarray(labels)
-    if array.ndim != 1 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
-        raise DimrError(f"{out}: labels must be a non-empty list of integers")
-    if array.min() < 0 or array.max() >= classes:
-        raise DimrError(f"{out}: labels must lie in 0..{classes - 1}")
-    return array.astype(np.int64)
-
-
-def _check_arguments(
-    out: Path,
+def complete(
+    folder: Path,
+    shards: Sequence[dict[str, Any]],
+    labels: NDArray[np.integer[Any]],
+    *,
     kind: str,
-    classes: int,
+    shape: Sequence[int],
     class_names: Sequence[str],
-    scaling_factor: float | None,
-    shard_size: int,
-) -> None:
-    if kind not in DTYPES:
-        raise DimrError(f"{out}: kind is {kind!r}; use one of {', '.join(DTYPES)}")
-    if len(class_names) != classes:
-        raise DimrError(f"{out}: {len(class_names)} class names for {classes} classes")
-    if shard_size < 1:
-        raise DimrError(f"{out}: shard_size is {shard_size}, must be 1 or more")
-    if problem := _scale_problem(kind, scaling_factor):
-        raise DimrError(f"{out}: {problem}")
+    key: str,
+    scaling_factor: float | None = None,
+) -> ShardManifest:
+    """Write labels and manifest beside the shards of ``folder``; return the manifest.
+
+    Args:
+        folder: of the shards.
+        shards: their entries.
+        labels: (count,), each from 0 to ``len(class_names)`` - 1.
+        kind: ``posterior`` or ``pixels``.
+        shape: of a stored sample.
+        class_names: of all classes.
+        key: identifies what the folder holds.
+        scaling_factor: of the autoencoder, for kind ``posterior`` only.
+
+    Raises:
+        DimrError: what does not fit together.
+    """
+    labels = np.asarray(labels)
+    _check_labels(folder, labels, len(class_names))
+    save_array(labels.astype(np.int64), folder / LABELS)
+    content = {
+        "format": "dimr-shards-1",
+        "kind": kind,
+        "count": len(labels),
+        "shape": list(shape),
+        "dtype": DTYPES[kind],
+        "classes": len(class_names),
+        "class_names": list(class_names),
+        "key": key,
+        "shards": list(shards),
+        "labels": {"file": LABELS, "sha256": sha256(folder / LABELS)},
+    }
+    scale = {} if scaling_factor is None else {"scaling_factor": scaling_factor}
+    return ShardManifest.write(folder, **content, **scale)
 
 
-def _scale_problem(kind: str, scaling_factor: float | None) -> str | None:
-    if kind == "pixels":
-        return None if scaling_factor is None else "scaling_factor is for kind posterior alone"
-    number = isinstance(scaling_factor, int | float) and math.isfinite(scaling_factor)
-    if scaling_factor is None or not number or scaling_factor <= 0:
-        return f"scaling_factor is {scaling_factor!r}, must be a positive number"
-    return None
-
-
-def _manifest_problem(manifest: dict[str, Any]) -> str | None:
-    """The first thing that is wrong with a manifest, or None; a missing key raises KeyError."""
-    if manifest["format"] != FORMAT:
-        return f"format is {manifest['format']!r}, must be {FORMAT!r}"
-    kind, shards = manifest["kind"], manifest["shards"]
-    if kind not in DTYPES:
-        return f"kind is {kind!r}, must be one of {', '.join(DTYPES)}"
-    if manifest["dtype"] != DTYPES[kind]:
-        return f"dtype is {manifest['dtype']!r}, must be {DTYPES[kind]!r} for kind {kind}"
-    counts = [shard["count"] for shard in shards]
-    if not counts or min(counts) < 1 or sum(counts) != manifest["count"]:
-        return f"shards hold {sum(counts)} samples, count is {manifest['count']}"
-    for entry in [*shards, manifest["labels"]]:
-        if entry["file"] != Path(entry["file"]).name or not isinstance(entry["sha256"], str):
-            return f"{entry!r} is not a file of this folder with a checksum"
-    if manifest["classes"] < 1 or len(manifest["class_names"]) != manifest["classes"]:
-        return f"{len(manifest['class_names'])} class names for {manifest['classes']} classes"
-    return _scale_problem(kind, manifest.get("scaling_factor")) or _shape_problem(
-        kind, tuple(manifest["shape"])
-    )
+def _check_labels(where: Path, labels: NDArray[Any], classes: int) -> None:
+    if labels.ndim != 1 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer):
+        raise DimrError(f"{where}: labels must be a non-empty list of integers")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DimrError(f"{where}: labels must lie in 0..{classes - 1}")

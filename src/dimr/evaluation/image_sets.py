@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from dimr.data.npz import array_header, array_pieces, file_header
 from dimr.data.pictures import as_rgb
-from dimr.data.reader import unmap
+from dimr.data.shards import unmap
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 from dimr.runtime.progress import progress_bar
@@ -176,8 +176,8 @@ def open_images(path: str | Path) -> ImageSet:
         if not (path / MANIFEST).is_file():
             return PictureFiles(path)
         shards = open_shards(path)
-        if shards.manifest["kind"] != "pixels":
-            raise DimrError(f"{path}: shards of kind {shards.manifest['kind']}; expected pixels")
+        if shards.manifest.kind != "pixels":
+            raise DimrError(f"{path}: shards of kind {shards.manifest.kind}; expected pixels")
         return ArrayImages(str(path), shards.arrays)
     if path.is_file() and path.suffix.lower() == ".npy":
         shape, dtype = file_header(path)

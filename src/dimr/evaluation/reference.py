@@ -79,8 +79,8 @@ def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Ope
         verify_shards(path)
         shards = open_shards(path)
         manifest = shards.manifest
-        record["key"] = manifest["key"]
-        labels = Labels(shards.labels, manifest["labels"]["file"], manifest["classes"])
+        record["key"] = manifest.key
+        labels = Labels(shards.labels, manifest.labels.file, manifest.classes)
     else:
         record["sha256"] = record["key"] = sha256(path)
         labels = Labels(None, f"{path.suffix} has none")

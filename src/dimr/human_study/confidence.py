@@ -86,7 +86,7 @@ def score_samples(
     if not folder.is_dir():
         raise DimrError(f"{folder}: not a folder of samples (their labels are needed)")
     samples, shards = open_set(folder), open_shards(folder)
-    if (classes := shards.manifest["classes"]) != scorer.classes:
+    if (classes := shards.manifest.classes) != scorer.classes:
         raise DimrError(
             f"{folder}: images of {classes} classes; the classifier {config.classifier} has "
             f"{scorer.classes}"

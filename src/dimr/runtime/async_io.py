@@ -80,6 +80,7 @@ class Copy:
         self._arrived.record(torch.cuda.current_stream(tensor.device))
 
     def __call__(self) -> NDArray[Any]:
+        """Wait for the array."""
         self._arrived.synchronize()
         return self._host.numpy()
 

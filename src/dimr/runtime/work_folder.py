@@ -1,21 +1,27 @@
-"""The hidden folder beside a result in which it is made, its notes, and the locks on it.
+"""The hidden folder beside a result in which it is made piece by piece, by one process or several.
 
-It is named by the key of the work, so that work on another configuration is never mixed in, and it
-takes the result's name when it is whole: both are on one disk.
+Killed at any moment, the next start finds every piece that was finished. The folder is named by the
+key of the work, so that work on another configuration is never mixed in. In it are ``store``, which
+becomes the result by a rename (so both are on one disk), a note for each finished piece, written
+after the piece's files, and the locks of the processes that work there.
 """
 
+import contextlib
+import functools
 import glob
 import logging
+import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from dimr.runtime.atomic import TEMPORARY, followed, replace_directory
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import followed, read_json, sha256, write_json
+from dimr.runtime.files import read_json, sha256, write_json
 from dimr.runtime.record import is_intact, sealed
 
 log = logging.getLogger(__name__)
@@ -25,21 +31,165 @@ PATIENCE_SECONDS = 1.0
 """How long a lock must be held to be somebody's: one who only asks, as here, holds it briefly."""
 
 
-def work_folder(out: Path, key: str) -> Path:
-    """Where a result is made; if ``out`` is a link, beside its target."""
-    out = followed(out)
-    return out.with_name(f".{out.name}.part-{key}")
+@dataclass(frozen=True)
+class Part:
+    """One worker's share of the pieces: number ``index`` of ``count``, from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def slice(self) -> slice:
+        """Which of the pieces are its own."""
+        return slice(self.index, None, self.count)
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        """``2/8`` is the second of eight; ``ValueError`` for anything else."""
+        found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+        index, count = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= index <= count:
+            raise ValueError(text)
+        return cls(index - 1, count)
 
 
-def require_one_disk(folder: Path, out: Path) -> None:
-    """Refuse work in a folder that cannot take the place of ``out``: it is on another disk."""
-    out = followed(out)
-    for place in (out.parent, out):
-        if place.exists() and place.stat().st_dev != folder.stat().st_dev:
-            raise DimrError(
-                f"{folder}: is on another disk than {place}, whose place it is to take: both must "
-                f"be on one; put the whole of {out.parent} on the larger disk, or a link to it"
-            )
+@dataclass(frozen=True)
+class WorkFolder:
+    """Resumable work on a result.
+
+    Args:
+        out: where the result will be; if it is a link, the work lies beside its target.
+        key: identifies everything that decides what the result holds.
+    """
+
+    out: Path
+    key: str
+
+    @property
+    def folder(self) -> Path:
+        """Where everything lies until the result is complete."""
+        out = followed(self.out)
+        return out.with_name(f".{out.name}.part-{self.key}")
+
+    @property
+    def store(self) -> Path:
+        """The folder that becomes the result."""
+        return self.folder / "store"
+
+    @contextlib.contextmanager
+    def claimed(self, part: Part | None = None) -> Iterator[None]:
+        """Keep a part of the work, or all of it, to this process until the block ends.
+
+        Raises:
+            DimrError: another process has the same part, or a part while this one claims all, or
+                all, or a part of another division; or the folder cannot take the place of ``out``,
+                as it is on another disk.
+        """
+        part = part or Part()
+        self.store.mkdir(parents=True, exist_ok=True)
+        self._require_one_disk()
+        own = self.folder / f"{part.index + 1}-of-{part.count}.lock"
+        lock = FileLock(own)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise self._taken(own) from None
+        try:
+            for other in self.folder.glob(LOCKS):  # of two that begin at once each sees the other
+                if not other.name.endswith(f"-of-{part.count}.lock") and is_held(other):
+                    raise self._taken(other)
+            if part.count == 1:
+                self._remove_torn()
+            yield
+        finally:
+            lock.release()
+
+    def _taken(self, lock: Path) -> DimrError:
+        index, _, count = lock.stem.partition("-of-")
+        part = f"part {index}/{count} of " if count not in ("", "1") else ""
+        return DimrError(f"{self.out}: another process is making {part}it; wait for it or end it")
+
+    def _require_one_disk(self) -> None:
+        out = followed(self.out)
+        for place in (out.parent, out):
+            if place.exists() and place.stat().st_dev != self.store.stat().st_dev:
+                raise DimrError(
+                    f"{self.folder}: is on another disk than {place}, whose place it is to take: "
+                    f"put the whole of {out.parent} on the larger disk, or a link to it"
+                )
+
+    def _remove_torn(self) -> None:
+        """Remove what killed processes left half written."""
+        for torn in self.folder.rglob(TEMPORARY):
+            torn.unlink()
+
+    @functools.cached_property
+    def _compared(self) -> set[str]:
+        """Pieces whose files this process has written or compared."""
+        return set()
+
+    def note(self, piece: str, files: Mapping[Path, str | None], **facts: Any) -> None:
+        """Note a piece as finished.
+
+        Args:
+            piece: name of the note, below ``folder``.
+            files: of the piece, below ``folder`` too, with their SHA-256 where it is known.
+            facts: what else the note says; plain JSON.
+        """
+        listed = {
+            file.relative_to(self.folder).as_posix(): {
+                "bytes": file.stat().st_size,
+                "sha256": digest or sha256(file),
+            }
+            for file, digest in files.items()
+        }
+        write_json(self.folder / f"{piece}.json", sealed({**facts, "files": listed}))
+        self._compared.add(piece)
+
+    def finished(
+        self, piece: str, compare: Literal["sizes", "once", "again"] = "once"
+    ) -> dict[str, Any] | None:
+        """What a piece's note says if its files are as they were written, else None.
+
+        The note of a damaged piece is removed, so that it is named in the log once.
+
+        Args:
+            piece: as in ``note``.
+            compare: sizes of the files only; or checksums too, of files that this process has
+                neither written nor compared; or checksums of all.
+        """
+        note = self.folder / f"{piece}.json"
+        if not note.is_file():
+            return None
+        hashed = compare == "again" or (compare == "once" and piece not in self._compared)
+        try:
+            content = read_json(note)
+            if not is_intact(content):
+                raise DimrError(f"{note}: changed since it was written")
+            for name, wanted in content["files"].items():
+                _compare(self.folder / name, wanted, hashed)
+        except (DimrError, AttributeError, KeyError, TypeError, ValueError) as error:
+            problem = error if isinstance(error, DimrError) else f"{note}: damaged ({error!r})"
+            log.warning("%s; it is regenerated", problem)
+            note.unlink()
+            return None
+        if hashed:
+            self._compared.add(piece)
+        return content
+
+    def place(self) -> None:
+        """Rename ``store`` to the result's name; notes, locks and abandoned work go."""
+        self._remove_torn()
+        replace_directory(self.store, self.out)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.remove_abandoned()
+
+    def remove_abandoned(self) -> None:
+        """Remove unfinished work on the result, of any key, in which no process works."""
+        out = followed(self.out)
+        for folder in out.parent.glob(f".{glob.escape(out.name)}.part-*"):
+            if not any(is_held(lock) for lock in folder.glob(LOCKS)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_held(lock: Path) -> bool:
@@ -53,71 +203,11 @@ def is_held(lock: Path) -> bool:
     return False
 
 
-def remove_abandoned(out: Path) -> None:
-    """Remove what is left of work on ``out``, of any key, except that of running processes."""
-    out = followed(out)
-    for folder in out.parent.glob(f".{glob.escape(out.name)}.part-*"):
-        if not any(is_held(lock) for lock in folder.glob(LOCKS)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Notes:
-    """Which pieces of a work are done: a note is written after the files that it is of.
-
-    A piece that is not as it was written counts as not done. Files are compared once by each
-    process, and not those that it wrote itself.
-
-    Args:
-        folder: of the work; notes and files lie below it.
-    """
-
-    folder: Path
-    seen: set[Path] = field(default_factory=set, compare=False)
-
-    def write(self, note: Path, files: Mapping[Path, str | None], **facts: Any) -> None:
-        """Note a piece as done.
-
-        Args:
-            note: the note's file.
-            files: of the piece, with their SHA-256 where it is known.
-            facts: what else the note says; plain JSON.
-        """
-        listed = {
-            file.relative_to(self.folder).as_posix(): {
-                "bytes": file.stat().st_size,
-                "sha256": digest or sha256(file),
-            }
-            for file, digest in files.items()
-        }
-        write_json(note, sealed({**facts, "files": listed}))
-        self.seen.add(note)
-
-    def read(self, note: Path) -> dict[str, Any] | None:
-        """What a note says, if its piece is whole; else None, and the note is removed."""
-        if not note.is_file():
-            return None
-        problem = None
-        try:
-            content = read_json(note)
-            if not is_intact(content):
-                problem = f"{note}: changed since it was written"
-            elif note not in self.seen:
-                problem = self._problem(content["files"])
-        except (DimrError, AttributeError, KeyError, TypeError) as error:
-            problem = f"{note}: damaged ({error})"
-        if problem is None:
-            self.seen.add(note)
-            return content
-        log.warning("%s; it is regenerated", problem)
-        note.unlink()
-        return None
-
-    def _problem(self, files: Mapping[str, Mapping[str, Any]]) -> str | None:
-        for name, wanted in files.items():
-            file = self.folder / name
-            if not file.is_file() or file.stat().st_size != wanted["bytes"]:
-                return f"{file}: missing, or not of its size"
-            if sha256(file) != wanted["sha256"]:
-                return f"{file}: damaged since it was written"
-        return None
+def _compare(file: Path, wanted: Mapping[str, Any], hashed: bool) -> None:
+    """Raise ``DimrError`` unless a file has the noted size and, if ``hashed``, the noted bytes."""
+    if not file.is_file():
+        raise DimrError(f"{file}: missing")
+    if (size := file.stat().st_size) != wanted["bytes"]:
+        raise DimrError(f"{file}: has {size:,} bytes, was written with {wanted['bytes']:,}")
+    if hashed and sha256(file) != wanted["sha256"]:
+        raise DimrError(f"{file}: checksum differs from when it was written")

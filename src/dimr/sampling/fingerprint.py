@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dimr.config.schema import NetworkConfig
-from dimr.data.decoder import Decoder
+from dimr.data.autoencoder import Decoder
 from dimr.runtime.files import key_of
 
 

@@ -14,13 +14,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dimr.data.npz import write_npz
 from dimr.data.resumable_shards import Assembly, Part
 from dimr.data.shards import open_shards
 from dimr.runtime.async_io import BackgroundWriter, Waits
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import save_png
 from dimr.runtime.progress import progress_bar
-from dimr.sampling.archive import write_npz
 from dimr.sampling.generate import in_batches
 from dimr.sampling.grid import overview
 

@@ -65,20 +65,12 @@ def overview(shards: OpenShards, named: bool = True) -> Image.Image:
     chosen = [np.flatnonzero(shards.labels == label)[:COLUMNS] for label in classes]
     counts = list(map(len, chosen))
     return class_grid(
-        _images(shards, np.concatenate(chosen)),
+        shards.take(np.concatenate(chosen), compare=False),
         np.repeat(np.arange(rows), counts),
-        [shards.manifest["class_names"][label] if named else "" for label in classes],
+        [shards.manifest.class_names[label] if named else "" for label in classes],
         columns=max(counts),
         max_side=OVERVIEW_SIDE,
     )
-
-
-def _images(shards: OpenShards, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The images with these numbers, (len(indices), H, W, 3)."""
-    ends = np.cumsum([len(array) for array in shards.arrays])
-    numbers = np.searchsorted(ends, indices, side="right")
-    pairs = zip(numbers, indices, strict=True)
-    return np.stack([shards.arrays[k][i - ends[k]] for k, i in pairs])
 
 
 def _width(names: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from dimr.config.runs import validate
 from dimr.config.schema import Guidance, NetworkConfig, SampleConfig
 from dimr.data.autoencoder import is_identity, load_autoencoder
 from dimr.data.classes import class_index, class_names, short_name
-from dimr.data.decoder import Decoder
+from dimr.data.autoencoder import Decoder
 from dimr.diffusion.guidance import Model
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json

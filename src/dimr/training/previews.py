@@ -43,7 +43,7 @@ def make_previewer(
     def preview(step: int, network: Any) -> None:
         import numpy as np
 
-        from dimr.data.decoder import load_decoder
+        from dimr.data.autoencoder import load_decoder
         from dimr.sampling.generate import generate
         from dimr.sampling.grid import class_grid
 

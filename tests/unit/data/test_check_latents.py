@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.support.shards import write_shards
 
-from dimr.data.check_latents import check_latents, check_pixels
-from dimr.data.shards import write_shards
+from dimr.data.check_latents import check_latents
 from dimr.runtime.errors import DimrError
 
 
 class PerfectVae:
     """A latent is the image's 4x4 block means; decoding spreads them."""
 
-    config = namedtuple("Config", "scaling_factor")(0.5)
+    config = namedtuple("Config", "scaling_factor block_out_channels")(0.5, (8, 8, 8))
     device, dtype = torch.device("cpu"), torch.float32
 
     def decode(self, z):
@@ -26,8 +26,8 @@ class PerfectVae:
 
 def folder_of(out, samples, kind):
     write_shards(
-        out, [samples], np.zeros(len(samples), int), kind=kind, classes=1, class_names=["a"],
-        scaling_factor=0.5 if kind == "posterior" else None, key="k", shard_size=7,
+        out, [samples], np.zeros(len(samples), int), kind=kind, class_names=["a"],
+        scaling_factor=0.5 if kind == "posterior" else None, shard_size=7,
     )  # fmt: skip
     return out
 
@@ -55,7 +55,7 @@ def test_the_check_measures_psnr(tmp_path, caplog):
 def test_the_check_of_pixels_is_exact(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
     folder = folder_of(tmp_path / "p", images, "pixels")
-    check_pixels(folder, images.__getitem__)
+    check_latents(folder, images.__getitem__, None)
     images[29, 0, 0, 0] ^= 1
-    with pytest.raises(DimrError, match="sample 29 is not the image"):
-        check_pixels(folder, images.__getitem__)
+    with pytest.raises(DimrError, match="sample 29 does not equal its image"):
+        check_latents(folder, images.__getitem__, None)

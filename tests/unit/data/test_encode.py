@@ -17,9 +17,10 @@ from tests.support.messages import error_in
 
 from dimr.cli import main
 from dimr.config.runs import section_key
-from dimr.config.schema import SourceLatents
+from dimr.config.schema import Latents, SourceLatents
 from dimr.data.autoencoder import encode_moments, load_autoencoder
-from dimr.data.encode import Encoding, PosteriorEncoder
+from dimr.data.digits import load_images, make_digits
+from dimr.data.encode import Encoder, encode_images, encode_missing
 from dimr.data.imagenet import center_crop
 from dimr.data.imagenet.store import ENTRY, ImageStore
 from dimr.data.reader import ShardReader
@@ -68,7 +69,8 @@ def make_store(folder, bad=()):
     manifest = {
         "format": "dimr-source-1", "wnids": list(COUNTS), "class_names": ["tench", "fish", "dog"],
         "counts": list(COUNTS.values()), "images": IMAGES, "tars": tars, "key": KEYS["source"],
-        "index": {"sha256": sha256(folder / "index.npy")}, "source": "folder", "known_bad": [],
+        "index": {"sha256": sha256(folder / "index.npy")}, "known_bad": [],
+        "source": {"kind": "folder"},
     }  # fmt: skip
     write_json(folder / "manifest.json", manifest)
     write_json(folder / "record.json", {"key": KEYS["source"]})
@@ -145,9 +147,9 @@ def test_latents_are_those_of_each_image_and_its_mirror_image(made, whole):
     assert np.abs(expected[0] - expected[1]).max() > 0.1  # mirrored is something else
     np.testing.assert_allclose(stored(whole), expected, rtol=2e-3, atol=2e-3)
     manifest = verify(whole)
-    assert [shard["count"] for shard in manifest["shards"]] == [8, 8, 8, 2]
-    assert manifest["scaling_factor"] == pytest.approx(0.18215)
-    assert manifest["class_names"] == ["tench", "fish", "dog"]
+    assert [shard.count for shard in manifest.shards] == [8, 8, 8, 2]
+    assert manifest.scaling_factor == pytest.approx(0.18215)
+    assert manifest.class_names == ["tench", "fish", "dog"]
     labels = np.load(whole / "labels.npy")
     assert labels.tolist() == [0] * 8 + [1] * 12 + [2] * 6
 
@@ -156,7 +158,7 @@ def test_the_folder_is_complete_and_nothing_else_is_left(whole):
     names = {path.name for path in whole.iterdir()}
     shards = {f"{i:05d}.npy" for i in range(4)}
     assert names == shards | {"labels.npy", "manifest.json", "record.json", "check.json",
-                              "check.png"}  # fmt: skip
+                              "check.png", "provenance.json"}  # fmt: skip
     assert {path.name for path in whole.parent.iterdir()} == {"latents", "latents.yaml"}
     record = read_json(whole / "record.json")
     config = SourceLatents(**CONFIG)
@@ -207,7 +209,7 @@ def test_half_precision_is_near(encode, whole, tmp_path, dtype):
 
 def test_parts_make_the_same(encode, whole, tmp_path):
     for part in ("3/3", "1/3", "2/3"):
-        assert encode("--part", part) == 0
+        assert encode("--shard", part) == 0
         assert not (tmp_path / "latents").exists()
     assert encode() == 0
     assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
@@ -219,8 +221,8 @@ def test_what_is_complete_is_not_made_again(encode, monkeypatch, caplog):
     monkeypatch.setattr(ImageStore, "image", None)
     with caplog.at_level(logging.INFO, "dimr"):
         assert encode() == 0
-        assert encode("--part", "1/2") == 0
-    assert "is complete already" in caplog.text
+        assert encode("--shard", "1/2") == 0
+    assert "complete already" in caplog.text
 
 
 def test_a_damaged_folder_is_not_complete(encode, whole, tmp_path):
@@ -235,7 +237,7 @@ def test_a_damaged_folder_is_not_complete(encode, whole, tmp_path):
 def test_work_with_other_weights_is_not_continued(encode, whole, tmp_path):
     """They may have the same key: a repository's revision is not always said."""
     make_vae(tmp_path / "vae", scale=2.0)
-    assert encode("--part", "1/2", vae=tmp_path / "vae") == 0
+    assert encode("--shard", "1/2", vae=tmp_path / "vae") == 0
     assert encode() == 0
     assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
     assert encode(vae=tmp_path / "vae") == 0  # nor is what is complete taken for it
@@ -264,7 +266,7 @@ def test_what_is_not_a_result_is_not_replaced(encode, made, tmp_path, caplog):
 
 def test_another_configuration_replaces_it_when_it_is_complete(encode, tmp_path):
     assert encode() == 0
-    assert encode("--part", "1/2", mirror=False) == 0
+    assert encode("--shard", "1/2", mirror=False) == 0
     assert len(stored(tmp_path / "latents")) == 26
     assert encode(mirror=False) == 0
     assert len(stored(tmp_path / "latents")) == 13
@@ -300,7 +302,7 @@ def test_an_image_that_does_not_decode_is_named(encode, tmp_path, caplog, worker
         message = error_in(caplog)
         assert f"{source}/n01443537.tar: n01443537_0.JPEG: does not decode" in message
         assert not (tmp_path / "latents").exists()
-        (work,) = tmp_path.glob(".latents.part-*")
+        (work,) = tmp_path.glob(".latents.part-*/store")
         assert [path.name for path in work.glob("*.npy")] == ["00000.npy"]  # finished: kept
 
 
@@ -313,7 +315,7 @@ def test_a_tar_that_is_damaged_is_found_before_it_is_encoded(encode, whole, made
     tar.write_bytes(original[:-1] + b"x")
     assert encode(source=source) == 2
     assert f"{tar}: checksum differs" in error_in(caplog)
-    assert not list(tmp_path.glob(".latents.part-*/*.npy"))
+    assert not list(tmp_path.glob(".latents.part-*/store/*.npy"))
     tar.write_bytes(original)
     assert encode(source=source) == 0
     assert shard_bytes(tmp_path / "latents") == shard_bytes(whole)
@@ -323,7 +325,7 @@ def test_a_latent_that_is_not_finite_names_its_image(encode, tmp_path, caplog):
     make_vae(tmp_path / "vae", scale=1e7)
     assert encode(vae=tmp_path / "vae") == 2
     assert "latent of n01440764_0.JPEG is not finite in float16" in error_in(caplog)
-    assert not list(tmp_path.glob(".latents.part-*/*.npy"))
+    assert not list(tmp_path.glob(".latents.part-*/store/*.npy"))
 
 
 def identity(folder, channels=3):
@@ -343,7 +345,7 @@ def test_pixels_are_the_crops(encode, made, tmp_path, mirror):
     if mirror:
         assert np.array_equal(found[1::2], crops[:, :, ::-1])
     assert read_json(tmp_path / "latents/check.json")["equal"] is True
-    assert "scaling_factor" not in verify(tmp_path / "latents")
+    assert verify(tmp_path / "latents").scaling_factor is None
 
 
 def test_colours_are_not_made_grey(encode, tmp_path, caplog):
@@ -353,7 +355,7 @@ def test_colours_are_not_made_grey(encode, tmp_path, caplog):
 
 def test_a_crop_that_the_autoencoder_cannot_halve_is_refused(encode, caplog):
     assert encode(image_size=30) == 2
-    assert "image_size: 30 is no multiple of 4" in error_in(caplog)
+    assert "image_size: 30 is not a multiple of 4" in error_in(caplog)
 
 
 def test_a_disk_without_room_is_refused_before_a_byte(encode, tmp_path, caplog, monkeypatch):
@@ -377,7 +379,7 @@ def test_what_it_takes_is_announced(tmp_path):
 
 
 def test_progress_counts_what_was_there(encode, capsys):
-    assert encode("--part", "1/2") == 0
+    assert encode("--shard", "1/2") == 0
     capsys.readouterr()
     assert encode() == 0
     shown = capsys.readouterr().err
@@ -385,28 +387,47 @@ def test_progress_counts_what_was_there(encode, capsys):
 
 
 class FakeStore:
-    """Grey images of known values."""
+    """Grey crops of known values."""
 
-    def __len__(self):
-        return 40
-
-    def image(self, number):
-        return Image.new("RGB", (32, 32), (number, number, number))
-
-    def name(self, number):
-        return f"image {number}"
+    def crop(self, number, size):
+        return np.full((size, size, 3), number, np.uint8)
 
 
-def test_writing_overlaps_and_its_errors_are_raised(made, tmp_path, monkeypatch):
+def test_errors_of_writing_are_raised(made, tmp_path, monkeypatch):
     work = Assembly(tmp_path / "z", "k", "posterior", (8, 8, 8), 40, 4)
-    vae = load_autoencoder(made / "vae")
+    encoder = Encoder(made / "vae", 32, torch.device("cpu"))
+    assert (encoder.kind, encoder.shape, encoder.copies) == ("posterior", (8, 8, 8), 1)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Assembly, "write", full)
     with pytest.raises(OSError, match="No space left"):
-        Encoding(FakeStore(), 32, work, PosteriorEncoder(vae, mirror=False), batch=4).run()
+        encode_missing(FakeStore(), encoder, work, batch=4)
+
+
+def test_images_of_one_array(made, tmp_path):
+    """``dimr encode`` of the digits: batches and shards change nothing but rounding."""
+    make_digits(tmp_path / "images", 16, 30)
+    images, labels = load_images(tmp_path / "images", "train")
+    expected = encode_moments(load_autoencoder(made / "vae"), np.array(images))
+    for shard_size in (290, 300, 1000):
+        out = tmp_path / str(shard_size)
+        out.mkdir()
+        manifest = encode_images(
+            tmp_path / "images", made / "vae", out, Latents(shard_size=shard_size),
+            torch.device("cpu"), "k",
+        )  # fmt: skip
+        np.testing.assert_allclose(stored(out), expected, rtol=2e-3, atol=2e-3)
+        assert manifest == verify(out)
+        assert (manifest.key, manifest.class_names) == ("k", list("0123456789"))
+        assert np.array_equal(open_shards(out).labels, labels)
+        assert manifest.shards[0].count == min(shard_size, 300)
+    out = tmp_path / "pixels"
+    out.mkdir()
+    grey = identity(tmp_path / "none", channels=1)
+    encode_images(tmp_path / "images", grey, out, Latents(shard_size=100), torch.device("cpu"), "k")
+    assert np.array_equal(stored(out), images[..., :1])
 
 
 def command(tmp_path, made, *options):
@@ -444,7 +465,7 @@ def test_an_error_of_a_process_is_shown_and_its_code_returned(made, tmp_path):
     assert done.returncode == 2
     assert "n02102040.tar: n02102040_0.JPEG: does not decode" in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("dimr: part ")
+    assert last.startswith("dimr: process ")
     assert "failed (exit code 2)" in last
     assert "Traceback" not in done.stderr
 
@@ -465,7 +486,7 @@ def test_a_killed_process_leaves_whole_shards(made, tmp_path):
     )
     assert killed.returncode == -9
     assert not (tmp_path / "latents").exists()
-    (work,) = tmp_path.glob(".latents.part-*")
+    (work,) = tmp_path.glob(".latents.part-*/store")
     there = {path.name for path in work.glob("0*.npy")}
     assert "00000.npy" in there
     assert "00003.npy" not in there

@@ -1,4 +1,4 @@
-"""``dimr autoencoder`` of kind pretrained: from a folder or the hub, kept as safetensors."""
+"""Published autoencoders, from a folder or the hub, kept as safetensors."""
 
 import shutil
 
@@ -11,12 +11,10 @@ from safetensors.torch import load_file, save_file
 from tests.support.messages import error_in
 
 from dimr.cli import main
-from dimr.config.runs import section_key
-from dimr.config.schema import Pretrained
-from dimr.data.autoencoder import load_autoencoder
+from dimr.data.autoencoder import WEIGHTS, load_autoencoder, save_pretrained
+from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_json
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMMIT = "f04b2c4b98319346dad8c65879f680b1997b204a"
 
 
@@ -50,38 +48,36 @@ def published(tmp_path_factory):
 
 @pytest.fixture
 def fetch(tmp_path):
-    """Run the command; return its exit code."""
+    """Save as ``out``; return the facts."""
 
     def run(repo, revision=None):
-        config = {"kind": "pretrained", "repo": str(repo), "revision": revision}
-        (tmp_path / "autoencoder.yaml").write_text(yaml.safe_dump(config))
-        return main(["autoencoder", "--config", str(tmp_path / "autoencoder.yaml"),
-                     "--out", str(tmp_path / "out")])  # fmt: skip
+        (tmp_path / "out").mkdir(exist_ok=True)
+        return save_pretrained(str(repo), revision, tmp_path / "out")
 
     return run
 
 
+def refused(fetch, *arguments):
+    with pytest.raises(DimrError, match=r"^[^\n]*$") as caught:
+        fetch(*arguments)
+    return str(caught.value)
+
+
 def test_a_folder_is_kept(published, fetch, tmp_path):
     folder, weights = published
-    assert fetch(folder) == 0
+    facts = fetch(folder)
     out = tmp_path / "out"
-    assert {path.name for path in out.iterdir()} == {"config.json", WEIGHTS, "record.json"}
+    assert {path.name for path in out.iterdir()} == {"config.json", WEIGHTS}
     kept = load_file(out / WEIGHTS)
     assert set(kept) == set(weights)  # by the names of today
     assert all(torch.equal(kept[name], tensor) for name, tensor in weights.items())
     assert load_autoencoder(out).config.scaling_factor == 0.18215
-    record = read_json(out / "record.json")
-    section = Pretrained(kind="pretrained", repo=str(folder))
-    assert record["key"] == section_key(section)
-    assert (record["kind"], record["repo"], record["commit"]) == (
-        *("pretrained", str(folder)),
-        None,
-    )
-    assert record["params"] == sum(tensor.numel() for tensor in weights.values())
+    count = sum(tensor.numel() for tensor in weights.values())
+    assert facts == {"commit": None, "params": count, "scaling_factor": 0.18215}
 
 
 @pytest.mark.parametrize("revision", [None, "31f26fd"])
-def test_the_hub_is_asked_for_the_revision(published, fetch, tmp_path, monkeypatch, revision):
+def test_the_hub_is_asked_for_the_revision(published, fetch, monkeypatch, revision):
     asked = []
 
     def download(repo, **arguments):
@@ -89,10 +85,8 @@ def test_the_hub_is_asked_for_the_revision(published, fetch, tmp_path, monkeypat
         return str(published[0])
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert fetch("stabilityai/sd-vae-ft-ema", revision) == 0
+    assert fetch("stabilityai/sd-vae-ft-ema", revision)["commit"] == COMMIT
     assert asked == [("stabilityai/sd-vae-ft-ema", revision, ["config.json", WEIGHTS])]
-    record = read_json(tmp_path / "out/record.json")
-    assert (record["revision"], record["commit"]) == (revision, COMMIT)
 
 
 @pytest.mark.parametrize(
@@ -102,16 +96,14 @@ def test_the_hub_is_asked_for_the_revision(published, fetch, tmp_path, monkeypat
         (OSError("cut\noff"), "not downloaded (OSError: cut off)"),
     ],
 )
-def test_what_fails_is_one_line(fetch, tmp_path, caplog, monkeypatch, error, message):
+def test_what_fails_is_one_line(fetch, monkeypatch, error, message):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    assert fetch("who/what") == 2
-    found = error_in(caplog)
+    found = refused(fetch, "who/what")
     assert f"hub: who/what: {message}" in found
     assert "by hand" in found
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -122,31 +114,30 @@ def test_what_fails_is_one_line(fetch, tmp_path, caplog, monkeypatch, error, mes
         ("..", "main", "..: is a folder: revision 'main' is for the hub"),
     ],
 )
-def test_what_is_no_repository(fetch, caplog, repo, revision, message):
-    assert fetch(repo, revision) == 2
-    assert message in error_in(caplog)
+def test_what_is_no_repository(fetch, repo, revision, message):
+    assert message in refused(fetch, repo, revision)
 
 
-def test_a_damaged_download_names_the_repository(published, fetch, tmp_path, caplog, monkeypatch):
+def test_a_damaged_download_names_the_repository(published, fetch, tmp_path, monkeypatch):
     folder = tmp_path / "cache" / COMMIT
     shutil.copytree(published[0], folder)
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
-    assert fetch("who/what") == 2
-    assert error_in(caplog).startswith("dimr: who/what: not a loadable autoencoder")
-    assert not (tmp_path / "out").exists()
+    assert refused(fetch, "who/what").startswith("who/what: not a loadable autoencoder")
 
 
-def test_a_trained_one_needs_images(tmp_path, caplog):
-    config = {"kind": "trained", "channels": [8], "steps": 1, "batch": 1, "lr": 0.1, "seed": 0}
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"kind": "trained", "channels": [8], "steps": 1, "batch": 1, "lr": 0.1, "seed": 0}, 2),
+        ({"kind": "identity", "channels": 3}, 0),
+    ],
+)
+def test_only_a_trained_one_needs_images(config, code, tmp_path, caplog):
     (tmp_path / "autoencoder.yaml").write_text(yaml.safe_dump(config))
     assert main(["autoencoder", "--config", str(tmp_path / "autoencoder.yaml"),
-                 "--out", str(tmp_path / "out")]) == 2  # fmt: skip
-    assert "--images: is needed" in error_in(caplog)
-
-
-def test_pixels_need_none(tmp_path):
-    (tmp_path / "autoencoder.yaml").write_text("{kind: identity, channels: 3}")
-    assert main(["autoencoder", "--config", str(tmp_path / "autoencoder.yaml"),
-                 "--out", str(tmp_path / "out")]) == 0  # fmt: skip
-    assert read_json(tmp_path / "out/record.json")["channels"] == 3
+                 "--out", str(tmp_path / "out")]) == code  # fmt: skip
+    if code:
+        assert "--images: is needed" in error_in(caplog)
+    else:
+        assert read_json(tmp_path / "out/record.json")["channels"] == 3

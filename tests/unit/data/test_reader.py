@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.support.shards import write_shards
 
 from dimr.data import reader as module
 from dimr.data.reader import ShardReader
-from dimr.data.shards import write_shards
 from dimr.runtime.errors import DimrError
 
 COUNT = 23
@@ -19,10 +19,8 @@ def write(out: Path, data: np.ndarray, kind: str, shard_size: int = 10) -> Path:
         [data],
         np.arange(len(data)),
         kind=kind,
-        classes=len(data),
         class_names=[str(i) for i in range(len(data))],
         scaling_factor=0.25 if kind == "posterior" else None,
-        key="k",
         shard_size=shard_size,
     )
     return out
@@ -167,7 +165,7 @@ def resident_pages(folder: Path) -> int:
 def test_attributes(posterior: tuple[Path, np.ndarray, np.ndarray]) -> None:
     reader = ShardReader(posterior[0], 5, seed=0)
     assert (reader.count, reader.classes, reader.batch_size) == (COUNT, COUNT, 5)
-    assert reader.manifest["key"] == "k"
+    assert reader.manifest.key == "k"
 
 
 def test_a_far_step_costs_nothing(posterior: tuple[Path, np.ndarray, np.ndarray]) -> None:

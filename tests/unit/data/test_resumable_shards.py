@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dimr.data import resumable_shards as module
 from dimr.data.resumable_shards import Assembly, Part
 from dimr.data.shards import open_shards, verify
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json, write_text
+from dimr.runtime.files import write_text
 
 COUNT, SHARD = 23, 5
 LABELS = np.arange(COUNT) % 3
@@ -73,7 +72,7 @@ def test_shards_in_any_order_make_the_folder(work):
     manifest = finish(work)
     assert manifest == verify(work.out)
     assert np.array_equal(np.concatenate(open_shards(work.out).arrays), images(range(COUNT)))
-    assert manifest["key"] == "key"
+    assert manifest.key == "key"
     assert [path.name for path in work.out.parent.iterdir()] == ["out"]
     assert {path.suffix for path in work.out.iterdir()} == {".npy", ".json"}
     assert len(list(work.out.glob("*.json"))) == 1
@@ -119,25 +118,25 @@ def test_bad_shards_are_refused_and_leave_nothing(work):
         work.write(0, images(range(5)).astype(np.float32))
     with pytest.raises(DimrError, match="sample 5 has shape"):
         work.write(1, np.zeros((5, 2, 2, 1), np.uint8))
-    assert not list(work.folder.glob("*"))
+    assert not work.folder.exists()
 
 
 def test_a_truncated_shard_is_named_once_and_made_again(work, caplog):
     write(work, 0, 1)
-    path = work.folder / "00001.npy"
+    path = work.store / "00001.npy"
     path.write_bytes(path.read_bytes()[:-1])
     assert work.missing() == [1, 2, 3, 4]
     assert work.missing() == [1, 2, 3, 4]
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"{path}: truncated")
+    assert record.getMessage().startswith(f"{path}: has 187 bytes, was written with 188")
     write(work, 1, 2, 3, 4)
     finish(work)
-    assert verify(work.out)["count"] == COUNT
+    assert verify(work.out).count == COUNT
 
 
 def test_a_flipped_byte_is_found_at_the_end_and_the_shard_made_again(work):
     write(work, *range(5))
-    path = work.folder / "00003.npy"
+    path = work.store / "00003.npy"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(DimrError, match=r"00003\.npy: checksum differs .* 1 of 5 shards"):
@@ -146,7 +145,7 @@ def test_a_flipped_byte_is_found_at_the_end_and_the_shard_made_again(work):
     assert work.missing() == [3]
     write(work, 3)
     finish(work)
-    assert verify(work.out)["count"] == COUNT
+    assert verify(work.out).count == COUNT
 
 
 def test_complete_is_whole_and_of_this_work(work):
@@ -172,19 +171,16 @@ def test_behind_a_link_the_work_lies_beside_the_target(tmp_path):
             assert work.folder.parent == large
             finish(work)
         assert link.is_symlink()
-        assert verify(link)["count"] == COUNT
+        assert verify(link).count == COUNT
         assert [path.name for path in large.iterdir()] == ["latents"]
 
 
-def test_work_on_another_disk_is_refused_at_once(work, tmp_path, monkeypatch):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    work.folder.symlink_to(elsewhere)
+def test_work_on_another_disk_is_refused_at_once(work, monkeypatch):
     stat = Path.stat
 
     def other_disk(path, **options):
         found = stat(path, **options)
-        is_there = path == work.folder
+        is_there = path == work.store
         return os.stat_result([*found[:2], found.st_dev + is_there, *found[3:]])
 
     with work.claimed():
@@ -195,11 +191,17 @@ def test_work_on_another_disk_is_refused_at_once(work, tmp_path, monkeypatch):
 
 
 def test_a_shard_without_its_note_is_made_again(work):
+    write(work, 0, 1)
+    note = work.folder / "notes/00000.json"
+    note.unlink()
+    assert work.missing() == [0, 2, 3, 4]
     write(work, 0)
-    (work.folder / "00000.json").unlink()
-    assert work.missing() == list(range(5))
-    write(work, 0)
-    assert read_json(work.folder / "00000.json")["count"] == 5
+    text = note.read_text()
+    unsealed = '{"files": {"store/00000.npy": {"bytes": "x"}}}'
+    for damaged in (text[:-5], "[]", "{}", text.replace("bytes", "size"), unsealed):
+        note.write_text(damaged)
+        assert work.missing() == [0, 2, 3, 4]
+        assert not note.exists()
 
 
 def test_room_for_what_is_missing(work, monkeypatch):
@@ -244,20 +246,19 @@ def refusal(work, part=None):
 def test_a_part_has_one_process(work):
     with held_by_another(work, "key", "2/3"):
         for part in (Part(1, 3), None, Part(0, 2)):  # itself, all, another division
-            assert "another process makes part 2/3 of it" in refusal(work, part)
+            assert "another process is making part 2/3 of it" in refusal(work, part)
         with work.claimed(Part(0, 3)), work.claimed(Part(2, 3)):
             pass
     with work.claimed(Part(1, 3)):
         write(work, *range(5))
     with work.claimed():
         finish(work)
-    assert not list(work.out.glob("*.lock"))
 
 
 def test_one_who_makes_all_is_alone(work):
     with held_by_another(work):
         for part in (None, Part(0, 3)):
-            assert "out: another process makes it; wait" in refusal(work, part)
+            assert "out: another process is making it; wait" in refusal(work, part)
     with work.claimed():
         pass
 
@@ -280,12 +281,26 @@ def test_a_shard_is_whole_or_absent(work, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    for name in ("sha256", "write_json"):
+    for place in ("dimr.data.shards.sha256", "dimr.runtime.work_folder.write_json"):
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, fail)
+            patch.setattr(place, fail)
             with pytest.raises(KeyboardInterrupt):
                 write(work, 2)
         assert 2 in work.missing()
     write(work, *range(5))
     finish(work)
-    assert verify(work.out)["count"] == COUNT
+    assert verify(work.out).count == COUNT
+
+
+def test_what_killed_processes_left_torn_is_removed(work):
+    write(work, *range(5))
+    torn = [work.folder / name for name in ("store/.00000.npy.dimr-tmp-0-1", "notes/.x.dimr-tmp-1")]
+    for path in torn:
+        path.touch()
+    with work.claimed(Part(1, 2)):  # others may be writing
+        assert all(path.exists() for path in torn)
+    with work.claimed():
+        assert not any(path.exists() for path in torn)
+    torn[0].touch()
+    finish(work)
+    assert not list(work.out.glob(".*"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dimr.data.npz import array_header, array_pieces, check_whole, load_arrays
-from dimr.data.shards import write_shards
+from tests.support.shards import write_shards
 from dimr.evaluation.extraction import extract_features
 from dimr.evaluation.image_sets import ArrayImages, NpzImages, open_images
 from dimr.runtime.errors import DimrError

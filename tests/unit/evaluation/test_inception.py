@@ -10,7 +10,7 @@ import torch
 from dimr.cli import main
 from dimr.config.runs import load_run, section_key
 from dimr.config.schema import EvaluateConfig
-from dimr.data.shards import write_shards
+from tests.support.shards import write_shards
 from dimr.evaluation import fidelity
 from dimr.evaluation.fidelity import frechet_distance, metrics_of_features, prc_reference
 from dimr.evaluation.reference import open_set

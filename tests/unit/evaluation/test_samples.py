@@ -11,7 +11,7 @@ from PIL import Image
 
 from dimr.cli import main
 from dimr.data.digits import load_images, make_digits
-from dimr.data.shards import write_shards
+from tests.support.shards import write_shards
 from dimr.evaluation.classifier import class_accuracy, load_classifier, train_classifier
 from dimr.evaluation.image_sets import open_images
 from dimr.evaluation.reference import open_set

@@ -5,16 +5,17 @@ import json
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dimr.data.npz import write_npz
 from dimr.data.resumable_shards import Assembly, Part
 from dimr.data.shards import open_shards, verify
 from dimr.runtime.errors import DimrError
 from dimr.sampling import folder as folder_module
-from dimr.sampling.archive import write_npz
 from dimr.sampling.folder import complete, fill, is_complete, plan, write_samples
 from dimr.sampling.generate import labels_in_order
 from dimr.sampling.grid import overview
@@ -67,7 +68,7 @@ def test_what_is_in_the_folder(tmp_path):
     assert [len(b) for b in draws.batches] == [3, 3, 2] * 3 + [3, 1]  # batches end with shards
     assert draws.numbers() == list(range(COUNT))
     manifest = verify(tmp_path / "s")
-    assert (manifest["key"], manifest["count"], manifest["shape"]) == ("k", COUNT, [5, 6, 3])
+    assert (manifest.key, manifest.count, manifest.shape) == ("k", COUNT, (5, 6, 3))
     shards = open_shards(tmp_path / "s")
     assert [len(array) for array in shards.arrays] == [8, 8, 8, 4]
     assert np.array_equal(np.concatenate(shards.arrays), IMAGES)
@@ -86,8 +87,8 @@ def test_a_cut_start_goes_on_to_the_same_folder(cut, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fill(work(tmp_path / "s"), first, 3)
     assert not (tmp_path / "s").exists()
-    torn = work(tmp_path / "s").folder / ".00003.npy.dimr-tmp-00000000-4711.npy"
-    torn.parent.mkdir(exist_ok=True)
+    torn = work(tmp_path / "s").store / ".00003.npy.dimr-tmp-00000000-4711.npy"
+    torn.parent.mkdir(parents=True, exist_ok=True)
     torn.write_bytes(b"half")
     second = make(tmp_path / "s")
     full = {0: 0, 1: 0, 4: 8, 10: 24}[cut]  # images of the shards that were full
@@ -163,11 +164,11 @@ def test_a_damaged_shard_of_an_earlier_start_is_named_and_made_again(tmp_path, c
     unfinished = work(tmp_path / "s")
     with pytest.raises(KeyboardInterrupt):
         fill(unfinished, Draws(fail_after=9), 3)
-    shard = unfinished.folder / "00001.npy"
+    shard = unfinished.store / "00001.npy"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
     fill(unfinished, Draws(), 3)
-    assert f"{shard}: truncated" in caplog.text
+    assert f"{shard}: has " in caplog.text
     assert shard.read_bytes() == whole
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit: only its checksum tells
     fill(unfinished, Draws(), 3)
@@ -175,7 +176,7 @@ def test_a_damaged_shard_of_an_earlier_start_is_named_and_made_again(tmp_path, c
         complete(unfinished, LABELS, NAMES)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "s").exists()
-    assert not (unfinished.folder / "samples.npz").exists()
+    assert not (unfinished.store / "samples.npz").exists()
     again = make(tmp_path / "s")
     assert again.numbers() == list(range(8, 16))
     assert np.array_equal(np.concatenate(open_shards(tmp_path / "s").arrays), IMAGES)
@@ -203,7 +204,7 @@ def test_space_is_asked_for_before_the_first_image(tmp_path, monkeypatch):
 
     def disk(free):
         usage = type("Usage", (), {"free": free})
-        monkeypatch.setattr("dimr.runtime.files.shutil.disk_usage", lambda _: usage)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
 
     draws = Draws()
     disk(rest + size - 1)
@@ -281,7 +282,7 @@ import hashlib, json, resource, sys
 from pathlib import Path
 import numpy as np
 from dimr.data.shards import complete
-from dimr.sampling.archive import write_npz
+from dimr.data.npz import write_npz
 folder, shards, each, side = Path(sys.argv[1]), *map(int, sys.argv[2:])
 entries = []
 for number in range(shards):
@@ -291,7 +292,7 @@ for number in range(shards):
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     entries.append({"file": path.name, "count": each, "sha256": digest})
 complete(folder, entries, np.zeros(shards * each, np.int64), kind="pixels", shape=(side, side, 3),
-         classes=1, class_names=["0"], scaling_factor=None, key="k")
+         class_names=["0"], key="k")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 write_npz(folder, folder / "samples.npz")
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -327,29 +328,18 @@ def test_the_archive_of_a_damaged_folder_is_not_written(tmp_path):
 
 
 class Shards:
-    """Image i has the colour of its label and its number, in shards of 700."""
+    """Image i has the colour of its label and its number."""
 
     def __init__(self, count, classes, side):
-        self.labels = labels_in_order(count, classes)
-        self.manifest = {"class_names": [f"class {label}" for label in range(classes)]}
-        self.reads = 0
-        starts = range(0, count, 700)
-        self.arrays = [self._Array(self, s, min(700, count - s), side) for s in starts]
+        self.labels, self.side, self.reads = labels_in_order(count, classes), side, 0
+        self.manifest = SimpleNamespace(class_names=[f"class {label}" for label in range(classes)])
 
-    class _Array:
-        def __init__(self, owner, start, length, side):
-            self.owner, self.start, self.length, self.side = owner, start, length, side
-
-        def __len__(self):
-            return self.length
-
-        def __getitem__(self, index):
-            self.owner.reads += 1
-            number = self.start + (index + self.length if index < 0 else index)
-            label = self.owner.labels[number]
-            image = np.zeros((self.side, self.side, 3), np.uint8)
-            image[:] = label // 4, label % 4, number // len(self.owner.manifest["class_names"])
-            return image
+    def take(self, indices, compare):
+        assert not compare  # they were written just now
+        self.reads += len(indices)
+        labels, round_ = self.labels[indices], indices // len(self.manifest.class_names)
+        colours = np.stack([labels // 4, labels % 4, round_], axis=-1).astype(np.uint8)
+        return np.broadcast_to(colours[:, None, None], (len(indices), self.side, self.side, 3))
 
 
 @pytest.mark.parametrize(
@@ -372,7 +362,7 @@ def test_the_grid_of_a_thousand_classes(side, shown):
 def test_a_large_image_is_reduced_by_averaging():
     board = np.indices((256, 256)).sum(axis=0) % 2 * 255
     shards = Shards(1, 1, 256)
-    shards.arrays = [np.repeat(board[None, :, :, None], 3, axis=3).astype(np.uint8)]
+    shards.take = lambda *_, **__: np.repeat(board[None, :, :, None], 3, axis=3).astype(np.uint8)
     tile = np.asarray(overview(shards))[:128, -130:-2]
     assert set(np.unique(tile)) <= {127, 128}
 

@@ -13,7 +13,7 @@ from tests.support.forks import Server
 
 from dimr.config.schema import TrainConfig
 from dimr.data.reader import ShardReader
-from dimr.data.shards import write_shards
+from tests.support.shards import write_shards
 from dimr.runtime.files import read_json, write_json
 from dimr.runtime.record import seal
 from dimr.training import Engine

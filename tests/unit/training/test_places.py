@@ -77,7 +77,7 @@ def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path, monkeypatch
         yield np.zeros((len(indices), 8, 8, 3), np.uint8)
 
     monkeypatch.setattr("dimr.sampling.generate.generate", generate)
-    monkeypatch.setattr("dimr.data.decoder.load_decoder", lambda *_: None)
+    monkeypatch.setattr("dimr.data.autoencoder.load_decoder", lambda *_: None)
     settings = config()
     network = settings.network.model_copy(update={"num_classes": 1000})
     settings = settings.model_copy(update={"network": network})

@@ -1,16 +1,11 @@
 """The square that a network sees of an image: ADM's centre crop, bit for bit."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from dimr.data.pictures import as_rgb
 from dimr.runtime.errors import DimrError
-
-if TYPE_CHECKING:
-    from dimr.data.encode import Store
 
 LARGEST = 1 << 28
 """Pixels of an image that is scaled for its crop."""
@@ -52,16 +47,3 @@ def center_crop(image: Image.Image, size: int) -> NDArray[np.uint8]:
     image = image.resize(scaled, Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return np.array(image.crop((left, top, left + size, top + size)))
-
-
-def crop_pixels(store: "Store", number: int, size: int, mirror: bool = False) -> NDArray[np.uint8]:
-    """The centre crop of a stored image, (size, size, 3) uint8; ``mirror`` swaps left and right.
-
-    ``DimrError`` names the tar and the image that does not decode, or that no crop can be made of.
-    """
-    image = store.image(number)
-    try:
-        pixels = center_crop(image, size)
-    except DimrError as error:
-        raise DimrError(f"{store.name(number)}: {error}") from None
-    return np.ascontiguousarray(pixels[:, ::-1]) if mirror else pixels

@@ -3,12 +3,17 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dimr.config.schema import Source
-from dimr.data.imagenet.names import SUFFIXES, WNID, check_name, check_plain, check_size
-from dimr.data.imagenet.resumable_store import Work
-from dimr.data.imagenet.source import ClassFiles, ImageSource, missing_bytes
+from dimr.data.imagenet.source import (
+    SUFFIXES,
+    WNID,
+    ClassFiles,
+    ImageSource,
+    check_name,
+    check_plain,
+    check_size,
+)
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 from dimr.runtime.progress import progress_bar
@@ -20,12 +25,12 @@ OWN_BELOW = ("", "train")
 
 
 def class_folders(folder: Path) -> Path | None:
-    """The folder that ``folder`` is or holds, of what is called as ImageNet's class folders are."""
+    """``folder``, or the one in it, whose entries have the names of ImageNet's class folders."""
     return next((folder / below for below in BELOW if _has_ids(folder / below)), None)
 
 
 def own_class_folders(folder: Path) -> Path | None:
-    """The folder that ``folder`` is or holds, of folders of any names that hold images."""
+    """``folder``, or the one in it, that holds folders of any names with images."""
     for below in OWN_BELOW:
         if (folder / below).is_dir() and any(map(_holds_images, (folder / below).iterdir())):
             return folder / below
@@ -33,7 +38,6 @@ def own_class_folders(folder: Path) -> Path | None:
 
 
 def _has_ids(folder: Path) -> bool:
-    """Whether something in a folder is called as ImageNet's class folders are."""
     return folder.is_dir() and any(map(WNID.fullmatch, os.listdir(folder)))
 
 
@@ -44,24 +48,22 @@ def _holds_images(folder: Path) -> bool:
 
 
 class FolderSource(ImageSource):
-    """Images in class folders; hidden files, and files beside the class folders, are passed over.
+    """Images in class folders; hidden files, and files beside the class folders, are ignored.
 
-    ``DimrError`` names the folder or file that has no place in it.
+    ``DimrError`` names the folder or file that does not belong in it.
     """
 
     kind = "folder"
 
     def __init__(self, folder: Path, config: Source) -> None:
-        self.folder, self.where, self.words, self.config = folder, str(folder), {}, config
-        self._bad = set(config.known_bad)
-        self._classes = self._scan()
-
-    def space(self, work: Work) -> int:
-        """The sizes of all files are known."""
-        return missing_bytes(self._classes, work)
-
-    def prepare(self, work: Work) -> None:
-        """Nothing."""
+        super().__init__(str(folder), config)
+        self.folder = folder
+        by_id = _has_ids(folder)
+        wnids = sorted(path.name for path in folder.iterdir() if _is_class_folder(path, by_id))
+        self._classes = {}
+        for wnid in progress_bar(wnids, description="look through", unit="class"):
+            sizes = [size for _, size in self._files(wnid)]
+            self._classes[wnid] = ClassFiles(len(sizes), sum(sizes))
 
     def classes(self) -> dict[str, ClassFiles]:
         """As the folders had them when the source was opened."""
@@ -76,23 +78,13 @@ class FolderSource(ImageSource):
             except OSError as error:
                 raise DimrError(f"{path}: not readable ({single_line(error)})") from None
 
-    def _scan(self) -> dict[str, ClassFiles]:
-        found: dict[str, Any] = {}
-        by_id = _has_ids(self.folder)
-        entries = [path for path in self.folder.iterdir() if _is_class_folder(path, by_id)]
-        wnids = sorted(path.name for path in entries)
-        for wnid in progress_bar(wnids, description="look through", unit="class"):
-            sizes = [size for _, size in self._files(wnid)]
-            found[wnid] = ClassFiles(len(sizes), sum(sizes))
-        return found
-
     def _files(self, wnid: str) -> Iterator[tuple[str, int]]:
         """Name and bytes of a class's files, in no order, known-bad ones left out."""
         folder = self.folder / wnid
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or entry.name in self._bad:
+                    if entry.name.startswith(".") or entry.name in self.known_bad:
                         continue
                     if not entry.is_file():
                         raise DimrError(f"{entry.path}: not a file")
@@ -104,7 +96,7 @@ class FolderSource(ImageSource):
 
 
 def _is_class_folder(path: Path, by_id: bool) -> bool:
-    """Whether it is one; ``by_id``: all that is called so must be one, and no other folder is."""
+    """Whether it is one; ``by_id``: all with a WordNet id must be, and no other folder may be."""
     if path.name.startswith("."):
         return False
     named, is_folder = WNID.fullmatch(path.name) is not None, path.is_dir()

@@ -6,44 +6,48 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dimr.config.schema import Source
+from dimr.config.schema import ConfigModel, Source
+from dimr.config.validation import validate
 from dimr.data.imagenet.parquet import Shard, ShardsSource, complete_set
-from dimr.data.imagenet.resumable_store import Work
+from dimr.data.imagenet.resumable_store import StoreWork
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of, read_json, sha256, write_json
+
+
+class Listing(ConfigModel):
+    """A commit of a repository, and its shards: noted by the first start, for the next ones."""
+
+    revision: str
+    shards: list[Shard]
 
 
 class HubSource(ShardsSource):
     """The parquet shards of a repository, by ``owner/name``.
 
-    The first start notes the commit, and the next ones go on with it. ``HF_TOKEN`` opens what needs
-    one, as the hub's client reads it.
+    ``HF_TOKEN`` opens what needs one, as the hub's client reads it.
     """
 
     kind = "hub"
 
-    def __init__(self, repo: str, config: Source, work: Work) -> None:
+    def __init__(self, repo: str, config: Source, work: StoreWork) -> None:
         super().__init__(repo, config)
         note = work.folder / f"hub-{key_of(repo)}.json"
-        if note.exists():
-            listing = read_json(note)
-        else:
-            listing = self._list()
-            write_json(note, listing)
-        self.revision: str = listing["revision"]
-        self.shards = [Shard(**shard) for shard in listing["shards"]]
+        if not note.exists():
+            write_json(note, self._list())
+        listing = validate(Listing, read_json(note), str(note))
+        self.revision, self.shards = listing.revision, listing.shards
 
     def facts(self) -> dict[str, Any]:
         """With repository and commit."""
         return {**super().facts(), "repo": self.where, "revision": self.revision}
 
-    def space(self, work: Work) -> int:
+    def space(self, work: StoreWork) -> int:
         """With room for the shard that is downloaded."""
         return super().space(work) + max(shard.size for shard in self.shards)
 
     @contextlib.contextmanager
-    def opened(self, shard: Shard, work: Work) -> Iterator[Path]:
-        """Downloaded (a download that was cut goes on), compared with its checksum, deleted."""
+    def opened(self, shard: Shard, work: StoreWork) -> Iterator[Path]:
+        """Downloaded (an interrupted download resumes), compared with its checksum, deleted."""
         import huggingface_hub
 
         try:
@@ -78,13 +82,8 @@ class HubSource(ShardsSource):
         shards = []
         for path in paths:
             size, lfs = files[path].size, files[path].lfs
-            shards.append(
-                {
-                    "path": path,
-                    "size": usual if size is None else size,
-                    "sha256": lfs.sha256 if lfs else None,
-                }
-            )
+            size = usual if size is None else size
+            shards.append({"path": path, "size": size, "sha256": lfs.sha256 if lfs else None})
         return {"revision": info.sha, "shards": shards}
 
     def _failed(self, what: str, error: Exception) -> Exception:
@@ -94,6 +93,6 @@ class HubSource(ShardsSource):
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return error
         return DimrError(
-            f"hub: {self.where}: {what}: {reason(error)}; the same command goes on, or download "
-            "it by hand, then: --source FOLDER"
+            f"hub: {self.where}: {what}: {reason(error)}; the same command resumes, or download it "
+            "by hand, then: --source FOLDER"
         )

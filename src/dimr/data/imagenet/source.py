@@ -1,12 +1,28 @@
-"""What every published form of the images must offer to be taken in."""
+"""What a published form of the images must offer to be taken in, and which files it may hold."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dimr.config.schema import Source
-from dimr.data.imagenet.resumable_store import TAR_OVERHEAD, Work
+from dimr.runtime.errors import DimrError
+
+if TYPE_CHECKING:
+    from dimr.data.imagenet.resumable_store import StoreWork
+
+WNID = re.compile(r"n\d{8}")
+"""A WordNet id, the name of a class folder of ImageNet's."""
+SUFFIXES = (".jpeg", ".jpg", ".png")
+"""Of image files, in any case; the content may be either format (ILSVRC2012 has such a file)."""
+NAME_BYTES = 40
+"""Of a file's or a class's name, in UTF-8."""
+MAX_BYTES = 2**28
+"""Of one image file; ILSVRC2012's largest has 15 MB."""
+TAR_OVERHEAD = 1024
+"""Bytes at most that a tar adds to an image: its header, and filling up to whole blocks."""
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 @dataclass(frozen=True)
@@ -18,19 +34,20 @@ class ClassFiles:
 
 
 class ImageSource(ABC):
-    """Images by class. Opening one reads little; it refuses what it is not in one line.
+    """Images by class. Opening one reads little; what it is not is refused in one line.
 
     Attributes:
         kind: ``folder``, ``archive``, ``parquet`` or ``hub``.
         where: the path or the name, for messages.
-        words: what the source says that its classes are called, by WordNet id.
+        words: what the source calls its classes, by WordNet id.
         config: what must be in it.
     """
 
     kind: str
-    where: str
-    words: Mapping[str, str]
-    config: Source
+    words: Mapping[str, str] = {}
+
+    def __init__(self, where: str, config: Source) -> None:
+        self.where, self.config, self.known_bad = where, config, set(config.known_bad)
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says about it, and about how its images are to be read.
@@ -40,13 +57,16 @@ class ImageSource(ABC):
         reading = self.config.model_dump(include={"exif_orientation"})  # empty for the default
         return {"kind": self.kind, **reading}
 
-    @abstractmethod
-    def space(self, work: Work) -> int:
-        """Bytes that will be written yet, at the most."""
+    def space(self, work: "StoreWork") -> int:
+        """Bytes that remain to be written, at most: the tars of classes that are missing."""
+        return sum(
+            files.nbytes + files.count * TAR_OVERHEAD
+            for wnid, files in self.classes().items()
+            if not work.has(wnid, files.count)
+        )
 
-    @abstractmethod
-    def prepare(self, work: Work) -> None:
-        """What must be done before classes can be read, as far as ``work`` does not have it."""
+    def prepare(self, work: "StoreWork") -> None:  # noqa: B027 most need nothing
+        """What must be done before classes can be read, unless ``work`` has it already."""
 
     @abstractmethod
     def classes(self) -> dict[str, ClassFiles]:
@@ -57,10 +77,33 @@ class ImageSource(ABC):
         """The (name, bytes) of a class, sorted by name, known-bad ones left out."""
 
 
-def missing_bytes(classes: Mapping[str, ClassFiles], work: Work) -> int:
-    """What the tars of the classes that are not there yet take."""
-    return sum(
-        files.nbytes + files.count * TAR_OVERHEAD
-        for wnid, files in classes.items()
-        if not work.has(wnid, files.count)
-    )
+def check_plain(name: str, where: str, what: str = "file") -> str:
+    """``name`` if it may be one of a file or folder; ``where`` begins the error's line."""
+    shown = name.isprintable() and name == name.strip() and name[:1] not in ("", ".", "-")
+    if not shown or set(name) & set("/\\") or len(name.encode()) > NAME_BYTES:
+        raise DimrError(
+            f"{where}: {name[:200]!r} is no plain {what} name (at most {NAME_BYTES} bytes, all "
+            "printable, without folders; it does not begin with '.' or '-')"
+        )
+    return name
+
+
+def check_name(name: str, where: str) -> str:
+    """``name`` if it is a plain file name of an image; ``where`` begins the error's line."""
+    check_plain(name, where)
+    if not name.lower().endswith(SUFFIXES):
+        raise DimrError(f"{where}: {name!r} is no image (allowed: {', '.join(SUFFIXES)})")
+    return name
+
+
+def check_size(name: str, size: int, where: str) -> None:
+    """Refuse empty files and sizes that no image has."""
+    if not 0 < size <= MAX_BYTES:
+        raise DimrError(f"{where}: {name}: {size} bytes (allowed: 1 to {MAX_BYTES})")
+
+
+def check_content(name: str, data: bytes, where: str) -> None:
+    """Refuse what does not begin as a JPEG or PNG file does; nothing is decoded."""
+    check_size(name, len(data), where)
+    if not data.startswith(_SIGNATURES):
+        raise DimrError(f"{where}: {name}: neither JPEG nor PNG (begins with {data[:4].hex()})")

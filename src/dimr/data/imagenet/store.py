@@ -10,38 +10,77 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from pydantic import ConfigDict, Field, model_validator
 
-from dimr.data.imagenet.names import NAME_BYTES
+from dimr.data.imagenet.crop import center_crop
+from dimr.data.imagenet.source import NAME_BYTES
 from dimr.data.pictures import as_rgb
-from dimr.data.shards import checked_manifest, map_array
+from dimr.data.shards import MANIFEST, Checksum, FileName, Filled, Manifest, map_array
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import single_line
+from dimr.runtime.files import require_file, single_line
 from dimr.runtime.record import compare_files
 from dimr.runtime.record import verify as verify_files
 
-FORMAT = "dimr-source-1"
-MANIFEST = "manifest.json"
 INDEX = "index.npy"
 ENTRY = np.dtype([("name", f"S{NAME_BYTES}"), ("label", "<i4"), ("offset", "<i8"), ("size", "<i4")])
 """An image: its file's name, its class, where its bytes begin in the class's tar, how many."""
-ORIENTATION = "exif_orientation"
-"""In a manifest's ``source``: ``ignore`` where images are used as they are stored; where it is not
-named, as in stores of older versions, they are turned upright."""
 OPEN_TARS = 32
 """Tars that are held open at once: fewer than the 1,024 files that a process may commonly have."""
+
+
+class Origin(Manifest):
+    """What the images came from: facts of the source (``ImageSource.facts``)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    exif_orientation: Literal["apply", "ignore"] = "apply"
+    """``ignore`` where images are used as they are stored; others are turned upright."""
+
+
+class TarEntry(Checksum):
+    """The tar of a class."""
+
+    size: int
+
+
+class StoreManifest(Manifest):
+    """``manifest.json`` of a store; lists by class are in the order of the sorted ``wnids``."""
+
+    format: Literal["dimr-source-1"]
+    key: str
+    source: Origin = Origin()
+    images: Filled
+    known_bad: tuple[str, ...] = ()
+    wnids: Annotated[list[FileName], Field(min_length=1)]
+    class_names: list[str]
+    counts: list[Filled]
+    index: Checksum
+    tars: list[TarEntry]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if any(after <= before for before, after in pairwise(self.wnids)):
+            raise ValueError("wnids are not sorted")
+        for key in ("class_names", "counts", "tars"):
+            if (found := len(getattr(self, key))) != len(self.wnids):
+                raise ValueError(f"{key}: {found} for {len(self.wnids)} classes")
+        if sum(self.counts) != self.images:
+            raise ValueError(f"counts are of {sum(self.counts)} images, images is {self.images}")
+        return self
 
 
 class ImageStore:
     """The stored images, numbered by class and name: ``len(store)``, ``store.image(i)``.
 
     Little memory is used whatever the number of images: the index is a memory map, tars are opened
-    when they are read. It can be pickled, and used in forked workers and threads.
+    when they are read. A store can be pickled, and used in forked workers and threads.
 
     Args:
         folder: as ``dimr data`` makes it. Sizes of files are compared with the manifest; checksums
@@ -53,14 +92,17 @@ class ImageStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
+        self.manifest = StoreManifest.read(self.folder)
         path = self.folder / INDEX
-        self.index = map_array(path, (self.manifest["images"],), ENTRY)
+        self.index = map_array(path, (self.manifest.images,), ENTRY)
         self._check_index(path)
+        self.wnids, self.class_names = self.manifest.wnids, self.manifest.class_names
         self._tars = [self.folder / f"{wnid}.tar" for wnid in self.wnids]
-        for tar, checked in zip(self._tars, self.manifest["tars"], strict=True):
-            _check_file(tar, checked["size"])
-        self._orient = _orientation(self.manifest) == "apply"
+        for tar, entry in zip(self._tars, self.manifest.tars, strict=True):
+            require_file(tar)
+            if (size := tar.stat().st_size) != entry.size:
+                raise DimrError(f"{tar}: has {size} bytes, {MANIFEST} says {entry.size}")
+        self._orient = self.manifest.source.exif_orientation == "apply"
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -69,21 +111,6 @@ class ImageStore:
 
     def __len__(self) -> int:
         return len(self.index)
-
-    @property
-    def wnids(self) -> list[str]:
-        """WordNet ids of the classes, sorted."""
-        return self.manifest["wnids"]
-
-    @property
-    def class_names(self) -> list[str]:
-        """What people call the classes, in the same order."""
-        return self.manifest["class_names"]
-
-    @property
-    def key(self) -> str:
-        """What identifies the content."""
-        return self.manifest["key"]
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -126,6 +153,18 @@ class ImageStore:
             number, f"does not decode ({reason}); if it was published so, list it in known_bad"
         )
 
+    def crop(self, number: int, size: int, mirror: bool = False) -> NDArray[np.uint8]:
+        """The centre crop of an image, (size, size, 3) uint8; ``mirror`` swaps left and right.
+
+        ``DimrError`` names the tar and the image that does not decode, or cannot be cropped.
+        """
+        image = self.image(number)
+        try:
+            pixels = center_crop(image, size)
+        except DimrError as error:
+            raise self._bad(number, str(error)) from None
+        return np.ascontiguousarray(pixels[:, ::-1]) if mirror else pixels
+
     def _tar(self, label: int) -> BinaryIO:
         """A class's tar, opened; the one that was not read for longest is closed for it."""
         if label not in self._open:
@@ -140,20 +179,14 @@ class ImageStore:
         return DimrError(f"{tar}: {self.name(number)}: {reason}")
 
     def _check_index(self, path: Path) -> None:
-        labels, counts = self.index["label"], self.manifest["counts"]
+        labels, counts = self.index["label"], self.manifest.counts
         if (np.diff(labels) < 0).any() or labels[0] < 0 or labels[-1] >= len(counts):
             raise DimrError(f"{path}: labels are not 0 to {len(counts) - 1} in order")
         if np.bincount(labels, minlength=len(counts)).tolist() != counts:
             raise DimrError(f"{path}: its images per class are not those of {MANIFEST}")
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The checked manifest of a store; ``DimrError`` names the file and what is wrong."""
-    what = "the manifest of a source's images"
-    return checked_manifest(Path(folder) / MANIFEST, _manifest_problem, what)
-
-
-def verify(folder: str | Path, labels: Iterable[int] | None = None) -> dict[str, Any]:
+def verify(folder: str | Path, labels: Iterable[int] | None = None) -> StoreManifest:
     """Check all that ``ImageStore`` does, and the checksums of manifest, index and tars.
 
     Args:
@@ -177,45 +210,7 @@ def verify(folder: str | Path, labels: Iterable[int] | None = None) -> dict[str,
 
 def checksums(folder: str | Path) -> dict[str, str]:
     """SHA-256 by file name, as the manifest has them."""
-    manifest = read_manifest(Path(folder))
-    tars = zip(manifest["wnids"], manifest["tars"], strict=True)
-    found = {f"{wnid}.tar": tar["sha256"] for wnid, tar in tars}
-    return {**found, INDEX: manifest["index"]["sha256"]}
-
-
-def _check_file(path: Path, size: int) -> None:
-    try:
-        found = path.stat().st_size
-    except FileNotFoundError:
-        raise DimrError(f"{path}: no such file") from None
-    if found != size:
-        raise DimrError(f"{path}: has {found} bytes, {MANIFEST} says {size}")
-
-
-def _manifest_problem(manifest: dict[str, Any]) -> str | None:
-    """The first thing that is wrong with a manifest, or None; a missing key raises KeyError."""
-    if manifest["format"] != FORMAT:
-        return f"format is {manifest['format']!r}, must be {FORMAT!r}"
-    wnids, counts = manifest["wnids"], manifest["counts"]
-    if not wnids or wnids != sorted(set(wnids)):
-        return "wnids are not sorted"
-    for key in ("class_names", "counts", "tars"):
-        if len(manifest[key]) != len(wnids):
-            return f"{key}: {len(manifest[key])} for {len(wnids)} classes"
-    if any(Path(wnid).name != wnid for wnid in wnids):
-        return "wnids are no names of files"
-    if min(counts) < 1 or sum(counts) != manifest["images"]:
-        return f"counts are of {sum(counts)} images, images is {manifest['images']}"
-    checked = [*manifest["tars"], manifest["index"]]
-    if not all(isinstance(one["sha256"], str) for one in checked):
-        return "a checksum is missing"
-    manifest["key"].strip()
-    if (said := _orientation(manifest)) not in ("apply", "ignore"):
-        return f"source.{ORIENTATION} is {said!r}, must be 'apply' or 'ignore'"
-    return None
-
-
-def _orientation(manifest: dict[str, Any]) -> Any:
-    """What is done about the EXIF orientation of the images."""
-    source = manifest.get("source")
-    return source.get(ORIENTATION, "apply") if isinstance(source, dict) else "apply"
+    manifest = StoreManifest.read(folder)
+    tars = zip(manifest.wnids, manifest.tars, strict=True)
+    found = {f"{wnid}.tar": tar.sha256 for wnid, tar in tars}
+    return {**found, INDEX: manifest.index.sha256}

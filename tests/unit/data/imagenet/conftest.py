@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dimr.config.schema import Source
-from dimr.data.imagenet import resumable_store as work
+from dimr.data.imagenet import resumable_store
 from dimr.data.imagenet.acquire import acquire
 from dimr.runtime.errors import DimrError
 
@@ -55,7 +55,7 @@ def writing(monkeypatch):
             self.clear()
 
     written = Writing()
-    check = work.check_content
+    check = resumable_store.check_content
 
     def checked(name, data, where):
         if written.limit == len(written):
@@ -63,7 +63,7 @@ def writing(monkeypatch):
         written.append(name)
         check(name, data, where)
 
-    monkeypatch.setattr(work, "check_content", checked)
+    monkeypatch.setattr(resumable_store, "check_content", checked)
     return written
 
 

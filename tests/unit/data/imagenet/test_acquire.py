@@ -1,6 +1,8 @@
 """The same store from every published form, and what it must hold."""
 
+import hashlib
 import json
+import shutil
 import tarfile
 from types import SimpleNamespace
 
@@ -13,9 +15,8 @@ from tests.support.miniature import ARCHIVE, DEVKIT
 from dimr.cli import main
 from dimr.config.runs import section_key
 from dimr.config.schema import Source
-from dimr.data.imagenet import ImageStore, digest, verify
-from dimr.data.imagenet.resumable_store import Work
-from dimr.runtime import files
+from dimr.data.imagenet import ImageStore, verify
+from dimr.data.imagenet.resumable_store import StoreWork
 from dimr.runtime.record import seal
 
 from .conftest import KEY, content
@@ -69,7 +70,7 @@ def test_a_store_holds_what_was_published(miniature, stores, tmp_path):
     assert [store.read(i) for i in range(len(store))] == [data for _, _, data in images]
     assert store.wnids == miniature.wnids
     assert store.class_names == ["tench, Tinca tinca", "tabby, tabby cat", "castle"]
-    assert store.key == KEY
+    assert store.manifest.key == KEY
     assert {store.image(i).mode for i in range(len(store))} == {"RGB"}
     # an ordinary tar, for other people's tools
     with tarfile.open(folder / "n01440764.tar") as tar:
@@ -79,9 +80,7 @@ def test_a_store_holds_what_was_published(miniature, stores, tmp_path):
 
 
 def test_images_without_names_are_called_by_their_place(miniature, take, tmp_path, monkeypatch):
-    classes = SimpleNamespace(wordnet_ids=lambda n: miniature.wnids if n == 3 else [])
-    monkeypatch.setattr("dimr.data.classes.wordnet_ids", classes.wordnet_ids)
-    monkeypatch.setattr("dimr.data.imagenet.acquire.people_names", lambda wnids, _: list(wnids))
+    monkeypatch.setattr("dimr.data.imagenet.parquet.wordnet_ids", lambda _: miniature.wnids)
     store = ImageStore(take(miniature.shards(tmp_path / "shards", 2, "none")))
     names = [store.name(i) for i in range(len(store))]
     assert names == sorted(names)
@@ -103,7 +102,7 @@ def test_known_bad_images_are_left_out(miniature, take, tmp_path):
         store = ImageStore(folder)
         assert len(store) == miniature.count - 1
         assert bad not in [store.name(i) for i in range(len(store))]
-        assert store.manifest["known_bad"] == [bad]
+        assert store.manifest.known_bad == (bad,)
         assert content(folder) == content(stores[0])
 
 
@@ -123,7 +122,7 @@ def test_a_finished_store_is_left_as_it_is(miniature, take, tmp_path, monkeypatc
     source = miniature.class_folders(tmp_path / "images")
     out = take(source)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    monkeypatch.setattr(Work, "write_class", None)
+    monkeypatch.setattr(StoreWork, "write_class", None)
     take(source)
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
@@ -139,19 +138,15 @@ def test_a_damaged_store_is_made_anew(miniature, take, tmp_path):
 def test_published_checksums_are_verified_once(miniature, take, refused, tmp_path, monkeypatch):
     archive = miniature.archive(tmp_path / "a")
     sums, wrong = miniature.md5(tmp_path / "a"), "0" * 32
-    hashed = []
-    real = digest._md5
-    monkeypatch.setattr(digest, "_md5", lambda path, n: hashed.append(path.name) or real(path, n))
     message = refused(archive, md5={**sums, ARCHIVE: wrong})
     assert message == (
-        f"a/{ARCHIVE}: its MD5 is {sums[ARCHIVE]}, published is {wrong}: fetch it again"
+        f"a/{ARCHIVE}: its MD5 is {sums[ARCHIVE]}, published is {wrong}: download it again"
     )
-    assert hashed == [DEVKIT, ARCHIVE]
-    monkeypatch.setattr(Work, "write_class", lambda *_: 1 / 0)
+    monkeypatch.setattr(StoreWork, "write_class", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         take(archive, md5=sums)
     monkeypatch.undo()
-    monkeypatch.setattr(digest, "_md5", lambda *_: 1 / 0)  # already known: not read again
+    monkeypatch.setattr(hashlib, "md5", None)  # already known: not read again
     manifest = json.loads((take(archive, md5=sums) / "manifest.json").read_text())
     assert manifest["source"] == {"kind": "archive", "md5": {n: sums[n] for n in (ARCHIVE, DEVKIT)}}
 
@@ -172,7 +167,7 @@ def test_space_is_checked_before_anything_is_written(
     source = written(miniature, form, tmp_path / form)
     size = sum(len(data) for _, _, data in miniature.images())
     usage = SimpleNamespace(free=size // 2)
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     message = refused(source)
     assert " free, the images' store takes" in message
     assert not [p for p in tmp_path.glob(".*/**/*") if p.is_file() and p.stat().st_size > 1000]
@@ -191,8 +186,9 @@ def test_the_command(miniature, tmp_path, monkeypatch, caplog):
     assert main(command) == 0
     record = json.loads((tmp_path / "store/record.json").read_text())
     key = section_key(Source(**miniature.section()))
-    assert record["key"] == key == ImageStore(tmp_path / "store").key
-    assert record["source"] == str(source)
+    assert record["key"] == key == ImageStore(tmp_path / "store").manifest.key
+    provenance = json.loads((tmp_path / "store/provenance.json").read_text())
+    assert provenance["source"] == str(source)
     assert "18 images; " in caplog.text
 
 
@@ -220,6 +216,34 @@ def test_other_peoples_folders_are_not_replaced(miniature, tmp_path, caplog):
     assert main([*command, str(tmp_path)]) == 2
     assert f"--out {tmp_path}: has images, which is not of this source" in caplog.text
     assert len(list(source.iterdir())) == 3
+
+
+def test_the_manifest_byte_for_byte(miniature, take, tmp_path):
+    archive, bad = miniature.archive(tmp_path / "a"), list(miniature.files["n02123045"])[2]
+    sums = miniature.md5(archive.parent)
+    out = take(archive, md5=sums, known_bad=(bad,), exif_orientation="ignore")
+
+    def sum_of(name):
+        return hashlib.sha256((out / name).read_bytes()).hexdigest()
+
+    tars = [f"{wnid}.tar" for wnid in miniature.wnids]
+    manifest = {
+        "format": "dimr-source-1",
+        "key": KEY,
+        "source": {
+            "kind": "archive",
+            "exif_orientation": "ignore",
+            "md5": {name: sums[name] for name in (ARCHIVE, DEVKIT)},
+        },
+        "images": 17,
+        "known_bad": [bad],
+        "wnids": miniature.wnids,
+        "class_names": ["tench, Tinca tinca", "tabby, tabby cat", "castle"],
+        "counts": [6, 5, 6],
+        "index": {"sha256": sum_of("index.npy")},
+        "tars": [{"size": (out / tar).stat().st_size, "sha256": sum_of(tar)} for tar in tars],
+    }
+    assert (out / "manifest.json").read_text() == json.dumps(manifest, indent=2) + "\n"
 
 
 def test_index_and_labels_agree(stores):

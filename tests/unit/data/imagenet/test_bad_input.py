@@ -74,8 +74,8 @@ def test_kinds_of_members(kind, called, inner, miniature, refused, tmp_path):
     [
         ("../n00000001.tar", "'../n00000001.tar' is no tar of a class"),
         ("readme", "'readme' is no tar of a class"),
-        (f"{WNID}.tar", f"{WNID}.tar is there twice"),
-        ("n00000001.tar", f"alone has class n00000001 of {DEVKIT}"),
+        (f"{WNID}.tar", f"{WNID}.tar is in it twice"),
+        ("n00000001.tar", f"class n00000001 is not in {DEVKIT}"),
     ],
 )
 def test_members_of_the_outer_tar(name, message, miniature, refused, tmp_path):
@@ -87,13 +87,13 @@ def test_a_class_that_the_archive_lacks(miniature, refused, tmp_path):
     path = miniature.archive(tmp_path / "a")
     less = {f"{w}.tar": tar_of(files) for w, files in list(miniature.files.items())[1:]}
     path.write_bytes(tar_of(less))
-    assert refused(path) == f"a/{ARCHIVE}: lacks class {WNID} of {DEVKIT}"
+    assert refused(path) == f"a/{ARCHIVE}: class {WNID} of {DEVKIT} is missing"
 
 
 def test_images_twice_and_images_that_are_none(miniature, refused, tmp_path):
     name, data = first(miniature)
     twice = with_members(miniature, tmp_path / "a", [(member(name), data)])
-    assert refused(twice) == f"a/{ARCHIVE}: {WNID}.tar: {name} is there twice"
+    assert refused(twice) == f"a/{ARCHIVE}: {WNID}.tar: {name} is in it twice"
     for number, (content, problem) in enumerate(
         [(b"", "0 bytes"), (b"GIF89a", "neither JPEG nor PNG (begins with 47494638)")]
     ):
@@ -109,7 +109,7 @@ def test_a_truncated_archive(share, miniature, refused, tmp_path):
     path.write_bytes(content[: int(end * share)])
     message = refused(path)
     assert message.startswith(f"a/{ARCHIVE}: ")
-    assert "truncated" in message or "lacks class" in message
+    assert "truncated" in message or "is missing" in message
 
 
 def test_a_truncated_inner_tar(miniature, refused, tmp_path):
@@ -257,7 +257,7 @@ def test_rows(problem, miniature, refused, tmp_path):
 def test_an_image_in_two_shards(miniature, refused, tmp_path):
     name = list(miniature.files[WNID])[2]
     folder = one_shard(tmp_path / "p", miniature, replaced(0, path=name))
-    assert refused(folder) == f"{WNID}: {name} is there twice"
+    assert refused(folder) == f"{WNID}: {name} is in it twice"
 
 
 def test_labels_in_another_order(miniature, refused, tmp_path):

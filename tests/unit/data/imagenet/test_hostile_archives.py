@@ -12,8 +12,7 @@ import zlib
 import pytest
 from tests.support.miniature import ARCHIVE, DEVKIT, tar_of, tar_with
 
-from dimr.data.imagenet.devkit import read_devkit
-from dimr.data.imagenet.members import HEADER_BYTES, members
+from dimr.data.imagenet.archive import HEADER_BYTES, members, read_devkit
 from dimr.runtime.errors import DimrError
 
 WNID = "n01440764"
@@ -80,7 +79,7 @@ LIES = {
 def test_headers_that_lie(lie, before):
     data = before + LIES[lie]
     with pytest.raises(DimrError, match=r"^x\.tar: [^\n]*$") as caught:
-        for _ in members(io.BytesIO(data), len(data), "x.tar"):
+        for _ in members(io.BytesIO(data), 0, len(data), "x.tar"):
             pass
     assert len(str(caught.value)) < 300
 
@@ -110,7 +109,7 @@ def test_long_names_and_pax_records_as_tar_writes_them_are_read():
                 archive.addfile(info, io.BytesIO(b"abc"))
         size = file.tell()
         file.seek(0)
-        found = [member.name for member in members(file, size, "x.tar")]
+        found = [member.name for member in members(file, 0, size, "x.tar")]
         assert found == ["a" * 150, "b" * 4000, "é" * 90]
 
 
@@ -118,7 +117,7 @@ def test_what_is_slow_to_parse_is_short():
     """Python's pattern for pax records takes time that grows with the square of their length."""
     digits = b"1" * (HEADER_BYTES - 1024)
     data = header("pax", tarfile.XHDTYPE, len(digits), digits) + PLAIN
-    assert len(list(members(io.BytesIO(data), len(data), "x.tar"))) == 1
+    assert len(list(members(io.BytesIO(data), 0, len(data), "x.tar"))) == 1
 
 
 def test_sparse_members_are_refused(miniature, refused, tmp_path):

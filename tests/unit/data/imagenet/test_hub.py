@@ -12,7 +12,7 @@ import pytest
 import yaml
 from huggingface_hub import errors
 
-from dimr.data.imagenet.resumable_store import Work
+from dimr.data.imagenet.resumable_store import StoreWork
 
 from .conftest import KEY, content
 
@@ -75,7 +75,7 @@ def test_a_download_that_was_cut_goes_on(hub, miniature, take, refused, tmp_path
     assert message.startswith(
         "hub: who/miniature: data/train-00002-of-00003.parquet: the hub cannot"
     )
-    assert "the same command goes on" in message
+    assert "the same command resumes" in message
     hub.fail_at = None
     out = take("who/miniature")
     assert hub.downloaded == [f"data/train-0000{i}-of-00003.parquet" for i in range(3)]
@@ -87,7 +87,7 @@ def test_a_download_that_was_cut_goes_on(hub, miniature, take, refused, tmp_path
 def test_what_arrives_damaged_is_downloaded_again(hub, refused, take, tmp_path):
     hub.spoil = True
     assert "train-00000-of-00003.parquet: arrived damaged" in refused("who/miniature")
-    assert not list(Work(tmp_path / "source", KEY).folder.rglob("*.parquet"))
+    assert not list(StoreWork(tmp_path / "source", KEY).folder.rglob("*.parquet"))
     hub.spoil = False
     take("who/miniature")
     assert len(hub.downloaded) == 4
@@ -98,7 +98,9 @@ def test_sizes_that_the_hub_does_not_say(hub, take, tmp_path):
     hub.fail_at = 0
     with pytest.raises(Exception, match="hub cannot be reached"):
         take("who/miniature", gigabytes=0.03)
-    listing = json.loads(next(Work(tmp_path / "source", KEY).folder.glob("hub-*.json")).read_text())
+    listing = json.loads(
+        next(StoreWork(tmp_path / "source", KEY).folder.glob("hub-*.json")).read_text()
+    )
     assert [shard["size"] for shard in listing["shards"]] == [10_000_000] * 3
     hub.fail_at = None
     take("who/miniature", gigabytes=0.03)

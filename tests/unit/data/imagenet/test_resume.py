@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dimr.config.schema import Source
-from dimr.data.imagenet import spill as spilling
+from dimr.data.imagenet import parquet
 from dimr.data.imagenet.folder import FolderSource
-from dimr.data.imagenet.parquet import ParquetSource
-from dimr.data.imagenet.resumable_store import Work
+from dimr.data.imagenet.resumable_store import StoreWork
 
 from .conftest import KEY, content
 
@@ -72,7 +71,7 @@ acquire.acquire(config, {str(source)!r}, Path({str(tmp_path / "source")!r}), {KE
 def test_shards_are_taken_in_once(after, miniature, take, whole, tmp_path, monkeypatch):
     source = miniature.shards(tmp_path / "images", 5)
     opened = []
-    read = spilling._read
+    read = parquet.read_rows
 
     def counted(shard):
         if len(opened) == after:
@@ -80,7 +79,7 @@ def test_shards_are_taken_in_once(after, miniature, take, whole, tmp_path, monke
         opened.append(shard.name)
         return read(shard)
 
-    monkeypatch.setattr(spilling, "_read", counted)
+    monkeypatch.setattr(parquet, "read_rows", counted)
     with pytest.raises(KeyboardInterrupt):
         take(source)
     names = [path.name for path in sorted(source.iterdir())]
@@ -95,7 +94,7 @@ def test_shards_are_taken_in_once(after, miniature, take, whole, tmp_path, monke
 def test_a_shard_of_another_size_is_taken_in_again(miniature, take, whole, tmp_path, monkeypatch):
     source = miniature.shards(tmp_path / "images", 3)
     reads = []
-    read = spilling._read
+    read = parquet.read_rows
 
     def counted(shard):
         reads.append(shard.name)
@@ -103,7 +102,7 @@ def test_a_shard_of_another_size_is_taken_in_again(miniature, take, whole, tmp_p
             raise KeyboardInterrupt
         return read(shard)
 
-    monkeypatch.setattr(spilling, "_read", counted)
+    monkeypatch.setattr(parquet, "read_rows", counted)
     with pytest.raises(KeyboardInterrupt):
         take(source)
     first, second, third = (path.name for path in sorted(source.iterdir()))
@@ -117,11 +116,11 @@ def test_only_what_is_missing_takes_space(miniature, take, writing, tmp_path):
     with writing.stop_at(PER_CLASS + 1):
         take(source)
     config = Source.model_validate(miniature.section())
-    work = Work(tmp_path / "source", KEY)
+    work = StoreWork(tmp_path / "source", KEY)
     missing = [data for label, _, data in miniature.images() if label > 0]
     needed = FolderSource(source, config).space(work)
     assert needed == sum(map(len, missing)) + 1024 * len(missing)
-    shards = ParquetSource(miniature.shards(tmp_path / "shards"), config)
+    shards = parquet.ParquetSource(miniature.shards(tmp_path / "shards"), config)
     files = sum(path.stat().st_size for path in Path(tmp_path / "shards").iterdir())
     stored = sum(path.stat().st_size for path in work.folder.glob("store/*.tar"))
     assert shards.space(work) == 2 * files + miniature.count * 1024 - stored
@@ -153,21 +152,21 @@ def test_a_source_that_changed_is_refused(miniature, take, refused, writing, tmp
 
 def test_two_at_once(miniature, take, refused, tmp_path):
     source = miniature.class_folders(tmp_path / "images")
-    with Work(tmp_path / "source", KEY).held():
+    with StoreWork(tmp_path / "source", KEY).claimed():
         messages = []
         other = threading.Thread(target=lambda: messages.append(refused(source)))
         other.start()
         other.join()
-    assert "another process works here" in messages[0]
+    assert "source: another process is making it" in messages[0]
     assert os.path.isdir(take(source))
 
 
 def test_work_of_another_process_is_left(miniature, take, tmp_path):
     source = miniature.class_folders(tmp_path / "images")
-    with Work(tmp_path / "source", "f" * 16).held():
+    with StoreWork(tmp_path / "source", "f" * 16).claimed():
         take(source)
         take(source)  # is there already
-        assert Work(tmp_path / "source", "f" * 16).folder.is_dir()
+        assert StoreWork(tmp_path / "source", "f" * 16).folder.is_dir()
     take(source)
     assert not list(tmp_path.glob(".source*"))
 
@@ -188,7 +187,7 @@ def test_behind_a_link_the_store_is_made_beside_its_target(miniature, take, whol
     link = tmp_path / "source"
     link.symlink_to(large / "store")
     source = miniature.class_folders(tmp_path / "images")
-    with Work(link, KEY).held():
+    with StoreWork(link, KEY).claimed():
         assert [path.name for path in large.iterdir()] == [f".store.part-{KEY}"]
     assert content(take(source)) == whole
     assert link.is_symlink()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tests.support.miniature import Miniature, encoded
 
-from dimr.data.imagenet import ImageStore, center_crop, crop_pixels, store, verify
+from dimr.data.imagenet import ImageStore, center_crop, store, verify
 from dimr.runtime.errors import DimrError
 
 
@@ -27,7 +27,7 @@ class Crops(torch.utils.data.Dataset):
         return len(self.store)
 
     def __getitem__(self, i):
-        return crop_pixels(self.store, i, 32, mirror=i % 2 == 1)
+        return self.store.crop(i, 32, mirror=i % 2 == 1)
 
 
 def test_workers_read_what_one_process_reads(folder, miniature):
@@ -147,19 +147,20 @@ def test_an_index_of_other_labels(folder):
 
 
 BAD_MANIFESTS = {
-    "format is 'x'": {"format": "x"},
-    "wnids are not sorted": {"wnids": ["n2", "n1", "n3"]},
-    "no names of files": {"wnids": ["../n1", "n2", "n3"]},
-    "class_names: 1 for 3 classes": {"class_names": ["a"]},
-    "counts are of 3 images": {"counts": [1, 1, 1]},
-    "a checksum is missing": {"index": {"sha256": None}},
-    "not the manifest": {"tars": 3},
+    "format: 'x': input should be 'dimr-source-1'": {"format": "x"},
+    ".*wnids are not sorted": {"wnids": ["n2", "n1", "n3"]},
+    r"wnids\.0: '../n1' is not the name of a file": {"wnids": ["../n1", "n2", "n3"]},
+    ".*class_names: 1 for 3 classes": {"class_names": ["a"]},
+    ".*counts are of 3 images, images is 18": {"counts": [1, 1, 1]},
+    r"index\.sha256: None: input should be a valid string": {"index": {"sha256": None}},
+    "tars: 3: input should be a valid array": {"tars": 3},
+    "key: 3: input should be a valid string": {"key": 3},
 }
 
 
 @pytest.mark.parametrize("message", BAD_MANIFESTS)
-def test_bad_manifests_are_named(folder, message):
+def test_bad_manifests_are_named_with_the_key(folder, message):
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | BAD_MANIFESTS[message]))
-    with pytest.raises(DimrError, match=rf"manifest\.json: .*{message}"):
+    with pytest.raises(DimrError, match=rf"manifest\.json: {message}"):
         ImageStore(folder)
