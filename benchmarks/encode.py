@@ -19,15 +19,15 @@ import torch
 from PIL import Image
 
 from dimr.data.autoencoder import posterior_moments
-from dimr.data.encode import Crops, Encoding, PosteriorEncoder, usual_batch
+from dimr.data.encode import DTYPES, Crops, Encoder, encode_missing, usual_batch
 from dimr.data.imagenet import center_crop
 from dimr.data.imagenet.store import ENTRY, ImageStore
 from dimr.data.resumable_shards import Assembly
+from dimr.runtime.async_io import Waits
 from dimr.runtime.device import prepare_device
 from dimr.runtime.files import sha256, write_json
 
 SIZES = [(500, 375), (500, 333), (400, 500), (640, 480), (375, 500)]
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def jpeg(seed):
@@ -58,12 +58,12 @@ def make_store(folder, count):
     write_json(folder / "manifest.json", {
         "format": "dimr-source-1", "wnids": ["n00000001"], "class_names": ["a"],
         "counts": [count], "images": count, "tars": tars, "key": "k",
-        "index": {"sha256": sha256(folder / "index.npy")},
+        "index": {"sha256": sha256(folder / "index.npy")}, "source": {}, "known_bad": [],
     })  # fmt: skip
     return ImageStore(folder)
 
 
-def autoencoder(device, dtype, widths):
+def save_autoencoder(folder, widths):
     """Random weights; (128, 256, 512, 512) is Stable Diffusion's."""
     from diffusers import AutoencoderKL
 
@@ -75,7 +75,7 @@ def autoencoder(device, dtype, widths):
         norm_num_groups=32 if widths[0] % 32 == 0 else 8,
         mid_block_add_attention=widths[0] == 128,
     )  # fmt: skip
-    return torch.nn.Module.to(vae.eval(), device, dtype)  # diffusers' own warns of nothing
+    vae.save_pretrained(folder)
 
 
 @torch.inference_mode()
@@ -122,21 +122,21 @@ def main():
     name = torch.cuda.get_device_name(device) if gpu else platform.processor() or "CPU"
     print(f"{name}, {threads} threads, torch {torch.__version__}; {count} images to {options.size} "
           f"px, {dtype}, widths {widths}, batch {batch}, {workers} workers")  # fmt: skip
-    vae = autoencoder(device, DTYPES[dtype], widths)
-    side = options.size // 2 ** (len(widths) - 1)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         store = make_store(folder / "source", count)
-        work = Assembly(folder / "out", "k", "posterior", (8, side, side), 2 * count,
-                        options.shard or max(2, count // 4))  # fmt: skip
-        encoder = PosteriorEncoder(vae, mirror=True)
-        encoder(torch.zeros(batch, options.size, options.size, 3, dtype=torch.uint8))()  # warm up
-        encoding = Encoding(store, options.size, work, encoder, batch, workers)
-        ours = timed(lambda: encoding.run())
-        in_turn = timed(lambda: plain(store, vae, options.size, batch, folder / "plain.npy"))
+        save_autoencoder(folder / "vae", widths)
+        encode, waits = Encoder(folder / "vae", options.size, device, True, dtype), Waits()
+        shard = options.shard or max(2, count // 4)
+        work = Assembly(folder / "out", "k", encode.kind, encode.shape, 2 * count, shard)
+        encode(torch.zeros(batch, options.size, options.size, 3, dtype=torch.uint8))()  # warm up
+        ours = timed(
+            lambda: encode_missing(store, encode, work, batch=batch, workers=workers, waits=waits)
+        )
+        in_turn = timed(lambda: plain(store, encode.vae, options.size, batch, folder / "plain.npy"))
         crops = Crops(store, options.size)
         reading = timed(lambda: [crops[range(i, i + 1)] for i in range(0, count, 4)]) * 4
-        found = np.concatenate([np.load(path) for path in sorted(work.folder.glob("0*.npy"))])
+        found = np.concatenate([np.load(path) for path in sorted(work.store.glob("0*.npy"))])
         expected = np.load(folder / "plain.npy")
     error = np.abs(found.astype(np.float32) - expected).max()
     limit = {"float32": 1e-2, "float16": 5e-2, "bfloat16": 3e-1}[dtype]  # rounding: other batches
@@ -149,8 +149,7 @@ def main():
         ("reading alone, one process", reading),
     ):
         print(f"{words:32} {count / seconds:9.1f}")
-    waits = encoding.waits.seconds
-    shares = ", ".join(f"{waits.get(k, 0) / ours:.0%} for {w}" for k, w in (
+    shares = ", ".join(f"{waits.seconds.get(k, 0) / ours:.0%} for {w}" for k, w in (
         ("data", "data"), ("device", "the device"), ("write", "the writer")))  # fmt: skip
     print(f"dimr encode waited {shares}")
     if gpu:

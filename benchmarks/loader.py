@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dimr.data.reader import ShardReader
-from dimr.data.shards import write_shards
+from dimr.data.resumable_shards import Assembly
 from dimr.runtime.files import write_json
 
 SHAPE = (8, 32, 32)
@@ -45,20 +45,16 @@ def make(folder, count):
     (folder / "files").mkdir()
     generator = np.random.default_rng(0)
 
-    def batches():
-        for start in range(0, count, 500):
-            samples = generator.standard_normal((min(500, count - start), *SHAPE), np.float32)
-            samples = np.abs(samples).astype(np.float16)
-            for i, moments in enumerate(samples, start):
-                pair = np.empty(2, dtype=object)
-                pair[:] = moments, i % 1000
-                np.save(folder / f"files/{i}.npy", pair)
-            yield samples
-
-    names = [str(i) for i in range(1000)]
-    write_shards(folder / "shards", batches(), np.arange(count) % 1000, kind="posterior",
-                 classes=1000, class_names=names, scaling_factor=0.18215, key="k",
-                 shard_size=2000)  # fmt: skip
+    work = Assembly(folder / "shards", "k", "posterior", SHAPE, count, shard_size=2000)
+    for number in range(work.shards):
+        samples = generator.standard_normal((len(work.samples(number)), *SHAPE), np.float32)
+        samples = np.abs(samples).astype(np.float16)
+        for i, moments in zip(work.samples(number), samples, strict=True):
+            pair = np.empty(2, dtype=object)
+            pair[:] = moments, i % 1000
+            np.save(folder / f"files/{i}.npy", pair)
+        work.write(number, samples)
+    work.finish(np.arange(count) % 1000, [str(i) for i in range(1000)], 0.18215)
 
 
 def warm(folder):
@@ -70,11 +66,11 @@ def warm(folder):
 def check(folder, reader):
     """Both forms hold the same."""
     files = Files(folder / "files", reader.count)
-    indices = reader.indices(0)
-    for stored, index in zip(reader._gather(indices), indices, strict=True):
+    indices, labels = reader.indices(0), reader.batch(0)[1]
+    for stored, index, read in zip(reader.stored(indices), indices, labels, strict=True):
         moments, label = files[index]
         assert np.array_equal(stored, moments.numpy())
-        assert reader._labels[index] == label
+        assert read == label
 
 
 def posterior(moments):
@@ -180,7 +176,7 @@ def main():
                     plain_rate(folder, options.count, options.batch, options.seconds, finish)
                 )
             for kind, read in (
-                ("stored", lambda step: reader._gather(reader.indices(step))),
+                ("stored", lambda step: reader.stored(reader.indices(step))),
                 ("whole", reader.batch),
             ):
                 rates[kind].append(reader_rate(read, first, options.batch, options.seconds))

@@ -56,7 +56,7 @@ class ShardReader:
         (seed, step). Kind "pixels": values in [-1, 1].
         """
         indices = self.indices(step)
-        raw = torch.from_numpy(self._gather(indices))
+        raw = torch.from_numpy(self.stored(indices))
         labels = torch.from_numpy(self._shards.labels[indices])
         if self._scale is None:
             return (raw.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(), labels
@@ -79,8 +79,8 @@ class ShardReader:
             yield piece
             start += len(piece)
 
-    def _gather(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """Raw samples (B, *stored shape)."""
+    def stored(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """Samples (B, *shape) by their numbers, as the shards hold them."""
         found = self._shards.take(indices, compare=False)
         self._mapped += found.nbytes
         if self._mapped > MAPPED_BYTES:
