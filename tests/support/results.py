@@ -69,9 +69,9 @@ def frame_of(numbers: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.DataF
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"value": float})
 
 
-def make_table(project: Path, name: str, *more: str, place: str = "") -> int:
-    """``dimr table`` as the workflow runs it: ``results/[<place>/]<name>.csv``; the exit code."""
-    base = project / "results" / place / name
+def make_table(project: Path, name: str, *more: str, to: Path | None = None) -> int:
+    """``dimr table`` as the workflow runs it, into ``results`` or ``to``; the exit code."""
+    base = (to or project / "results") / name
     ends = {"csv": "csv", "markdown": "md", "latex": "tex"}
     outputs = [f"--{key}={base}.{end}" for key, end in ends.items()]
     table = project / f"experiments/tables/{name}.yaml"

@@ -7,7 +7,7 @@ import pytest
 
 from dimr.cli import main
 from dimr.config.runs import ROOT
-from dimr.paper.explain import explain
+from dimr.paper.explain import Explainer
 
 TABLE = "results/demo/digits/table1.csv"
 
@@ -61,5 +61,5 @@ def test_without_a_record_nothing_is_compared(clone, caplog):
 
 
 def test_a_demos_cell_is_not_judged_by_recorded_seeds(clone):
-    (cell,) = explain(clone / TABLE, "DiMR-XS/2R", "fid_digits", "guided")
+    (cell,) = Explainer(clone / TABLE).explain("DiMR-XS/2R", "fid_digits", "guided")
     assert (cell.verdict, cell.seeds) == ("unchecked", None)

@@ -71,8 +71,8 @@ def made(tmp_path_factory):
         put(project, f"digits/uvit-xs-2/{seed}", "guided", 0.75 + gap)
     put(project, "imagenet256/dimr-xl-2r/published", "guided", 1.75)
     assert make_table(project, "digits/table1") == 0
-    assert make_table(project, "digits/table6", "--partial", place="partial") == 0
-    assert make_table(project, "table1", "--partial", place="partial") == 0
+    assert make_table(project, "digits/table6", "--partial", to=project / "results/partial") == 0
+    assert make_table(project, "table1", "--partial", to=project / "results/partial") == 0
     return project
 
 
@@ -465,7 +465,7 @@ def test_seconds_of_a_rerun_say_nothing_of_the_recorded_run(clone, why):
 
 def test_a_partial_table_whose_runs_are_gone_cannot_be_checked(clone, why):
     file = put_rerun(clone, 0, 0.689)
-    assert make_table(clone, "digits/table6", "--partial", place="partial") == 0
+    assert make_table(clone, "digits/table6", "--partial", to=clone / "results/partial") == 0
     assert why(clone, PARTIAL6, *GUIDED)[0] == 0
     put_rerun(clone, 1, 0.7)
     assert why(clone, PARTIAL6, *GUIDED)[0] == 2  # stale: it lacks a run that exists

@@ -54,7 +54,8 @@ class Filling:
         table = self.table
         lines = [dict(self._line(number, line)) for number, line in enumerate(table.lines)]
         for column in table.columns:
-            if not self.partial and all(line[column.key].value is None for line in lines):
+            blank = all(line[column.key].value is None for line in lines)
+            if blank and not self.partial and not column.published:
                 raise DimrError(f"{table.title}: no row has a value for column {column.key!r}")
         columns, blocks = list(self._columns()), []
         for title in dict.fromkeys(line.block for line in table.lines):
@@ -220,7 +221,7 @@ class Filling:
         if missing:
             share = "all" if len(missing) == len(cells) else str(len(missing))
             yield (
-                f"{MISSING}: missing, not made yet or of another configuration: {share} of "
+                f"{MISSING}: not computed yet, or of another configuration: {share} of "
                 f"{len(cells)} ({', '.join(missing)})."
             )
 

@@ -1,5 +1,7 @@
-"""Tables: means and deviations over seeds, blanks where there is no number."""
+"""Tables of results: published values typed from the facts, ours made up and worked by hand."""
 
+import csv
+import math
 import re
 
 import numpy as np
@@ -7,18 +9,21 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
-from tests.support.results import leave_result
+from tests.support.results import frame_of, make_table, put_result
+from tests.support.shards import write_shards
 
-from dimr.cli import main
-from dimr.config.runs import ROOT, load_run
-from dimr.data.shards import write_shards
-from dimr.paper.figures.picture import table_picture
-from dimr.paper.results import read_at_hand, read_cells
-from dimr.paper.tables.definitions import find_definitions, load_runs_table, write_paper_table
-from dimr.paper.tables.runs import Table, load_table, table_sheet
-from dimr.paper.tables.sheets import write_sheet
+from dimr.config.project import PROJECT, Project
+from dimr.config.runs import ROOT
+from dimr.paper.figures.table_plots import draw_table
+from dimr.paper.published import load_published
+from dimr.paper.results import recorded
+from dimr.paper.statistics import paired_change
+from dimr.paper.tables.definitions import find_definitions, load_definition, load_table
+from dimr.paper.tables.render import write_sheet
+from dimr.paper.tables.runs import RunsTable
 from dimr.runtime.errors import DimrError
-from dimr.sharing.adopt import expected_results
+
+# --- rows are runs --------------------------------------------------------------------------------
 
 DEFINITION = {
     "title": "A table",
@@ -33,47 +38,34 @@ DEFINITION = {
         {"name": "Ours", "run": "digits/dimr-xs-2r", "settings": ["unguided", "guided"]},
     ],
 }
-COLOUR = (7, 130, 60)  # no shade of the headings' grey
+ROWS = DEFINITION["rows"]
 FIDS = {"unguided": [3.0, 4.0, 8.0], "guided": [1.0, 1.0, 1.0]}
+NUMBERS = {
+    ("digits/real/0", "reference"): {"fid": 0.5},
+    **{
+        (f"digits/dimr-xs-2r/{seed}", setting): {"fid": value, "gmacs": 2.0}
+        for setting, values in FIDS.items()
+        for seed, value in enumerate(values)
+    },
+}
+TABLES = ROOT / "experiments/tables"
+TABLE = RunsTable.model_validate(DEFINITION)
 
 
-@pytest.fixture
-def runs(tmp_path):
-    def put(run, setting, metrics, cost):
-        leave_result(tmp_path, run, setting, metrics, cost=cost)
-        images = np.full((20, 4, 4, 3), COLOUR, dtype=np.uint8)
-        write_shards(
-            tmp_path / run / "samples" / setting, [images], np.arange(20) % 10, kind="pixels",
-            classes=10, class_names=list("0123456789"), scaling_factor=None, key="k", shard_size=20,
-        )  # fmt: skip
-
-    put("digits/real/0", "reference", {"fid": 0.5}, {})
-    for setting, values in FIDS.items():
-        for seed, value in enumerate(values):
-            put(f"digits/dimr-xs-2r/{seed}", setting, {"fid": value}, {"gmacs": 2.0})
-    return tmp_path
+def write(folder, numbers=NUMBERS, partial=False, table=TABLE):
+    """The table's CSV as a frame, and its Markdown; LaTeX is beside them."""
+    sheet = table.fill(PROJECT, frame_of(numbers), partial)
+    write_sheet(sheet, "of-a-test", *(folder / f"t.{end}" for end in ("csv", "md", "tex")))
+    frame = pd.read_csv(folder / "t.csv").set_index(["model", "setting"])
+    return frame, (folder / "t.md").read_text()
 
 
-@pytest.fixture
-def table(tmp_path):
-    path = tmp_path / "table.yaml"
-    path.write_text(yaml.safe_dump(DEFINITION))
-    return load_table(path)
+def cells_of(line):
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
-def write(table, runs, partial=False):
-    """The text of the Markdown; CSV and LaTeX beside it."""
-    there = [
-        cell for cell in table.cells() if (runs / f"{cell[0]}/metrics/{cell[1]}.json").exists()
-    ]
-    sheet = table_sheet(table, read_cells(runs, there), partial)
-    write_sheet(sheet, *(runs / f"t.{end}" for end in ("csv", "md", "tex")), label="of-a-test")
-    return (runs / "t.md").read_text()
-
-
-def test_mean_and_deviation_over_seeds(runs, table):
-    text = write(table, runs)
-    frame = pd.read_csv(runs / "t.csv").set_index(["model", "setting"])
+def test_mean_and_deviation_over_seeds(tmp_path):
+    frame, text = write(tmp_path)
     unguided = frame.loc[("Ours", "unguided")]
     assert unguided["seeds"] == 3
     assert unguided["fid"] == pytest.approx(5.0)
@@ -81,72 +73,344 @@ def test_mean_and_deviation_over_seeds(runs, table):
     assert frame.loc[("Real", "reference"), "seeds"] == 1
     assert np.isnan(frame.loc[("Real", "reference"), "gmacs"])
     assert "5.00 ± 2.65" in text
+    assert " 1.00 |" in text  # the same for every seed
     assert "- a note" in text
-    real = next(line for line in text.splitlines() if "Real" in line)
-    assert [cell.strip() for cell in real.split("|")[1:-1]] == ["Real", "reference", "", "0.50"]
+    (real,) = (line for line in text.splitlines() if "Real" in line)
+    assert cells_of(real) == ["Real", "reference", "", "0.50"]
+    latex = (tmp_path / "t.tex").read_text()
+    assert r"\label{tab:of-a-test}" in latex
+    assert r"Ours & unguided & 2.0 & 5.00 $\pm$ 2.65 \\" in latex
+    assert latex.index(r"\toprule") < latex.index(r"Model & Setting & GMACs & FID \\")
 
 
-def test_markdown_columns_line_up(runs, table):
-    text = write(table, runs)
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({len(line) for line in lines}) == 1
-    assert re.fullmatch(r"\|(-+\|){2}(-+:\|){2}", lines[1])  # text to the left, numbers right
-
-
-def test_the_picture_shows_every_line(runs, table):
-    table_picture(table, runs, runs / "t.png")
-    pixels = np.asarray(Image.open(runs / "t.png"))
-    tiles = (pixels == COLOUR).all(-1).sum()
+def test_the_picture_shows_every_line(tmp_path):
+    colour = (7, 130, 60)  # no shade of the headings' grey
+    images = np.full((20, 4, 4, 3), colour, dtype=np.uint8)
+    for run, setting in NUMBERS:
+        write_shards(
+            tmp_path / run / "samples" / setting, [images], np.arange(20) % 10, kind="pixels",
+            classes=10, class_names=list("0123456789"), scaling_factor=None, key="k", shard_size=20,
+        )  # fmt: skip
+    draw_table(TABLE, frame_of(NUMBERS), tmp_path, tmp_path / "t.png")
+    pixels = np.asarray(Image.open(tmp_path / "t.png"))
+    tiles = (pixels == colour).all(-1).sum()
     assert tiles == 3 * 20 * 8 * 8  # three lines of 20 images, enlarged twice
 
 
-def test_a_missing_metric_is_named(runs, table):
-    (runs / "digits/dimr-xs-2r/1/metrics/guided.json").unlink()
-    with pytest.raises(DimrError, match=r"no metrics of digits/dimr-xs-2r/1 at 'guided' \(1 of 7"):
-        write(table, runs)
-    assert not (runs / "t.csv").exists()
-    with pytest.raises(DimrError, match=r"dimr-xs-2r/1/metrics/guided\.json: no such file"):
-        read_cells(runs, table.cells())
-
-
-def test_committed_tables_name_runs_and_settings_that_exist():
-    tables = {n: one for n, one in find_definitions(ROOT).items() if isinstance(one, Table)}
-    assert set(tables) == {f"digits/{n}" for n in ("steps", "table1", "table2", "table5", "table6")}
-    for table in tables.values():
-        table.check("a table")
-        runs = {run for run, _ in table.cells()}
-        assert all(load_run(run).name == run for run in runs)
-
-
-def test_latex_beside_it(runs, table):
-    write(table, runs)
-    text = (runs / "t.tex").read_text()
-    assert r"\label{tab:of-a-test}" in text
-    assert r"Ours & unguided & 2.0 & 5.00 $\pm$ 2.65 \\" in text
-    assert text.index(r"\toprule") < text.index(r"Model & Setting & GMACs & FID \\")
-
-
-def test_a_partial_table_marks_and_lists_what_is_missing(runs, table):
-    (runs / "digits/dimr-xs-2r/1/metrics/unguided.json").unlink()
-    for seed in range(3):
-        (runs / f"digits/dimr-xs-2r/{seed}/metrics/guided.json").unlink()
-    text = write(table, runs, partial=True)
-    frame = pd.read_csv(runs / "t.csv").set_index(["model", "setting"])
+def test_a_partial_table_marks_and_lists_what_is_missing(tmp_path):
+    gone = [("digits/dimr-xs-2r/1", "unguided")]
+    gone += [(f"digits/dimr-xs-2r/{seed}", "guided") for seed in range(3)]
+    there = {cell: numbers for cell, numbers in NUMBERS.items() if cell not in gone}
+    frame, text = write(tmp_path, there, partial=True)
     some, none = frame.loc[("Ours", "unguided")], frame.loc[("Ours", "guided")]
     assert (some["seeds"], none["seeds"]) == (2, 0)
     assert some["fid"] == pytest.approx(5.5)  # of seeds 0 and 2
     assert some["missing"] == "digits/dimr-xs-2r/1 unguided"
     assert np.isnan(none["fid"])
     assert frame.loc[("Real", "reference"), "missing"] is np.nan
-    line = next(line for line in text.splitlines() if "| guided" in line)
-    assert [cell.strip() for cell in line.split("|")[3:-1]] == ["0", "?", "?"]
-    missing = [f"digits/dimr-xs-2r/{seed} guided" for seed in range(3)]
-    assert f"{', '.join(['digits/dimr-xs-2r/1 unguided', *missing])}." in text
+    (line,) = (line for line in text.splitlines() if "| guided" in line)
+    assert cells_of(line)[2:] == ["0", "?", "?"]
+    assert f"4 of 7 ({', '.join(' '.join(cell) for cell in gone)})." in text
 
 
-# --- bad input ------------------------------------------------------------------------------------
+def test_a_column_that_no_row_has_is_refused(tmp_path):
+    without = {cell: {"fid": numbers["fid"]} for cell, numbers in NUMBERS.items()}
+    with pytest.raises(DimrError, match="no row has a value for column 'gmacs'"):
+        write(tmp_path, without)
+    write(tmp_path, without, partial=True)
 
-ROWS = DEFINITION["rows"]
+
+# --- compared seed by seed ------------------------------------------------------------------------
+
+FID = {"a": [3.0, 3.4, 2.9], "b": [2.0, 2.5, 1.8], "c": [5.0, 5.0, 5.6]}
+PAIRED = {
+    "title": "T", "seeds": 3, "paired": "fid",
+    "columns": [
+        {"key": "fid", "title": "FID", "format": "{:.2f}"},
+        {"key": "change", "title": "Change", "format": "{}"},
+    ],
+    "rows": [
+        {"name": "A", "run": "d/a", "settings": ["unguided"]},
+        {"name": "B", "run": "d/b", "settings": ["unguided"]},
+        {"name": "C", "run": "d/c", "settings": ["unguided", "guided"]},
+    ],
+}  # fmt: skip
+COMPARED = {
+    (f"d/{name}/{seed}", setting): {"fid": value}
+    for name, values in FID.items()
+    for setting in (["unguided", "guided"] if name == "c" else ["unguided"])
+    for seed, value in enumerate(values)
+}
+
+
+def test_every_row_is_compared_with_the_row_above(tmp_path):
+    frame, text = write(tmp_path, COMPARED, table=RunsTable.model_validate(PAIRED))
+    assert np.isnan(frame.loc[("A", "unguided"), "change_mean"])
+    change, second = paired_change(FID["b"], FID["a"]), frame.loc[("B", "unguided")]
+    assert second["change_low"] == pytest.approx(change.low, rel=1e-5)
+    assert second["change"] == f"-1.00 [{change.low:+.2f}, {change.high:+.2f}], better"
+    assert second["change"] in text
+    assert second["fid"] == pytest.approx(2.1)
+
+
+def test_a_named_row_is_compared_with_every_other(tmp_path):
+    """The named row less each other, at the settings and over the seeds that both have."""
+    table = RunsTable.model_validate({**PAIRED, "paired_row": "B"})
+    frame, _ = write(tmp_path, COMPARED, table=table)
+    changes = frame["change"].fillna("")
+    assert changes["A", "unguided"] == paired_change(FID["b"], FID["a"]).text()
+    assert changes["C", "unguided"] == paired_change(FID["b"], FID["c"]).text()
+    assert changes["B", "unguided"] == changes["C", "guided"] == ""  # B is not made at guided
+    there = {cell: numbers for cell, numbers in COMPARED.items() if cell[0] != "d/a/1"}
+    frame, _ = write(tmp_path, there, partial=True, table=table)
+    some = paired_change(FID["b"][::2], FID["a"][::2])
+    assert frame.loc[("A", "unguided"), "change"] == some.text()
+
+
+# --- beside what is published ---------------------------------------------------------------------
+
+GUIDED, UNGUIDED = "ImageNet 256 x 256, with guidance", "ImageNet 256 x 256, without guidance"
+LARGE, LARGE_UNGUIDED = "ImageNet 512 x 512, with guidance", "ImageNet 512 x 512, without guidance"
+
+# type, epochs, parameters, "Gflops", FID, IS, precision, recall, source
+FACTS = {
+    (GUIDED, "BigGAN"): ("GAN", "", "112M", "", "6.95", "224.5", "0.89", "0.38", "repo"),
+    (GUIDED, "MaskGIT-re"): ("Mask.", "300", "227M", "300", "4.02", "355.6", "", "", "repo"),
+    (GUIDED, "ADM-G, ADM-U"):
+        ("Diff.", "208", "608M", "742", "3.94", "215.8", "0.83", "0.53", "repo"),
+    (GUIDED, "CDM"): ("Diff.", "2158", "", "", "4.88", "158.7", "", "", "repo"),
+    (GUIDED, "DiT-XL/2"): ("Diff.", "1399", "675M", "119", "2.27", "278.2", "0.83", "0.57", "repo"),
+    (GUIDED, "DiMR-XL/2R (400 epochs)"):
+        ("Diff.", "400", "505M", "160", "1.77", "285.7", "0.79", "0.62", "repo"),
+    (GUIDED, "DiMR-XL/2R"):
+        ("Diff.", "800", "505M", "160", "1.7", "289.0", "0.79", "0.63", "repo"),
+    (GUIDED, "DiMR-G/2R"):
+        ("Diff.", "800", "1.1B", "331", "1.63", "292.5", "0.79", "0.63", "repo"),
+    (UNGUIDED, "ADM"): ("Diff.", "", "554M", "", "10.94", "101.0", "0.69", "0.63", "citing"),
+    (UNGUIDED, "DiMR-XL/2R"): ("Diff.", "", "505M", "160", "", "", "", "", "repo"),
+    (UNGUIDED, "DiMR-G/2R"): ("Diff.", "", "1.06B", "331", "3.56", "", "", "", "citing"),
+    (LARGE, "DiT-XL/2"): ("Diff.", "", "675M", "525", "3.04", "240.8", "", "", "citing"),
+    (LARGE, "DiMR-XL/3R"): ("Diff.", "", "525M", "206", "2.89", "289.8", "", "", "citing"),
+    (LARGE_UNGUIDED, "DiMR-XL/3R"): ("Diff.", "", "525M", "206", "", "", "", "", "citing"),
+}  # fmt: skip
+FACTS_64 = {
+    "U-ViT-M/4": ("131M", "5.85", "33.71"),
+    "U-ViT-L/4": ("287M", "4.26", "40.66"),
+    "DiMR-M/3R": ("133M", "3.65", "42.41"),
+    "DiMR-L/3R": ("284M", "2.21", "55.73"),
+}
+METRICS = ("fid", "inception_score", "precision", "recall")
+XL = "imagenet256/dimr-xl-2r"
+
+
+def values(fid, score=280.0, precision=0.8, recall=0.6):
+    return {
+        "fid": fid, "inception_score": score, "inception_score_std": 3.0, "precision": precision,
+        "recall": recall, "images": 50000,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def put(root):
+    """A function that leaves a run's result in the copy."""
+
+    def leave(run, setting, metrics, **record):
+        cost = {"parameters_m": 505.046408, "gmacs": 160.176}
+        return put_result(root, run, setting, metrics, cost=cost, **record)
+
+    return leave
+
+
+def make(root, name="table1", partial=True):
+    """Rows of the CSV by block and model, Markdown and LaTeX."""
+    assert make_table(root, name, *["--partial"] * partial) == 0
+    base = root / "results" / name
+    with open(base.with_suffix(".csv")) as file:
+        rows = {(row.get("block"), row["model"]): row for row in csv.DictReader(file)}
+    return rows, base.with_suffix(".md").read_text(), base.with_suffix(".tex").read_text()
+
+
+def test_published_values_are_the_facts_and_nothing_of_ours_is_made_up(root):
+    rows, text, _ = make(root)
+    keys = ("epochs", "parameters", "gmacs", *METRICS)
+    for name, facts in FACTS.items():
+        row = rows[name]
+        printed = (row["type"], *(row[f"{key}_published"] for key in keys), row["source"])
+        assert printed == facts, name
+    for row in rows.values():
+        assert not any(row[key] for key in (*METRICS, "epochs", "parameters_m", "gmacs", "seeds"))
+        assert not any(row[f"{key}_difference"] for key in METRICS)
+    assert "all of 21 (imagenet256/dit-l-2/0 guided" in text
+    assert "DiMR-XL/2R: no source confirms the FID." in text
+    of_paper = [name for block, name in rows if block == GUIDED and "authors' weights" not in name]
+    assert of_paper == list(load_published().results["imagenet256_guided"].rows)
+    assert len(of_paper) == 34
+    assert [name for block, name in rows if block == LARGE] == [
+        "ADM-G", "U-ViT-H/4", "DiT-XL/2", "DiT-XL/2, authors' weights", "DiffiT", "SiT-XL",
+        "DiMR-XL/3R",
+    ]  # fmt: skip
+
+
+def test_the_detailed_tables(root):
+    rows, text, latex = make(root, "table5")
+    for name, (parameters, fid, score) in FACTS_64.items():
+        row = rows[None, name]
+        assert row["parameters_published"] == parameters
+        assert (row["fid_published"], row["inception_score_published"]) == (fid, score)
+    (line,) = (one for one in text.splitlines() if one.startswith("| DiMR-M/3R"))
+    assert "?" in cells_of(line)  # which the CSV leaves empty
+    assert not any("?" in value for row in rows.values() for value in row.values())
+    assert "Run" not in text.splitlines()[4]  # a column for machines only
+    assert latex.isascii()
+    assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
+    assert len(make(root, "table6")[0]) == 34 + 3 + 5 + 3
+    assert len(make(root, "table7")[0]) == 8
+
+
+def test_ours_stand_beside_the_published_with_the_difference(root, put):
+    put(
+        f"{XL}/0", "guided", values(1.75, 287.0, 0.8, 0.62),
+        samples={"model": {"images": 1281167 * 7}},
+    )  # fmt: skip
+    rows, text, latex = make(root)
+    row = rows[GUIDED, "DiMR-XL/2R"]
+    assert float(row["fid"]) == 1.75
+    assert float(row["fid_difference"]) == pytest.approx(0.05)
+    assert float(row["inception_score_difference"]) == pytest.approx(-2.0)
+    assert float(row["recall_difference"]) == pytest.approx(-0.01)
+    assert (row["run"], row["seeds"], row["setting"]) == (XL, "0", "guided")
+    assert float(row["epochs"]) == 7
+    assert row["fid_std"] == row["missing"] == ""
+    assert row["images"] == "50000"
+    (line,) = [one for one in text.splitlines() if one.startswith("| DiMR-XL/2R  ")
+               and "guided " in one and "unguided" not in one]  # fmt: skip
+    assert all(text in line for text in ("505.0M", "160.18", "+0.05", "-2.0"))
+    assert "20 of 21" in text
+    assert r"DiMR-XL/2R & Diff. & 0 & guided & 7 & 800 & 505.0M & 505M" in latex
+    # the same network without guidance has no published FID, and is not made here
+    assert rows[UNGUIDED, "DiMR-XL/2R"]["missing"] == f"{XL}/0 unguided"
+
+
+def test_the_authors_weights_are_a_row_of_their_own(root, put):
+    put("imagenet256/dimr-g-2r/published", "guided", values(1.64))
+    row = make(root)[0][GUIDED, "DiMR-G/2R, authors' weights"]
+    assert row["seeds"] == "authors' weights"
+    assert row["epochs"] == ""
+    assert float(row["fid_difference"]) == pytest.approx(0.01)
+
+
+def one_row(**changes):
+    """A change that leaves one row in table 1."""
+    row = {"published": "DiMR-XL/2R", "run": XL, **changes}
+    row = {key: value for key, value in row.items() if value is not None}
+    return lambda content: content.update(blocks=[{**content["blocks"][0], "rows": [row]}])
+
+
+def test_seeds_are_averaged_and_those_that_are_missing_listed(root, put, edit):
+    edit("tables/table1.yaml", one_row(seeds=[0, 1, 2]))
+    for seed, fid in ((0, 1.5), (1, 1.7)):
+        put(f"{XL}/{seed}", "guided", values(fid))
+    rows, text, _ = make(root)
+    (row,) = rows.values()
+    assert float(row["fid"]) == pytest.approx(1.6)
+    assert row["seeds"] == "0, 1"
+    assert row["missing"] == f"{XL}/2 guided"
+    assert f"1 of 3 ({XL}/2 guided)" in text
+    put(f"{XL}/2", "guided", values(2.2))
+    rows, text, _ = make(root, partial=False)
+    (row,) = rows.values()
+    assert float(row["fid"]) == pytest.approx(1.8)
+    assert float(row["fid_std"]) == pytest.approx(math.sqrt((0.09 + 0.01 + 0.16) / 2), rel=1e-5)
+    assert row["seeds"] == "0, 1, 2"
+    assert "1.80 ± 0.36" in text
+    assert "configuration:" not in text
+
+
+def test_a_row_of_ours_only(root, put, edit):
+    edit(
+        "tables/table1.yaml",
+        one_row(published=None, name="DiT-B/2", run="imagenet256/dit-b-2", settings=["unguided"]),
+    )
+    put("imagenet256/dit-b-2/0", "unguided", values(30.0))
+    (row,) = make(root, partial=False)[0].values()
+    assert row["fid"] == "30"
+    assert row["fid_published"] == row["fid_difference"] == row["source"] == row["type"] == ""
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def message_of(root, caplog, name="table1", *more):
+    caplog.clear()
+    assert make_table(root, name, *more) == 2
+    assert not (root / "results").exists()
+    (record,) = caplog.records
+    assert "\n" not in record.getMessage()
+    return record.getMessage()
+
+
+def test_a_complete_table_refuses_what_is_missing(root, put, caplog):
+    missing = r"dit-l-2/0/metrics/guided\.json: no such file \(21 of 21 results are missing\)"
+    assert re.search(missing, message_of(root, caplog))
+    put(f"{XL}/0", "guided", values(1.7), key="0" * 16)
+    assert "guided.json: of another configuration" in message_of(root, caplog)
+
+
+def test_metrics_that_lack_what_is_published_are_named(root, put, caplog):
+    put(f"{XL}/0", "guided", {"fid": 1.7})
+    message = message_of(root, caplog, "table1", "--partial")
+    assert re.search(
+        r"guided\.json: no inception_score \(there are: parameters_m, .*fid\)", message
+    )
+
+
+def test_a_published_result_without_a_source_is_refused(root, caplog):
+    path = root / "experiments/published.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("recall: 0.38, source: repo", "recall: 0.38"))
+    message = message_of(root, caplog, "table1", "--partial")
+    assert "results.imagenet256_guided.rows.BigGAN.source: is missing" in message
+    path.write_text(text.replace("recall: 0.38,", "recall: 38,"))
+    assert "rows.BigGAN.recall: 38" in message_of(root, caplog, "table1", "--partial")
+
+
+def test_only_tables_of_runs_have_a_picture(root, caplog):
+    more = ("--picture", str(root / "t.png"))
+    assert "only a table of runs has one" in message_of(root, caplog, "table4", *more)
+    assert "table 7 (ImageNet 512" in message_of(root, caplog, "digits/table7")
+
+
+MISTAKES = [
+    (one_row(published="DiMR-XL/2S"),
+     r"table1\.yaml: ImageNet 256 x 256, with guidance: no row 'DiMR-XL/2S' of imagenet256_guided "
+     r"in published\.yaml \(did you mean DiMR-XL/2R\?"),
+    (one_row(run="imagenet256/dimr-xl-3r"),
+     r"table1\.yaml: .*DiMR-XL/2R: .*'dimr-xl-3r' does not"),
+    (one_row(run="imagnet256/dimr-xl-2r"), r"no dataset 'imagnet256' \(did you mean imagenet256"),
+    (one_row(settings=["gided"]),
+     r"imagenet256/dimr-xl-2r/0: no setting 'gided' \(did you mean guided\?"),
+    (one_row(run="imagenet256/uvit-h-2", seeds="published"), "no published weights of 'uvit-h-2'"),
+    (one_row(seeds="all"), r"table1\.yaml: blocks\.0\.rows\.0\.seeds"),
+    (one_row(seeds=[]), "seeds: at least one is needed"),
+    (one_row(published=None), "a row needs published, or run and name"),
+    (one_row(seed=0), r"seed: unknown key \(did you mean seeds\?"),
+    (lambda content: content["blocks"][0].update(published="imagenet256_gided"),
+     r"no results 'imagenet256_gided' in published\.yaml \(did you mean imagenet256_guided\?"),
+    (lambda content: content["blocks"][0]["rows"].append("BigGAN"), "two are called 'BigGAN'"),
+    (lambda content: content["columns"][3].update(key="fidd"),
+     r"no key 'fidd' \(did you mean fid\?"),
+    (lambda content: content["columns"][3].update(key="class_accuracy"),
+     "published: 'class_accuracy' .allowed: epochs, parameters_m"),
+    (lambda content: content.update(rows=ROWS), "a table has rows, or blocks of them"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES, ids=[text[:50] for _, text in MISTAKES])
+def test_mistakes_in_a_table_are_one_line(root, edit, caplog, change, message):
+    edit("tables/table1.yaml", change)
+    assert re.search(message, message_of(root, caplog, "table1", "--partial"))
+
+
 BAD = [
     ({"sedes": 3}, r"bad\.yaml: sedes: unknown key \(did you mean seeds"),
     ({"columns": [{"key": "fidd", "title": "F"}]}, r"no key 'fidd' \(did you mean fid\?"),
@@ -159,6 +423,10 @@ BAD = [
     ({"rows": [{**ROWS[1], "run": "digit/dimr-xs-2r"}]},
      r"bad\.yaml: Ours: .*no dataset 'digit' \(did you mean digits\?"),
     ({"kind": "variant"}, r"bad\.yaml: kind: 'variant' \(did you mean variants\?"),
+    ({"paired": "is"}, "paired: 'is' is no column"),
+    ({"paired": "fid", "paired_row": "D"}, r"no row 'D' \(allowed: Real, Ours\)"),
+    ({"paired_row": "Real"}, "paired_row: needs paired"),
+    ({"rows": []}, "a table has rows, or blocks of them"),
 ]  # fmt: skip
 
 
@@ -167,65 +435,58 @@ def test_mistakes_in_a_definition_are_one_line(tmp_path, change, message):
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump({**DEFINITION, **change}))
     with pytest.raises(DimrError, match=message) as caught:
-        load_runs_table(path)
+        load_table(path, PROJECT)
     assert "\n" not in str(caught.value)
-
-
-def command(folder, table, *more):
-    outputs = [f"--{key}={folder / f'{key}.out'}" for key in ("csv", "markdown", "latex")]
-    return main(["table", "--table", str(table), "--runs", str(folder), *outputs, *more])
-
-
-def test_the_command_refuses_metrics_of_another_configuration(runs, table, caplog):
-    path = runs / "table.yaml"
-    assert command(runs, path) == 2
-    assert "real/0/metrics/reference.json: of another configuration" in caplog.text
-    assert command(runs, path, "--partial") == 0  # and a partial one lists it as missing
-    assert "digits/real/0 reference" in (runs / "markdown.out").read_text()
-    for run, setting in table.cells():
-        expected = {one.target: one.expected for one in expected_results(load_run(run))}
-        key = expected[f"runs/{run}/metrics/{setting}.json"]
-        leave_result(runs, run, setting, {"fid": 2.0}, key=key, cost={"gmacs": 1.0})
-    assert command(runs, path) == 0
-    assert "?" not in (runs / "markdown.out").read_text()
-    assert len(read_at_hand(runs, table.cells())) == len(table.cells()) == 7
-
-
-def test_a_table_without_counterpart_says_so(tmp_path, caplog):
-    path = ROOT / "experiments/tables/digits/table7.yaml"
-    reason = r"table7\.yaml: table 7 .* no counterpart on digits: they have one size of latents"
-    with pytest.raises(DimrError, match=reason):
-        write_paper_table(path, *(tmp_path / name for name in "abc"))
-    assert command(tmp_path, path) == 2
-    assert re.search(reason, caplog.text)
-    assert command(tmp_path, path.with_name("table3.yaml")) == 2
-    assert "kind: variants is no table of a dataset's runs" in caplog.text
 
 
 # --- the committed ones ---------------------------------------------------------------------------
 
 
-def test_the_counted_tables_of_digits(tmp_path):
-    tables = find_definitions(ROOT)
-    cells = [cell for one in tables.values() if isinstance(one, Table) for cell in one.cells()]
-    used = {run.split("/")[1] for run, setting in cells if setting != "reference"}
-    # every network of the tables, and no other
-    assert {row.variant for block in tables["digits/table3"].blocks for row in block.rows} == used
-    outputs = [tmp_path / f"table4.{end}" for end in ("csv", "md", "tex")]
-    write_paper_table(ROOT / "experiments/tables/digits/table4.yaml", *outputs)
-    assert r"\label{tab:digits-table4}" in outputs[2].read_text()
-    settings = pd.read_csv(outputs[0]).set_index("setting")
-    for run in ("digits/dimr-xs-2r/0", "digits-pixel/dimr-xs-3r/0"):
-        ours, recipe = settings[run.split("/")[0].replace("-", "_")], load_run(run).recipe
-        assert float(ours["steps"]) == recipe.train.steps
-        assert float(ours["lr"]) == recipe.train.lr
-        assert float(ours["samples"]) == recipe.sample.count
+def test_committed_tables_name_what_there_is():
+    tables = {n: one for n, one in find_definitions(PROJECT).items() if isinstance(one, RunsTable)}
+    drawn = {f"digits/{n}" for n in ("steps", "table1", "table2", "table5", "table6")}
+    assert set(tables) == drawn | {f"table{n}" for n in (1, 2, 5, 6, 7)}
+    assert {name for name, one in tables.items() if one.pictured} == drawn
+    for table in tables.values():
+        table.check("a table", PROJECT)
+        for run, setting in table.cells():
+            assert setting in PROJECT.run(run).settings
+
+
+@pytest.mark.parametrize("name", ["table2", "table5", "table6", "steps"])
+def test_the_committed_tables_are_those_of_the_recorded_seeds(tmp_path, name):
+    """Byte for byte as people read them; CSVs of several seeds to the six digits of seeds.csv."""
+    committed, table = ROOT / "results/digits", load_definition(TABLES / f"digits/{name}.yaml")
+    sheet = table.fill(PROJECT, recorded(committed / "seeds.csv"))
+    files = [tmp_path / f"{name}.{end}" for end in ("csv", "md", "tex")]
+    write_sheet(sheet, f"digits-{name}", *files)
+    for file in files[1:]:
+        assert file.read_bytes() == (committed / file.name).read_bytes()
+    made, stated = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path, committed))
+    assert list(made) == list(stated)
+    pd.testing.assert_frame_equal(made.select_dtypes("number"), stated.select_dtypes("number"),
+                                  rtol=1e-4, atol=1e-5)  # fmt: skip
 
 
 def test_the_headline_comparison_is_of_five_seeds_at_each_setting():
-    table = load_table(ROOT / "experiments/tables/digits/table6.yaml")
+    table = load_definition(TABLES / "digits/table6.yaml")
     assert (table.seeds, table.paired, table.paired_row) == (5, "fid_digits", "DiMR-XS/2R")
-    _, uvit, dit = table.rows
-    for setting in ("unguided", "guided", "power_cosine"):
-        for row in (uvit, dit):
-            assert [one.name for one in table.compared(row, setting)] == ["DiMR-XS/2R", row.name]
+    assert {len(line.cells) for line in table.lines} == {5}
+    others = [line for line in table.lines if line.title != "DiMR-XS/2R"]
+    assert len(others) == 2 * 3
+    for line in others:
+        first, second = table.compared(line)
+        assert (first.title, second) == ("DiMR-XS/2R", line)
+        assert first.setting == line.setting
+
+
+def test_a_new_table_is_one_file_of_any_name(root, put):
+    """Its name is that of its targets; it is found without any other change."""
+    table = {"title": "Guidance", "columns": [{"key": "fid", "title": "FID"}],
+             "rows": [{"name": "XL", "run": XL, "settings": ["guided", "unguided"]}]}  # fmt: skip
+    (root / "experiments/tables/guidance.yaml").write_text(yaml.safe_dump(table))
+    for setting, fid in (("guided", 1.7), ("unguided", 3.5)):
+        put(f"{XL}/0", setting, values(fid))
+    text = make(root, "guidance", partial=False)[1]
+    assert "| XL    | unguided | 3.500 |" in text
+    assert "guidance" in find_definitions(Project(root))
