@@ -12,9 +12,7 @@ localrules:
 
 rule figure:
     input:
-        definition="experiments/figures/{place}{figure}.yaml",
-        files=figure_files,
-        metrics=figure_metrics,
+        unpack(figure_inputs),
     output:
         pdf="results/{place}figures/{figure}.pdf",
         png=report(

@@ -1,7 +1,5 @@
 # The digits study: its numbers seed by seed, the page that they make, and all that belongs to it.
 
-from dimr.paper.figures.definitions import names as figure_names
-
 
 report: "../report/workflow.rst"
 
@@ -19,7 +17,7 @@ STUDIED = [name for name in PICTURED if name.startswith("digits/")]
 COUNTED = [name for name in PLAIN if name.startswith("digits/") and TABLES[name].exists]
 DRAWN = [
     f"digits/figures/{name.removeprefix('digits/')}"
-    for name in figure_names(Path(workflow.basedir))
+    for name in names(PROJECT)
     if name.startswith("digits/")
 ]
 CELLS = sorted({cell for name in STUDIED for cell in TABLES[name].cells()})

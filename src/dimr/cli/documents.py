@@ -56,10 +56,11 @@ def add(steps: Any) -> None:
 def study_results(options: argparse.Namespace) -> None:
     """``dimr study-results``."""
     from dimr.config.project import PROJECT
-    from dimr.paper.results import read_made
+    from dimr.paper.results import cells_of, read_results
     from dimr.paper.study.results import collect_study
 
-    made = read_made(options.runs, options.metrics, PROJECT.root)
+    cells = cells_of(options.runs, options.metrics)
+    made = read_results(PROJECT, options.runs, cells)
     collect_study(made, PROJECT, options.logs, options.seeds_csv, options.facts)
 
 

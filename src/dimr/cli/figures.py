@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT, Project
 from dimr.runtime.errors import DimrError
 from dimr.stages.options import add_step
 
@@ -19,7 +19,7 @@ what a figure needs first.
 
 def add(steps: Any) -> None:
     """Register the subcommand."""
-    text = "draw a figure, as PDF and PNG, of runs that are at hand"
+    text = "draw a figure, as PDF and PNG, of runs that exist"
     parser = add_step(steps, "figure", figure, text, out="figure", png="picture")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
@@ -38,16 +38,12 @@ def figure(options: argparse.Namespace) -> None:
     """``dimr figure``."""
     from dimr.paper.figures.definitions import PublishedCostFigure, define
 
-    definition = define(options.name, options.variant, options.root)
+    project = Project(options.root)
+    definition = define(options.name, project, options.variant)
     if options.metrics and not isinstance(definition, PublishedCostFigure):
         raise DimrError(f"--metrics: not used by figure {options.name} (it names its runs)")
     from dimr.paper.figures.make import write_figure  # matplotlib: after the checks
 
     write_figure(
-        definition,
-        options.out,
-        options.png,
-        runs=options.runs,
-        metrics=options.metrics,
-        root=options.root,
+        definition, project, options.runs, options.out, options.png, metrics=options.metrics
     )

@@ -325,6 +325,11 @@ def read_made(
     runs: Path, metrics: Iterable[Path], root: Path | None = None
 ) -> dict[RunSetting, RunResult]:
     """Results by the files of their metrics."""
+    return read_cells(runs, cells_of(runs, metrics), root)
+
+
+def cells_of(runs: Path, metrics: Iterable[Path]) -> list[RunSetting]:
+    """The (run, setting) of files ``<runs>/<run>/metrics/<setting>.json``; others: ``DimrError``."""
     cells = []
     for file in metrics:
         inside = file.relative_to(runs).as_posix() if file.is_relative_to(runs) else ""
@@ -332,7 +337,7 @@ def read_made(
         if found is None:
             raise DimrError(f"{file}: not a run's metrics ({runs}/<run>/metrics/<setting>.json)")
         cells.append((found[1], found[2]))
-    return read_cells(runs, cells, root)
+    return cells
 
 
 def read_cells(

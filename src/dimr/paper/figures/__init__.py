@@ -1,5 +1,5 @@
-"""The paper's figures, one module each: data in, a matplotlib ``Figure`` out.
+"""The paper's figures, one module each: ``make(definition, project, runs)`` returns the figure.
 
-What a figure shows is data (``experiments/figures``, read by ``definitions``); ``make`` puts the
-two together. Importing this package or ``definitions`` imports neither torch nor matplotlib.
+What a figure shows is data (``experiments/figures``, read by ``definitions``). Importing this
+package or ``definitions`` imports neither torch nor matplotlib.
 """

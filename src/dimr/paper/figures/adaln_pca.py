@@ -16,10 +16,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dimr.config.project import Project
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import AdaLNFigure
 from dimr.paper.figures.time_vectors import (
-    Modulated,
+    NormVectors,
     Vectors,
     adaln_zero_vectors,
     diffusion_times,
@@ -68,17 +69,22 @@ def principal_components(vectors: Vectors) -> Components:
     return Components(analysis.explained_variance_ratio_, placed[:, :2])
 
 
+def make(definition: AdaLNFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
+    """The figure of a definition."""
+    return draw(load(definition, runs), definition.blocks)
+
+
 def load(definition: AdaLNFigure, runs: Path) -> list[NormComponents]:
     """The components of every layer norm in the blocks of a run's model."""
     from dimr.checkpoints.model_folder import read_model
 
     folder = runs / definition.run / "model"
     network, _ = read_model(folder)
-    vectors = adaln_zero_vectors(network, diffusion_times(), definition.label)  # type: ignore[arg-type]
+    vectors = adaln_zero_vectors(network, diffusion_times(), definition.label)
     return [_of_norm(one, folder) for one in vectors if one.block is not None]
 
 
-def _of_norm(one: Modulated, folder: Path) -> NormComponents:
+def _of_norm(one: NormVectors, folder: Path) -> NormComponents:
     try:
         found = {kind: principal_components(getattr(one, kind)) for kind in KINDS}
     except ValueError as error:
@@ -86,7 +92,6 @@ def _of_norm(one: Modulated, folder: Path) -> NormComponents:
     return NormComponents(one.block or 0, one.part, found)
 
 
-@style.styled
 def draw(norms: Sequence[NormComponents], blocks: Sequence[int]) -> Figure:
     """Scales above, shifts below: variance by component, then the plane of the first two.
 

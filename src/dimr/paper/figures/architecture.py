@@ -1,8 +1,7 @@
 """A network as it is built, drawn: branches, their blocks and widths, and what they exchange.
 
-Every number is read from the network, built on the meta device: nothing is typed by hand, and
-nothing is computed. Places in the drawing are in inches, so that text, which has a size of its own,
-fits.
+Every number is read from the network on the meta device: nothing is typed by hand or computed.
+Places in the drawing are in inches, so that text, which has a size of its own, fits.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from torch import nn
 
 from dimr.config.project import Project
 from dimr.config.variants import Variant
@@ -33,7 +31,7 @@ from dimr.paper.figures import style
 from dimr.paper.figures.definitions import ArchitectureFigure
 from dimr.paper.tables.counts import counting_input
 
-NORMS: dict[type[nn.Module], str] = {
+NORMS: dict[type, str] = {
     TimeDependentRMSNorm: "TD-RMS norm",
     TimeDependentLayerNorm: "TD-LN",
     UnconditionalLayerNorm: "layer norm",
@@ -41,15 +39,13 @@ NORMS: dict[type[nn.Module], str] = {
 TAU = {"latent": r"$\tau = 8t - 4$", "pixel": r"$\tau = \log\,\mathrm{SNR}(t)$"}
 """DiMR's time condition by ``time_map``, as ``dimr.models.conditioning`` computes it."""
 
-ROW, HEIGHT, TOP = 1.34, 0.52, 0.42
-"""Heights of a row, of a box, of the heading."""
+ROW, HEIGHT, TOP = 1.34, 0.52, 0.42  # of a row, a box, the heading
 NOISY, INPUT, ADD, IN, MID, OUT, HEAD, END = 0.05, 0.72, 1.36, 1.50, 2.46, 3.14, 4.12, 4.90
 """Left ends of what stands in a row; ``ADD`` is a middle."""
 WIDTHS = {NOISY: 0.56, INPUT: 0.52, IN: 0.84, MID: 0.56, OUT: 0.84, HEAD: 0.62}
 COLOURS = {"Transformer": "#CFE8F7", "ConvNeXt": "#FBE3B8"}
 IO, CASCADE = "#EEEEEE", "#CDEBDD"
-TINY = 5.5
-"""Points."""
+TINY = 5.5  # points
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,7 @@ def _dimr_branch(
     """A branch above one of width ``below``."""
     side, _, dim = branch.input.position.shape
     first, output = branch.stack.blocks[0], branch.output
-    cascade, head = None, ()
+    cascade, head = None, ("", "")
     if isinstance(branch, ConvNeXtBranch) and below is not None:
         cascade = (branch.cascade.expand.in_features // below, below)
     if output:
@@ -178,7 +174,7 @@ def _dimr_branch(
         tokens=("class",) if isinstance(branch, TransformerBranch) else (),
         parts=_parts(branch.stack),
         block=_block(first),
-        head=head,
+        head=head if output else (),
         output=(channels, side, side) if output else None,
         weight=weight,
         parameters=count_parameters(branch),
@@ -229,20 +225,16 @@ def _block(block: Any) -> tuple[str, ...]:
 # --- the drawing ----------------------------------------------------------------------------------
 
 
-@style.styled
 def draw(sketch: Sketch) -> Figure:
     """The network as a picture: a row per branch, the lowest resolution at the bottom."""
     height = ROW * len(sketch.branches) + TOP
     figure = Figure(figsize=(style.WIDTH, height))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, style.WIDTH)
-    axes.set_ylim(0, height)
+    axes.set(xlim=(0, style.WIDTH), ylim=(0, height))
     axes.axis("off")
-    channels, side, _ = sketch.input
-    heading = (
-        f"{sketch.name}: {_millions(sketch.parameters)} parameters, "
-        f"{sketch.macs / 1e9:,.3g} GMACs for {channels}×{side}×{side}"
-    )
+    shape = "{}×{}×{}".format(*sketch.input)
+    heading = f"{sketch.name}: {_millions(sketch.parameters)} parameters, "
+    heading += f"{sketch.macs / 1e9:,.3g} GMACs for {shape}"
     axes.text(0.05, height - 0.14, heading, va="center", fontweight="bold")
     axes.text(0.05, height - 0.31, sketch.time, va="center", fontsize=style.SMALL)
     middles = [ROW * (number + 0.5) for number in range(len(sketch.branches))]
@@ -250,15 +242,14 @@ def draw(sketch: Sketch) -> Figure:
         _row(axes, branch, middle)
         if number:
             _cascade(axes, branch, middles[number - 1], middle)
-    _input(axes, sketch, middles)
+    _input(axes, shape, middles)
     return figure
 
 
-def _input(axes: Axes, sketch: Sketch, middles: Sequence[float]) -> None:
+def _input(axes: Axes, shape: str, middles: Sequence[float]) -> None:
     """The noisy input at the left, to every branch."""
-    channels, side, _ = sketch.input
     centre = (middles[0] + middles[-1]) / 2
-    _box(axes, NOISY, centre, f"$x_t$\n{channels}×{side}×{side}", IO)
+    _box(axes, NOISY, centre, f"$x_t$\n{shape}", IO)
     place = NOISY + WIDTHS[NOISY] / 2
     for middle in middles:
         if abs(middle - centre) < HEIGHT:
@@ -281,11 +272,10 @@ def _row(axes: Axes, branch: Branch, middle: float) -> None:
     axes.text(IN, middle + 0.53, text, va="center", fontsize=style.SMALL)
     stride = f"\nstride {branch.patch}" if branch.patch > 1 else ""
     _box(axes, INPUT, middle, f"{branch.patch}×{branch.patch} conv{stride}\n+ position", IO)
-    joined = ADD if branch.cascade or branch.tokens else IN
-    style.arrow(
-        axes, (INPUT + WIDTHS[INPUT], middle), (joined - (0.06 if joined == ADD else 0), middle)
-    )
-    if joined == ADD:
+    joined = bool(branch.cascade or branch.tokens)
+    end = ADD - 0.06 if joined else IN
+    style.arrow(axes, (INPUT + WIDTHS[INPUT], middle), (end, middle))
+    if joined:
         _join(axes, middle, "+" if branch.cascade else ",")
         style.arrow(axes, (ADD + 0.06, middle), (IN, middle))
     if branch.tokens:

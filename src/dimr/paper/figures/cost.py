@@ -1,24 +1,27 @@
 """FID over what it costs: training, multiply-accumulates and parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dimr.config.recipes import ROOT, load_recipe, training_images
+from dimr.config.project import Project
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import CostFigure, PublishedCostFigure
 from dimr.paper.figures.rows import block_lines
-from dimr.paper.published import Result, as_number, load_published
-from dimr.paper.results import RunResult, metrics_file, read_made
+from dimr.paper.results import COSTS, RunSetting, cells_of, published, results
+from dimr.runtime.errors import DimrError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OURS = "made here"
-"""What the series of runs of ours are called, after the family."""
+"""What the series of our runs are called, after the family."""
 OTHERS = "others"
 TINY = 5.5
 """Points, of the labels."""
@@ -27,14 +30,23 @@ FAMILIES = ("DiMR", "U-ViT", "DiT")
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A cost: its key, title, and unit (shown = cost / unit)."""
+
+    key: str
+    title: str
+    unit: float = 1.0
+
+
+@dataclass(frozen=True)
 class Point:
-    """A model. Costs are by ``Axis.key``; a cost that is not known leaves it out of that panel.
+    """A model.
 
     Attributes:
         name: of the model.
         series: what it is drawn as; every series has one look.
-        costs: numbers by key.
-        values: the metric, one for each seed.
+        costs: by ``Panel.key``; an unknown cost leaves it out of that panel.
+        values: the metric, one per seed.
         label: what stands below it in the first panel; empty: nothing.
     """
 
@@ -46,128 +58,117 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """A panel: key of the cost, title, unit's factor (shown = cost / unit)."""
-
-    key: str
-    title: str
-    unit: float = 1.0
-
-
-@dataclass(frozen=True)
 class CostData:
     """Points, the panels they are drawn in, and the metric's name."""
 
     points: Sequence[Point]
-    axes: Sequence[Axis]
+    panels: Sequence[Panel]
     metric: str
 
 
-def load(definition: CostFigure, runs: Path, root: Path = ROOT) -> CostData:
-    """Metrics of the rows' runs, and what their records say of costs."""
-    rows = definition.rows(root)
-    files = [runs / metrics_file(run, definition.setting) for row in rows for run in row.runs]
-    made = read_made(runs, files)
-    points = []
-    for row in rows:
-        seeds = [made[run, definition.setting] for run in row.runs]
-        values = tuple(one.number(definition.metric) for one in seeds)
-        points.append(Point(row.name, row.name, _costs(seeds), values))
-    axes = [
-        Axis("train_seconds", "training (seconds)"),
-        Axis("gmacs", "GMACs"),
-        Axis("parameters_m", "parameters (M)"),
+def make(
+    definition: CostFigure | PublishedCostFigure,
+    project: Project,
+    runs: Path,
+    metrics: Sequence[Path] = (),
+) -> Figure:
+    """The figure of a definition; beside published costs the runs of ``metrics``."""
+    if isinstance(definition, CostFigure):
+        return draw(load(definition, project, runs))
+    return draw(load_published(definition, project, runs, metrics))
+
+
+def load(definition: CostFigure, project: Project, runs: Path) -> CostData:
+    """Metrics and costs of the rows' runs; no seed changes a count, but seconds differ."""
+    frame, points = results(project, runs, definition.cells(project)), []
+    for row in definition.rows(project):
+        numbers = _numbers(frame, [(run, definition.setting) for run in row.runs])
+        if definition.metric not in numbers:
+            raise DimrError(
+                f"{row.runs[0]}: no {definition.metric} (there are: {', '.join(numbers)})"
+            )
+        costs = {key: fmean(numbers[key]) for key in COSTS if key in numbers}
+        points.append(Point(row.name, row.name, costs, numbers[definition.metric]))
+    panels = [
+        Panel("train_seconds", "training (seconds)"),
+        Panel("gmacs", "GMACs"),
+        Panel("parameters_m", "parameters (M)"),
     ]
-    return CostData(points, axes, definition.metric_title)
+    return CostData(points, panels, definition.metric_title)
 
 
-def _costs(seeds: Sequence[RunResult]) -> dict[str, float]:
-    """Means over seeds: no seed changes a count, but seconds differ."""
-    found = {}
-    for key in ("train_seconds", "gmacs", "parameters_m"):
-        numbers = [value for one in seeds if (value := one.cost(key)) is not None]
-        if len(numbers) == len(seeds):
-            found[key] = fmean(numbers)
-    return found
-
-
-def load_published_costs(
-    definition: PublishedCostFigure, runs: Path, metrics: Sequence[Path], root: Path = ROOT
+def load_published(
+    definition: PublishedCostFigure, project: Project, runs: Path, metrics: Sequence[Path] = ()
 ) -> CostData:
-    """Published rows with a FID, and runs of ours whose ``metrics`` are given."""
-    lines = block_lines(definition.table, definition.block, root)
-    rows = load_published(root).results[lines[0].list or ""].rows
-    made = read_made(runs, metrics)
-    dataset = next(run.split("/")[0] for run, _ in definition.cells(root))
-    images = training_images(load_recipe(dataset, root), root)
-    points = [_published_point(name, row, images) for name, row in rows.items() if row.fid]
+    """Published rows with a FID, and our runs whose ``metrics`` are given."""
+    lines = block_lines(definition.table, definition.block, project)
+    dataset, _, setting = (lines[0].list or "").rpartition("_")
+    images = project.training_images(dataset)
+    theirs, points = published(project), []
+    theirs = theirs[(theirs["dataset"] == dataset) & (theirs["setting"] == setting)]
+    for name, own in theirs.groupby("model", sort=False):
+        numbers = {str(key): (value,) for key, value in own.set_index("metric")["value"].items()}
+        series = _series(name)
+        label = name.removeprefix("DiMR-") if series == "DiMR" else ""
+        if "fid" in numbers:
+            points.append(Point(name, series, _costs(numbers, images), numbers["fid"], label))
+    given = cells_of(runs, metrics)
+    ours = results(project, runs, given)
     for line in lines:
-        there = [made[cell] for cell in line.cells if cell in made]
-        if there:
-            costs = _our_costs(there[0], dataset, images, root)
-            fids = tuple(one.number("fid") for one in there)
-            points.append(Point(line.title, f"{_series(line.title)}, {OURS}", costs, fids))
-    axes = [
-        Axis("images", "training images (M)", 1e6),
-        Axis("gmacs", "GMACs"),
-        Axis("parameters", "parameters (M)", 1e6),
+        if cells := [cell for cell in line.cells if cell in given]:
+            made, series = _numbers(ours, cells), f"{_series(line.title)}, {OURS}"
+            points.append(Point(line.title, series, _costs(made, images), made["fid"]))
+    panels = [
+        Panel("images", "training images (M)", 1e6),
+        Panel("gmacs", "GMACs"),
+        Panel("parameters", "parameters (M)", 1e6),
     ]
-    return CostData(points, axes, "FID")
+    return CostData(points, panels, "FID")
+
+
+def _numbers(frame: "pd.DataFrame", cells: Sequence[RunSetting]) -> dict[str, tuple[float, ...]]:
+    """What all of some (run, setting) have, by metric: values in the cells' order."""
+    wide = frame.pivot(index=["run", "setting"], columns="metric", values="value")
+    complete = wide.loc[list(cells)].dropna(axis=1)
+    return {str(metric): tuple(column) for metric, column in complete.items()}
+
+
+def _costs(numbers: Mapping[str, Sequence[float]], images: int) -> dict[str, float]:
+    """Costs of a published row or of runs; training images seen are epochs times the dataset's."""
+    mean = {metric: fmean(values) for metric, values in numbers.items()}
+    costs = {
+        "images": mean.get("epochs", 0) * images,
+        "gmacs": mean.get("gmacs", 0),
+        "parameters": mean.get("parameters", 1e6 * mean.get("parameters_m", 0)),
+    }
+    return {key: value for key, value in costs.items() if value}
 
 
 def _series(name: str) -> str:
     return next((family for family in FAMILIES if name.startswith(f"{family}-")), OTHERS)
 
 
-def _published_point(name: str, row: Result, images: int) -> Point:
-    assert row.fid is not None  # as the caller has chosen
-    series = _series(name)
-    label = name.removeprefix("DiMR-") if series == "DiMR" else ""
-    return Point(name, series, _published_costs(row, images), (row.fid,), label)
-
-
-def _published_costs(row: Result, images: int) -> dict[str, float]:
-    """Training images seen are epochs times images of the dataset."""
-    costs = {
-        "images": row.epochs and row.epochs * images,
-        "gmacs": row.gmacs,
-        "parameters": as_number(row.parameters),
-    }
-    return {key: float(value) for key, value in costs.items() if value}
-
-
-def _our_costs(one: RunResult, dataset: str, images: int, root: Path) -> dict[str, float]:
-    epochs, millions = one.epochs(dataset, root), one.cost("parameters_m")
-    costs = {
-        "images": epochs and epochs * images,
-        "gmacs": one.cost("gmacs"),
-        "parameters": millions and millions * 1e6,
-    }
-    return {key: float(value) for key, value in costs.items() if value}
-
-
-@style.styled
 def draw(data: CostData) -> Figure:
     """One panel for each cost; both axes are logarithmic, as ratios are what is compared."""
     figure = Figure(figsize=(style.WIDTH, 2.5), layout="constrained")
-    panels = figure.subplots(1, len(data.axes), sharey=True)
+    grid = figure.subplots(1, len(data.panels), sharey=True)
     order = sorted(dict.fromkeys(point.series for point in data.points), key=_rank)
     looks = {name: _look(name, order) for name in order}
-    for place, (axes, axis) in enumerate(zip(panels, data.axes, strict=True)):
-        known = [point for point in data.points if axis.key in point.costs]
+    for place, (axes, panel) in enumerate(zip(grid, data.panels, strict=True)):
+        known = [point for point in data.points if panel.key in point.costs]
         for point in sorted(known, key=lambda point: order.index(point.series)):
-            _draw_point(axes, point, axis, looks[point.series])
+            _draw_point(axes, point, panel, looks[point.series])
         style.letter(axes, place, "")
-        axes.set_xlabel(axis.title)
+        axes.set_xlabel(panel.title)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.margins(x=0.15, y=0.12)
         style.widen(axes)
-    for axes in panels:  # once all are filled: the limits are known, and the y axis is shared
+    for axes in grid:  # once all are filled: the limits are known, and the y axis is shared
         style.plain_log_ticks(axes.xaxis)
         style.plain_log_ticks(axes.yaxis)
-    _label_points(panels[0], [p for p in data.points if p.label], data.axes[0])
-    panels[0].set_ylabel(f"{data.metric} (lower is better)")
+    _label_points(grid[0], [p for p in data.points if p.label], data.panels[0])
+    grid[0].set_ylabel(f"{data.metric} (lower is better)")
     handles = [Line2D([], [], linestyle="", label=name, **looks[name]) for name in order]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(order), 4),
                   handletextpad=0.3, columnspacing=1.2)  # fmt: skip
@@ -195,24 +196,24 @@ def _look(name: str, order: Sequence[str]) -> dict[str, Any]:
     return look if family == name else {**look, "markersize": 7, "fillstyle": "none"}
 
 
-def _draw_point(axes: Axes, point: Point, axis: Axis, look: dict[str, Any]) -> None:
+def _draw_point(axes: Axes, point: Point, panel: Panel, look: dict[str, Any]) -> None:
     """The mean of a model, and each of several seeds small."""
-    place = point.costs[axis.key] / axis.unit
+    place = point.costs[panel.key] / panel.unit
     axes.plot(place, fmean(point.values), linestyle="", **look)
     if len(point.values) > 1:
         small = {**look, "markersize": 2, "alpha": 0.5}
         axes.plot([place] * len(point.values), point.values, linestyle="", **small)
 
 
-def _label_points(axes: Axes, points: Sequence[Point], axis: Axis) -> None:
+def _label_points(axes: Axes, points: Sequence[Point], panel: Panel) -> None:
     """Names below everything, a line each, the leftmost point's lowest, tied to their points."""
-    known = sorted((p for p in points if axis.key in p.costs), key=lambda p: p.costs[axis.key])
+    known = sorted((p for p in points if panel.key in p.costs), key=lambda p: p.costs[panel.key])
     if not known:
         return
     low, high = axes.get_ylim()
     axes.set_ylim(low / (high / low) ** (0.07 * len(known)), high)
     for number, point in enumerate(known):
-        place = (point.costs[axis.key] / axis.unit, fmean(point.values))
+        place = (point.costs[panel.key] / panel.unit, fmean(point.values))
         line = {"arrowstyle": "-", "lw": 0.4, "shrinkA": 1, "shrinkB": 2, "relpos": (1, 1)}
         axes.annotate(point.label, place, xytext=(0.03, 0.04 + 0.075 * number), va="center",
                       textcoords="axes fraction", fontsize=TINY, arrowprops=line)  # fmt: skip

@@ -8,19 +8,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dimr.config.recipes import ROOT
-from dimr.config.runs import load_run
-from dimr.config.schema import StudyRow
+from dimr.config.project import Project
 from dimr.data.classes import class_names, short_name
 from dimr.human_study.confidence import read_chosen, read_summary
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import LowFidelityFigure
-from dimr.paper.published import DistortionRate, load_published
-from dimr.paper.results import metrics_file, read_made
+from dimr.paper.published import load_published
+from dimr.paper.results import results
 from dimr.runtime.errors import DimrError
 
 COLUMNS = 8
-"""Images a line."""
+"""Images per line."""
 SIDE = style.WIDTH / COLUMNS
 """Inches of a column."""
 SHARE = 0.97
@@ -30,7 +28,7 @@ FIDS = {"fid": "FID", "fid_digits": "FID-digits"}
 LINE, BREAK, ROW = 0.14, 0.1, SIDE + 0.13
 """Inches: a line of a heading, the space between models, images with their captions."""
 EDGE = 0.03
-"""Inches above the first line, whose letters would be cut."""
+"""Inches above the first line, whose letters would be cut off."""
 TINY = 5.5
 """Points, of captions."""
 LETTERS = 15
@@ -52,41 +50,45 @@ class LowFidelity:
     captions: Sequence[str]
 
 
-def load(definition: LowFidelityFigure, runs: Path, root: Path = ROOT) -> list[LowFidelity]:
+def make(definition: LowFidelityFigure, project: Project, runs: Path) -> Figure:
+    """The figure of a definition."""
+    return draw(load(definition, project, runs))
+
+
+def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[LowFidelity]:
     """Read the chosen images of a distortion study's models, and what is measured of them."""
-    published = load_published(root).distortion
-    return [
-        _load_model(row, definition.shown, runs, published.get(row.published or ""), root)
-        for row in definition.study_rows(root)
-    ]
+    frame = results(project, runs, definition.cells(project))
+    numbers = frame.set_index(["run", "metric"])["value"].to_dict()
+    published = load_published(project).distortion
+    models = []
+    for row in definition.rows(project):
+        key = next((key for key in FIDS if (row.run, key) in numbers), None)
+        if key is None:
+            raise DimrError(f"{row.run}: no {' and no '.join(FIDS)} at {row.setting}")
+        file = runs / row.run / "distortion" / f"{row.setting}.json"
+        summary, chosen = read_summary(file), read_chosen(file)
+        if len(chosen.images) < definition.shown:
+            found = f"{len(chosen.images)} images, not {definition.shown}"
+            raise DimrError(f"{file.with_suffix('.npz')}: {found}")
+        lines = [
+            f"{row.name}, {row.setting.replace('_', '-')}: {FIDS[key]} {numbers[row.run, key]:.2f}",
+            f"own class below 0.5: {summary['below_half']:.1%} of {summary['images']:,} images; "
+            f"the {summary['least_confident']} least confident: up to {summary['threshold']:.3f}",
+        ]
+        if theirs := published.get(row.published or ""):
+            rate = f"{theirs.rate:.1%} rated as distorted"
+            lines.append(f"published: FID {theirs.fid:.2f}, {rate}")
+        network = project.run(row.run).network
+        names = class_names(network.sizes.num_classes) if network else []
+        captions = [
+            f"{short_name(names[label])[:LETTERS]} {confidence:.2f}"
+            for label, confidence in zip(chosen.labels, chosen.confidence, strict=True)
+        ]
+        shown = slice(definition.shown)
+        models.append(LowFidelity(lines, chosen.images[shown], captions[shown]))
+    return models
 
 
-def _load_model(
-    row: StudyRow, shown: int, runs: Path, theirs: DistortionRate | None, root: Path
-) -> LowFidelity:
-    file = runs / row.run / "distortion" / f"{row.setting}.json"
-    summary, chosen = read_summary(file), read_chosen(file)
-    if len(chosen.images) < shown:
-        raise DimrError(f"{file.with_suffix('.npz')}: {len(chosen.images)} images, not {shown}")
-    made = read_made(runs, [runs / metrics_file(row.run, row.setting)])[row.run, row.setting]
-    key = next((key for key in FIDS if key in made.metrics), "fid")
-    lines = [
-        f"{row.name}, {row.setting.replace('_', '-')}: {FIDS[key]} {made.number(key):.2f}",
-        f"own class below 0.5: {summary['below_half']:.1%} of {summary['images']:,} images; "
-        f"the {summary['least_confident']} least confident: up to {summary['threshold']:.3f}",
-    ]
-    if theirs is not None:
-        lines.append(f"published: FID {theirs.fid:.2f}, {theirs.rate:.1%} rated as distorted")
-    network = load_run(row.run, root).network
-    names = class_names(network.num_classes) if network else []
-    captions = [
-        f"{short_name(names[label])[:LETTERS]} {confidence:.2f}"
-        for label, confidence in zip(chosen.labels[:shown], chosen.confidence[:shown], strict=True)
-    ]
-    return LowFidelity(lines, chosen.images[:shown], captions)
-
-
-@style.styled
 def draw(models: Sequence[LowFidelity]) -> Figure:
     """The models below each other: a heading, then the images with a caption each."""
     heights = [_heading(model) + _rows(model) * ROW + BREAK for model in models]

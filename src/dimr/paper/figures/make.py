@@ -1,78 +1,41 @@
-"""From a definition and the folder of runs to a figure; the one place that knows all kinds."""
+"""From a definition and the folder of runs to a figure's files."""
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+import matplotlib as mpl
 
-from dimr.config.recipes import ROOT
-from dimr.paper.figures import definitions, style
+from dimr.config.project import Project
+from dimr.paper.figures import style
+from dimr.paper.figures.definitions import Definition
 
 
-def make_figure(
-    definition: definitions.Definition,
+def write_figure(
+    definition: Definition,
+    project: Project,
     runs: Path,
+    pdf: Path,
+    png: Path,
     metrics: Sequence[Path] = (),
-    root: Path = ROOT,
-) -> Figure:
-    """Load what a definition names, and draw it.
+) -> None:
+    """Draw a figure and write it as PDF and PNG, with its caption in both.
 
     Args:
-        definition: what is shown.
+        definition: what is shown; its module is imported only now: pandas, scikit-learn and torch
+            take seconds.
+        project: whose ``experiments`` are read.
         runs: the folder of runs.
-        metrics: files of runs at hand that are shown beside published values.
-        root: the repository whose experiments/ is read.
+        pdf: where the PDF goes.
+        png: where the PNG goes.
+        metrics: of our runs that are shown beside published values.
 
     Raises:
         DimrError: a file of a run that is missing or damaged.
     """
-    # Each module is imported for its own kind alone: pandas, scikit-learn and torch take seconds.
-    match definition:
-        case definitions.SamplesFigure():
-            from dimr.paper.figures import samples
-
-            return samples.draw(samples.load(definition, runs))
-        case definitions.AdaLNFigure():
-            from dimr.paper.figures import adaln_pca
-
-            return adaln_pca.draw(adaln_pca.load(definition, runs), definition.blocks)
-        case definitions.TimeFigure():
-            from dimr.paper.figures import td_ln
-
-            return td_ln.draw(td_ln.load(definition, runs))
-        case definitions.ArchitectureFigure():
-            from dimr.paper.figures import architecture, architecture_drawing
-
-            return architecture_drawing.draw(architecture.load(definition.variant, root))
-        case definitions.TrainingFigure():
-            from dimr.paper.figures import training
-
-            return training.draw(training.load(definition, runs, root))
-        case definitions.CostFigure():
-            from dimr.paper.figures import cost
-
-            return cost.draw(cost.load(definition, runs, root))
-        case definitions.PublishedCostFigure():
-            from dimr.paper.figures import cost
-
-            return cost.draw(cost.load_published_costs(definition, runs, metrics, root))
-        case definitions.LowFidelityFigure():
-            from dimr.paper.figures import low_fidelity
-
-            return low_fidelity.draw(low_fidelity.load(definition, runs, root))
-    raise AssertionError(f"{type(definition).__name__}: a kind that nothing draws")
-
-
-def write_figure(
-    definition: definitions.Definition,
-    pdf: Path,
-    png: Path,
-    *,
-    runs: Path,
-    metrics: Sequence[Path] = (),
-    root: Path = ROOT,
-) -> None:
-    """Make a figure and write it as PDF and PNG, with its caption in both."""
-    figure = make_figure(definition, runs, metrics, root)
-    caption = definition.full_caption(root)
-    style.save(figure, pdf, png, title=definition.title, subject=caption)
+    module = importlib.import_module(f"dimr.paper.figures.{definition.module}")
+    options = {"metrics": metrics} if metrics else {}
+    caption = definition.full_caption(project)
+    with mpl.rc_context(style.STYLE):
+        figure = module.make(definition, project, runs, **options)
+        style.save(figure, pdf, png, title=definition.title, subject=caption)

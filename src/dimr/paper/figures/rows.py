@@ -1,17 +1,13 @@
-"""Rows of tables whose runs a figure shows, whichever kind of table it is."""
+"""Lines of tables whose runs a figure shows."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from dimr.config.project import ROOT, Project
+from dimr.config.project import Project
 from dimr.config.runs import BASELINE_SETTING
 from dimr.config.validation import did_you_mean
-from dimr.paper.tables.definitions import definition_of, load_definition, names
+from dimr.paper.tables.definitions import FOLDER, definition_of, load_definition, names
 from dimr.paper.tables.runs import Line, RunsTable
 from dimr.runtime.errors import DimrError
-
-TABLES = Path("experiments/tables")
 
 
 @dataclass(frozen=True)
@@ -20,8 +16,8 @@ class TrainedRow:
 
     Attributes:
         name: as the table prints it.
-        runs: one for each seed.
-        settings: of guidance, that the table shows.
+        runs: one per seed.
+        settings: of sampling, that the table shows.
     """
 
     name: str
@@ -29,7 +25,7 @@ class TrainedRow:
     settings: tuple[str, ...]
 
 
-def trained_rows(table: str, dataset: str, root: Path = ROOT) -> list[TrainedRow]:
+def trained_rows(table: str, dataset: str, project: Project) -> list[TrainedRow]:
     """The rows of a table (``digits/table1``, ``table1``) that are trained here on a dataset.
 
     A model that a table lists more than once, as with and without guidance, is one row.
@@ -38,7 +34,7 @@ def trained_rows(table: str, dataset: str, root: Path = ROOT) -> list[TrainedRow
         DimrError: no such table, or one without such rows.
     """
     rows: dict[tuple[str, ...], TrainedRow] = {}
-    for line in _lines(table, Project(root)):
+    for line in _lines(table, project):
         runs = tuple(run for run, setting in line.cells if setting != BASELINE_SETTING)
         if not runs or runs[0].split("/")[0] != dataset or runs[0].endswith("/published"):
             continue
@@ -46,30 +42,22 @@ def trained_rows(table: str, dataset: str, root: Path = ROOT) -> list[TrainedRow
         settings = dict.fromkeys([*known.settings, *(setting for _, setting in line.cells)])
         rows[runs] = TrainedRow(known.name, runs, tuple(settings))
     if not rows:
-        raise DimrError(f"{TABLES / table}.yaml: no row is trained on {dataset!r}")
+        raise DimrError(f"{FOLDER}/{table}.yaml: no row is trained on {dataset!r}")
     return list(rows.values())
 
 
-def block_lines(table: str, title: str, root: Path = ROOT) -> list[Line]:
-    """The lines of a table's block by its title; ``DimrError`` names the legal ones."""
-    lines = _lines(table, Project(root))
-    found = [line for line in lines if line.block == title]
-    if not found:
-        hint = did_you_mean(title, list(dict.fromkeys(line.block for line in lines)))
-        raise DimrError(f"{TABLES / table}.yaml: no block {title!r} {hint}")
-    return found
+def block_lines(table: str, title: str, project: Project) -> list[Line]:
+    """The lines of a table's block by its title; ``DimrError`` lists the legal ones."""
+    lines = _lines(table, project)
+    titles = list(dict.fromkeys(line.block for line in lines))
+    if title not in titles:
+        raise DimrError(f"{FOLDER}/{table}.yaml: no block {title!r} {did_you_mean(title, titles)}")
+    return [line for line in lines if line.block == title]
 
 
 def _lines(table: str, project: Project) -> list[Line]:
     """The lines of a table of runs; none of another kind."""
     if table not in (known := names(project)):
-        raise DimrError(f"{TABLES}: no table {table!r} {did_you_mean(table, known)}")
+        raise DimrError(f"{FOLDER}: no table {table!r} {did_you_mean(table, known)}")
     definition = load_definition(definition_of(table, project))
     return definition.lines if isinstance(definition, RunsTable) else []
-
-
-def check_runs(runs: Iterable[str], root: Path = ROOT) -> None:
-    """Refuse names of no run."""
-    project = Project(root)
-    for run in runs:
-        project.run(run)

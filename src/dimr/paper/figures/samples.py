@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dimr.config.project import Project
 from dimr.config.runs import BASELINE_SETTING
 from dimr.data.classes import short_name
 from dimr.data.shards import OpenShards, open_shards
@@ -41,6 +42,11 @@ class Tiles:
     images: NDArray[np.uint8]
 
 
+def make(definition: SamplesFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
+    """The figure of a definition."""
+    return draw(load(definition, runs))
+
+
 def load(definition: SamplesFigure, runs: Path) -> list[Tiles]:
     """Read the images of each block; nothing else of the folders is read."""
     return [_load_block(block, definition.per_class, runs) for block in definition.blocks]
@@ -51,8 +57,8 @@ def _load_block(block: SampleBlock, per_class: int, runs: Path) -> Tiles:
     for row in block.rows:
         folder = runs / row.run / "samples" / row.setting
         shards = open_shards(folder)
-        labels = evenly_spaced(shards.manifest["classes"], block.classes)
-        classes = [short_name(shards.manifest["class_names"][label]) for label in labels]
+        labels = evenly_spaced(shards.manifest.classes, block.classes)
+        classes = [short_name(shards.manifest.class_names[label]) for label in labels]
         setting = "" if row.setting == BASELINE_SETTING else f"\n{row.setting.replace('_', '-')}"
         names.append(row.name + setting)
         rows.append([_images(shards, label, per_class, folder) for label in labels])
@@ -76,7 +82,6 @@ def _images(shards: OpenShards, label: int, count: int, folder: Path) -> NDArray
     return shards.take(found)
 
 
-@style.styled
 def draw(blocks: Sequence[Tiles]) -> Figure:
     """The blocks below each other; images fill the width."""
     canvases = [_canvas(block) for block in blocks]

@@ -1,15 +1,14 @@
 """How every figure looks, and how it is written: the same data give the same bytes."""
 
-import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dimr.runtime.files import atomic_file
@@ -51,22 +50,10 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # text stays text; publishers refuse matplotlib's default
     "mathtext.fontset": "dejavusans",
 }
+"""Settings of matplotlib in which figures are drawn and saved (``matplotlib.rc_context``)."""
 
 DENSE = (1, 1.5, 2, 3, 4, 5, 6, 8)
 """Ticks of a decade where an axis holds less than one."""
-
-Arguments = ParamSpec("Arguments")
-
-
-def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Draw with ``STYLE``, whatever matplotlib's settings are outside."""
-
-    @functools.wraps(draw)
-    def wrapped(*arguments: Arguments.args, **options: Arguments.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
-            return draw(*arguments, **options)
-
-    return wrapped
 
 
 def series(number: int) -> dict[str, Any]:
@@ -99,6 +86,19 @@ def plain_log_ticks(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def line(axes: Axes, points: Sequence[tuple[float, float]], colour: str = BLACK) -> None:
+    """Draw a line through points."""
+    axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.8, solid_capstyle="butt")
+
+
+def arrow(
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = BLACK
+) -> None:
+    """Draw an arrow."""
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=6, linewidth=0.8,
+                                   color=colour, shrinkA=0, shrinkB=0))  # fmt: skip
+
+
 def save(figure: Figure, pdf: Path, png: Path, *, title: str, subject: str) -> None:
     """Write a figure as PDF (vectors, fonts embedded) and as PNG, both or none.
 
@@ -112,7 +112,7 @@ def save(figure: Figure, pdf: Path, png: Path, *, title: str, subject: str) -> N
         subject: likewise: the caption.
     """
     facts = {"Title": title, "Creator": "dimr", "Producer": None, "CreationDate": None}
-    with mpl.rc_context(STYLE), atomic_file(png) as pixels, atomic_file(pdf) as vectors:
+    with atomic_file(png) as pixels, atomic_file(pdf) as vectors:
         figure.savefig(vectors, format="pdf", dpi=DPI, metadata={**facts, "Subject": subject})
         text = {"Title": title, "Description": subject, "Software": "dimr"}
         figure.savefig(pixels, format="png", dpi=DPI, metadata=text)

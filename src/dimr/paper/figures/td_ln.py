@@ -27,6 +27,7 @@ from dimr.models.norms import (
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import TimeFigure
 from dimr.paper.figures.time_vectors import (
+    NormVectors,
     Vectors,
     adaln_zero_vectors,
     diffusion_times,
@@ -80,38 +81,22 @@ def load(definition: TimeFigure, runs: Path) -> TimeData:
     td, _ = read_model(runs / definition.td / "model")
     adaln, _ = read_model(runs / definition.adaln / "model")
     assert isinstance(td, DiMR)  # as the definition was checked
+    times = diffusion_times()
     return TimeData(
-        td_panels(td),
-        adaln_panels(adaln),
-        [*network_counts(td, adaln), *block_counts(_width(adaln))],
+        panels(td_norm_vectors(td, times)),
+        panels(adaln_zero_vectors(adaln, times)),
+        [*network_counts(td, adaln), *block_counts(adaln.sizes.dim)],  # type: ignore[attr-defined]
     )
 
 
-def td_panels(network: DiMR) -> list[Panel]:
-    """First, middle and last block of the lowest branch, and the shift before the last output."""
-    found = td_norm_vectors(network, diffusion_times())
-    blocks = [one for one in found if one.name.startswith("block")]
-    chosen = [(number, blocks[number].scale) for number in first_middle_last(len(blocks))]
-    last = found[-1]
-    assert last.shift is not None  # the output's norm is TD-LN, whatever the blocks have
-    return [*(_scale_panel(*one) for one in chosen), Panel("shift, output", last.shift)]
-
-
-def adaln_panels(network: Network) -> list[Panel]:
-    """First, middle and last block, and the shift before the output; no class."""
-    found = adaln_zero_vectors(network, diffusion_times())  # type: ignore[arg-type]
-    blocks = [one for one in found if one.part == "attention"]
-    chosen = [(number, 1 + blocks[number].scale) for number in first_middle_last(len(blocks))]
-    return [*(_scale_panel(*one) for one in chosen), Panel("shift, output", found[-1].shift)]
-
-
-def first_middle_last(count: int) -> list[int]:
-    """Numbers of three of ``count`` blocks, once each where there are fewer."""
-    return sorted({0, count // 2, count - 1})
-
-
-def _scale_panel(number: int, values: Vectors) -> Panel:
-    return Panel(f"scale, block {number + 1}", values)
+def panels(norms: Sequence[NormVectors]) -> list[Panel]:
+    """The norms before attention in three blocks (once each), and the shift before the output."""
+    blocks = [one for one in norms if one.part == "attention"]
+    chosen = sorted({0, len(blocks) // 2, len(blocks) - 1})
+    last = norms[-1].shift
+    assert last is not None  # before the last output is TD-LN, whatever the blocks have
+    scales = [Panel(f"scale, block {number + 1}", blocks[number].scale) for number in chosen]
+    return [*scales, Panel("shift, output", last)]
 
 
 def network_counts(td: Network, adaln: Network) -> list[Count]:
@@ -141,15 +126,10 @@ def _count(network: Network, *kinds: type[nn.Module]) -> int:
     return sum(count_parameters(m) for m in network.modules() if isinstance(m, kinds))
 
 
-def _width(network: Network) -> int:
-    return network.sizes.dim  # type: ignore[attr-defined]
-
-
 def _name(network: Network) -> str:
     return {"dimr": "DiMR", "uvit": "U-ViT", "dit": "DiT"}[network.family]
 
 
-@style.styled
 def draw(data: TimeData) -> Figure:
     """TD-LN above, adaLN-Zero below it, numbers of parameters at the bottom."""
     figure = Figure(figsize=(style.WIDTH, 4.5), layout="constrained")

@@ -21,27 +21,18 @@ Vectors = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Modulated:
-    """What adaLN-Zero makes of time for one layer norm.
+class NormVectors:
+    """What time does in one norm.
 
     Attributes:
-        block: its number from 0; None: the norm before the output.
+        block: its number from 0; None: the norm before an output.
         part: ``attention`` or ``MLP``, whose input is normalised, or ``output``.
-        scale: (T, D), by which 1 + scale multiplies the features.
-        shift: (T, D).
+        scale: (T, D), by which the normalised features are multiplied (adaLN-Zero's 1 + scale).
+        shift: (T, D), which is added; None: this norm has none (TD-RMS norm).
     """
 
     block: int | None
     part: str
-    scale: Vectors
-    shift: Vectors
-
-
-@dataclass(frozen=True)
-class TimeDependent:
-    """What TD-LN makes of time for one norm: ``scale`` and, if it has one, ``shift``, (T, D)."""
-
-    name: str
     scale: Vectors
     shift: Vectors | None
 
@@ -73,38 +64,37 @@ def adaln_zero_condition(network: Network, times: Tensor, label: int | None = No
 
 @torch.no_grad()
 def adaln_zero_vectors(
-    network: DiT | UViT, times: Tensor, label: int | None = None
-) -> list[Modulated]:
-    """Scale and shift of every layer norm: two a block, and the one before the output."""
+    network: Network, times: Tensor, label: int | None = None
+) -> list[NormVectors]:
+    """Of every layer norm under adaLN-Zero: two per block, and the one before the output."""
     condition = adaln_zero_condition(network, times, label)
     found = []
     blocks = [module for module in network.modules() if isinstance(module, AdaLNZeroBlock)]
     for number, block in enumerate(blocks):
         shift1, scale1, _, shift2, scale2, _ = block.modulation(condition)
-        found.append(Modulated(number, "attention", _array(scale1), _array(shift1)))
-        found.append(Modulated(number, "MLP", _array(scale2), _array(shift2)))
-    shift, scale = network.modulation(condition)
-    return [*found, Modulated(None, "output", _array(scale), _array(shift))]
+        found.append(NormVectors(number, "attention", 1 + _array(scale1), _array(shift1)))
+        found.append(NormVectors(number, "MLP", 1 + _array(scale2), _array(shift2)))
+    shift, scale = network.modulation(condition)  # type: ignore[operator]
+    return [*found, NormVectors(None, "output", 1 + _array(scale), _array(shift))]
 
 
 @torch.no_grad()
-def td_norm_vectors(network: DiMR, times: Tensor) -> list[TimeDependent]:
-    """Scale and shift of the norms before attention of the lowest branch, and of every output."""
+def td_norm_vectors(network: DiMR, times: Tensor) -> list[NormVectors]:
+    """Of TD-LN: the norms before attention in the lowest branch, and those before every output."""
     tau = network.time_condition(times)
-    norms: dict[str, Any] = {
-        f"block {number}": block.norm1 for number, block in enumerate(network.lowest.stack.blocks)
-    }
     branches: list[Any] = [network.lowest, *network.higher]
-    for number, branch in enumerate(branches):
-        if branch.output is not None:
-            norms[f"output {number + 1}"] = branch.output.norm
+    norms = [
+        *((n, "attention", block.norm1) for n, block in enumerate(network.lowest.stack.blocks)),
+        *((None, "output", branch.output.norm) for branch in branches if branch.output),
+    ]
     return [
-        TimeDependent(
-            name,
+        NormVectors(
+            block,
+            part,
             _array(norm.scale(tau, 2)),
             _array(norm.shift(tau, 2)) if hasattr(norm, "shift") else None,
         )
-        for name, norm in norms.items()
+        for block, part, norm in norms
     ]
 
 

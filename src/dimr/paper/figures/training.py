@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from dimr.config.recipes import ROOT
+from dimr.config.project import Project
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import TrainingFigure
 from dimr.paper.results import read_frame
@@ -49,11 +49,16 @@ class Curves:
         return values.median(axis=1).rolling(WINDOW, center=True, min_periods=1).median()
 
 
-def load(definition: TrainingFigure, runs: Path, root: Path = ROOT) -> list[Curves]:
+def make(definition: TrainingFigure, project: Project, runs: Path) -> Figure:
+    """The figure of a definition."""
+    return draw(load(definition, project, runs))
+
+
+def load(definition: TrainingFigure, project: Project, runs: Path) -> list[Curves]:
     """Read the logs of the rows' runs."""
     return [
         Curves(row.name, [read_log(runs / run / "log.csv") for run in row.runs])
-        for row in definition.rows(root)
+        for row in definition.rows(project)
     ]
 
 
@@ -74,7 +79,6 @@ def read_log(path: Path) -> pd.DataFrame:
     return log
 
 
-@style.styled
 def draw(models: Sequence[Curves]) -> Figure:
     """Loss at full resolution, losses of the lower branches, gradient norm, images a second."""
     figure = Figure(figsize=(style.WIDTH, 3.9), layout="constrained")

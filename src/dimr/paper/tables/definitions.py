@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from dimr.config.project import Project
 from dimr.config.validation import choose, did_you_mean, mapping, validate
@@ -14,9 +14,6 @@ from dimr.paper.tables.sheet import Table
 from dimr.paper.tables.variants import VariantsTable
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FOLDER = "experiments/tables"
 
@@ -116,19 +113,7 @@ def write_table(
     if picture is not None:
         if not isinstance(table, RunsTable) or frame is None:
             raise DimrError(f"--picture: {definition}: only a table of runs has one")
-        _draw(table, frame, runs, picture)
+        from dimr.paper.figures.table_plots import draw_table  # matplotlib, only if it is drawn
+
+        draw_table(table, frame, runs, picture)
     write_sheet(sheet, label_of(definition), **files)
-
-
-def _draw(table: RunsTable, frame: "pd.DataFrame", runs: Path, picture: Path) -> None:
-    """Bars of what is compared, a curve, or samples of each row."""
-    from dimr.paper.figures.bars import table_bars
-    from dimr.paper.figures.curves import table_curves
-    from dimr.paper.figures.picture import table_picture
-
-    if table.paired:
-        table_bars(table, frame, table.paired, picture)
-    elif table.curve:
-        table_curves(table, frame, *table.curve, picture)
-    else:
-        table_picture(table, runs, picture)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import matplotlib as mpl
 import pytest
 import torch
 from tests.support.results import leave_result
@@ -9,6 +10,7 @@ from tests.support.results import leave_result
 from dimr.checkpoints.model_folder import write_model
 from dimr.config.project import PROJECT
 from dimr.models import build
+from dimr.paper.figures import style
 from dimr.stages.pipeline import Pipeline
 
 PIPELINE = Pipeline(PROJECT)
@@ -40,6 +42,13 @@ def leave_metrics(runs, run, setting, metrics, **record):
     """Metrics of a run of the present configuration; returns their file."""
     key = PIPELINE.key(f"runs/{run}/metrics/{setting}.json")
     return leave_result(runs, run, setting, metrics, key=key, **record)
+
+
+@pytest.fixture(autouse=True)
+def styled():
+    """Figures are drawn as they are when they are written."""
+    with mpl.rc_context(style.STYLE):
+        yield
 
 
 def texts(figure):

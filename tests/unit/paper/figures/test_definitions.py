@@ -6,40 +6,44 @@ import pytest
 import yaml
 
 from dimr.cli import main
-from dimr.config.runs import ROOT
-from dimr.paper.figures.definitions import define, load_figure, names, runs_in_words
+from dimr.config.project import PROJECT, ROOT, Project
+from dimr.paper.figures.definitions import define, names, runs_in_words
 from dimr.runtime.errors import DimrError
 
 PAPER = {"samples", "adaln_pca", "td_ln", "architecture", "low_fidelity", "training", "cost"}
 
 
 def test_every_figure_is_defined_for_the_paper_and_on_digits():
-    assert set(names()) >= PAPER | {f"digits/{name}" for name in PAPER}
+    assert set(names(PROJECT)) >= PAPER | {f"digits/{name}" for name in PAPER}
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", names(PROJECT))
 def test_committed_figures_name_what_is_there(name):
-    definition = load_figure(name)
-    for file in definition.files():
+    definition = define(name, PROJECT)
+    for file in definition.files(PROJECT):
         assert file.startswith("runs/") or (ROOT / file).is_file()
-    caption = definition.full_caption()
+    caption = definition.full_caption(PROJECT)
     assert "\n" not in caption
-    for run in definition.runs():
+    for run in definition.runs(PROJECT):
         assert run.rpartition("/")[0] in caption
     if name.startswith("digits/"):
-        assert all(run.startswith("digits") for run in definition.runs())
+        assert all(run.startswith("digits") for run in definition.runs(PROJECT))
 
 
 def test_a_figure_needs_what_it_shows_and_no_more():
-    assert load_figure("digits/td_ln").files() == [
-        "runs/digits/dimr-xs-2r/0/model",
-        "runs/digits/dit-xs-2/0/model",
+    assert define("digits/td_ln", PROJECT).files(PROJECT) == [
+        "runs/digits/dimr-xs-2r/0/model/record.json",
+        "runs/digits/dit-xs-2/0/model/record.json",
     ]
-    assert len(load_figure("digits/training").files()) == 15  # three models, five seeds
+    assert len(define("digits/training", PROJECT).files(PROJECT)) == 15  # three models, five seeds
 
 
 def test_captions_say_how_many_seeds():
-    assert load_figure("digits/cost").full_caption().endswith("dit-xs-2 (5 seeds: 0, 1, 2, 3, 4).")
+    assert (
+        define("digits/cost", PROJECT)
+        .full_caption(PROJECT)
+        .endswith("dit-xs-2 (5 seeds: 0, 1, 2, 3, 4).")
+    )
     assert (
         runs_in_words(["a/b/0", "a/c/published", "a/b/2"])
         == "a/b (2 seeds: 0, 2); a/c (authors' weights)"
@@ -63,7 +67,7 @@ def edited(root, name, **changes):
         ("td_ln", {"kind": "tdln"}, r"td_ln\.yaml: kind: 'tdln' \(did you mean td_ln\?"),
         ("td_ln", {"adlan": 1}, r"td_ln\.yaml: adlan: unknown key \(did you mean adaln\?"),
         ("td_ln", {"adaln": "digits/dimr-xs-2r/0"}, r"digits/dimr-xs-2r/0: dimr without adaLN"),
-        ("td_ln", {"td": "digits/dit-xs-2/0"}, r"td: digits/dit-xs-2/0: no network with TD-LN"),
+        ("td_ln", {"td": "digits/dit-xs-2/0"}, r"td: digits/dit-xs-2/0: no TD-LN in its branches"),
         ("adaln_pca", {"run": "digits/real/0"}, r"digits/real/0: no network without adaLN-Zero"),
         ("adaln_pca", {"blocks": [28]}, r"blocks: 28 is not in 0\.\.27 of imagenet256/dit-xl-2"),
         ("digits/adaln_pca", {"label": 10}, r"label: 10 is not in 0\.\.9 of digits/dit-xs-2/0"),
@@ -79,7 +83,7 @@ def edited(root, name, **changes):
 def test_mistakes_are_one_line_that_names_the_file(root, name, changes, message):
     edited(root, name, **changes)
     with pytest.raises(DimrError, match=message) as caught:
-        load_figure(name, root)
+        define(name, Project(root))
     assert f"experiments/figures/{name}.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -91,27 +95,19 @@ def test_an_unknown_setting_of_samples_is_named(root):
     with pytest.raises(
         DimrError, match=r"samples\.yaml: digits/dimr-xs-2r/0: no setting 'guide' \(did"
     ):
-        load_figure("digits/samples", root)
+        define("digits/samples", Project(root))
 
 
 def test_any_variant_has_an_architecture():
-    assert define("architecture", "uvit-h-2").variant == "uvit-h-2"
-    with pytest.raises(DimrError, match="--variant: dimr-g-2r: is of figure architecture alone"):
-        define("cost", "dimr-g-2r")
+    assert define("architecture", PROJECT, "uvit-h-2").variant == "uvit-h-2"
+    with pytest.raises(DimrError, match="--variant: dimr-g-2r: only for figure architecture"):
+        define("cost", PROJECT, "dimr-g-2r")
 
 
 def test_the_command_writes_pdf_and_png(tmp_path):
     pdf, png = tmp_path / "a/x.pdf", tmp_path / "a/x.png"
-    drawn = [
-        "figure",
-        "architecture",
-        "--variant",
-        "dimr-xs-3r",
-        "--out",
-        str(pdf),
-        "--png",
-        str(png),
-    ]
+    files = ["--out", str(pdf), "--png", str(png)]
+    drawn = ["figure", "architecture", "--variant", "dimr-xs-3r", *files]
     assert main(drawn) == 0
     assert pdf.read_bytes().startswith(b"%PDF")
     assert png.read_bytes().startswith(b"\x89PNG")

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from tests.support.results import leave_result
+from tests.support.shards import write_shards
 
+from dimr.config.project import PROJECT
 from dimr.config.schema import Distortion
-from dimr.data.shards import write_shards
 from dimr.human_study.confidence import Chosen, write_scores
 from dimr.paper.figures import low_fidelity, samples
 from dimr.paper.figures.definitions import LowFidelityFigure, SamplesFigure
 from dimr.runtime.errors import DimrError
 
-from .conftest import check_legible, texts
+from .conftest import check_legible, leave_metrics, texts
 
 SIDE = 6
 
@@ -98,7 +98,7 @@ STUDY = [f"digits/{model}/0" for model in ("dimr-xs-2r", "uvit-xs-2", "dit-xs-2"
 def scored_runs(tmp_path):
     settings = Distortion(classifier="digits", share=0.05, shown=50, seed=0)
     for number, run in enumerate(STUDY):
-        leave_result(tmp_path, run, "power_cosine", {"fid_digits": 1.25 + number})
+        leave_metrics(tmp_path, run, "power_cosine", {"fid_digits": 1.25 + number})
         file = tmp_path / run / "distortion/power_cosine.json"
         file.parent.mkdir()
         labels = np.arange(20) % 10
@@ -120,7 +120,7 @@ def low(shown=16):
 
 
 def test_low_fidelity_images_are_the_first_of_the_draw(scored_runs):
-    models = low_fidelity.load(low(), scored_runs)
+    models = low_fidelity.load(low(), PROJECT, scored_runs)
     assert [model.lines[0] for model in models] == [
         "DiMR-XS/2R, power-cosine: FID-digits 1.25",
         "U-ViT-XS/2, power-cosine: FID-digits 2.25",
@@ -138,7 +138,7 @@ def test_low_fidelity_images_are_the_first_of_the_draw(scored_runs):
 
 def test_too_few_chosen_images_are_named(scored_runs):
     with pytest.raises(DimrError, match=r"power_cosine\.npz: 20 images, not 30"):
-        low_fidelity.load(low(30), scored_runs)
+        low_fidelity.load(low(30), PROJECT, scored_runs)
 
 
 def test_published_rates_stand_beside_their_models():

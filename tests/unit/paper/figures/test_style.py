@@ -1,13 +1,11 @@
 """How figures are written: the same bytes for the same data, both files or none."""
 
-import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
 from dimr.paper.figures import style
 
 
-@style.styled
 def drawn(value=1.0):
     figure = Figure(figsize=(2, 1.5))
     axes = figure.subplots()
@@ -48,12 +46,6 @@ def test_a_figure_that_cannot_be_written_leaves_nothing_and_loses_nothing(tmp_pa
         save(tmp_path, figure)
     assert ((tmp_path / "f.pdf").read_bytes(), (tmp_path / "f.png").read_bytes()) == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["f.pdf", "f.png"]
-
-
-def test_settings_of_matplotlib_are_as_before():
-    before = dict(mpl.rcParams)
-    drawn()
-    assert dict(mpl.rcParams) == before
 
 
 def test_series_differ_in_colour_dash_and_marker():

@@ -61,12 +61,12 @@ def test_adaln_vectors_are_those_of_a_forward_pass(family, extra, label):
         for number, (shift1, scale1, _, shift2, scale2, _) in enumerate(blocks):
             attention, mlp = vectors[2 * number], vectors[2 * number + 1]
             for ours, theirs in [
-                (attention.scale, scale1), (attention.shift, shift1),
-                (mlp.scale, scale2), (mlp.shift, shift2),
+                (attention.scale, 1 + scale1), (attention.shift, shift1),
+                (mlp.scale, 1 + scale2), (mlp.shift, shift2),
             ]:  # fmt: skip
                 np.testing.assert_allclose(ours[index], theirs.flatten(), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(vectors[-1].shift[index], last[0].flatten(), atol=1e-5)
-        np.testing.assert_allclose(vectors[-1].scale[index], last[1].flatten(), atol=1e-5)
+        np.testing.assert_allclose(vectors[-1].scale[index], 1 + last[1].flatten(), atol=1e-5)
 
 
 def test_a_network_without_adaln_is_refused():
@@ -133,8 +133,9 @@ def test_an_untrained_network_is_named(runs, tmp_path):
 
 def test_td_vectors_follow_the_formula(runs):
     network, _ = read_model(runs / TRAINED["td"] / "model")
-    vectors = {one.name: one for one in td_norm_vectors(network, diffusion_times())}
-    assert list(vectors) == [*(f"block {n}" for n in range(5)), "output 1", "output 2"]
+    vectors = td_norm_vectors(network, diffusion_times())
+    assert [one.block for one in vectors] == [*range(5), None, None]
+    assert [one.part for one in vectors] == ["attention"] * 5 + ["output"] * 2
     weights = {k: v.double().numpy() for k, v in network.state_dict().items()}
     tau = 8 * np.arange(1, 1001)[:, None] / 1000 - 4
 
@@ -142,7 +143,7 @@ def test_td_vectors_follow_the_formula(runs):
         p0, p1, w, b = (weights[f"{name}.{key}"] for key in ("p0", "p1", "w", "b"))
         return p1 + (p0 - p1) / (1 + np.exp(-((w + 1) * tau / 4 + b)))
 
-    block, output = vectors["block 2"], vectors["output 2"]
+    block, output = vectors[2], vectors[-1]
     np.testing.assert_allclose(block.scale, formula("lowest.stack.blocks.2.norm1.scale"), atol=1e-5)
     assert block.shift is None  # TD-RMS norm
     np.testing.assert_allclose(output.shift, formula("higher.0.output.norm.shift"), atol=1e-5)
@@ -169,7 +170,7 @@ def test_parameters_are_counted_by_name_too(runs, time_data):
 def test_scales_are_what_multiplies_the_features(runs, time_data):
     network, _ = read_model(runs / TRAINED["adaln"] / "model")
     last = adaln_zero_vectors(network, diffusion_times())[2 * 5]
-    np.testing.assert_allclose(time_data.adaln[2].values, 1 + last.scale)
+    np.testing.assert_array_equal(time_data.adaln[2].values, last.scale)
     titles = [panel.title for panel in time_data.td]
     assert titles == ["scale, block 1", "scale, block 3", "scale, block 5", "shift, output"]
 

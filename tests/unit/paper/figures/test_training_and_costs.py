@@ -3,14 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tests.support.results import leave_result
 
-from dimr.config.recipes import load_recipe, training_images
+from dimr.config.project import PROJECT
 from dimr.paper.figures import cost, training
-from dimr.paper.figures.definitions import TrainingFigure, load_figure
+from dimr.paper.figures.definitions import define
 from dimr.runtime.errors import DimrError
 
-from .conftest import check_legible, texts
+from .conftest import check_legible, leave_metrics, texts
 
 STEPS = np.arange(1, 21)
 
@@ -28,13 +27,13 @@ def write_log(path, branches, level):
 def logged(tmp_path_factory):
     """Logs of the ablation: three seeds of networks of one and of three branches."""
     runs = tmp_path_factory.mktemp("logged")
-    for run in load_figure("digits/training_ablation").runs():
+    for run in define("digits/training_ablation", PROJECT).runs(PROJECT):
         write_log(runs / run / "log.csv", 3 if "dimr-xs-3r" in run else 1, 1 + int(run[-1]))
     return runs
 
 
 def test_curves_are_the_logs_and_their_median_over_seeds(logged):
-    models = training.load(load_figure("digits/training_ablation"), logged)
+    models = training.load(define("digits/training_ablation", PROJECT), PROJECT, logged)
     assert [len(model.logs) for model in models] == [3] * 6
     assert models[-1].branches == ["loss_branch_1", "loss_branch_2", "loss_branch_3"]
     middle = models[-1].median("loss_branch_3")
@@ -43,7 +42,7 @@ def test_curves_are_the_logs_and_their_median_over_seeds(logged):
 
 
 def test_a_burst_of_one_seed_does_not_move_the_thick_line(logged):
-    logs = training.load(load_figure("digits/training_ablation"), logged)[0].logs
+    logs = training.load(define("digits/training_ablation", PROJECT), PROJECT, logged)[0].logs
     burst = logs[0].copy()
     burst.loc[10, "loss_branch_1"] = 1000.0
     quiet = training.Curves("a", logs).median("loss_branch_1")
@@ -52,7 +51,7 @@ def test_a_burst_of_one_seed_does_not_move_the_thick_line(logged):
 
 
 def test_the_picture_of_training_is_legible(logged):
-    models = training.load(load_figure("digits/training_ablation"), logged)
+    models = training.load(define("digits/training_ablation", PROJECT), PROJECT, logged)
     figure = training.draw(models)
     check_legible(figure)
     assert [len(axes.lines) for axes in figure.axes] == [24, 8, 24, 24]  # three seeds and a median
@@ -80,22 +79,21 @@ def test_what_is_no_log_is_named(tmp_path, change, message):
 
 
 def test_runs_of_the_papers_table_are_those_trained_on_the_dataset():
-    definition = load_figure("training")
-    assert isinstance(definition, TrainingFigure)
-    names = [row.name for row in definition.rows()]
+    definition = define("training", PROJECT)
+    names = [row.name for row in definition.rows(PROJECT)]
     assert "DiMR-XL/2R" in names
     assert len(set(names)) == len(names)
-    assert all(run.startswith("imagenet256/") for run in definition.runs())
-    assert not any("published" in run for run in definition.runs())
+    assert all(run.startswith("imagenet256/") for run in definition.runs(PROJECT))
+    assert not any("published" in run for run in definition.runs(PROJECT))
 
 
 # --- costs ----------------------------------------------------------------------------------------
 
 
 def test_every_published_row_with_a_fid_is_a_point(tmp_path):
-    data = cost.load_published_costs(load_figure("cost"), tmp_path, [])
+    data = cost.load_published(define("cost", PROJECT), PROJECT, tmp_path)
     points = {point.name: point for point in data.points}
-    images = training_images(load_recipe("imagenet256"))
+    images = PROJECT.training_images("imagenet256")
     ours = points["DiMR-XL/2R"]
     assert ours.values == (1.70,)
     assert ours.costs == {"images": 800 * images, "gmacs": 160, "parameters": 505e6}
@@ -104,7 +102,7 @@ def test_every_published_row_with_a_fid_is_a_point(tmp_path):
     assert ours.series == "DiMR"
     figure = cost.draw(data)
     check_legible(figure)
-    panels = [[p for p in data.points if axis.key in p.costs] for axis in data.axes]
+    panels = [[p for p in data.points if panel.key in p.costs] for panel in data.panels]
     assert [len(axes.lines) for axes in figure.axes] == [len(panel) for panel in panels]
     drawn = {tuple(line.get_xydata()[0]) for line in figure.axes[1].lines}
     assert (160, 1.70) in drawn
@@ -116,8 +114,8 @@ def test_runs_of_ours_are_drawn_beside_what_is_published(tmp_path):
         "cost": {"parameters_m": 505.0, "gmacs": 160.18},
         "samples": {"model": {"images": 1024 * 1000}},
     }
-    file = leave_result(tmp_path, run, "guided", {"fid": 1.9, "images": 50000}, **record)
-    data = cost.load_published_costs(load_figure("cost"), tmp_path, [file])
+    file = leave_metrics(tmp_path, run, "guided", {"fid": 1.9, "images": 50000}, **record)
+    data = cost.load_published(define("cost", PROJECT), PROJECT, tmp_path, [file])
     (ours,) = [point for point in data.points if point.series == "DiMR, made here"]
     assert ours.values == (1.9,)
     assert ours.costs["images"] == pytest.approx(1024 * 1000)
@@ -129,15 +127,15 @@ def test_runs_of_ours_are_drawn_beside_what_is_published(tmp_path):
 
 @pytest.fixture
 def measured(tmp_path):
-    definition = load_figure("digits/cost")
-    for number, run in enumerate(definition.runs()):
+    definition = define("digits/cost", PROJECT)
+    for number, run in enumerate(definition.runs(PROJECT)):
         costs = {"parameters_m": 1.2, "gmacs": 0.02, "train_seconds": 100.0 + number}
-        leave_result(tmp_path, run, "unguided", {"fid_digits": 1.0 + number}, cost=costs)
+        leave_metrics(tmp_path, run, "unguided", {"fid_digits": 1.0 + number}, cost=costs)
     return tmp_path
 
 
 def test_costs_on_digits_are_the_runs_own(measured):
-    data = cost.load(load_figure("digits/cost"), measured)
+    data = cost.load(define("digits/cost", PROJECT), PROJECT, measured)
     first, second, _ = data.points
     assert first.values == (1.0, 2.0, 3.0, 4.0, 5.0)
     assert first.costs == {"train_seconds": 102.0, "gmacs": 0.02, "parameters_m": 1.2}
@@ -153,4 +151,4 @@ def test_metrics_that_were_edited_are_refused(measured):
     file = measured / "digits/dit-xs-2/3/metrics/unguided.json"
     file.write_text(file.read_text().replace("14.0", "0.1"))
     with pytest.raises(DimrError, match=r"dit-xs-2/3/metrics/unguided\.json: changed after"):
-        cost.load(load_figure("digits/cost"), measured)
+        cost.load(define("digits/cost", PROJECT), PROJECT, measured)
