@@ -32,11 +32,11 @@ def plain(sizes: Mapping[str, Any]) -> dict[str, Any]:
 def wanted_sizes(one: Variant, sizes: Mapping[str, Any], *, heads: bool = True) -> dict[str, Any]:
     """The sizes that make a network the listed variant (``heads``: among them its heads).
 
-    A published DiT learns its variance, which its paper's sizes do not mention.
+    Published weights may have sizes that are not listed: a DiT learns its variance.
     """
-    wanted = plain(one.sizes)
-    if one.variant.published and sizes.get("learn_sigma"):
-        wanted["learn_sigma"] = True
+    wanted, own = plain(one.sizes), FAMILIES[one.family].of_published
+    if one.variant.published and all(sizes.get(key) == value for key, value in own.items()):
+        wanted |= own
     if not heads:
         wanted.pop("heads")
     return {"family": one.family, **wanted}
@@ -136,10 +136,10 @@ def _candidates(one: Variant, inputs: Mapping[str, Any]) -> Iterator[Network]:
     given = {key: inputs[key] for key in INPUTS if key in inputs}
     if one.family == "uvit" and given and "final_conv" in inputs:
         given["final_conv"] = inputs["final_conv"]
-    learns = one.family == "dit" and one.variant.published and {"learn_sigma": True}
+    published = FAMILIES[one.family].of_published if one.variant.published else {}
     tried: list[dict[str, Any]] = []
     for values in (given, one.published_input):
-        for own in ({}, learns or {}):
+        for own in ({}, published):
             sizes = {**one.sizes, **own, **values}
             if len(values) < len(INPUTS) or sizes in tried:
                 continue

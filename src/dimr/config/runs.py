@@ -42,6 +42,7 @@ from dimr.config.variants import check_network as check_network
 from dimr.config.variants import fits as fits
 from dimr.config.variants import load_network_config as load_network_config
 from dimr.config.variants import taken
+from dimr.models.sizes import FAMILIES
 from dimr.runtime.errors import DimrError
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ def _chosen_variant(choice: Params, source: str, project: "Project") -> Variant:
             f"{source}: model.variant: {size!r} is not listed in variants.yaml "
             f"with {taken(recipe, family)}, {hint}"
         )
-    order: Any = recipe.network.patches.get(family, tuple(same))  # type: ignore[call-overload]
-    return next(same[number] for number in order if number in same)
+    return next(same[number] for number in recipe.network.numbers(family) if number in same)
 
 
 # --- the whole ------------------------------------------------------------------------------------
@@ -216,9 +216,8 @@ def _published_run(name: str, dataset: str, model: str, project: "Project") -> R
     changes = {"solver": weights.solver or sample.solver, "settings": settings}
     recipe = recipe.model_copy(update={"sample": sample.model_copy(update=changes)})
     network = _complete(_find_variant(model, dataset, project), recipe)
-    own: dict[str, Any] = {"schedule": weights.schedule or network.schedule}
-    if network.family == "dit":
-        own["learn_sigma"] = True  # as every published DiT does
+    published = FAMILIES[network.family].of_published
+    own = {"schedule": weights.schedule or network.schedule, **published}
     return Run(name, dataset, 0, recipe, network.model_copy(update=own), weights)
 
 

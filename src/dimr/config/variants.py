@@ -23,13 +23,13 @@ class Variant:
     @property
     def name(self) -> str:
         """The model part of a run's name: ``dimr-xl-2r``, ``uvit-h-2``."""
-        branches = "r" if self.family == "dimr" else ""
+        branches = "" if FAMILIES[self.family].has_patch() else "r"
         return f"{self.family}-{self.size}-{self.number}{branches}"
 
     @property
     def sizes(self) -> dict[str, Any]:
         """The network's arguments, without what the dataset says."""
-        patch = {} if self.family == "dimr" else {"patch": self.number}
+        patch = {"patch": self.number} if FAMILIES[self.family].has_patch() else {}
         return {**self.variant.sizes(), **patch}
 
     def complete(self, **others: Any) -> Sizes:
@@ -77,16 +77,15 @@ def parse_variants(content: Any, source: str) -> dict[str, Variant]:
 
 def fits(one: Variant, recipe: Recipe) -> bool:
     """Whether a dataset takes a variant: by number of branches, or by patch."""
-    wanted: Any = recipe.network.patches.get(one.family, ())  # type: ignore[call-overload]
-    return one.number in ((recipe.network.branches,) if one.family == "dimr" else wanted)
+    return one.number in recipe.network.numbers(one.family)
 
 
 def taken(recipe: Recipe, family: str) -> str:
     """What a dataset takes of a family, for messages: ``2 branches``, ``patch 2 or 4``."""
-    if family == "dimr":
-        return f"{recipe.network.branches} branches"
-    patches: Any = recipe.network.patches.get(family, ())  # type: ignore[call-overload]
-    return f"patch {' or '.join(map(str, patches))}" if patches else f"no {family}"
+    numbers = " or ".join(map(str, recipe.network.numbers(family)))
+    if not FAMILIES[family].has_patch():
+        return f"{numbers} branches"
+    return f"patch {numbers}" if numbers else f"no {family}"
 
 
 def check_network(value: Any, source: str) -> NetworkConfig:

@@ -34,12 +34,9 @@ _MODULES = {
 
 def build(sizes: Sizes) -> "Network":
     """The network of these sizes, with fresh weights on torch's current default device."""
-    from dimr.models.dimr import DiMR
-    from dimr.models.dit import DiT
-    from dimr.models.uvit import UViT
-
-    networks: tuple[type[Network], ...] = (DiMR, UViT, DiT)
-    return next(network for network in networks if network.family == sizes.family)(sizes)
+    module = importlib.import_module(f"dimr.models.{sizes.family}")
+    network: Network = getattr(module, type(sizes).__name__.removesuffix("Sizes"))(sizes)
+    return network
 
 
 def __getattr__(name: str) -> Any:

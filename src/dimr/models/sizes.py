@@ -3,6 +3,10 @@
 A network is built from its sizes, ``dimr.models.build(DiMRSizes(...))``, or from their fields,
 ``DiMR(layers=..., ...)``. Configuration files have the same fields, with limits besides
 (``dimr.config.schema.networks``).
+
+What else differs between families is here too, so that a new one is a class in this file, its
+network (``dimr.models.<family>``, a class of the same name without ``Sizes``) and, if it has
+published weights, their names (``dimr.checkpoints.formats.<family>``).
 """
 
 import itertools
@@ -27,11 +31,26 @@ class Sizes:
     """
 
     family: ClassVar[str]
+    """Name of the family, in names of variants and files."""
+    title: ClassVar[str]
+    """The same as papers print it."""
+    of_published: ClassVar[dict[str, Any]] = {}
+    """Sizes that all published weights have, and that variants.yaml does not list."""
 
     input_size: int
     channels: int
     num_classes: int
     time_map: Literal["latent", "pixel"] = "latent"
+
+    @classmethod
+    def has_patch(cls) -> bool:
+        """Whether a variant's name ends in its patch; else in its number of branches."""
+        return any(field.name == "patch" for field in fields(cls))
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network predicts the variance of the reverse process too."""
+        return False
 
     def arguments(self) -> dict[str, Any]:
         """The fields, plain JSON, from which the same sizes are built; those of None left out."""
@@ -97,6 +116,7 @@ class DiMRSizes(Sizes):
     """
 
     family = "dimr"
+    title = "DiMR"
 
     layers: tuple[int, ...]
     dims: tuple[int, ...]
@@ -165,6 +185,7 @@ class UViTSizes(_Patched):
     """
 
     family = "uvit"
+    title = "U-ViT"
 
     time: Literal["token", "adaln_zero", "td_norm"] = "token"
     has_null_label: bool = True
@@ -194,8 +215,14 @@ class DiTSizes(_Patched):
     """
 
     family = "dit"
+    title = "DiT"
+    of_published = {"learn_sigma": True}  # noqa: RUF012 annotated in the base
 
     learn_sigma: bool = False
+
+    @property
+    def learns_variance(self) -> bool:  # noqa: D102
+        return self.learn_sigma
 
     def least_parameters(self) -> int:  # noqa: D102
         return self._matrices([_Branch(self.depth, self.dim, self.patch, 18)], skips=False)

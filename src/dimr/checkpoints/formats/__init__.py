@@ -4,15 +4,17 @@ Known are the authors' names of DiMR and U-ViT, DiT's own, and diffusers' names 
 family's module says which sizes a state dict has, and how each of our tensors is called there.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from dimr.checkpoints.formats import diffusers_dit, dimr, dit, uvit
+from dimr.checkpoints.formats import diffusers_dit
 from dimr.checkpoints.formats.names import ConversionError, nearest_name
-from dimr.models import Network, build
+from dimr.models import FAMILIES, Network, build
 
 __all__ = [
     "FORMATS",
@@ -24,10 +26,13 @@ __all__ = [
     "to_published",
 ]
 
+_MODULES = {family: f"{__name__}.{family}" for family in FAMILIES}
 FORMATS: dict[str, ModuleType] = {
-    "dimr": dimr,
-    "uvit": uvit,
-    "dit": dit,
+    **{
+        family: importlib.import_module(module)
+        for family, module in _MODULES.items()
+        if importlib.util.find_spec(module)  # nobody has published weights of others
+    },
     "diffusers-dit": diffusers_dit,
 }
 """Formats by name. Each module has ``MARK``, ``SIGNS`` (names that other networks do not have),
@@ -145,6 +150,8 @@ def to_published(network: Network) -> dict[str, Tensor]:
     Raises:
         ConversionError: a network of ours that the authors' code cannot build (ablations).
     """
+    if network.family not in FORMATS:
+        raise ConversionError(f"{network.family}: no published form is known")
     module = FORMATS[network.family]
     named = {module.published_name(n, network): t for n, t in network.state_dict().items()}
     return module.to_theirs(named)

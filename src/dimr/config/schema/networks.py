@@ -9,7 +9,7 @@ import functools
 import operator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from dimr.config.schema.base import ConfigModel, Depth, Width
 from dimr.models.sizes import FAMILIES, Sizes
@@ -61,13 +61,29 @@ class Input(ConfigModel):
 
 
 class NetworkInput(Input):
-    """What a dataset asks of any network: branches of a DiMR, patches of the others, by family.
+    """What a dataset asks of any network: branches of a DiMR, patches of the others.
 
-    Of several patches, the first that is listed for a size is what ``model.variant`` picks.
+    ``patches`` are by family; ``any`` stands for those that are not named. Of several patches, the
+    first that is listed for a size is what ``model.variant`` picks.
     """
 
     branches: Annotated[int, Field(gt=0, le=8)]
-    patches: dict[Literal["uvit", "dit"], tuple[Width, ...]]
+    patches: dict[str, tuple[Width, ...]]
+
+    @field_validator("patches")
+    @classmethod
+    def _known(cls, patches: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        allowed = ["any", *(name for name, sizes in FAMILIES.items() if sizes.has_patch())]
+        for name in patches:
+            if name not in allowed:
+                raise ValueError(f"{name!r} is not one of {', '.join(allowed)}")
+        return patches
+
+    def numbers(self, family: str) -> tuple[int, ...]:
+        """Patches, or numbers of branches, of the family's variants that the dataset takes."""
+        if not FAMILIES[family].has_patch():
+            return (self.branches,)
+        return self.patches.get(family, self.patches.get("any", ()))
 
 
 class NetworkConfig(Input):
@@ -119,8 +135,7 @@ def _fields(sizes: type[Sizes], listed: bool) -> dict[str, Any]:
 
 
 def _listed(sizes: type[Sizes]) -> type[VariantSizes]:
-    has_patch = any(field.name == "patch" for field in dataclasses.fields(sizes))
-    number: dict[str, Any] = {"patch": 1} if has_patch else {}
+    number: dict[str, Any] = {"patch": 1} if sizes.has_patch() else {}
 
     def fits(section: Any) -> Any:
         sizes(**section.sizes(), **number, **ANY_INPUT)
@@ -134,7 +149,7 @@ def _listed(sizes: type[Sizes]) -> type[VariantSizes]:
         __base__=(VariantSizes, own),
         __validators__=validators,
         __doc__=f"A {name} in variants.yaml, listed by its "
-        f"{'patch' if has_patch else 'number of branches'}.",
+        f"{'patch' if sizes.has_patch() else 'number of branches'}.",
     )
 
 

@@ -205,7 +205,7 @@ def objective_problem(objective: str, network: NetworkConfig) -> str | None:
     """Why a network cannot be trained with an objective, in one line; None: it can."""
     if objective != "hybrid":
         return None
-    if not getattr(network, "learn_sigma", False):
+    if not network.sizes.learns_variance:
         return f"hybrid needs {LEARNS}"
     return "hybrid needs a discrete schedule, not pixel" if network.schedule == "pixel" else None
 
@@ -228,7 +228,7 @@ def sampling_problem(
             f"count: {count} is no multiple of the {network.num_classes} classes, which must have "
             "the same number of images each"
         )
-    if sample.solver == "ancestral" and not getattr(network, "learn_sigma", False):
+    if sample.solver == "ancestral" and not network.sizes.learns_variance:
         return f"solver: ancestral needs {LEARNS}"
     return None
 
