@@ -20,7 +20,7 @@ import torch
 from network import write_out
 from workers import own_device, worker
 
-from dimr.config.runs import load_run
+from dimr.config.project import PROJECT
 from dimr.diffusion.schedule import SCHEDULES
 from dimr.models.complexity import complexity
 from dimr.runtime.compute import matrix_ceiling
@@ -73,7 +73,7 @@ def rows_of(device, product):
 
 def phase_of(variant, batch, precision="float32"):
     """The training phase of a variant, compiled, with another batch."""
-    phase = load_run(f"{RUNS[variant]}/{variant}/0").phases()["train"]
+    phase = PROJECT.run(f"{RUNS[variant]}/{variant}/0").phases()["train"]
     changed = {"compile": True, "batch": batch, "precision": precision}
     return phase.model_copy(update={"train": phase.train.model_copy(update=changed)})
 

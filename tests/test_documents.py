@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 from dimr.paper.documents import MARK, check
 from dimr.paper.results import recorded
 from dimr.paper.study.claims import findings, load_claims

@@ -27,13 +27,13 @@ class Waves:
 
 
 def losses():
-    from dimr.config.runs import load_run
+    from dimr.config.project import PROJECT
     from dimr.training import Engine, train_step
     from dimr.training.batches import make_batches
     from dimr.training.distributed import World
     from dimr.training.train_state import make_train_state
 
-    phase = load_run("digits/dimr-xs-2r/0").phases()["train"]
+    phase = PROJECT.run("digits/dimr-xs-2r/0").phases()["train"]
     network = phase.network.model_copy(update={"layers": (3, 2), "dims": (32, 16)})
     settings = phase.train.model_copy(update={"lr": 1e-3, "warmup_steps": 5, "batch": 8})
     phase = phase.model_copy(update={"network": network, "train": settings})

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dimr.config.runs import variants
+from dimr.config.project import PROJECT
 from dimr.models.complexity import complexity
 
-LISTED = {one.name: one for one in variants()}
+LISTED = {one.name: one for one in PROJECT.variants.values()}
 PUBLISHED = {name: one for name, one in LISTED.items() if one.variant.published}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 
 DOCKER = (ROOT / "containers/Dockerfile").read_text()
 APPTAINER = (ROOT / "containers/dimr.def").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 
 PATIENCE = 120
 MODEL = "runs/digits/dimr-xs-2r/0/model"

@@ -16,8 +16,8 @@ from dimr.checkpoints.recorded import (
     save_safetensors,
 )
 from dimr.checkpoints.values import first_unsound
+from dimr.runtime.atomic import atomic_file, require_space
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_file, require_space
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 

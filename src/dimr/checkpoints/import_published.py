@@ -38,8 +38,9 @@ from dimr.checkpoints.told import (
     time_map_of,
 )
 from dimr.config import schema
-from dimr.config.runs import Variant, validate
 from dimr.config.schema import NetworkConfig
+from dimr.config.validation import validate
+from dimr.config.variants import Variant
 from dimr.models import Network
 from dimr.models.complexity import count_parameters
 from dimr.models.sizes import ends_in_convolution

@@ -12,12 +12,13 @@ from dimr.checkpoints.formats import ConversionError, check_tensors
 from dimr.checkpoints.match_variant import nearest_fit
 from dimr.checkpoints.recorded import OBJECTIVES, facts_of, read_metadata, save_safetensors
 from dimr.checkpoints.values import first_unsound
-from dimr.config.runs import load_network_config
 from dimr.config.schema import NetworkConfig
+from dimr.config.variants import load_network_config
 from dimr.models import Network, build
+from dimr.runtime.atomic import require_space
 from dimr.runtime.device import require_memory
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import require_space, single_line, write_json
+from dimr.runtime.files import single_line, write_json
 from dimr.runtime.record import RECORD, read_record, verify
 
 CONFIG = "config.json"

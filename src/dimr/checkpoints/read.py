@@ -16,7 +16,7 @@ from torch import Tensor
 from dimr.checkpoints.groups import DEPTH, find_group, listing
 from dimr.checkpoints.opening import SUFFIXES, TORCH_SUFFIXES, open_file
 from dimr.checkpoints.values import first_unsound
-from dimr.config.runs import did_you_mean
+from dimr.config.validation import did_you_mean
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
 

@@ -13,8 +13,8 @@ from dimr.checkpoints.formats import FORMATS
 from dimr.checkpoints.opening import shown
 from dimr.checkpoints.read import CheckpointInfo
 from dimr.checkpoints.recorded import OBJECTIVES
-from dimr.config.runs import Variant
 from dimr.config.schema import NetworkConfig
+from dimr.config.variants import Variant
 from dimr.runtime.errors import DimrError
 
 RECORDED = "recorded in the file"

@@ -26,8 +26,8 @@ from dimr.cli import (
     stages,
     versions,
 )
+from dimr.runtime.atomic import means_full
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import means_full
 from dimr.runtime.outputs import check_log
 from dimr.stages.options import check_options
 
@@ -86,7 +86,7 @@ def _set_up(log: Path | None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers)
     logging.getLogger("dimr").setLevel(logging.INFO)
     # Compiled kernels are kept beside the project, not in the system's temporary folder.
-    from dimr.config.runs import ROOT
+    from dimr.config.project import ROOT
 
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache/torchinductor"))
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".cache/matplotlib"))

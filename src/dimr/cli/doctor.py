@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 from dimr.stages.options import add_step
 
 

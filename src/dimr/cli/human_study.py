@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.config.runs import ROOT, load_section
+from dimr.config.project import ROOT
 from dimr.config.schema import Study
+from dimr.config.validation import load_section
 from dimr.stages.options import add_step
 
 EXAMPLES = """\

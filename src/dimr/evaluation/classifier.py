@@ -19,8 +19,9 @@ from torch.nn import functional
 from dimr.config.schema import ConfigModel
 from dimr.config.validation import validate
 from dimr.evaluation.image_sets import check_images, image_tensor
+from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.errors import DimrError, TrainingFailed
-from dimr.runtime.files import atomic_directory, read_json, require_file, single_line, write_json
+from dimr.runtime.files import read_json, require_file, single_line, write_json
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import derived_seed, torch_generator
 from dimr.runtime.record import verify

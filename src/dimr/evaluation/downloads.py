@@ -13,8 +13,9 @@ from dimr.data.npz import check_whole
 from dimr.evaluation.extraction import INCEPTION, load_extractor
 from dimr.evaluation.image_sets import REFERENCE, NpzImages, check_kind
 from dimr.evaluation.reference import NOTE, read_statistics
+from dimr.runtime.atomic import atomic_file, require_space
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_file, require_space, sha256, single_line, write_json
+from dimr.runtime.files import sha256, single_line, write_json
 
 SUFFIX = re.compile(r".*-([0-9a-f]{8})\.pth")
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dimr.config.runs import load_network_config
 from dimr.config.schema import EvaluateConfig
+from dimr.config.variants import load_network_config
 from dimr.data.digits import load_images
 from dimr.evaluation.classifier import class_accuracy, load_classifier
 from dimr.evaluation.downloads import check_digits, expected_digits

@@ -22,8 +22,9 @@ from dimr.config.schema import Distortion
 from dimr.evaluation.classifier import load_classifier, load_tensors
 from dimr.evaluation.image_sets import image_tensor
 from dimr.runtime.async_io import to_device
+from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_file, sha256, single_line
+from dimr.runtime.files import sha256, single_line
 from dimr.runtime.record import recorded_key
 
 DIGITS = "digits"

@@ -23,15 +23,16 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from dimr.config.runs import section_key
+from dimr.config.phases import section_key
 from dimr.config.schema import Distortion
 from dimr.data.npz import load_arrays
 from dimr.data.shards import open_shards
 from dimr.evaluation.image_sets import ImageSet, check_images
 from dimr.evaluation.reference import open_set
 from dimr.human_study.classifiers import Scorer
+from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_file, read_json, save_array, sha256, write_json
+from dimr.runtime.files import read_json, save_array, sha256, write_json
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import numpy_generator
 from dimr.runtime.record import is_intact, sealed

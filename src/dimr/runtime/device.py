@@ -6,8 +6,9 @@ import os
 
 import torch
 
+from dimr.runtime.atomic import size_text
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import single_line, size_text
+from dimr.runtime.files import single_line
 
 log = logging.getLogger(__name__)
 

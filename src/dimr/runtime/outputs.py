@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from dimr.runtime.atomic import FULL, followed, remove_leftovers, resolved, temporary_name
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import FULL, followed, remove_leftovers, resolved, temporary_name
 from dimr.runtime.output_kinds import BESIDE, FOLDERS, GROWING, described, holds, kinds_of_folder
 from dimr.runtime.record import FILES as RECORDED_FILES
 from dimr.runtime.record import PROVENANCE, RECORD

@@ -51,7 +51,7 @@ class SourceStage(Stage):
 
     def work(self, job: Job) -> None:
         """Write the store; what was interrupted resumes."""
-        from dimr.config.runs import section_key
+        from dimr.config.phases import section_key
         from dimr.data.imagenet.acquire import acquire
         from dimr.data.imagenet.store import checksums
 

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from dimr.config.runs import section_key
+from dimr.config.phases import section_key
 from dimr.config.schema import EvaluateConfig
 from dimr.runtime.files import write_json
 from dimr.stages.options import add_device, batch_size

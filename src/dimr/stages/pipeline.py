@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from dimr.config.phases import section_key
 from dimr.config.project import Project
-from dimr.config.runs import Run, section_key
+from dimr.config.runs import Run
 from dimr.stages.autoencoder import AutoencoderStage
 from dimr.stages.baseline import BaselineStage
 from dimr.stages.classifier import ClassifierStage

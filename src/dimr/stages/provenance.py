@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 from dimr.runtime.code import source_fingerprint
 from dimr.runtime.files import sha256
 from dimr.runtime.record import DIGEST, is_intact

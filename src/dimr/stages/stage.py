@@ -15,13 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dimr.config.phases import section_key
 from dimr.config.project import Project
-from dimr.config.runs import Run, section_key
+from dimr.config.runs import Run
 from dimr.config.schema import ConfigModel, DigitsData, Recipe, Step
 from dimr.config.validation import load_section
+from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.code import work_fingerprint
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_directory
 from dimr.runtime.output_kinds import FOLDERS, GROWING
 from dimr.runtime.record import RECORD, recorded_key, seal
 from dimr.stages.provenance import collect

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from dimr import build
 from dimr.checkpoints import read_model, write_model
 from dimr.checkpoints.values import MAX_VALUES, PIECE, first_unsound
-from dimr.config.runs import check_network
+from dimr.config.variants import check_network
 from dimr.runtime.errors import DimrError
 
 from .conftest import DITS, SAVE_WEIGHTS_ONLY, weights_of

@@ -10,8 +10,10 @@ import torch
 import yaml
 from huggingface_hub import errors
 
-from dimr.config.runs import load_run, load_section, section_key, write_run_config
+from dimr.config.phases import section_key, write_phases
+from dimr.config.project import PROJECT
 from dimr.config.schema import ImportConfig
+from dimr.config.validation import load_section
 
 from .conftest import weights_of
 
@@ -37,7 +39,7 @@ def config(tmp_path):
 
 
 def test_offline(tmp_path):
-    write_run_config(load_run("imagenet256/dimr-xl-2r/published"), tmp_path)
+    write_phases(PROJECT.run("imagenet256/dimr-xl-2r/published").phases(), tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "dimr", "import", "--config", str(tmp_path / "import.yaml"),
          "--out", str(tmp_path / "model")],

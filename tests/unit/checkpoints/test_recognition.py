@@ -7,7 +7,7 @@ from torch import Tensor
 from dimr import build
 from dimr.checkpoints import ImportOptions, read_published
 from dimr.checkpoints.formats import from_published, to_published
-from dimr.config.runs import find_variant, load_run
+from dimr.config.project import PROJECT
 from dimr.models.complexity import on_meta
 
 from .conftest import XL_2R, dimr_shapes, weights_of, without_memory
@@ -46,7 +46,7 @@ def test_xl_of_the_authors(xl, tmp_path, dimr, capsys):
     assert "nearest" not in report
     imported = read_published(path, ImportOptions())
     assert imported.parameters == 505046408
-    assert imported.network == load_run("imagenet256/dimr-xl-2r/published").network
+    assert imported.network == PROJECT.run("imagenet256/dimr-xl-2r/published").network
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -61,7 +61,7 @@ def test_the_name_map_of_xl_on_the_meta_device():
     "name", ["dimr-m-3r", "dimr-xl-3r", "dimr-g-2r", "uvit-h-2", "uvit-m-4", "uvit-h-4", "dit-xl-2"]
 )
 def test_every_kind_of_published_variant(name, tmp_path):
-    listed = find_variant(name)
+    listed = PROJECT.variant(name)
     own = {"learn_sigma": True} if listed.family == "dit" else {}
     if listed.family == "uvit" and listed.published_input["time_map"] == "pixel":
         own = {"has_null_label": False}
@@ -74,7 +74,7 @@ def test_every_kind_of_published_variant(name, tmp_path):
 
 def test_a_pixel_uvit_of_ours_has_a_label_for_no_class(tmp_path, dimr, capsys):
     """Tensors do not tell whether the last label is a class: in the authors' pixel models it is."""
-    network = load_run("digits-pixel/uvit-xs-4/0").network
+    network = PROJECT.run("digits-pixel/uvit-xs-4/0").network
     path = save(to_published(build("uvit", **network.sizes.arguments())), tmp_path)
     dimr("import", path, "--dry-run")
     assert '11 classes, no label for "no class"' in capsys.readouterr().out

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from dimr import build
 from dimr.checkpoints import ImportOptions, is_dimr_export, read_published, write_model
 from dimr.checkpoints.formats import to_published
-from dimr.config.runs import check_network, load_run
+from dimr.config.project import PROJECT
+from dimr.config.variants import check_network
 from dimr.runtime.errors import DimrError
 
 from .conftest import weights_of, without_memory
@@ -215,7 +216,7 @@ def test_a_run_tells_schedule_and_objective(tmp_path, dimr, capsys):
     dimr("import", tmp_path / "dit.pth", "--variant", run, "--out", tmp_path / "model")
     assert f"noise schedule latent ({run}), objective noise" in capsys.readouterr().out
     config = json.loads((tmp_path / "model" / CONFIG).read_text())
-    assert config == load_run(run).network.model_dump(mode="json")
+    assert config == PROJECT.run(run).network.model_dump(mode="json")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +309,7 @@ def test_a_final_convolution_says_nothing_of_the_time_map(tmp_path, dimr, capsys
 
 
 def test_a_run_without_a_convolution_is_not_one_with_it(tmp_path):
-    network = load_run("digits/uvit-xs-2/0").network
+    network = PROJECT.run("digits/uvit-xs-2/0").network
     assert "final_conv" not in network.model_dump()
     plain = build("uvit", **network.sizes.arguments())
     torch.save(to_published(plain), tmp_path / "a.pth")

@@ -10,7 +10,7 @@ from tests.support.messages import error_in
 from dimr.cli import main
 from dimr.cluster import doctor, slurm
 from dimr.cluster.doctor_slurm import cluster_findings
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 
 
 def test_folders(tmp_path, monkeypatch):

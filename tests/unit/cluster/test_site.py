@@ -15,8 +15,7 @@ from dimr.cluster.site import (
     slurm_resources,
     visible_gpus,
 )
-from dimr.config.recipes import load_recipe
-from dimr.config.runs import ROOT
+from dimr.config.project import PROJECT, ROOT
 from dimr.config.schema import Resources
 from dimr.config.validation import validate
 from dimr.runtime.errors import DimrError
@@ -32,7 +31,7 @@ long|infinite|(null)|16|64000|1|(null)
 
 
 def test_training_at_xl_asks_for_two_nodes_of_eight_gpus():
-    recipe = load_recipe("imagenet256")
+    recipe = PROJECT.recipe("imagenet256")
     assert recipe.resources["train"] == PAPER
     job = plan_job(Site(), "train", recipe.resources["train"], 16)
     assert (job.nodes, job.gpus, job.cpus, job.memory_mb) == (2, 8, 64, 512_000)
@@ -43,7 +42,7 @@ def test_training_at_xl_asks_for_two_nodes_of_eight_gpus():
 
 
 def test_digits_ask_for_one_core_and_no_gpu():
-    assert load_recipe("digits").resources == {}
+    assert PROJECT.recipe("digits").resources == {}
     job = plan_job(Site(partition="cpu"), "train", None, 1)
     assert (job.nodes, job.gpus, job.cpus, job.minutes, job.partition) == (1, 0, 1, 60, "cpu")
     asked = slurm_resources(Site(), job)

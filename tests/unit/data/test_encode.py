@@ -1,11 +1,11 @@
 """``dimr encode`` of a source's images: what is stored, resuming, parts, errors."""
 
+import functools
 import io
 import logging
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections import namedtuple
 
 import numpy as np
@@ -16,17 +16,17 @@ from PIL import Image
 from tests.support.messages import error_in
 
 from dimr.cli import main
-from dimr.config.runs import section_key
+from dimr.config.phases import section_key
 from dimr.config.schema import Latents, SourceLatents
 from dimr.data.autoencoder import encode_moments, load_autoencoder
 from dimr.data.digits import load_images, make_digits
 from dimr.data.encode import Encoder, encode_images, encode_missing
 from dimr.data.imagenet import center_crop
-from dimr.data.imagenet.store import ENTRY, ImageStore
-from dimr.data.reader import ShardReader
+from dimr.data.imagenet.resumable_store import StoreWork
+from dimr.data.imagenet.store import ImageStore
 from dimr.data.resumable_shards import Assembly
 from dimr.data.shards import open_shards, verify
-from dimr.runtime.files import read_json, sha256, write_json
+from dimr.runtime.files import read_json, write_json
 
 COUNTS = {"n01440764": 4, "n01443537": 6, "n02102040": 3}
 IMAGES = sum(COUNTS.values())
@@ -49,30 +49,15 @@ def jpeg(seed):
     return buffer.getvalue()
 
 
-def make_store(folder, bad=()):
-    """A source folder in the format that its documentation describes; ``bad`` do not decode."""
-    folder.mkdir(parents=True)
-    entries, tars = [], []
+def make_store(folder, bad=frozenset()):
+    """A source folder; images of ``bad`` do not decode."""
+    work = StoreWork(folder, KEYS["source"])
     for label, (wnid, count) in enumerate(COUNTS.items()):
-        path = folder / f"{wnid}.tar"
-        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for i in range(count):
-                member = tarfile.TarInfo(f"{wnid}_{i}.JPEG")
-                data = jpeg(100 * label + i)
-                if member.name in bad:
-                    data = data[:3] + bytes(len(data) - 3)
-                member.size = len(data)
-                entries.append((member.name.encode(), label, tar.offset + 512, len(data)))
-                tar.addfile(member, io.BytesIO(data))
-        tars.append({"size": path.stat().st_size, "sha256": sha256(path)})
-    np.save(folder / "index.npy", np.array(entries, ENTRY))
-    manifest = {
-        "format": "dimr-source-1", "wnids": list(COUNTS), "class_names": ["tench", "fish", "dog"],
-        "counts": list(COUNTS.values()), "images": IMAGES, "tars": tars, "key": KEYS["source"],
-        "index": {"sha256": sha256(folder / "index.npy")}, "known_bad": [],
-        "source": {"kind": "folder"},
-    }  # fmt: skip
-    write_json(folder / "manifest.json", manifest)
+        files = {f"{wnid}_{i}.JPEG": jpeg(100 * label + i) for i in range(count)}
+        for name in bad & files.keys():
+            files[name] = files[name][:3] + bytes(len(files[name]) - 3)
+        work.write_class(wnid, files.items(), count)
+    work.finish(list(COUNTS), ["tench", "fish", "dog"], {"kind": "folder"}, ())
     write_json(folder / "record.json", {"key": KEYS["source"]})
 
 
@@ -100,19 +85,28 @@ def made(tmp_path_factory):
     return folder
 
 
+def run_encode(made, folder, *options, out="latents", source=None, vae=None, **config):
+    """The command's exit code."""
+    path = folder / "latents.yaml"
+    path.write_text(yaml.safe_dump(CONFIG | config))
+    arguments = ["encode", "--config", path, "--images", source or made / "source",
+                 "--autoencoder", vae or made / "vae", "--out", folder / out, "--device", "cpu",
+                 "--batch", 3, *options]  # fmt: skip
+    return main([str(argument) for argument in arguments])
+
+
 @pytest.fixture
 def encode(made, tmp_path):
-    """Run the command; return its exit code and the folder."""
+    """Run the command; return its exit code."""
+    return functools.partial(run_encode, made, tmp_path)
 
-    def run(*options, out="latents", source=made / "source", vae=made / "vae", **config):
-        path = tmp_path / "latents.yaml"
-        path.write_text(yaml.safe_dump(CONFIG | config))
-        arguments = ["encode", "--config", path, "--images", source, "--autoencoder", vae,
-                     "--out", tmp_path / out, "--device", "cpu", "--batch", 3,
-                     *options]  # fmt: skip
-        return main([str(argument) for argument in arguments])
 
-    return run
+@pytest.fixture(scope="module")
+def whole(made, tmp_path_factory):
+    """What one undisturbed process makes."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run_encode(made, folder) == 0
+    return folder / "latents"
 
 
 def stored(folder):
@@ -126,18 +120,6 @@ def shard_bytes(folder):
 def crops_of(folder, size=32):
     store = ImageStore(folder)
     return np.stack([center_crop(store.image(i), size) for i in range(len(store))])
-
-
-@pytest.fixture(scope="module")
-def whole(made, tmp_path_factory):
-    """What one undisturbed process makes."""
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "latents.yaml").write_text(yaml.safe_dump(CONFIG))
-    arguments = ["encode", "--config", folder / "latents.yaml", "--images", made / "source",
-                 "--autoencoder", made / "vae", "--out", folder / "latents", "--batch", 3,
-                 "--device", "cpu"]  # fmt: skip
-    assert main([str(argument) for argument in arguments]) == 0
-    return folder / "latents"
 
 
 def test_latents_are_those_of_each_image_and_its_mirror_image(made, whole):
@@ -168,30 +150,20 @@ def test_the_folder_is_complete_and_nothing_else_is_left(whole):
     assert record["check"] == {name: check[name] for name in ("psnr_mean", "psnr_min")}
 
 
-def test_the_reader_reads_it(whole):
-    x, labels = ShardReader(whole, 26, seed=0).batch(0)
-    assert x.shape == (26, 4, 8, 8)
-    assert labels.bincount().tolist() == [8, 12, 6]
-
-
-@pytest.mark.parametrize("batch", [1, 4, 100])
-def test_batches_change_rounding_alone(encode, whole, tmp_path, batch):
-    assert encode("--batch", batch) == 0
-    difference = np.abs(stored(tmp_path / "latents").astype(np.float32) - stored(whole))
-    assert difference.max() < 2e-3  # one step of float16 at this size
-
-
-def test_shards_may_end_between_an_image_and_its_mirror_image(encode, whole, tmp_path):
-    assert encode(shard_size=5) == 0
-    found = stored(tmp_path / "latents")
-    np.testing.assert_allclose(found, stored(whole), rtol=2e-3, atol=2e-3)
-
-
-def test_without_mirror_images(encode, whole, tmp_path):
-    assert encode(mirror=False) == 0
-    np.testing.assert_allclose(
-        stored(tmp_path / "latents"), stored(whole)[::2], rtol=2e-3, atol=2e-3
-    )
+@pytest.mark.parametrize(
+    ("options", "config", "taken"),
+    [
+        (("--batch", 1), {}, slice(None)),
+        (("--batch", 4), {}, slice(None)),
+        (("--batch", 100), {}, slice(None)),
+        ((), {"shard_size": 5}, slice(None)),  # ends between an image and its mirror image
+        ((), {"mirror": False}, slice(None, None, 2)),
+    ],
+)
+def test_batches_and_shards_change_rounding_only(encode, whole, tmp_path, options, config, taken):
+    assert encode(*options, **config) == 0
+    found, expected = stored(tmp_path / "latents"), stored(whole)[taken]
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)  # a step of float16
 
 
 def test_workers_change_nothing(encode, whole, tmp_path):
@@ -295,7 +267,7 @@ def test_an_interrupted_start_is_resumed(encode, whole, tmp_path, monkeypatch):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_that_does_not_decode_is_named(encode, tmp_path, caplog, workers):
     source = tmp_path / "source"
-    make_store(source, bad=["n01443537_0.JPEG"])  # the first of the second shard
+    make_store(source, bad={"n01443537_0.JPEG"})  # the first of the second shard
     for _ in range(2):
         caplog.clear()
         assert encode("--workers", workers, source=source) == 2
@@ -459,7 +431,7 @@ def test_processes_make_the_same(made, tmp_path):
 
 def test_an_error_of_a_process_is_shown_and_its_code_returned(made, tmp_path):
     source = tmp_path / "source"
-    make_store(source, bad=["n02102040_0.JPEG"])
+    make_store(source, bad={"n02102040_0.JPEG"})
     arguments = command(tmp_path, made, "--processes", "2", "--images", source)
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2

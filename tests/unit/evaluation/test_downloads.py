@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dimr.config.project import PROJECT
 from dimr.config.schema import ReferenceConfig
 from dimr.evaluation.downloads import acquire_extractor, acquire_reference
 from dimr.evaluation.reference import open_set
@@ -123,10 +124,8 @@ def test_extractor_is_downloaded_from_torch_fidelitys_own_address(
 def test_recipes_name_the_file_that_torch_fidelity_has():
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    from dimr.config.recipes import load_recipe
-
     for dataset in ("imagenet64", "imagenet256", "imagenet512"):
-        assert URL_INCEPTION_V3.endswith(f"/{load_recipe(dataset).evaluate.weights}")
+        assert URL_INCEPTION_V3.endswith(f"/{PROJECT.recipe(dataset).evaluate.weights}")
 
 
 def test_other_extractors_are_refused_and_nothing_is_left(tmp_path, monkeypatch):

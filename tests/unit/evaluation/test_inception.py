@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from tests.support.shards import write_shards
 
 from dimr.cli import main
-from dimr.config.runs import load_run, section_key
+from dimr.config.phases import section_key
+from dimr.config.project import PROJECT
 from dimr.config.schema import EvaluateConfig
-from tests.support.shards import write_shards
 from dimr.evaluation import fidelity
 from dimr.evaluation.fidelity import frechet_distance, metrics_of_features, prc_reference
 from dimr.evaluation.reference import open_set
@@ -367,7 +368,7 @@ def test_another_number_of_images_is_refused(here, caplog, inception_weights):
 
 @pytest.mark.parametrize("name", ["imagenet64/dimr-m-3r/0", "digits/real/0", "workspace"])
 def test_a_runs_evaluation_knows_how_many_images_are_drawn(name):
-    run = load_run(name)
+    run = PROJECT.run(name)
     phase = run.phases()["evaluate"]
     assert phase.count == run.recipe.sample.count
     assert phase.model_dump(exclude={"count"}) == run.recipe.evaluate.model_dump()

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.support.messages import error_in
 
 from dimr.cli import main
-from dimr.config.runs import ROOT, load_run
+from dimr.config.project import ROOT, Project
 from dimr.config.schema import Distortion
 from dimr.evaluation.classifier import DigitClassifier
 from dimr.evaluation.image_sets import ArrayImages
@@ -325,13 +325,13 @@ def test_its_settings_change_no_other_phase(tmp_path):
     content = yaml.safe_load(recipes.read_text())
     content["digits"]["distortion"]["share"] = 0.5
     recipes.write_text(yaml.safe_dump(content))
-    old, new = (load_run("digits/dimr-xs-2r/0", root).phases() for root in (ROOT, tmp_path))
+    old, new = (Project(root).run("digits/dimr-xs-2r/0").phases() for root in (ROOT, tmp_path))
     assert [name for name in old if old[name] != new[name]] == ["distortion"]
     del content["digits"]["distortion"]
     recipes.write_text(yaml.safe_dump(content))
-    without = load_run("digits/dimr-xs-2r/0", tmp_path).phases()
+    without = Project(tmp_path).run("digits/dimr-xs-2r/0").phases()
     assert without == {name: part for name, part in old.items() if name != "distortion"}
     content["digits"]["distortion"] = {"classifier": "digits", "share": 0, "shown": 1, "seed": 0}
     recipes.write_text(yaml.safe_dump(content))
     with pytest.raises(DimrError, match=r"recipes\.yaml: digits\.distortion\.share: 0"):
-        load_run("digits/dimr-xs-2r/0", tmp_path)
+        Project(tmp_path).run("digits/dimr-xs-2r/0")

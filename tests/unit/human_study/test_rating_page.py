@@ -14,8 +14,8 @@ from PIL import Image
 
 from dimr.cli import main
 from dimr.config.project import ROOT, Project
-from dimr.config.runs import load_section
 from dimr.config.schema import Study
+from dimr.config.validation import load_section
 from dimr.human_study.confidence import Chosen, write_scores
 from dimr.human_study.rating_page import read_models
 from dimr.human_study.ratings import read_key

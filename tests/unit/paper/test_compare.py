@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 import pytest
 
 from dimr.cli import main
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 from dimr.paper.explain import Explainer
 
 TABLE = "results/demo/digits/table1.csv"

@@ -10,7 +10,7 @@ import yaml
 from tests.support.results import make_table, put_result
 
 from dimr.cli import main
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 from dimr.paper.explain import Explainer
 
 DIGITS, PAPER = "results/digits/table1.csv", "results/partial/table1.csv"

@@ -6,8 +6,7 @@ import shutil
 import pytest
 from tests.support.results import put_result
 
-from dimr.config.project import PROJECT, Project
-from dimr.config.runs import ROOT
+from dimr.config.project import PROJECT, ROOT, Project
 from dimr.paper.results import (
     COLUMNS,
     available,

@@ -2,8 +2,7 @@
 
 import pytest
 
-from dimr.config.project import PROJECT
-from dimr.config.runs import ROOT
+from dimr.config.project import PROJECT, ROOT
 from dimr.planning.announcement import announcement, seconds_per_image
 
 

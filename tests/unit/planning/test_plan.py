@@ -9,8 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimr.cli import main
-from dimr.config.project import PROJECT, Project
-from dimr.config.runs import ROOT
+from dimr.config.project import PROJECT, ROOT, Project
 from dimr.planning import plan as planning
 from dimr.planning.hardware import make_machine, parse_utilisation
 from dimr.planning.plan import (

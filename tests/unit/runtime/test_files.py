@@ -10,20 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dimr.runtime.errors import DimrError, DiskFull
-from dimr.runtime.files import (
+from dimr.runtime.atomic import (
     atomic_directory,
     atomic_file,
-    key_of,
-    read_json,
     remove_leftovers,
     require_space,
-    save_array,
     size_text,
     temporary_name,
-    write_if_changed,
-    write_json,
 )
+from dimr.runtime.errors import DimrError, DiskFull
+from dimr.runtime.files import key_of, read_json, save_array, write_if_changed, write_json
 
 
 def everything_in(folder):

@@ -11,8 +11,9 @@ from tests.support.messages import error_in
 
 from dimr.cli import main
 from dimr.human_study.confidence import ARRAYS
+from dimr.runtime.atomic import temporary_name
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import save_png, temporary_name, write_json
+from dimr.runtime.files import save_png, write_json
 from dimr.runtime.output_kinds import FILES, FOLDERS
 from dimr.runtime.outputs import LOG_MARK, check_log, check_places, claim
 from dimr.runtime.record import seal

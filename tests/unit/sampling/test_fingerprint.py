@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from dimr.config.runs import check_network
+from dimr.config.variants import check_network
 from dimr.data.autoencoder import Decoder
 from dimr.sampling.fingerprint import weights_fingerprint, work_key
 

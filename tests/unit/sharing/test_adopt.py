@@ -5,8 +5,8 @@ import shutil
 import pytest
 from tests.support.results import leave_results
 
+from dimr.config.phases import section_key
 from dimr.config.project import ROOT, Project
-from dimr.config.runs import section_key
 from dimr.runtime.files import write_json
 from dimr.sharing.adopt import Survey, survey
 from dimr.stages.pipeline import Pipeline

@@ -2,8 +2,7 @@
 
 import yaml
 
-from dimr.config.project import PROJECT
-from dimr.config.runs import ROOT
+from dimr.config.project import PROJECT, ROOT
 from dimr.runtime.code import work_files
 from dimr.sharing.dvc_stages import NAMES, dvc_yaml
 from dimr.stages.pipeline import STAGES

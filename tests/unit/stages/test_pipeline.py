@@ -5,8 +5,8 @@ import argparse
 import pytest
 
 from dimr.cli import make_parser
+from dimr.config.phases import section_key
 from dimr.config.project import PROJECT
-from dimr.config.runs import section_key
 from dimr.runtime.errors import DimrError
 from dimr.runtime.output_kinds import FILES, FOLDERS, GROWING
 from dimr.stages.pipeline import STAGES, Pipeline

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dimr.checkpoints import read_model
-from dimr.config.runs import find_variant
+from dimr.config.project import PROJECT
 from dimr.config.schema import TrainConfig
 from dimr.data.reader import ShardReader
 from dimr.diffusion import multi_scale_loss
@@ -74,7 +74,7 @@ def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(sizes, tm
     "name", ["dimr-xs-3r", "dimr-xs-mlp-last-3r", "uvit-xs-adaln-4", "dit-xs-2"]
 )
 def test_the_least_that_a_network_has_is_no_more_than_it_has(name):
-    listed = find_variant(name)
+    listed = PROJECT.variant(name)
     sizes = listed.complete(input_size=16, channels=3, num_classes=7)
     parameters = count_parameters(on_meta(sizes))
     assert 0.5 * parameters < sizes.least_parameters() <= parameters

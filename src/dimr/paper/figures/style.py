@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dimr.runtime.files import atomic_file
+from dimr.runtime.atomic import atomic_file
 
 WIDTH = 5.5
 """Inches: the text of a NeurIPS page, so that a figure is pasted without scaling."""

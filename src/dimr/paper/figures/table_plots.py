@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 
 from dimr.data.shards import open_shards
 from dimr.paper.tables.runs import RunsTable, seed_values
-from dimr.runtime.files import atomic_file, save_png
+from dimr.runtime.atomic import atomic_file
+from dimr.runtime.files import save_png
 
 if TYPE_CHECKING:
     import pandas as pd

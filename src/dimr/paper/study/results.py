@@ -19,8 +19,9 @@ from dimr.config.project import Project
 from dimr.config.schema import ConfigModel
 from dimr.config.validation import validate
 from dimr.paper.results import SETTING_KEYS, RunResult, RunSetting
+from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import atomic_file, write_json
+from dimr.runtime.files import write_json
 
 LEFT_OUT = ("train_seconds", "epochs")
 """Numbers of runs that are not in ``seeds.csv``: the first differs from machine to machine, the

@@ -13,7 +13,7 @@ from tests.support import miniature as makers
 from tests.support.miniature import ARCHIVE, DEVKIT
 
 from dimr.cli import main
-from dimr.config.runs import section_key
+from dimr.config.phases import section_key
 from dimr.config.schema import Source
 from dimr.data.imagenet import ImageStore, verify
 from dimr.data.imagenet.resumable_store import StoreWork

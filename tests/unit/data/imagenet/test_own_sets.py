@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.support.miniature import encoded
 
-from dimr.config.recipes import load_source
+from dimr.config.project import PROJECT
 from dimr.config.schema import Source
 from dimr.data.imagenet import ImageStore, center_crop
 from dimr.runtime.errors import DimrError
@@ -251,16 +251,14 @@ def test_a_file_that_applies_does_not_name_it():
     assert "exif_orientation" not in own.model_dump()
     ignoring = Source.model_validate({**own.model_dump(), "exif_orientation": "ignore"})
     assert Source.model_validate(ignoring.model_dump()) == ignoring
-    assert load_source("imagenet").exif_orientation == "ignore"
+    assert PROJECT.source("imagenet").exif_orientation == "ignore"
 
 
 def test_a_manifest_of_another_orientation_is_refused(photos, take):
     folder = take(photos, **section(8, 1, exif_orientation="ignore"))
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"ignore"', '"ignroe"'))
-    with pytest.raises(
-        DimrError, match=r"manifest\.json: source\.exif_orientation: 'ignroe'"
-    ):
+    with pytest.raises(DimrError, match=r"manifest\.json: source\.exif_orientation: 'ignroe'"):
         ImageStore(folder)
 
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import yaml
 from tests.support.results import make_table
 
 from dimr import build
-from dimr.config.project import PROJECT, Project
-from dimr.config.runs import ROOT
+from dimr.config.project import PROJECT, ROOT, Project
 from dimr.config.schema import Train
 from dimr.paper.published import load_published
 from dimr.paper.tables.counts import Number, as_printed, chosen_variants, counting_input

@@ -12,8 +12,7 @@ from PIL import Image
 from tests.support.results import frame_of, make_table, put_result
 from tests.support.shards import write_shards
 
-from dimr.config.project import PROJECT, Project
-from dimr.config.runs import ROOT
+from dimr.config.project import PROJECT, ROOT, Project
 from dimr.paper.figures.table_plots import draw_table
 from dimr.paper.published import load_published
 from dimr.paper.results import recorded
