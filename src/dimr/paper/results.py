@@ -33,8 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimr.config.project import PROJECT, ROOT, Project
-from dimr.config.recipes import _project
+from dimr.config.project import Project
 from dimr.config.validation import did_you_mean
 from dimr.paper.published import as_number, load_published
 from dimr.runtime.errors import DimrError
@@ -216,12 +215,6 @@ class RunResult:
         """``parameters_m``, ``gmacs`` or ``train_seconds`` of the network."""
         return self.record.get("cost", {}).get(key)
 
-    def epochs(self, dataset: str, root: Path = ROOT) -> float | None:
-        """To be replaced by ``numbers``."""
-        if "images" not in self.model:
-            return None
-        return self.model["images"] / _project(root).training_images(dataset)
-
     def numbers(self, project: Project) -> dict[str, float]:
         """Every number that the run has: metrics, costs, ``evaluations`` and ``epochs``."""
         costs = self.record.get("cost", {})
@@ -302,11 +295,8 @@ def available(project: Project, runs: Path, cells: Iterable[RunSetting]) -> list
     return list(read_results(project, runs, cells, partial=True))
 
 
-def check_settings(
-    where: str, run: str, settings: Iterable[str], project: "Project | Path" = PROJECT
-) -> None:
+def check_settings(where: str, run: str, settings: Iterable[str], project: Project) -> None:
     """Refuse names of no run or setting; ``where`` says who names them."""
-    project = _project(project) if isinstance(project, Path) else project
     try:
         allowed = project.run(run).settings
     except DimrError as error:
@@ -318,18 +308,8 @@ def check_settings(
             )
 
 
-# --- the former interface, until tables and figures take the frame --------------------------------
-
-
-def read_made(
-    runs: Path, metrics: Iterable[Path], root: Path | None = None
-) -> dict[RunSetting, RunResult]:
-    """Results by the files of their metrics."""
-    return read_cells(runs, cells_of(runs, metrics), root)
-
-
 def cells_of(runs: Path, metrics: Iterable[Path]) -> list[RunSetting]:
-    """The (run, setting) of files ``<runs>/<run>/metrics/<setting>.json``; others: ``DimrError``."""
+    """The (run, setting) of ``<runs>/<run>/metrics/<setting>.json``; else ``DimrError``."""
     cells = []
     for file in metrics:
         inside = file.relative_to(runs).as_posix() if file.is_relative_to(runs) else ""
@@ -338,12 +318,3 @@ def cells_of(runs: Path, metrics: Iterable[Path]) -> list[RunSetting]:
             raise DimrError(f"{file}: not a run's metrics ({runs}/<run>/metrics/<setting>.json)")
         cells.append((found[1], found[2]))
     return cells
-
-
-def read_cells(
-    runs: Path, cells: Iterable[RunSetting], root: Path | None = None
-) -> dict[RunSetting, RunResult]:
-    """Results of the cells, of any configuration if there is no root."""
-    if root is None:
-        return {cell: read_result(runs, *cell) for cell in cells}
-    return read_results(_project(root), runs, cells)

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimr.config.project import ROOT, Project
-from dimr.config.runs import Run
+from dimr.config.project import Project
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
 from dimr.stages.pipeline import Pipeline, Result
@@ -123,25 +122,3 @@ def adopt(project: Project) -> Iterator[str]:
         raise DimrError(f"snakemake --touch failed (exit code {done.returncode}), as above")
     for target in good:
         yield f"{'brought in ' if target in brought else 'adopted    '}  {target}"
-
-
-# --- for callers that do not use Pipeline yet -----------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A result, and the key that it should have."""
-
-    target: str
-    record: str
-    expected: str
-    is_metrics: bool
-
-
-def expected_results(run: Run, root: Path = ROOT) -> list[Expected]:
-    """``Pipeline.results`` with ``Pipeline.key``."""
-    pipeline = Pipeline(Project(root))
-    return [
-        Expected(one.place, str(one.record), pipeline.key(one.place), one.is_metrics)
-        for one in pipeline.results(run)
-    ]

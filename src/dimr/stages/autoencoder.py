@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dimr.config.recipes import load_autoencoder_config
-from dimr.config.schema import Autoencoder, DigitsData, Identity, Pretrained
+from dimr.config.schema import AUTOENCODERS, Autoencoder, DigitsData, Identity, Pretrained
+from dimr.config.validation import load_choice
 from dimr.runtime.errors import DimrError
 from dimr.stages.stage import Input, Job, Output, Stage, Target
 
@@ -39,7 +39,7 @@ class AutoencoderStage(Stage):
 
     def load(self, path: Path) -> Any:
         """Of whichever kind."""
-        return load_autoencoder_config(path)
+        return load_choice(AUTOENCODERS, path, "kind")
 
     def work(self, job: Job) -> None:
         """Write the folder."""

@@ -7,7 +7,7 @@ import pytest
 from tests.support.results import leave_result, leave_results
 
 from dimr.config.project import ROOT, Project
-from dimr.paper.results import at_hand, read_cells, read_result
+from dimr.paper.results import available, read_result, read_results
 from dimr.runtime.code import source_fingerprint
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_json
@@ -79,34 +79,23 @@ def test_a_change_by_hand_is_refused_by_all_who_read_metrics(results, change, me
     key = read_json(results / RECORD)["key"]
     leave_result(runs, *CELL, metrics, key=key, samples={"config": {"seed": 0}})
     assert read_result(runs, *CELL).metrics == metrics
-    assert FILE in survey(Project(results)).good
+    project = Project(results)
+    assert FILE in survey(project).good
     change(results)
     for read in (
         lambda: read_result(runs, *CELL),
-        lambda: read_cells(runs, [CELL], results),
-        lambda: at_hand([CELL], runs, results),
+        lambda: read_results(project, runs, [CELL]),
+        lambda: available(project, runs, [CELL]),
     ):
         with pytest.raises(DimrError, match=message) as caught:
             read()
         assert str(caught.value).startswith(f"{runs / RUN}/metrics/guided.json: ")
         assert str(caught.value).endswith(AGAIN)
         assert "\n" not in str(caught.value)
-    found = survey(Project(results))
+    found = survey(project)
     assert FILE not in found.good
     (line,) = [line for line in found.lines if line.startswith(FILE)]
     assert re.search(message, line)
-
-
-def test_metrics_of_another_configuration_are_refused(results):
-    leave_result(results / "runs", *CELL, {"fid_digits": 1.5}, key="0" * 16)
-    with pytest.raises(
-        DimrError, match=r"guided\.json: of another configuration \(key 0{16}, the present one"
-    ):
-        read_cells(results / "runs", [CELL], results)
-    assert read_cells(results / "runs", [CELL])[CELL].metrics == {"fid_digits": 1.5}
-    with pytest.raises(DimrError, match=r"no setting 'gided' \(did you mean guided"):
-        leave_result(results / "runs", RUN, "gided", {"fid_digits": 1.5})
-        read_cells(results / "runs", [(RUN, "gided")], results)
 
 
 def test_a_record_is_the_same_after_it_is_written(tmp_path):
