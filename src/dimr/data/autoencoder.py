@@ -71,9 +71,6 @@ def save_pretrained(repo: str, revision: str | None, out: Path) -> dict[str, Any
 
     Returns:
         Facts for the record: the commit (None for a folder), parameters, scaling factor.
-
-    Raises:
-        DimrError: names the repository or folder and what is wrong with it.
     """
     local = Path(repo).is_dir()
     if local and revision is not None:

@@ -51,12 +51,8 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 class Encoder:
     """The function from uint8 images to samples, as a dataset's ``autoencoder`` folder says it.
 
-    Args:
-        folder: of the autoencoder, or of a record that there is none.
-        size: side of the images.
-        device: where to compute.
-        mirror: also of the mirror image, in the same batch.
-        dtype: to compute in.
+    ``size`` is the side of the images; with ``mirror`` each is encoded mirrored too, in the same
+    batch; ``dtype`` is what the autoencoder computes in.
     """
 
     folder: Path
@@ -137,15 +133,9 @@ def encode_images(
     device: torch.device,
     key: str,
 ) -> ShardManifest:
-    """Write the training images of an array (``dimr.data.digits``) as a shard folder.
+    """Write the training images of an array (``dimr.data.digits``) into ``out_folder`` as shards.
 
-    Args:
-        images_folder: of the images.
-        autoencoder_folder: of the autoencoder, or of a record that there is none.
-        out_folder: an existing folder.
-        config: the size of shards.
-        device: where to compute.
-        key: identifies what the folder holds.
+    ``key`` identifies what they are encoded from.
     """
     images, labels = load_images(images_folder, "train")
     encode = Encoder(autoencoder_folder, images.shape[1], device)
@@ -190,17 +180,16 @@ def encode_missing(
 
     Args:
         store: the images.
-        encode: encodes them.
+        encode: encodes ``batch`` of them at a time.
         assembly: what is made, of ``encode.copies`` samples per image.
         part: of the shards; None: all.
         batch: images at a time.
         workers: processes that read images; 0: this one does.
-        waits: counts how long this thread stood still for ``data``, ``device`` (a CPU computes) and
-            ``write``.
+        waits: for ``data``, ``device`` (a CPU computes meanwhile) and ``write``.
 
     Raises:
-        DimrError: names an image that does not decode, or whose latent is not finite. Shards that
-            were finished before are kept.
+        DimrError: names an image that does not decode, or whose latent is not finite. Finished
+            shards are kept.
     """
     missing, part, waits = assembly.missing(part), part or Part(), waits or Waits()
     if not missing:
@@ -210,14 +199,12 @@ def encode_missing(
     plan = {n: [images[n][i : i + batch] for i in range(0, len(images[n]), batch)] for n in missing}
     total, left = sum(map(len, images.values())), sum(len(images[n]) for n in missing)
     batches = list(itertools.chain.from_iterable(plan.values()))
-    loader = _loader(store, encode, batches, workers)  # its processes start before any thread
+    crops = _read_crops(store, encode, batches, workers, waits)
 
     def begun() -> Iterator[Fetch]:
-        for _ in batches:
-            with waits.on("data"):
-                crops = _next(loader)
+        for pixels in crops:
             with waits.on("device"):
-                fetch = encode(crops)
+                fetch = encode(pixels)
             yield fetch
 
     results = one_behind(begun())
@@ -263,11 +250,11 @@ class Crops:
         return torch.from_numpy(np.stack(crops))
 
 
-def _loader(
-    store: ImageStore, encode: Encoder, batches: Sequence[range], workers: int
-) -> Iterator[Tensor | DimrError]:
-    """Crops or an error for each batch."""
-    return iter(
+def _read_crops(
+    store: ImageStore, encode: Encoder, batches: Sequence[range], workers: int, waits: Waits
+) -> Iterator[Tensor]:
+    """The crops of each batch. Worker processes start now, before there are any threads."""
+    loader = iter(
         DataLoader(
             Crops(store, encode.size),  # type: ignore[arg-type]  # indexed by ranges
             batch_size=None,  # the sampler's items are batches already
@@ -278,25 +265,28 @@ def _loader(
         )
     )
 
+    def received() -> Iterator[Tensor]:
+        for _ in batches:
+            try:
+                with waits.on("data"):
+                    crops: Any = next(loader)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise DimrError(
+                    "encode: a process that reads images was killed (out of memory, or of shared "
+                    "memory?): use fewer --workers"
+                ) from None
+            if isinstance(crops, DimrError):
+                raise crops
+            yield crops
+
+    return received()
+
 
 def _unchanged(value: Any) -> Any:
     """What a worker hands over (a named function, so that it can be sent to one)."""
     return value
-
-
-def _next(loader: Iterator[Tensor | DimrError]) -> Tensor:
-    try:
-        crops = next(loader)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DimrError(
-            "encode: a process that reads images was killed (out of memory, or of shared memory?): "
-            "use fewer --workers"
-        ) from None
-    if isinstance(crops, DimrError):
-        raise crops
-    return crops
 
 
 def _check_finite(found: Samples, first: int, store: ImageStore, copies: int, out: Path) -> None:

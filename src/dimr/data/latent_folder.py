@@ -28,14 +28,8 @@ log = logging.getLogger(__name__)
 class LatentWork:
     """Work on one folder.
 
-    Args:
-        out: the folder.
-        key: of its configuration and of what it is made of.
-        code: fingerprint of the sources that decide the latents.
-        config: what is made.
-        source: folder of the images (``ImageStore``).
-        autoencoder: its folder.
-        device: where to compute.
+    ``source`` is the folder of the images (``ImageStore``); ``key`` is of configuration and inputs,
+    ``code`` the fingerprint of the sources that decide the latents.
     """
 
     out: Path

@@ -246,16 +246,9 @@ def write_shard(
 ) -> dict[str, Any]:
     """Check samples (n, *shape), store them atomically, and return the shard's entry.
 
-    Args:
-        path: of the shard.
-        samples: posterior moments of any floating-point dtype, or uint8 pixels.
-        kind: ``posterior`` or ``pixels``.
-        shape: that they must have.
-        first: number of the first one, for messages.
-        where: the result, for messages.
-
-    Raises:
-        DimrError: names the sample that has another shape or dtype or is not finite in float16.
+    Posterior moments may have any floating-point dtype, and become float16; pixels must be uint8.
+    ``DimrError`` begins with ``where`` and names the sample that does not fit or is not finite, by
+    its number; that of the first is ``first``.
     """
     if samples.shape[1:] != tuple(shape):
         raise DimrError(f"{where}: sample {first} has shape {samples.shape[1:]}, not {shape}")
@@ -287,20 +280,10 @@ def complete(
     key: str,
     scaling_factor: float | None = None,
 ) -> ShardManifest:
-    """Write labels and manifest beside the shards of ``folder``; return the manifest.
+    """Write labels (count,) and manifest beside the shards of ``folder``; return the manifest.
 
-    Args:
-        folder: of the shards.
-        shards: their entries.
-        labels: (count,), each from 0 to ``len(class_names)`` - 1.
-        kind: ``posterior`` or ``pixels``.
-        shape: of a stored sample.
-        class_names: of all classes.
-        key: identifies what the folder holds.
-        scaling_factor: of the autoencoder, for kind ``posterior`` only.
-
-    Raises:
-        DimrError: what does not fit together.
+    ``shards`` are their entries, ``shape`` that of a stored sample; ``key`` identifies what the
+    folder holds. ``DimrError`` if that does not fit together.
     """
     labels = np.asarray(labels)
     _check_labels(folder, labels, len(class_names))
