@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from dimr.config.runs import ROOT
+from dimr.config.project import ROOT
 
 STUBS = Path(__file__).with_name("stub_stages.py")
 
@@ -140,7 +140,10 @@ def replace_stages(folder: Path) -> None:
     """Put stages of a few lines in place of the real ones, in a copy of the project."""
     shutil.copy(STUBS, folder / "src/dimr/stages/stub_stages.py")
     for module, line in (
-        ("stages/pipeline.py", "from dimr.stages import stub_stages\n\nstub_stages.install(STAGES)"),
+        (
+            "stages/pipeline.py",
+            "from dimr.stages import stub_stages\n\nstub_stages.install(STAGES)",
+        ),
         ("cli/paper.py", "from dimr.stages.stub_stages import table"),
     ):
         with open(folder / "src/dimr" / module, "a") as file:
