@@ -114,7 +114,7 @@ class WorkFolder:
         for place in (out.parent, out):
             if place.exists() and place.stat().st_dev != self.store.stat().st_dev:
                 raise DimrError(
-                    f"{self.folder}: is on another disk than {place}, whose place it is to take: "
+                    f"{self.folder}: is on another disk than {place}, which it will replace: "
                     f"put the whole of {out.parent} on the larger disk, or a link to it"
                 )
 

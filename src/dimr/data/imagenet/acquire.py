@@ -95,7 +95,7 @@ def open_source(text: str, config: Source, work: StoreWork) -> ImageSource:
         exists = os.path.lexists(path)
         if path.is_file():
             if path.suffix != ".tar":
-                raise DimrError(f"{path}: no source of images; name {NAME} or a folder")
+                raise DimrError(f"{path}: not a source of images; give {NAME} or a folder")
             return ArchiveSource(path, config)
     except (OSError, RuntimeError) as error:  # the latter of a user without a home folder
         raise DimrError(f"{text[:200]}: not readable ({single_line(error)})") from None
@@ -103,7 +103,7 @@ def open_source(text: str, config: Source, work: StoreWork) -> ImageSource:
         raise DimrError(f"{path}: neither a folder nor a file, or a link that leads nowhere")
     if _REPO.fullmatch(text) and not text.startswith("."):
         return HubSource(text, config, work)
-    raise DimrError(f"{text}: no such folder or file, and no owner/name of the hub")
+    raise DimrError(f"{text}: no such folder or file, and not an owner/name on the hub")
 
 
 def _in_folder(folder: Path, config: Source) -> ImageSource:
@@ -112,9 +112,9 @@ def _in_folder(folder: Path, config: Source) -> ImageSource:
     if not found:
         classes = own_class_folders(folder)
         if classes is None:
-            raise DimrError(f"{folder}: no source of images; looked for {LOOKED_FOR}")
+            raise DimrError(f"{folder}: not a source of images; looked for {LOOKED_FOR}")
     if len(found) > 1:
-        raise DimrError(f"{folder}: holds several sources; name {' or '.join(map(str, found))}")
+        raise DimrError(f"{folder}: holds several sources; give {' or '.join(map(str, found))}")
     if classes:
         return FolderSource(classes, config)
     return ParquetSource(shards, config) if shards else ArchiveSource(archive, config)

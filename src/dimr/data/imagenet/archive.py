@@ -118,7 +118,7 @@ class ArchiveSource(ImageSource):
             for member in _plain_files(file, 0, size, self.where):
                 wnid = member.name.removesuffix(".tar")
                 if not WNID.fullmatch(wnid) or wnid == member.name:
-                    raise DimrError(f"{self.path}: {member.name[:200]!r} is no tar of a class")
+                    raise DimrError(f"{self.path}: {member.name[:200]!r} is not the tar of a class")
                 if wnid in found:
                     raise DimrError(f"{self.path}: {member.name} is in it twice")
                 if member.offset_data + member.size > size:
@@ -160,7 +160,9 @@ def members(file: Any, start: int, size: int, where: str) -> Iterator[tarfile.Ta
                 yield member
                 guarded.left = HEADER_BYTES
     except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
-        raise DimrError(f"{where}: truncated or no plain tar ({single_line(error)})") from None
+        raise DimrError(
+            f"{where}: truncated or not an uncompressed tar ({single_line(error)})"
+        ) from None
 
 
 class _Guarded:
@@ -196,7 +198,7 @@ def _plain_files(file: Any, start: int, size: int, where: str) -> Iterator[tarfi
         if member.issparse() or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             other = KINDS.get(member.type, f"of type {member.type!r}")
             kind = "sparse" if member.issparse() else other
-            raise DimrError(f"{where}: {member.name[:200]!r} is {kind}, no plain file")
+            raise DimrError(f"{where}: {member.name[:200]!r} is {kind}, not a plain file")
         yield member
 
 
@@ -283,7 +285,7 @@ def _read_table(path: Path) -> bytes:
                     file.seek(member.offset_data)
                     return file.read(member.size)
     except (OSError, EOFError, zlib.error) as error:
-        raise DimrError(f"{path}: truncated or no .tar.gz ({single_line(error)})") from None
+        raise DimrError(f"{path}: truncated or not a .tar.gz ({single_line(error)})") from None
     raise DimrError(f"{path}: holds no {TABLE}")
 
 

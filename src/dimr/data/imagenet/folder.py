@@ -104,7 +104,7 @@ def _is_class_folder(path: Path, by_id: bool) -> bool:
         state = "not a folder" if path.exists() else "a link that leads nowhere"
         raise DimrError(f"{path}: {state}; a class folder is expected")
     if is_folder and by_id and not named:
-        raise DimrError(f"{path}: no class folder (n and eight digits, as n01440764)")
+        raise DimrError(f"{path}: not a class folder (n and eight digits, as n01440764)")
     if is_folder:
         check_plain(path.name, str(path.parent), "class")
     return is_folder

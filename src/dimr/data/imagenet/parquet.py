@@ -291,7 +291,9 @@ def _opened(shard: Path) -> Any:
     try:
         file = pq.ParquetFile(shard)
     except Exception as error:  # arrow's errors have no common base
-        raise DimrError(f"{shard}: truncated or no parquet file ({single_line(error)})") from None
+        raise DimrError(
+            f"{shard}: truncated or not a parquet file ({single_line(error)})"
+        ) from None
     schema = [file.schema.column(i) for i in range(len(file.schema))]
     found = {column.path: str(column.physical_type) for column in schema}
     for column, kind in COLUMNS.items():

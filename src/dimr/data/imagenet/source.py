@@ -82,7 +82,7 @@ def check_plain(name: str, where: str, what: str = "file") -> str:
     shown = name.isprintable() and name == name.strip() and name[:1] not in ("", ".", "-")
     if not shown or set(name) & set("/\\") or len(name.encode()) > NAME_BYTES:
         raise DimrError(
-            f"{where}: {name[:200]!r} is no plain {what} name (at most {NAME_BYTES} bytes, all "
+            f"{where}: {name[:200]!r} is not a plain {what} name (at most {NAME_BYTES} bytes, all "
             "printable, without folders; it does not begin with '.' or '-')"
         )
     return name
@@ -92,7 +92,7 @@ def check_name(name: str, where: str) -> str:
     """``name`` if it is a plain file name of an image; ``where`` begins the error's line."""
     check_plain(name, where)
     if not name.lower().endswith(SUFFIXES):
-        raise DimrError(f"{where}: {name!r} is no image (allowed: {', '.join(SUFFIXES)})")
+        raise DimrError(f"{where}: {name!r} is not an image file (allowed: {', '.join(SUFFIXES)})")
     return name
 
 

@@ -23,13 +23,13 @@ def first(miniature):
 # --- archives -------------------------------------------------------------------------------------
 
 MEMBERS = {
-    "../evil.JPEG": "'../evil.JPEG' is no plain file name",
-    "/etc/evil.JPEG": "'/etc/evil.JPEG' is no plain file name",
-    "a/b.JPEG": "'a/b.JPEG' is no plain file name",
-    "-rf.JPEG": "'-rf.JPEG' is no plain file name",
-    "x" * 60 + ".JPEG": "is no plain file name",
-    "line\nbreak.JPEG": r"'line\nbreak.JPEG' is no plain file name",
-    "notes.txt": "'notes.txt' is no image",
+    "../evil.JPEG": "'../evil.JPEG' is not a plain file name",
+    "/etc/evil.JPEG": "'/etc/evil.JPEG' is not a plain file name",
+    "a/b.JPEG": "'a/b.JPEG' is not a plain file name",
+    "-rf.JPEG": "'-rf.JPEG' is not a plain file name",
+    "x" * 60 + ".JPEG": "is not a plain file name",
+    "line\nbreak.JPEG": r"'line\nbreak.JPEG' is not a plain file name",
+    "notes.txt": "'notes.txt' is not an image file",
 }
 
 
@@ -66,14 +66,14 @@ def test_kinds_of_members(kind, called, inner, miniature, refused, tmp_path):
     extra = [(member(name, kind, "/etc/passwd"), b"")]
     message = refused(with_members(miniature, tmp_path / "a", extra, inner))
     where = f"a/{ARCHIVE}: {WNID}.tar" if inner else f"a/{ARCHIVE}"
-    assert message == f"{where}: {name!r} is {called}, no plain file"
+    assert message == f"{where}: {name!r} is {called}, not a plain file"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("../n00000001.tar", "'../n00000001.tar' is no tar of a class"),
-        ("readme", "'readme' is no tar of a class"),
+        ("../n00000001.tar", "'../n00000001.tar' is not the tar of a class"),
+        ("readme", "'readme' is not the tar of a class"),
         (f"{WNID}.tar", f"{WNID}.tar is in it twice"),
         ("n00000001.tar", f"class n00000001 is not in {DEVKIT}"),
     ],
@@ -135,8 +135,8 @@ def test_the_devkit(miniature, refused, tmp_path):
     devkit = path.with_name(DEVKIT)
     whole = devkit.read_bytes()
     for content, message in (
-        (whole[: len(whole) // 2], "truncated or no .tar.gz"),
-        (b"not an archive", "truncated or no .tar.gz"),
+        (whole[: len(whole) // 2], "truncated or not a .tar.gz"),
+        (b"not an archive", "truncated or not a .tar.gz"),
     ):
         devkit.write_bytes(content)
         assert refused(path).startswith(f"a/{DEVKIT}: {message}")
@@ -153,10 +153,10 @@ def test_the_devkit(miniature, refused, tmp_path):
 def test_compressed_and_other_files(miniature, refused, tmp_path):
     path = miniature.archive(tmp_path / "a")
     path.write_bytes(b"\x1f\x8b" + bytes(2000))
-    assert "truncated or no plain tar" in refused(path)
+    assert "truncated or not an uncompressed tar" in refused(path)
     other = tmp_path / "images.zip"
     other.write_bytes(b"PK")
-    assert refused(other).startswith("images.zip: no source of images; name ILSVRC2012")
+    assert refused(other).startswith("images.zip: not a source of images; give ILSVRC2012")
 
 
 # --- folders --------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_what_class_folders_may_hold(miniature, refused, tmp_path):
     source = miniature.class_folders(tmp_path / "i")
     stray = source / WNID / "notes.txt"
     stray.write_text("x")
-    assert refused(source).startswith(f"i/{WNID}: 'notes.txt' is no image")
+    assert refused(source).startswith(f"i/{WNID}: 'notes.txt' is not an image file")
     stray.unlink()
     stray = source / WNID / "below"
     stray.mkdir()
@@ -174,10 +174,10 @@ def test_what_class_folders_may_hold(miniature, refused, tmp_path):
     stray.rmdir()
     stray = source / WNID / "with\ttab.jpg"
     stray.write_bytes(b"x")
-    assert r"'with\ttab.jpg' is no plain file name" in refused(source)
+    assert r"'with\ttab.jpg' is not a plain file name" in refused(source)
     stray.unlink()
     (source / "dogs").mkdir()
-    assert refused(source).startswith("i/dogs: no class folder")
+    assert refused(source).startswith("i/dogs: not a class folder")
 
 
 def test_counts_of_class_folders(miniature, refused, tmp_path):
@@ -209,8 +209,8 @@ def test_what_is_recognised(miniature, refused, tmp_path):
         assert part in message
     both = miniature.class_folders(tmp_path / "both")
     miniature.shards(both / "data")
-    assert refused(both) == "both: holds several sources; name both or both/data"
-    assert "no such folder or file, and no owner/name" in refused("./not/here")
+    assert refused(both) == "both: holds several sources; give both or both/data"
+    assert "no such folder or file, and not an owner/name" in refused("./not/here")
 
 
 # --- parquet --------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ ROWS = {
     "neither JPEG nor PNG": replaced(4, bytes=b"RIFF"),
     "leads out of its folder": replaced(4, path="../../n01440764_1.JPEG"),
     "'/n1.JPEG' leads out": replaced(4, path="/n1.JPEG"),
-    "is no image (allowed": replaced(4, path="n01440764_1.gif"),
+    "is not an image file (allowed": replaced(4, path="n01440764_1.gif"),
     "has label 0, which is n01440764": replaced(4, path="n02123045_1.JPEG"),
 }
 
@@ -290,7 +290,7 @@ def test_a_truncated_shard(share, miniature, refused, tmp_path):
     path = folder / "train-00001-of-00002.parquet"
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    assert refused(folder).startswith(f"p/{path.name}: truncated or no parquet file")
+    assert refused(folder).startswith(f"p/{path.name}: truncated or not a parquet file")
     assert not list(tmp_path.glob(".source*"))  # found before anything is written
 
 

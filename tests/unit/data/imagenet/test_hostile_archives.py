@@ -126,7 +126,7 @@ def test_sparse_members_are_refused(miniature, refused, tmp_path):
         f"{WNID}.tar", tarfile.REGTYPE, 0
     )
     path.write_bytes(sparse)
-    assert refused(path) == f"a/{ARCHIVE}: '{WNID}.tar' is sparse, no plain file"
+    assert refused(path) == f"a/{ARCHIVE}: '{WNID}.tar' is sparse, not a plain file"
 
 
 # --- the devkit -----------------------------------------------------------------------------------

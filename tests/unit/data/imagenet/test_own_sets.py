@@ -65,11 +65,11 @@ def test_images_beside_an_archive_or_shards_are_no_classes(miniature, take, tmp_
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("-rf", r"i: '-rf' is no plain class name (at most 40 bytes"),
-        ("a\nb", r"i: 'a\nb' is no plain class name"),
-        ("x" * 41, "is no plain class name"),
-        ("\udcff", "is no plain class name"),
-        ("ends with a blank ", "is no plain class name"),
+        ("-rf", r"i: '-rf' is not a plain class name (at most 40 bytes"),
+        ("a\nb", r"i: 'a\nb' is not a plain class name"),
+        ("x" * 41, "is not a plain class name"),
+        ("\udcff", "is not a plain class name"),
+        ("ends with a blank ", "is not a plain class name"),
     ],
 )
 def test_folders_that_no_class_can_be_called_as(name, message, own, refused, tmp_path):
