@@ -38,7 +38,7 @@ def wanted_sizes(one: Variant, sizes: Mapping[str, Any], *, heads: bool = True) 
     if one.variant.published and all(sizes.get(key) == value for key, value in own.items()):
         wanted |= own
     if not heads:
-        wanted.pop("heads")
+        wanted.pop("heads", None)
     return {"family": one.family, **wanted}
 
 
