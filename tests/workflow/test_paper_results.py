@@ -7,13 +7,13 @@ import re
 import shutil
 
 import pytest
-from tests.support.results import leave_result
+import yaml
+from tests.support.results import put_result
 
-from dimr.config.recipes import write_data_config
-from dimr.config.runs import ROOT, load_run, write_run_config
+from dimr.config.phases import write_run
+from dimr.config.project import ROOT, Project
 from dimr.paper.results import read_result
 from dimr.runtime.errors import DimrError
-from dimr.sharing.adopt import expected_results
 
 RUN = "imagenet256/dimr-xl-2r/published"
 METRICS = {
@@ -31,17 +31,18 @@ def unbuilt(stub_project, tmp_path_factory):
     return stub_project(tmp_path_factory.mktemp("unbuilt") / "project")
 
 
-def leave(project, run, setting, key=None, metrics=None):
+@pytest.fixture
+def with_tables(stubbed):
+    """A stubbed project in which ``dimr table`` is the real one."""
+    shutil.copy(ROOT / "src/dimr/cli/paper.py", stubbed.folder / "src/dimr/cli/paper.py")
+    return stubbed
+
+
+def leave(project, run, setting, metrics=METRICS, **record):
     """A result as ``dvc pull`` and ``dimr adopt`` leave it: newer than its configuration."""
-    loaded = load_run(run, project.folder)
-    write_run_config(loaded, project.folder / f"runs/{run}/config")
-    data = project.folder / f"data/{loaded.dataset}/config"
-    write_data_config(loaded.dataset, data, project.folder)
-    target = f"runs/{run}/metrics/{setting}.json"
-    results = {one.target: one.expected for one in expected_results(loaded, project.folder)}
+    write_run(Project(project.folder), run, project.folder)
     cost = {"parameters_m": 505.0, "gmacs": 160.2}
-    record = {"key": key or results[target], "cost": cost}
-    leave_result(project.folder / "runs", run, setting, metrics or METRICS, **record)
+    put_result(project.folder, run, setting, metrics, cost=cost, **record)
 
 
 def rows(project, name):
@@ -57,64 +58,64 @@ def plan(project, *arguments, check=True, **environment):
 
 
 def test_the_whole_table_is_planned_from_the_source_on(unbuilt):
-    assert unbuilt.planned("results/table1.csv") == {*CHAIN, "results_table"}
-    assert unbuilt.planned("results/table5.csv") == {*CHAIN, "results_table"} - {"published"}
+    assert unbuilt.planned("results/table1.csv") == {*CHAIN, "plain_table"}
+    assert unbuilt.planned("results/table5.csv") == {*CHAIN, "plain_table"} - {"published"}
     counted = [f"results/{folder}table{n}.csv" for folder in ("", "digits/") for n in (3, 4)]
-    assert unbuilt.planned(*counted) == {"paper_table"}
+    assert unbuilt.planned(*counted) == {"plain_table"}
 
 
-def test_a_partial_table_with_nothing_at_hand_has_the_published_side_alone(stubbed):
+def test_a_partial_table_without_runs_has_the_published_side_only(with_tables):
     target = "results/partial/table1.csv"
-    assert stubbed.planned(target) == {"partial_results_table"}
-    stubbed.snakemake("--", target)
-    made = rows(stubbed, target)
+    assert with_tables.planned(target) == {"plain_table"}
+    with_tables.snakemake("--", target)
+    made = rows(with_tables, target)
     assert len(made) == 34 + 3 + 5 + 3 + 6 + 1 + 1
     assert not any(row["fid"] for row in made.values())
     assert sum(bool(row["fid_published"]) for row in made.values()) > 40
-    assert "all of 21" in (stubbed.folder / "results/partial/table1.md").read_text()
-    assert stubbed.planned(target) == set()
+    assert "all of 21" in (with_tables.folder / "results/partial/table1.md").read_text()
+    assert with_tables.planned(target) == set()
 
 
-def test_a_partial_table_takes_what_is_at_hand_and_follows_it(stubbed):
+def test_a_partial_table_takes_what_is_available_and_follows_it(with_tables):
     target = "results/partial/table1.csv"
-    leave(stubbed, RUN, "guided")
-    leave(stubbed, RUN, "unguided", key="0" * 16)  # of another configuration
-    assert stubbed.planned(target) == {"partial_results_table"}
-    stubbed.snakemake("--", target)
-    row = rows(stubbed, target)["ImageNet 256 x 256, with guidance", "DiMR-XL/2R, authors' weights"]
+    leave(with_tables, RUN, "guided")
+    leave(with_tables, RUN, "unguided", key="0" * 16)  # of another configuration
+    assert with_tables.planned(target) == {"plain_table"}
+    with_tables.snakemake("--", target)
+    row = rows(with_tables, target)[
+        "ImageNet 256 x 256, with guidance", "DiMR-XL/2R, authors' weights"
+    ]
     assert (row["fid"], row["fid_published"]) == ("1.72", "1.7")
     assert float(row["fid_difference"]) == pytest.approx(0.02)
-    text = (stubbed.folder / "results/partial/table1.md").read_text()
+    text = (with_tables.folder / "results/partial/table1.md").read_text()
     assert "20 of 21" in text
     assert f"{RUN} unguided" in text
-    leave(stubbed, RUN, "unguided")  # what is made later is taken up
-    assert stubbed.planned(target) == {"partial_results_table"}
-    stubbed.snakemake("--", target)
-    assert "19 of 21" in (stubbed.folder / "results/partial/table1.md").read_text()
+    leave(with_tables, RUN, "unguided")  # what is made later is taken up
+    assert with_tables.planned(target) == {"plain_table"}
+    with_tables.snakemake("--", target)
+    assert "19 of 21" in (with_tables.folder / "results/partial/table1.md").read_text()
 
 
-def test_a_digits_table_is_built_of_the_runs_at_hand(stubbed):
-    """The real ``dimr table`` on results that are left there."""
-    shutil.copy(ROOT / "src/dimr/cli/evaluation.py", stubbed.folder / "src/dimr/cli/evaluation.py")
+def test_a_digits_table_is_made_from_the_runs_that_are_available(with_tables):
     target, run = "results/partial/digits/table5.csv", "digits-pixel/dimr-xs-3r"
     columns = ("inception_score", "precision", "recall", "class_accuracy", "nearest_ratio")
     for seed, fid in enumerate((1.0, 2.0)):
         metrics = {"fid_digits": fid, **dict.fromkeys(columns, 0.5)}
-        leave(stubbed, f"{run}/{seed}", "guided", metrics=metrics)
-    stubbed.snakemake("--", target)
-    assert stubbed.planned(target) == set()
-    with open(stubbed.folder / target) as file:
+        leave(with_tables, f"{run}/{seed}", "guided", metrics=metrics)
+    with_tables.snakemake("--", target)
+    assert with_tables.planned(target) == set()
+    with open(with_tables.folder / target) as file:
         made = {(row["model"], row["setting"]): row for row in csv.DictReader(file)}
     row = made["DiMR-XS/3R", "guided"]
     assert (row["seeds"], row["fid_digits"], row["missing"]) == ("2", "1.5", f"{run}/2 guided")
     assert made["U-ViT-XS/4", "guided"]["fid_digits"] == ""
-    base = (stubbed.folder / target).with_suffix("")
+    base = (with_tables.folder / target).with_suffix("")
     assert f"{run}/2 guided" in base.with_suffix(".md").read_text()
     assert r"1.50 $\pm$ 0.71" in base.with_suffix(".tex").read_text()
     # what was changed by hand is no number of a table
-    metrics = stubbed.folder / f"runs/{run}/1/metrics/guided.json"
+    metrics = with_tables.folder / f"runs/{run}/1/metrics/guided.json"
     metrics.write_text(metrics.read_text().replace("2.0", "1.9"))
-    done = stubbed.snakemake("-n", target, check=False)
+    done = with_tables.snakemake("-n", target, check=False)
     assert done.returncode != 0
     (line,) = [one for one in (done.stdout + done.stderr).splitlines() if "changed after" in one]
     assert f"runs/{run}/1/metrics/guided.json: changed after it was made (sha256" in line
@@ -141,11 +142,29 @@ def test_the_command_that_is_printed_evaluates_again_and_no_more(stubbed):
         assert file.read_text() == good
 
 
+def test_a_new_table_is_one_file_of_any_name(with_tables):
+    """In any folder; it has the targets of other tables, and a complete one is planned."""
+    run = "digits/dimr-xs-2r"
+    table = {"title": "Guidance", "columns": [{"key": "fid_digits", "title": "FID-digits"}],
+             "rows": [{"name": "Ours", "run": run, "settings": ["guided"]}]}  # fmt: skip
+    path = with_tables.folder / "experiments/tables/own/guidance.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(table))
+    assert {"train", "evaluate", "table"} <= with_tables.planned("results/own/guidance.png")
+    leave(with_tables, f"{run}/0", "guided", {"fid_digits": 1.25})
+    with_tables.snakemake("--", "results/partial/own/guidance.md")
+    text = (with_tables.folder / "results/partial/own/guidance.md").read_text()
+    assert "| Ours  | guided  |     1 |      1.250 |" in text
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
         ("results/digits/table7.csv", "table 7 (ImageNet 512 in detail) has no counterpart"),
-        ("results/partial/digits/table3.csv", "digits/table3.yaml: no such table of runs"),
+        (
+            "results/partial/digits/table3.csv",
+            "digits/table3.yaml: has no runs",
+        ),
     ],
 )
 def test_a_table_that_there_is_not_is_one_line(unbuilt, target, message):
@@ -160,7 +179,7 @@ def test_a_table_that_there_is_not_is_one_line(unbuilt, target, message):
     [
         ("{published: U-ViT-L/2, ", "{published: U-ViT-L/3, ", "no row 'U-ViT-L/3'"),
         ("run: imagenet256/uvit-l-2}", "run: imagenet256/uvit-l-3}", "no variant 'uvit-l-3'"),
-        ("setting: guided", "setting: gided", "no setting 'gided' (did you mean guided?"),
+        ("settings: [guided]", "settings: [gided]", "no setting 'gided' (did you mean guided?"),
     ],
 )
 def test_a_row_that_names_nothing_is_one_line(stubbed, old, new, message):
@@ -172,7 +191,7 @@ def test_a_row_that_names_nothing_is_one_line(stubbed, old, new, message):
         assert done.returncode != 0
         (line,) = [line for line in text.splitlines() if message in line]
         assert "table1.yaml: ImageNet 256 x 256, with guidance: " in line
-    assert stubbed.planned("results/table3.csv") == {"paper_table"}  # other targets go on
+    assert stubbed.planned("results/table3.csv") == {"plain_table"}  # other targets go on
 
 
 def test_a_plan_names_every_job_of_the_dry_run(unbuilt):
@@ -183,7 +202,7 @@ def test_a_plan_names_every_job_of_the_dry_run(unbuilt):
     steps = [step["step"] for step in value["steps"]]
     assert len(steps) == jobs > 20
     assert set(steps) == {
-        "images", "autoencoder", "latents", "classifier", "train", "sample", "baseline",
+        "images", "autoencoder", "encode", "classifier", "train", "sample", "baseline",
         "evaluate", "table",
     }  # fmt: skip
     assert all(step["seconds"] for step in value["steps"])  # all of the digits is estimated
@@ -209,4 +228,4 @@ def test_a_plan_of_what_is_there_is_empty(stubbed):
     assert "images" in plan(stubbed, "data/digits/images").stdout
     stubbed.snakemake("--", "data/digits/images")
     done = plan(stubbed, "data/digits/images", SNAKEMAKE_PROFILE=os.devnull)
-    assert done.stdout == "nothing to do: all is there\n"
+    assert done.stdout == "nothing to do: all of it exists\n"

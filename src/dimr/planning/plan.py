@@ -20,7 +20,7 @@ from dimr.runtime.snakemake_messages import complaint
 from dimr.stages.costs import Cost
 from dimr.stages.pipeline import STAGES, Pipeline
 
-COMMAND = ("-m", "snakemake", "--detailed-summary", "--cores", "1", "--nocolor", "--quiet", "all")
+COMMAND = ("-m", "snakemake", "--detailed-summary", "--cores", "1", "--nocolor")
 ORDER = [*STAGES]
 MODEL = ORDER.index("train")
 
