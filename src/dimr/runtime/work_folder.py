@@ -143,7 +143,8 @@ class WorkFolder:
             }
             for file, digest in files.items()
         }
-        write_json(self.folder / f"{piece}.json", sealed({**facts, "files": listed}))
+        content = {"piece": piece, **facts, "files": listed}
+        write_json(self.folder / f"{piece}.json", sealed(content))
         self._compared.add(piece)
 
     def finished(
@@ -164,7 +165,7 @@ class WorkFolder:
         hashed = compare == "again" or (compare == "once" and piece not in self._compared)
         try:
             content = read_json(note)
-            if not is_intact(content):
+            if not is_intact(content) or content.get("piece", piece) != piece:
                 raise DimrError(f"{note}: changed since it was written")
             for name, wanted in content["files"].items():
                 _compare(self.folder / name, wanted, hashed)

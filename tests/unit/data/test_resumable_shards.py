@@ -198,7 +198,8 @@ def test_a_shard_without_its_note_is_made_again(work):
     write(work, 0)
     text = note.read_text()
     unsealed = '{"files": {"store/00000.npy": {"bytes": "x"}}}'
-    for damaged in (text[:-5], "[]", "{}", text.replace("bytes", "size"), unsealed):
+    other = (work.folder / "notes/00001.json").read_text()
+    for damaged in (text[:-5], "[]", "{}", text.replace("bytes", "size"), unsealed, other):
         note.write_text(damaged)
         assert work.missing() == [0, 2, 3, 4]
         assert not note.exists()
