@@ -31,6 +31,7 @@ from torch import Tensor
 from dimr.runtime.atomic import flush, replace_directory
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, sha256, single_line, write_json
+from dimr.runtime.record import compare_files
 from dimr.training.distributed import World
 from dimr.training.train_state import TrainState
 
@@ -72,21 +73,15 @@ class Progress:
 
     def facts(self, world: World) -> dict[str, Any]:
         """Plain values; the sums are means over all processes, so every process must call this."""
-        return {
-            "seconds": self.seconds,
-            "sums": world.mean(self.sums).tolist(),  # float32 as decimals, exact
-            "summed": self.summed,
-            "sessions": list(self.sessions),
-            "codes": list(self.codes),
-        }
+        sums = world.mean(self.sums).tolist()  # float32 as decimals, exact
+        return {**vars(self), "sums": sums}
 
     @classmethod
     def of(cls, saved: "Saved", device: torch.device) -> "Progress":
         """The progress of a checkpoint."""
-        facts = saved.facts
-        sums = torch.tensor(facts["sums"], dtype=torch.float32, device=device)
-        known = {name: facts[name] for name in ("seconds", "summed", "sessions", "codes")}
-        return cls(step=saved.step, sums=sums, **known)
+        facts = {name: saved.facts[name] for name in ("seconds", "summed", "sessions", "codes")}
+        sums = torch.tensor(saved.facts["sums"], dtype=torch.float32, device=device)
+        return cls(step=saved.step, sums=sums, **facts)
 
 
 def state_tensors(state: TrainState, finished: bool = False) -> dict[str, Tensor]:
@@ -290,32 +285,30 @@ class Checkpoints:
 
 
 def check(folder: Path, world: World | None = None) -> Saved:
-    """A checkpoint, of which this process compares its share of the parts (without others: all).
+    """A checkpoint, of which this process compares its share of the parts (by default all).
 
     Raises:
         DimrError: it is damaged, or of another format.
     """
     share = slice(world.rank, None, world.size) if world else slice(None)
-    problem = None
     try:
         manifest = read_json(folder / MANIFEST)
         content, parts = manifest["content"], manifest["content"]["parts"]
-        changed = (name for name in list(parts)[share] if sha256(folder / name) != parts[name])
         if manifest["sha256"] != checksum(content):
-            problem = f"{folder / MANIFEST}: damaged checkpoint (its checksum is wrong)"
-        elif content["format"] != FORMAT and (content["format"] != 1 or len(parts) > 1):
-            problem = f"{folder}: of format {content['format']}; this code reads {FORMAT}"
-        elif content["step"] != step_of(folder):
-            problem = f"{folder}: damaged checkpoint (it is of step {content['step']})"
-        elif (name := next(changed, None)) is not None:
-            problem = f"{folder / name}: damaged checkpoint (its SHA-256 is not the recorded one)"
-        elif {file.name for file in folder.glob("*.safetensors")} != set(parts):
-            problem = f"{folder}: damaged checkpoint (it has parts that it does not list)"
+            raise DimrError(f"{MANIFEST} was changed since it was written")
+        if content["step"] != step_of(folder):
+            raise DimrError(f"it is of step {content['step']}")
+        if {file.name for file in folder.glob("*.safetensors")} != set(parts):
+            raise DimrError("it has other parts than it lists")
+        compare_files(folder, dict(list(parts.items())[share]))
+        saved = Saved(folder, content["step"], content["facts"])
+        readable = content["format"] == FORMAT or (content["format"] == 1 and len(parts) == 1)
     except (DimrError, OSError, KeyError, TypeError, AttributeError) as error:
-        problem = f"{folder}: damaged checkpoint ({error})"
-    if problem is not None:
-        raise DimrError(problem)
-    return Saved(folder, content["step"], content["facts"])
+        problem = str(error).removeprefix(f"{folder}/")
+        raise DimrError(f"{folder}: damaged checkpoint ({problem})") from None
+    if not readable:
+        raise DimrError(f"{folder}: of format {content['format']}; this code reads {FORMAT}")
+    return saved
 
 
 def step_of(folder: Path) -> int:

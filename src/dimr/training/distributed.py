@@ -1,10 +1,9 @@
-"""Ranks, and nothing else knows them: what several processes of one training agree on and share.
+"""The processes of one training: what they agree on and what they share. Only this file has ranks.
 
-``torchrun --nproc-per-node N -m dimr train ...`` starts N processes, which ``join`` brings together
-(NCCL between GPUs, gloo between CPUs). Without torchrun there is one process, for which everything
-here is a plain call. Decisions travel over a gloo group of their own, so that no GPU waits for
-them. Where a process is alone with an error, the others leave with its exit code: no one is left
-waiting in a collective.
+``torchrun --nproc-per-node N -m dimr train ...`` starts N processes, which ``join`` connects (NCCL
+between GPUs, gloo between CPUs). Without torchrun there is one process, for which everything here
+is a plain call. Decisions travel over a gloo group of their own, so that no GPU waits for them. If
+one process has an error, the others leave with its exit code: none is left waiting in a collective.
 """
 
 import contextlib
@@ -25,21 +24,19 @@ from dimr.runtime.device import prepare_device
 from dimr.runtime.errors import DimrError, PeerLost, StoppedEarly
 from dimr.runtime.files import single_line
 
-log = logging.getLogger(__name__)
-
 Sharding = Literal["auto", "none", "full"]
 
 LARGE = 900_000_000
 """Parameters from which ``auto`` shards: 16 bytes each of weights, EMA and AdamW's moments, the
 gradients and the activations would together leave little of a GPU's memory."""
 
-MOST_PROCESSES = 100_000
+MAX_PROCESSES = 100_000
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """An environment variable that torchrun sets."""
 
 TIMEOUT = datetime.timedelta(minutes=30)
-"""A process that has not come to a collective by then is taken for lost (compiling takes minutes,
-and so does a preview that the first process draws)."""
+"""A process that is missing from a collective for so long is taken for lost (compiling takes
+minutes, and so does a preview that the first process draws)."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,8 @@ class World:
 
     Attributes:
         device: where this process computes.
-        rank: its number, from 0.
-        size: how many there are.
+        rank: number of this process, from 0.
+        size: number of processes.
         control: the group that decisions travel over; None for one process.
         launched: whether torchrun started this process, and passes signals on to it.
     """
@@ -62,7 +59,7 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that logs, shows, previews, exports and holds the lock."""
+        """Whether this process logs, shows, previews, exports and holds the lock."""
         return self.rank == 0
 
     # --- work -------------------------------------------------------------------------------------
@@ -71,12 +68,12 @@ class World:
         """This process's rows of a batch.
 
         Raises:
-            DimrError: the batch cannot be cut into equal pieces.
+            DimrError: the batch cannot be divided into equal microbatches.
         """
         if batch % (self.size * accumulate):
             raise DimrError(
-                f"train.batch: {batch} cannot be cut into equal pieces for {self.size} processes "
-                f"x --accumulate {accumulate}; their product must divide it"
+                f"train.batch: {batch} cannot be divided equally among {self.size} processes x "
+                f"--accumulate {accumulate}; their product must divide it"
             )
         share = batch // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
@@ -138,25 +135,23 @@ class World:
         return values
 
     def agree(self, error: DimrError | None = None) -> None:
-        """Go on only if no process has an error; waits for all.
+        """Continue only if no process has an error; waits for all.
 
         Raises:
-            DimrError: this process's own, if it is the one to tell it.
-            SystemExit: another process tells one; with that one's exit code.
+            DimrError: this process's own, if it is the one to report it.
+            SystemExit: another process reports one; with that one's exit code.
         """
         codes = self.gather(error.exit_code if error else None)
-        teller = next((rank for rank, code in enumerate(codes) if code is not None), None)
-        if teller is None:
+        first = next((rank for rank, code in enumerate(codes) if code is not None), None)
+        if first is None:
             return
-        if error is not None and self.rank == teller:
-            raise error
-        if error is not None and codes[teller] != error.exit_code:
-            raise error  # another trouble than the first one's: worth telling too
-        raise SystemExit(codes[teller])
+        if error is not None and (self.rank == first or codes[first] != error.exit_code):
+            raise error  # the first one, or another kind of error: worth reporting too
+        raise SystemExit(codes[first])
 
     @contextlib.contextmanager
     def agreed(self) -> Iterator[None]:
-        """A block without collectives that all processes leave well, or none (see ``agree``)."""
+        """A block without collectives; if it fails in one process, it does in all (``agree``)."""
         found = None
         try:
             yield
@@ -185,35 +180,36 @@ class World:
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether this process holds only some rows of it."""
+    """Whether this process holds only a shard of it."""
     return hasattr(tensor, "to_local")
 
 
 def whole(tensor: Any) -> Tensor:
-    """All of a tensor; where it is sharded, every process must ask."""
+    """All of a tensor; if it is sharded, every process must call this."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 @contextlib.contextmanager
 def join(name: str | None = None, threads: int | None = None) -> Iterator[World]:
-    """The processes that torchrun started, or this one alone; they part when the block ends.
+    """Connect the processes that torchrun started, until the block ends; or only this process.
 
     Args:
         name: of the device, as for ``prepare_device``; several processes have a GPU each.
         threads: CPU threads of a process.
 
     Raises:
-        DimrError: a device that cannot be had.
+        DimrError: a device that is not available.
         PeerLost: another process has died.
     """
-    size = _number("WORLD_SIZE", 1, MOST_PROCESSES, 1)
+    size = _number("WORLD_SIZE", 1, MAX_PROCESSES, 1)
     if size == 1:
         yield World(prepare_device(name, threads), launched=LAUNCHED in os.environ)
         return
-    device = prepare_device(_own_device(name), threads)
+    device = prepare_device(own_device(name), threads)
     try:
         world = _connect(device, size)
-        _quieten(world)
+        if not world.is_first:  # it tells how things are going; others only warn
+            logging.getLogger("dimr").setLevel(logging.WARNING)
         try:
             yield world
         except (StoppedEarly, SystemExit):  # agreed on: all are leaving
@@ -221,38 +217,18 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
             raise
         torch.distributed.destroy_process_group()
     except RuntimeError as error:
-        if not _is_of_a_peer(error):
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error).lower():
             raise
         # without the place in gloo, and its advice
         reason = re.sub(r"^\[[^]]*\] *", "", single_line(error)).split(". ")[0][:120]
         raise PeerLost(
             f"another process of this training has died ({reason}); what was saved stays: the same "
-            "command goes on from there"
+            "command resumes from there"
         ) from None
 
 
-def _number(name: str, least: int, most: int, default: int | None = None) -> int:
-    """A whole number that torchrun sets in the environment; ``DimrError`` if it is none."""
-    text = os.environ.get(name, "" if default is None else str(default))
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not least <= int(text) <= most:
-        shown = f"{name}={text[:30]} is no number from {least} to {most}"
-        raise DimrError(shown if text else f"{name} is not set")
-    return int(text)
-
-
-def _resolve(name: str, port: int) -> None:
-    """A host that the environment names is known: torch would ask for it for half an hour."""
-    host = os.environ.get(name, "")
-    if not host:
-        raise DimrError(f"{name} is not set")
-    try:
-        socket.getaddrinfo(host, port)
-    except (OSError, UnicodeError) as error:
-        raise DimrError(f"{name}={host[:60]} is no host ({single_line(error)[:60]})") from None
-
-
-def _own_device(name: str | None) -> str | None:
-    """The device of this process on its machine."""
+def own_device(name: str | None) -> str | None:
+    """The device of this process on its machine: of several processes, each has a GPU."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if ":" in name:
         raise DimrError(
@@ -267,7 +243,7 @@ def _connect(device: torch.device, size: int) -> World:
         torch.cuda.set_device(device)
     try:
         _number("RANK", 0, size - 1)
-        _resolve("MASTER_ADDR", _number("MASTER_PORT", 1, 65_535))
+        _require_host("MASTER_ADDR", _number("MASTER_PORT", 1, 65_535))
         torch.distributed.init_process_group(
             "nccl" if on_gpu else "gloo", timeout=TIMEOUT, device_id=device if on_gpu else None
         )
@@ -281,11 +257,22 @@ def _connect(device: torch.device, size: int) -> World:
     return World(device, rank, size, control, launched=LAUNCHED in os.environ)
 
 
-def _quieten(world: World) -> None:
-    """Only the first process tells how things go; warnings and errors of others are shown."""
-    if not world.is_first:
-        logging.getLogger("dimr").setLevel(logging.WARNING)
+def _number(name: str, least: int, most: int, default: int | None = None) -> int:
+    """An integer that torchrun sets in the environment; ``DimrError`` if it is not one."""
+    text = os.environ.get(name, "" if default is None else str(default))
+    if not text:
+        raise DimrError(f"{name} is not set")
+    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise DimrError(f"{name}={text[:30]} is not a number from {least} to {most}")
+    return int(text)
 
 
-def _is_of_a_peer(error: RuntimeError) -> bool:
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+def _require_host(name: str, port: int) -> None:
+    """Refuse an unknown host in the environment: torch would retry for half an hour."""
+    host = os.environ.get(name, "")
+    if not host:
+        raise DimrError(f"{name} is not set")
+    try:
+        socket.getaddrinfo(host, port)
+    except (OSError, UnicodeError) as error:
+        raise DimrError(f"{name}={host[:60]} is not a host ({single_line(error)[:60]})") from None

@@ -42,7 +42,7 @@ def ema_network(config: TrainConfig, state: TrainState, world: World) -> nn.Modu
     weights = ema_weights(state, world)
     if not world.is_first:
         return None
-    network = build(config.network.family, **config.network.arguments())
+    network = build(config.network.sizes)
     network.load_state_dict(weights, assign=True)
     return network.to(world.device)
 

@@ -31,14 +31,13 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._columns: list[str] = []
 
     def trim(self, step: int) -> None:
         """Drop lines of steps that the resumed state has not taken, and those that are damaged.
 
         A file that is not a log at all is set aside: it must not end a training.
         """
-        if not self.path.exists():
-            return
         try:
             columns, lines = self._whole_lines()
         except DAMAGED as error:
@@ -49,7 +48,7 @@ class Log:
         if columns:
             self._write(columns, [line for line in lines if int(line["step"]) <= step])
         else:
-            self.path.unlink()  # killed, or out of space, as it was begun
+            self.path.unlink(missing_ok=True)  # killed, or out of space, as it was begun
 
     def resume(self, step: int, digest: str | None) -> None:
         """As ``trim``; a warning if lines up to the step are not those of the checkpoint.
@@ -87,28 +86,17 @@ class Log:
             SaveFailed: it cannot be written.
         """
         try:
-            columns = self._columns()
-            if columns and set(line) - set(columns):
-                with open(self.path, newline="") as file:
-                    lines = list(csv.DictReader(file))
-                columns += [name for name in line if name not in columns]
-                self._write(columns, lines)
+            if not self.path.exists():
+                self._write(list(line), [])
+            elif new := [name for name in line if name not in self._columns]:
+                self._write([*self._columns, *new], self._whole_lines()[1])
             with open(self.path, "a", newline="") as file:
-                writer = csv.DictWriter(file, columns or list(line))
-                if not columns:
-                    writer.writeheader()
-                writer.writerow(line)
+                csv.DictWriter(file, self._columns).writerow(line)
         except OSError as error:
             raise SaveFailed(
                 f"{self.path}: could not be written ({single_line(error.strerror or error)}); "
                 "checkpoints stay: free some space, and the same command resumes"
             ) from None
-
-    def _columns(self) -> list[str]:
-        if not self.path.is_file():  # also a device, which has no end to read
-            return []
-        with open(self.path, newline="") as file:
-            return next(csv.reader(file), [])
 
     def _whole_lines(self) -> tuple[list[str], list[dict[str, str]]]:
         """The columns, and the lines that have them all; of a truncated file, what is before."""
@@ -124,8 +112,9 @@ class Log:
         whole = (line for line in lines if len(line) == len(columns) and STEP.fullmatch(line[0]))
         return columns, [dict(zip(columns, line, strict=True)) for line in whole]
 
-    def _write(self, columns: Sequence[str], lines: Sequence[Mapping[str, str]]) -> None:
+    def _write(self, columns: list[str], lines: Sequence[Mapping[str, str]]) -> None:
+        self._columns = columns
         with atomic_file(self.path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(lines)

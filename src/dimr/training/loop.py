@@ -5,7 +5,8 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,11 @@ OTHER_CODE = {
 """What is said of a state that other code has left, by whether it is finished."""
 
 
+@dataclass
 class Trainer:
     """One training run, from wherever its state is to the end.
 
-    Args:
+    Attributes:
         config: of the training.
         source: the data.
         folder: checkpoints, log and failure record of exactly this configuration.
@@ -62,36 +64,30 @@ class Trainer:
         watch: where else training is shown.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        source: BatchSource,
-        folder: Path,
-        world: World,
-        *,
-        data: str = "",
-        code: str = "",
-        session: dict[str, Any] | None = None,
-        preview: Callable[[int, nn.Module], None] | None = None,
-        engine: Engine | None = None,
-        watch: Watch | None = None,
-    ) -> None:
-        self.config, self.source, self.folder, self.world = config, source, folder, world
-        self.of = decisive(config, data)
-        self.watch = watch or Watch()
+    config: TrainConfig
+    source: BatchSource
+    folder: Path
+    world: World
+    _: KW_ONLY
+    data: str = ""
+    code: str = ""
+    session: Mapping[str, Any] | None = None
+    preview: Callable[[int, nn.Module], None] | None = None
+    engine: Engine = field(default_factory=Engine)
+    watch: Watch = field(default_factory=Watch)
+
+    def __post_init__(self) -> None:
+        with self.world.agreed():  # before anything is built: is the batch divisible?
+            self.world.rows(self.config.train.batch, self.engine.accumulate)
+        self.of = decisive(self.config, self.data)
+        self.state = make_train_state(self.config, self.world, self.engine)
+        self.log = Log(self.folder / "log.csv")
         self.sinks: list[Sink] = []
-        self.code, self.preview = code, preview
-        self.session = json.dumps(session or {}, sort_keys=True)
-        engine = engine or Engine()
-        with world.agreed():  # before anything is built: is the batch divisible?
-            world.rows(config.train.batch, engine.accumulate)
-        self.state = make_train_state(config, world, engine)
-        self.log = Log(folder / "log.csv")
         logged = 2 + self.state.network.predictions  # losses and the gradient's norm
-        self.progress = Progress(0, 0.0, torch.zeros(logged, device=world.device), 0)
+        self.progress = Progress(0, 0.0, torch.zeros(logged, device=self.world.device), 0)
         # Steps from the first non-finite loss or gradient to the present one, 0 if there is none.
         # It stays on the device: reading it at each step would wait.
-        self.non_finite = torch.zeros((), device=world.device)
+        self.non_finite = torch.zeros((), device=self.world.device)
 
     @functools.cached_property
     def speedometer(self) -> Speedometer:
@@ -185,7 +181,7 @@ class Trainer:
         if self.finished:
             return
         progress, steps = self.progress, self.config.train.steps
-        progress.sessions.append(self.session)
+        progress.sessions.append(json.dumps(self.session or {}, sort_keys=True))
         if self.code not in progress.codes:
             progress.codes.append(self.code)
         prepare(self.state, self.world)
@@ -193,8 +189,7 @@ class Trainer:
             signals = stack.enter_context(Signals(self.world).caught())
             saver = Saver(checkpoints, self.world)
             stack.callback(saver.close)
-            engine = self.state.engine
-            batches = make_batches(self.config, self.source, engine, self.world, progress.step)
+            batches = make_batches(self.config, self.source, self.engine, self.world, progress.step)
             stack.callback(batches.close)
             watch = self.watch if self.world.is_first else Watch()
             with self.world.agreed():

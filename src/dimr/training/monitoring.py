@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dimr.config.schema import TrainConfig
-from dimr.models import FAMILIES, complexity
+from dimr.models.complexity import complexity
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.compute import matrix_ceiling
 from dimr.runtime.errors import DimrError
@@ -41,7 +41,7 @@ class Speedometer:
     def __init__(
         self, config: TrainConfig, device: torch.device, dtype: torch.dtype, devices: int
     ) -> None:
-        self.device, self.flop = device, 6 * complexity(FAMILIES[config.network.family], config.network.arguments()).macs
+        self.device, self.flop = device, 6 * complexity(config.network.sizes).macs
         self.ceiling = devices * matrix_ceiling(device, dtype)
 
     def line(self, images_per_second: float) -> dict[str, float]:

@@ -15,13 +15,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dimr.config.schema import Train, TrainConfig
 from dimr.diffusion.schedule import SCHEDULES, Schedule
-from dimr.models import FAMILIES, Network, build, complexity
-from dimr.models.complexity import least_parameters
+from dimr.models import Network, build
+from dimr.models.complexity import complexity
 from dimr.models.conditioning import Condition
 from dimr.runtime.compute import autocast, compile_or_not, compiler_works, resolve_precision
 from dimr.runtime.device import require_memory
 from dimr.runtime.randomness import derived_seed
-from dimr.training.distributed import World, is_sharded
+from dimr.training.distributed import Sharding, World, is_sharded
 
 Forward = Callable[[Tensor, Tensor, Condition], list[Tensor]]
 """The network, or its compiled or distributed form."""
@@ -47,7 +47,7 @@ class Engine:
     accumulate: int = 1
     fused: bool = True
     prefetch: bool = True
-    sharding: Literal["auto", "none", "full"] = "auto"
+    sharding: Sharding = "auto"
 
     @classmethod
     def plain(cls) -> "Engine":
@@ -98,7 +98,7 @@ def make_train_state(config: TrainConfig, world: World, engine: Engine | None = 
     # Fresh weights draw from torch's global generator, seeded here and restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "weights"))
-        network = build(config.network.family, **config.network.arguments())
+        network = build(config.network.sizes)
     network = network.to(world.device)
     ema = make_ema(network, config.train.ema_decay)
     if world.shards(network, engine.sharding):
@@ -176,11 +176,11 @@ def _require_memory(config: TrainConfig, engine: Engine, world: World) -> None:
     What is counted is less than what is used: weights, EMA, moments (each float32, spread over the
     processes), and a quarter of the activations that eager training keeps for the backward pass.
     """
-    family, sizes = config.network.family, config.network.arguments()
-    least = least_parameters(family, sizes)
+    sizes = config.network.sizes
+    least = sizes.least_parameters()
     what = f"a network of {least:,} parameters or more"
     require_memory(16 * least // world.size, what, world.device)
-    counted = complexity(FAMILIES[family], sizes)
+    counted = complexity(sizes)
     held = 16 * counted.parameters // world.size
     require_memory(held, f"a network of {counted.parameters:,} parameters", world.device)
     if engine.checkpointing == "none":

@@ -10,10 +10,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tests.support.forks import Server
+from tests.support.shards import write_shards
 
 from dimr.config.schema import TrainConfig
 from dimr.data.reader import ShardReader
-from tests.support.shards import write_shards
 from dimr.runtime.files import read_json, write_json
 from dimr.runtime.record import seal
 from dimr.training import Engine
@@ -23,6 +23,7 @@ from dimr.training.loop import Trainer, train
 from dimr.training.state_folder import begin, state_folder
 from dimr.training.stopping import Limits
 
+WORLD = World(torch.device("cpu"))
 CONFIG = {
     "dataset": "digits",
     "seed": 3,
@@ -39,10 +40,9 @@ CONFIG = {
 }  # fmt: skip
 
 
-def make_config(**train):
-    return TrainConfig.model_validate_json(
-        json.dumps({**CONFIG, "train": {**CONFIG["train"], **train}})
-    )
+def make_config(network=None, **train):
+    changed = {"network": CONFIG["network"] | (network or {}), "train": CONFIG["train"] | train}
+    return TrainConfig.model_validate_json(json.dumps(CONFIG | changed))
 
 
 @pytest.fixture
@@ -73,38 +73,56 @@ def latents(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def run(tmp_path, latents):
-    """Train in ``tmp_path / name``, in this process; returns the final weights.
+class Source:
+    """Batches from step ``first`` on; ``events``: what is called once before a step's batch."""
 
-    ``data``: the state lies in one of several folders, as a command has it.
+    def __init__(self, reader, events, first=0):
+        self.reader, self.events, self.first = reader, events, first
+
+    def batch(self, step):
+        assert step >= self.first
+        self.events.pop(step, lambda: None)()
+        return self.reader.batch(step)
+
+
+def pull():
+    raise RuntimeError("pulled")
+
+
+NEVER = float("inf")
+"""As the first step of a source: no batch is asked for."""
+
+
+@pytest.fixture
+def trainer(tmp_path, latents):
+    """A trainer in ``tmp_path / name``.
+
+    ``data``: the state lies in one of several folders, as a command has it. With ``events``,
+    batches are made when they are wanted, so that these happen at a known step.
     """
 
-    def start(config, name="a", limits=None, code="", batches=None, data="", **engine):
-        reader = batches or ShardReader(latents, config.train.batch, config.seed)
-        engine = Engine(**{"prefetch": batches is None, **engine})  # stops are at a step then
-        folder, world = tmp_path / name, World(torch.device("cpu"))
-        state = folder / "state"
+    def make(config, name="a", *, events=None, first=0, data="", more=None, **engine):
+        source = Source(ShardReader(latents, config.train.batch, config.seed), events or {}, first)
+        engine = Engine(**{"prefetch": not events, **engine})
+        state = tmp_path / name / "state"
         if data:
             state = state_folder(state, config, data)
             begin(state, config, data)
-        trainer = Trainer(config, reader, state, world, data=data, code=code, engine=engine)
-        train(trainer, limits or Limits(), folder / "model", folder / "log.csv", "key")
+        return Trainer(config, source, state, WORLD, data=data, engine=engine, **(more or {}))
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path, trainer):
+    """Train and export in this process; returns the final weights."""
+
+    def start(config, name="a", limits=None, code="", **how):
+        folder, made = tmp_path / name, trainer(config, name, more={"code": code}, **how)
+        train(made, limits or Limits(), folder / "model", folder / "log.csv", "key")
         return weights_of(folder)
 
     return start
-
-
-class Stops:
-    """Batches that end with an error: the plug is pulled."""
-
-    def __init__(self, at, reader):
-        self.at, self.reader = at, reader
-
-    def batch(self, step):
-        if step == self.at:
-            raise RuntimeError("pulled")
-        return self.reader.batch(step)
 
 
 def forget(state, *facts):
@@ -132,6 +150,11 @@ def log_of(folder):
 def same(a, b):
     """Bitwise."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def same_run(one, other):
+    """Bitwise the same weights, and the same lines of the log."""
+    return same(weights_of(one), weights_of(other)) and log_of(one) == log_of(other)
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,9 @@ from safetensors.torch import load_file, save_file
 from dimr.runtime.errors import DimrError, SaveFailed
 from dimr.runtime.files import sha256
 from dimr.training.checkpoint import Checkpoints, checksum, load_tensors
-from dimr.training.distributed import World
 from dimr.training.saving import Saver
 
-from .conftest import log_of, same, weights_of
-
-ALONE = World(torch.device("cpu"))
+from .conftest import WORLD, same, same_run
 
 
 @pytest.fixture
@@ -26,7 +23,7 @@ def checkpoints(tmp_path):
 
 
 def save(checkpoints, step, **tensors):
-    saver = Saver(checkpoints, ALONE)
+    saver = Saver(checkpoints, WORLD)
     saver.begin(step, tensors or {"a": torch.full((3,), float(step))}, {"n": step})
     saver.commit()
     saver.close()
@@ -34,7 +31,7 @@ def save(checkpoints, step, **tensors):
 
 def read(saved, *shape, name="a"):
     target = torch.empty(shape or (3,))
-    load_tensors({name: target}, saved, ALONE, name)
+    load_tensors({name: target}, saved, WORLD, name)
     return target
 
 
@@ -48,7 +45,7 @@ def test_tensors_of_any_kind_are_read_as_they_were(checkpoints):
     stored = load_file(checkpoints.folder / "step-000000005/part-0000.safetensors")
     assert same(stored, tensors)
     targets = {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
-    load_tensors(targets, checkpoints.newest(ALONE), ALONE, "")
+    load_tensors(targets, checkpoints.newest(WORLD), WORLD, "")
     assert same(targets, tensors)
 
 
@@ -58,7 +55,7 @@ def test_a_tensor_is_read_from_any_number_of_parts(checkpoints):
         part = {"w": (whole[rows], [rows.start, 0])}
         sums.append(checkpoints.write_part(5, number, part))
     checkpoints.commit(5, {}, sums)
-    assert torch.equal(read(checkpoints.newest(ALONE), 10, 3, name="w"), whole)
+    assert torch.equal(read(checkpoints.newest(WORLD), 10, 3, name="w"), whole)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +70,14 @@ def test_a_checkpoint_of_another_network_is_refused(checkpoints, targets, messag
     save(checkpoints, 5)
     targets = {name: torch.empty(shape) for name, shape in targets.items()}
     with pytest.raises(DimrError, match="checkpoint of another network " + message):
-        load_tensors(targets, checkpoints.newest(ALONE), ALONE, "")
+        load_tensors(targets, checkpoints.newest(WORLD), WORLD, "")
 
 
 def test_the_newest_two_are_kept(checkpoints):
     for step in (5, 10, 15, 20):
         save(checkpoints, step)
     assert [folder.name for folder in checkpoints.folders()] == ["step-000000015", "step-000000020"]
-    saved = checkpoints.newest(ALONE)
+    saved = checkpoints.newest(WORLD)
     assert (saved.step, saved.facts) == (20, {"n": 20})
     assert torch.equal(read(saved), torch.full((3,), 20.0))
 
@@ -99,7 +96,7 @@ def test_a_damaged_newest_is_passed_over_and_outlived(checkpoints, caplog, file,
         os.mkfifo(path)
     elif damage != "remove":
         path.write_bytes(content[damage])
-    assert checkpoints.newest(ALONE).step == 5
+    assert checkpoints.newest(WORLD).step == 5
     assert "step-000000010" in caplog.text
     assert "trying the one before" in caplog.text
     save(checkpoints, 7)  # the next one that is whole: the damaged one goes, not the one before
@@ -110,13 +107,13 @@ def test_a_checkpoint_under_another_step_s_name_is_damaged(checkpoints):
     save(checkpoints, 5)
     (checkpoints.folder / "step-000000005").rename(checkpoints.folder / "step-000000007")
     with pytest.raises(DimrError, match=r"step-000000007: damaged checkpoint \(it is of step 5\)"):
-        checkpoints.newest(ALONE)
+        checkpoints.newest(WORLD)
 
 
 def test_what_a_killed_process_left_is_removed(checkpoints):
     save(checkpoints, 5)
     checkpoints.write_part(10, 0, {"a": (torch.zeros(3), [0])})  # and killed before it was complete
-    assert checkpoints.newest(ALONE).step == 5
+    assert checkpoints.newest(WORLD).step == 5
     checkpoints.clean()
     assert [entry.name for entry in checkpoints.folder.iterdir()] == ["step-000000005"]
 
@@ -127,7 +124,7 @@ def test_a_pickle_with_code_is_not_run(checkpoints, tmp_path):
             return (os.system, (f"touch {tmp_path}/owned",))
 
     save(checkpoints, 1)
-    saved = checkpoints.newest(ALONE)
+    saved = checkpoints.newest(WORLD)
     (saved.folder / "part-0000.safetensors").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(DimrError, match="step-000000001: not readable as safetensors"):
         read(saved)
@@ -140,7 +137,7 @@ def test_a_checkpoint_of_another_format_is_named(checkpoints):
     content = json.loads(path.read_text())["content"] | {"format": 99}
     path.write_text(json.dumps({"sha256": checksum(content), "content": content}))
     with pytest.raises(DimrError, match="of format 99; this code reads 2; no whole one is left"):
-        checkpoints.newest(ALONE)
+        checkpoints.newest(WORLD)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -154,16 +151,16 @@ def test_the_first_format_is_read_if_it_is_one_part(checkpoints, parts):
     content = json.loads(path.read_text())["content"] | {"format": 1}
     path.write_text(json.dumps({"sha256": checksum(content), "content": content}))
     if parts == 1:
-        assert torch.equal(read(checkpoints.newest(ALONE)), tensor)
+        assert torch.equal(read(checkpoints.newest(WORLD)), tensor)
     else:
         with pytest.raises(DimrError, match="of format 1; this code reads 2"):
-            checkpoints.newest(ALONE)
+            checkpoints.newest(WORLD)
 
 
 def test_training_goes_on_while_the_state_of_its_beginning_is_written(checkpoints, monkeypatch):
     gate, write = threading.Event(), checkpoints.write_part
     monkeypatch.setattr(checkpoints, "write_part", lambda *a: gate.wait(10) and write(*a))
-    saver, weights = Saver(checkpoints, ALONE), torch.ones(3)
+    saver, weights = Saver(checkpoints, WORLD), torch.ones(3)
     saver.begin(1, {"a": weights}, {})
     assert saver.writing
     weights += 1  # the next step
@@ -171,11 +168,11 @@ def test_training_goes_on_while_the_state_of_its_beginning_is_written(checkpoint
     gate.set()
     saver.commit()
     saver.close()
-    assert torch.equal(read(checkpoints.newest(ALONE)), torch.ones(3))
+    assert torch.equal(read(checkpoints.newest(WORLD)), torch.ones(3))
 
 
 def test_the_copies_in_memory_are_used_again(checkpoints):
-    saver, weights = Saver(checkpoints, ALONE), torch.ones(3)
+    saver, weights = Saver(checkpoints, WORLD), torch.ones(3)
     addresses = set()
     for step in range(3):
         saver.begin(step, {"a": weights}, {})
@@ -192,7 +189,7 @@ def test_an_error_of_the_writing_thread_is_raised_at_the_next_turn(checkpoints, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "write_part", full)
-    saver = Saver(checkpoints, ALONE)
+    saver = Saver(checkpoints, WORLD)
     saver.begin(10, {"a": torch.ones(3)}, {})
     with pytest.raises(SaveFailed, match=r"step 10 could not be written \(No space left") as error:
         saver.begin(15, {"a": torch.ones(3)}, {})
@@ -216,6 +213,4 @@ def test_a_full_disk_is_one_line_and_the_next_start_goes_on(commands):
     assert "Traceback" not in command.messages("full")
     assert command.checkpoints("full") == [before]
     assert command.run("full") == [0]
-    whole, full = command.folder / "whole", command.folder / "full"
-    assert same(weights_of(whole), weights_of(full))
-    assert log_of(whole) == log_of(full)
+    assert same_run(command.folder / "whole", command.folder / "full")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from .conftest import log_of, same, weights_of
+from .conftest import same_run
 
 KILLS = 20
 
@@ -30,5 +30,4 @@ def test_twenty_kills_end_in_the_same_weights(commands):
     assert interrupted > 0
     assert not (command.folder / "killed/model").exists()
     assert command.run("killed") == [0]
-    assert same(weights_of(command.folder / "whole"), weights_of(command.folder / "killed"))
-    assert log_of(command.folder / "whole") == log_of(command.folder / "killed")
+    assert same_run(command.folder / "whole", command.folder / "killed")

@@ -1,4 +1,4 @@
-"""Speed against the machine's, curves for other programs, and a trace."""
+"""Speed against the machine's, curves for other programs, a trace, and grids of samples."""
 
 import csv
 import json
@@ -8,27 +8,29 @@ from pathlib import Path
 import dvclive
 import pytest
 import torch
+from PIL import Image
 
-from dimr.data.reader import ShardReader
-from dimr.models import FAMILIES, complexity
+from dimr.models.complexity import complexity
 from dimr.runtime.compute import matrix_ceiling
 from dimr.runtime.errors import DimrError
-from dimr.training.distributed import World
-from dimr.training.loop import Trainer, train
+from dimr.runtime.record import seal
 from dimr.training.monitoring import TRACED, Speedometer, Watch, check_live, peak_memory
+from dimr.training.previews import make_previewer
 from dimr.training.stopping import Limits
+from dimr.training.train_state import make_train_state
+
+from .conftest import WORLD
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def run(tmp_path, latents, config):
+def run(tmp_path, trainer, config):
+    """Train to the end while it is watched; returns the lines of the log."""
+
     def start(watch):
-        settings = config()
-        reader = ShardReader(latents, settings.train.batch, settings.seed)
-        trainer = Trainer(settings, reader, tmp_path / "state", World(CPU), watch=watch)
-        train(trainer, Limits(), tmp_path / "model", tmp_path / "log.csv", "key")
-        with open(tmp_path / "log.csv") as file:
+        trainer(config(), more={"watch": watch}).run(Limits())
+        with open(tmp_path / "a/state/log.csv") as file:
             return list(csv.DictReader(file))
 
     return start
@@ -38,7 +40,7 @@ def test_speed_is_six_flop_a_multiply_accumulate(config, monkeypatch):
     monkeypatch.setattr("dimr.training.monitoring.matrix_ceiling", lambda *_: 2e9)
     settings = config()
     network = settings.network
-    macs = complexity(FAMILIES[network.family], network.arguments()).macs
+    macs = complexity(network.sizes).macs
     line = Speedometer(settings, CPU, torch.float32, 2).line(1000.0)
     assert line["tflops"] == pytest.approx(6 * macs * 1000 / 1e12, abs=1e-4)
     assert line["mfu"] == pytest.approx(6 * macs * 1000 / 4e9, abs=1e-4)
@@ -106,15 +108,13 @@ def test_what_shows_training_does_not_end_it(run, tmp_path, monkeypatch, caplog)
     assert "No space left on device); training continues without it" in caplog.text
 
 
-def test_a_trace_that_cannot_be_written_does_not_end_training(run, tmp_path, caplog):
-    file = tmp_path / "trace.json"
-
-    def in_the_way(*_):
+def test_a_trace_that_cannot_be_written_does_not_end_training(run, tmp_path, caplog, monkeypatch):
+    def fail(*_):
         raise RuntimeError("no room")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.profiler.profile, "export_chrome_trace", in_the_way)
-        assert len(run(Watch(profile=file))) == 5
+    monkeypatch.setattr(torch.profiler.profile, "export_chrome_trace", fail)
+    file = tmp_path / "trace.json"
+    assert len(run(Watch(profile=file))) == 5
     assert f"{file}: no trace (no room); training continues" in caplog.text
     assert not file.exists()
 
@@ -134,3 +134,13 @@ def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch, package)
     monkeypatch.setitem(sys.modules, "dvclive", None)
     with pytest.raises(DimrError, match=f"--{package}: the package {package} is not installed"):
         run(Watch(**{package: tmp_path / "x"}))
+
+
+def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path):
+    """With all of ImageNet's, other GPUs would wait for minutes."""
+    seal(tmp_path / "pixels", "autoencoder", {"key": "k", "kind": "identity", "channels": 3})
+    settings = config(network={"num_classes": 1000, "channels": 3})
+    network = make_train_state(settings, WORLD).network
+    make_previewer(settings, tmp_path / "pixels", tmp_path, CPU)(7, network)
+    with Image.open(tmp_path / "step-000000007.png") as picture:
+        assert 10 * 48 <= picture.height < 700

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from dimr.runtime.errors import DimrError
-from dimr.training.distributed import World, join
+from dimr.training.distributed import World, join, own_device
 
-from .conftest import log_of, same, weights_of
+from .conftest import log_of, same_run, weights_of
 
 CPU = torch.device("cpu")
 STATED = {"rtol": 1e-4, "atol": 1e-5}
@@ -77,8 +77,7 @@ def test_a_sharded_resume_is_bitwise(commands):
     assert command.run("whole", *sharded, size=2) == [0, 0]
     assert command.run("parts", *sharded, "--stop-after", "0.001", size=2) == [75, 75]
     assert command.run("parts", *sharded, size=2) == [0, 0]
-    assert same(weights_of(command.folder / "whole"), weights_of(command.folder / "parts"))
-    assert log_of(command.folder / "whole") == log_of(command.folder / "parts")
+    assert same_run(command.folder / "whole", command.folder / "parts")
 
 
 @pytest.mark.slow
@@ -98,7 +97,7 @@ def test_errors_are_told_once(commands):
     command = commands(batch=9)
     assert command.run("a", size=2) == [2, 2]
     text = command.messages("a")
-    assert text.count("train.batch: 9 cannot be cut into equal pieces for 2 processes") == 1
+    assert text.count("train.batch: 9 cannot be divided equally among 2 processes") == 1
     assert len(text.splitlines()) == 1
 
 
@@ -194,15 +193,30 @@ def test_a_meeting_place_that_is_no_host_is_refused_at_once(host, monkeypatch):
         if value is not None:
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: 1 / 0)
-    refused = r"do not meet \(MASTER_ADDR(=.* is no host| is not set)"
+    refused = r"do not meet \(MASTER_ADDR(=.* is not a host| is not set)"
     with pytest.raises(DimrError, match=refused), join("cpu"):
         pass
+
+
+def test_world_size_without_torchrun_is_one_line(commands):
+    command = commands()
+    assert command.start("a", environment={"WORLD_SIZE": "2"}).wait() == 2
+    (line,) = command.messages("a").splitlines()
+    assert "WORLD_SIZE=2, but the processes do not meet" in line
+
+
+def test_processes_have_a_device_each(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert own_device("cuda") == "cuda:3"
+    assert own_device("cpu") == "cpu"
+    with pytest.raises(DimrError, match="--device cuda:1: each process has a device of its own"):
+        own_device("cuda:1")
 
 
 def test_rows_of_processes_make_up_the_batch():
     rows = [World(CPU, rank, 4).rows(24, accumulate=3) for rank in range(4)]
     assert [i for part in rows for i in range(24)[part]] == list(range(24))
-    with pytest.raises(DimrError, match="24 cannot be cut into equal pieces for 5 processes x"):
+    with pytest.raises(DimrError, match="24 cannot be divided equally among 5 processes x"):
         World(CPU, 0, 5).rows(24)
 
 

@@ -5,64 +5,66 @@ import shutil
 
 import pytest
 
-from dimr.data.reader import ShardReader
+from dimr.runtime.atomic import temporary_name
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import temporary_name
 from dimr.training.checkpoint import steps_in
 from dimr.training.state_folder import begin, state_folder
 from dimr.training.stopping import Limits
 
-from .conftest import forget, log_of, same, weights_of
+from .conftest import NEVER, forget, log_of, same, weights_of
 
 UMASK = os.umask(0o022)
 os.umask(UMASK)
 
 
 @pytest.fixture
-def states(tmp_path):
-    """A folder of states; ``reach(folder, step)`` leaves a checkpoint's folder there."""
+def place(tmp_path):
+    """The folder of a training's state; of one at a step, with a checkpoint's folder."""
 
-    def reach(folder, step, config=None, data="d"):
-        if config is not None:
-            begin(folder, config, data)
-        (folder / f"checkpoints/step-{step:09d}").mkdir(parents=True)
+    def find(config, step=None):
+        folder = state_folder(tmp_path / "state", config, "d")
+        if step is not None:
+            begin(folder, config, "d")
+            (folder / f"checkpoints/step-{step:09d}").mkdir(parents=True)
         return folder
 
-    return tmp_path / "state", reach
+    return find
 
 
-def test_the_number_of_steps_is_no_part_of_it(states, config):
-    root, _ = states
-    own = state_folder(root, config(steps=30), "d")
-    assert own == state_folder(root, config(steps=50, log_every=1, compile=True), "d")
-    others = (
-        config(lr=2e-3),
-        config(batch=16),
-        config(warmup_steps=6),
-        config(precision="bfloat16"),
-    )
-    folders = {state_folder(root, other, "d") for other in others}
-    assert len(folders | {own, state_folder(root, config(), "other data")}) == 6
+@pytest.fixture
+def own(tmp_path):
+    """The only state of run ``a``."""
+
+    def find():
+        (folder,) = (tmp_path / "a/state").iterdir()
+        return folder
+
+    return find
 
 
-def test_a_shorter_training_leaves_the_longer_one_its_checkpoints(states, config):
-    root, reach = states
-    own = state_folder(root, config(steps=30), "d")
-    reach(own, 30)
-    shorter = state_folder(root, config(steps=20), "d")
+def test_the_number_of_steps_is_no_part_of_it(place, config, tmp_path):
+    own = place(config(steps=30))
+    assert own == place(config(steps=50, log_every=1, compile=True))
+    others = {"lr": 2e-3}, {"batch": 16}, {"warmup_steps": 6}, {"precision": "bfloat16"}
+    folders = {place(config(**other)) for other in others}
+    folders.add(state_folder(tmp_path / "state", config(), "other data"))
+    assert len(folders | {own}) == 6
+
+
+def test_a_shorter_training_leaves_the_longer_one_its_checkpoints(place, config):
+    own = place(config(steps=30), 30)
+    shorter = place(config(steps=20), 20)
     assert shorter == own.with_name(f"{own.name}-20")
-    reach(shorter, 20)
-    reach(own.with_name(f"{own.name}-25"), 40)  # by older code: not to be cut back
-    assert state_folder(root, config(steps=25), "d") == own.with_name(f"{own.name}-25-1")
-    assert state_folder(root, config(steps=40), "d") == own
+    later = own.with_name(f"{own.name}-25")  # by older code: not to be cut back
+    (later / "checkpoints/step-000000040").mkdir(parents=True)
+    assert place(config(steps=25)) == own.with_name(f"{own.name}-25-1")
+    assert place(config(steps=40)) == own
 
 
-def test_what_differs_is_said_in_one_line(states, config, caplog):
-    root, reach = states
+def test_what_differs_is_said_in_one_line(place, config, caplog):
     first, second = config(lr=1e-3), config(lr=2e-3, batch=16)
-    old = reach(state_folder(root, first, "d"), 5800, first)
-    new = state_folder(root, second, "d")
-    begin(new, second, "d")
+    old = place(first, 5800)
+    begin(place(second), second, "d")
     (record,) = caplog.records
     assert record.getMessage() == (
         f"{old}: is at step 5,800 and differs in train.batch 8, now 16; train.lr 0.001, now 0.002; "
@@ -71,68 +73,45 @@ def test_what_differs_is_said_in_one_line(states, config, caplog):
     caplog.clear()
     begin(old, first, "d")  # it resumes
     assert not caplog.records
-    begin(state_folder(root, config(steps=100), "d"), config(steps=100), "d")
+    begin(place(config(steps=100)), config(steps=100), "d")
     assert "is at step 5,800, beyond the 100 that are requested" in caplog.text
 
 
-def test_a_state_that_does_not_say_what_it_is_of(states, config, caplog):
-    root, reach = states
-    reach(root / "0123456789abcdef", 7)
-    begin(state_folder(root, config(), "d"), config(), "d")
+def test_a_state_that_does_not_say_what_it_is_of(place, config, tmp_path, caplog):
+    (tmp_path / "state/0123456789abcdef/checkpoints/step-000000007").mkdir(parents=True)
+    begin(place(config()), config(), "d")
     assert "differs in configuration unknown" in caplog.text
 
 
-def test_a_training_that_was_made_longer_and_short_again(run, config, latents, tmp_path):
+def test_a_training_that_was_made_longer_and_short_again(run, config, tmp_path, own):
     """The step at which it had ended stays, and nothing up to there is trained again."""
-    often, reader = Limits(checkpoint_every=1), ShardReader(latents, 8, 3)
     short, medium = run(config(steps=10), data="d"), run(config(steps=12), "medium")
-    long = run(config(steps=15), limits=often, data="d")
-    (own,) = (tmp_path / "a/state").iterdir()
-    assert steps_in(own) == [10, 14, 15]
-    assert same(run(config(steps=10), batches=Never(), data="d"), short)
+    long = run(config(steps=15), limits=Limits(checkpoint_every=1), data="d")
+    folder = own()
+    assert steps_in(folder) == [10, 14, 15]
+    assert same(run(config(steps=10), first=NEVER, data="d"), short)
     assert [row["step"] for row in log_of(tmp_path / "a")] == ["7", "10"]
-    assert same(run(config(steps=12), batches=From(10, reader), data="d"), medium)
-    assert same(run(config(steps=15), batches=Never(), data="d"), long)
-    assert steps_in(own) == [10, 14, 15]
+    assert same(run(config(steps=12), first=10, data="d"), medium)
+    assert same(run(config(steps=15), first=NEVER, data="d"), long)
+    assert steps_in(folder) == [10, 14, 15]
 
 
-def test_a_damaged_checkpoint_is_not_taken_over(run, config, latents, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_not_taken_over(run, config, own, caplog):
     for steps in (10, 12, 15):
         long = run(config(steps=steps), data="d")
-    (own,) = (tmp_path / "a/state").iterdir()
-    part = own / "checkpoints/step-000000012/part-0000.safetensors"
+    part = own() / "checkpoints/step-000000012/part-0000.safetensors"
     part.write_bytes(part.read_bytes()[:-1])
-    reader = ShardReader(latents, 8, 3)
-    run(config(steps=13), batches=From(10, reader), data="d")
-    assert f"{part}: damaged" in caplog.text
-    assert same(run(config(steps=15), batches=Never(), data="d"), long)
-
-
-class From:
-    """Batches of later steps: those before are not asked for."""
-
-    def __init__(self, first, reader):
-        self.first, self.reader = first, reader
-
-    def batch(self, step):
-        assert step >= self.first
-        return self.reader.batch(step)
-
-
-class Never(From):
-    """No batch at all."""
-
-    def __init__(self):
-        super().__init__(float("inf"), None)
+    run(config(steps=13), first=10, data="d")
+    assert f"{part.parent}: damaged checkpoint ({part.name}: " in caplog.text
+    assert same(run(config(steps=15), first=NEVER, data="d"), long)
 
 
 @pytest.mark.parametrize("copied", ["all", "description", "checkpoints", "one", "beside"])
 def test_another_training_s_state_is_refused(run, config, tmp_path, copied):
-    """A folder that somebody copied, in the hope that training goes on from there."""
+    """A folder that somebody copied, in the hope that training resumes from there."""
     other, wanted = config(steps=10), config(steps=10, lr=2e-3)
     run(other, data="d")
-    theirs = state_folder(tmp_path / "a/state", other, "d")
-    ours = state_folder(tmp_path / "a/state", wanted, "d")
+    theirs, ours = (state_folder(tmp_path / "a/state", one, "d") for one in (other, wanted))
     if copied == "all":
         shutil.copytree(theirs, ours)
     elif copied == "description":
@@ -152,14 +131,14 @@ def test_another_training_s_state_is_refused(run, config, tmp_path, copied):
     assert "\n" not in str(refused.value)
 
 
-def test_a_description_that_is_damaged_is_written_again(run, config, tmp_path, caplog):
+def test_a_description_that_is_damaged_is_written_again(run, config, own, caplog):
     run(config(steps=10), data="d")
-    (own,) = (tmp_path / "a/state").iterdir()
-    whole = (own / "state.json").read_text()
-    (own / "state.json").write_text(whole[:40])
-    forget(own, "of", "finished")  # of older code
-    run(config(steps=10), batches=Never(), data="d")
-    assert (own / "state.json").read_text() == whole
+    description = own() / "state.json"
+    whole = description.read_text()
+    description.write_text(whole[:40])
+    forget(own(), "of", "finished")  # of older code
+    run(config(steps=10), first=NEVER, data="d")
+    assert description.read_text() == whole
     assert "state.json: not readable as JSON" in caplog.text
 
 
@@ -168,25 +147,25 @@ def test_longer_training_of_a_finished_run(commands):
     """At a shell: nothing is trained again, and the result is the uninterrupted one."""
     assert commands(steps=40).run("whole") == [0]
     assert commands(steps=30).run("a") == [0]
-    longer = commands(steps=40)
-    assert longer.run("a") == [0]
-    assert "resuming at step 30 of 40" in longer.messages("a")
-    assert same(weights_of(longer.folder / "whole"), weights_of(longer.folder / "a"))
-    assert log_of(longer.folder / "whole")[-1]["step"] == log_of(longer.folder / "a")[-1]["step"]
-    # another rate begins anew, and the old state stays: back again, nothing is to be done
-    other = commands(steps=40, lr=2e-3)
-    assert other.run("a") == [0]
-    assert "differs in train.lr 0.001, now 0.002; training begins at step 0" in other.messages("a")
-    back = commands(steps=40)
-    os.truncate(back.folder / "a.txt", 0)
-    assert back.run("a") == [0]
-    assert "resuming at step 40 of 40" in back.messages("a")
-    assert same(weights_of(back.folder / "whole"), weights_of(back.folder / "a"))
-    # shorter than what is there: a state of its own
-    shorter = commands(steps=20)
-    assert shorter.run("a") == [0]
-    assert "beyond the 20 that are requested" in shorter.messages("a")
-    assert len(list((shorter.folder / "a/state").iterdir())) == 3
+
+    def messages(**train):
+        command = commands(**train)
+        os.truncate(command.folder / "a.txt", 0)
+        assert command.run("a") == [0]
+        return command.messages("a")
+
+    assert "resuming at step 30 of 40" in messages(steps=40)
+    folder = commands().folder
+    assert same(weights_of(folder / "whole"), weights_of(folder / "a"))
+    assert log_of(folder / "whole")[-1] == log_of(folder / "a")[-1]
+    # another rate begins at step 0, and the old state stays: back again, there is nothing to do
+    differs = "differs in train.lr 0.001, now 0.002; training begins at step 0"
+    assert differs in messages(steps=40, lr=2e-3)
+    assert "resuming at step 40 of 40" in messages(steps=40)
+    assert same(weights_of(folder / "whole"), weights_of(folder / "a"))
+    # shorter than what exists: a state of its own
+    assert "beyond the 20 that are requested" in messages(steps=20)
+    assert len(list((folder / "a/state").iterdir())) == 3
 
 
 @pytest.mark.slow
@@ -208,22 +187,20 @@ def test_damaged_data_is_found_before_training(commands, latents, tmp_path):
 def test_a_full_disk_at_the_export_is_one_line(commands):
     """Training has ended, and its model is larger than what may be written."""
     command = commands(steps=10)
+    folder = command.folder / "a"
     assert command.run("a") == [0]
-    model = command.folder / "a/model"
-    before = weights_of(command.folder / "a")
-    shutil.rmtree(model)
+    before = weights_of(folder)
+    shutil.rmtree(folder / "model")
     os.truncate(command.folder / "a.txt", 0)
-    process = command.start("a", file_size=3_000)
-    assert process.wait() == 3, command.messages("a")
-    last = command.messages("a").splitlines()[-1]
-    assert f"{model}: no space left on the disk" in last
+    assert command.start("a", file_size=3_000).wait() == 3, command.messages("a")
+    assert f"{folder}/model: no space left on the disk" in command.messages("a").splitlines()[-1]
     assert "Traceback" not in command.messages("a")
-    assert not model.exists()
-    own = temporary_name(model).name.removesuffix(str(os.getpid()))
-    leftover = model.with_name(f"{own}999999999")  # of a start that was killed
+    assert not (folder / "model").exists()
+    own = temporary_name(folder / "model").name.removesuffix(str(os.getpid()))
+    leftover = folder / f"{own}999999999"  # of a start that was killed
     leftover.mkdir()
     assert command.run("a") == [0]
-    assert same(weights_of(command.folder / "a"), before)
+    assert same(weights_of(folder), before)
     assert not leftover.exists()
-    weights = model / "diffusion_pytorch_model.safetensors"
+    weights = folder / "model/diffusion_pytorch_model.safetensors"
     assert weights.stat().st_mode & 0o777 == 0o666 & ~UMASK

@@ -19,13 +19,10 @@ from dimr.runtime.files import write_json
 from dimr.runtime.randomness import torch_generator
 from dimr.training import Engine
 from dimr.training.batches import make_batches
-from dimr.training.distributed import World
 from dimr.training.step import learning_rate, train_step
 from dimr.training.train_state import make_train_state
 
-from .conftest import CONFIG
-
-WORLD = World(torch.device("cpu"))
+from .conftest import CONFIG, WORLD
 
 
 def steps(settings, state, latents, number):

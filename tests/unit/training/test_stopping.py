@@ -1,20 +1,17 @@
 """When the processes decide: one at every step, several about once a second at the same steps."""
 
-import argparse
 import itertools
 import signal
 
 import pytest
 import torch
 
-from dimr.cli import make_parser
-from dimr.runtime.errors import DimrError
-from dimr.stages.train import engine_of
-from dimr.training import Engine, stopping
-from dimr.training.distributed import World, _own_device
+from dimr.training import stopping
+from dimr.training.distributed import World
 from dimr.training.stopping import SAVE_INTERVAL, Decisions, Limits, Signals
 
 CPU = torch.device("cpu")
+ONE = World(CPU)
 
 
 class Pair(World):
@@ -25,55 +22,55 @@ class Pair(World):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """A clock that a test sets."""
-    now = [0.0]
-    monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
-    return now
+def decided(monkeypatch):
+    """The decisions by step, if each step takes so many seconds."""
+
+    def decide(world, limits, seconds, steps, writing=False, took=0.0):
+        now = 0.0
+        monkeypatch.setattr(stopping.time, "monotonic", lambda: now)
+        decisions = Decisions(world, limits, Signals(world))
+        found = {}
+        for step in range(1, steps + 1):
+            now += seconds
+            decision = decisions.after(step, writing, took)
+            if decision is not None:
+                found[step] = decision
+                if decision.save:
+                    decisions.saved = now
+        return found
+
+    return decide
 
 
-def decided(world, limits, clock, seconds, steps, **state):
-    """The steps at which there is a decision, and the decisions, with steps of so many seconds."""
-    decisions = Decisions(world, limits, Signals(world))
-    found = {}
-    for step in range(1, steps + 1):
-        clock[0] += seconds
-        decision = decisions.after(step, state.get("writing", False), state.get("took", 0.0))
-        if decision is not None:
-            found[step] = decision
-            if decision.save:
-                decisions.saved = clock[0]
-    return found
+def saves(found):
+    return [step for step, decision in found.items() if decision.save]
 
 
-def test_one_process_decides_at_every_step(clock):
-    assert list(decided(World(CPU), Limits(), clock, 0.01, 50)) == list(range(1, 51))
+def test_one_process_decides_at_every_step(decided):
+    assert list(decided(ONE, Limits(), 0.01, 50)) == list(range(1, 51))
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.01, 100), (0.3, 3), (5.0, 1)])
-def test_several_decide_about_once_a_second(clock, seconds, expected):
-    steps = list(decided(Pair(CPU, 0, 2), Limits(), clock, seconds, 1000))
+def test_several_decide_about_once_a_second(decided, seconds, expected):
+    steps = list(decided(Pair(CPU, 0, 2), Limits(), seconds, 1000))
     gaps = {b - a for a, b in itertools.pairwise(steps[1:])}
     assert all(abs(gap - expected) <= 1 for gap in gaps)
 
 
-def test_steps_of_checkpoints_are_decided_by_all(clock):
-    found = decided(Pair(CPU, 1, 2), Limits(checkpoint_every=7), clock, 0.001, 30)
-    assert [step for step, decision in found.items() if decision.save] == [7, 14, 21, 28]
+def test_steps_of_checkpoints_are_decided_by_all(decided):
+    found = decided(Pair(CPU, 1, 2), Limits(checkpoint_every=7), 0.001, 30)
+    assert saves(found) == [7, 14, 21, 28]
 
 
-def test_checkpoints_by_time_take_two_percent_and_are_the_first_process_s(clock):
-    found = decided(World(CPU), Limits(), clock, 1.0, 100)
-    assert [s for s, d in found.items() if d.save] == [SAVE_INTERVAL + 1, 42, 63, 84]
-    slow = decided(World(CPU), Limits(), clock, 1.0, 120, took=1.0)
-    assert [s for s, d in slow.items() if d.save] == [51, 102]
-    assert not any(d.save for d in decided(Pair(CPU, 1, 2), Limits(), clock, 1.0, 100).values())
-    busy = decided(World(CPU), Limits(), clock, 1.0, 100, writing=True)
-    assert not any(d.save for d in busy.values())
+def test_checkpoints_by_time_take_two_percent_and_are_the_first_process_s(decided):
+    assert saves(decided(ONE, Limits(), 1.0, 100)) == [SAVE_INTERVAL + 1, 42, 63, 84]
+    assert saves(decided(ONE, Limits(), 1.0, 120, took=1.0)) == [51, 102]
+    assert saves(decided(Pair(CPU, 1, 2), Limits(), 1.0, 100)) == []
+    assert saves(decided(ONE, Limits(), 1.0, 100, writing=True)) == []
 
 
-def test_time_is_up(clock):
-    found = decided(World(CPU), Limits(stop_after=10), clock, 1.0, 12)
+def test_time_is_up(decided):
+    found = decided(ONE, Limits(stop_after=10), 1.0, 12)
     assert [step for step, decision in found.items() if decision.stop] == [11, 12]
     error = found[11].stopped(11, 12)
     assert error.exit_code == 75
@@ -90,35 +87,3 @@ def test_a_second_signal_acts_at_once_unless_torchrun_passes_them_on():
             else:
                 with pytest.raises(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)
-
-
-def test_processes_have_a_device_each(monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert _own_device("cuda") == "cuda:3"
-    assert _own_device("cpu") == "cpu"
-    with pytest.raises(DimrError, match="--device cuda:1: each process has a device of its own"):
-        _own_device("cuda:1")
-
-
-def options(*more) -> argparse.Namespace:
-    paths = [f"--{name}=x" for name in ("config", "data", "out", "log-csv", "state")]
-    return make_parser().parse_args(["train", *paths, *more])
-
-
-def test_options_make_the_engine():
-    assert engine_of(options()) == Engine()
-    assert engine_of(options("--plain")) == Engine.plain()
-    assert engine_of(options("--no-compile", "--accumulate", "4", "--checkpointing", "block")) == (
-        Engine(compile=False, accumulate=4, checkpointing="block")
-    )
-    assert engine_of(options("--plain", "--checkpointing", "none", "--sharding", "full")) == (
-        Engine(False, "none", fused=False, prefetch=False, sharding="full")
-    )
-
-
-def test_world_size_without_torchrun_is_one_line(commands):
-    command = commands()
-    process = command.start("a", environment={"WORLD_SIZE": "2"})
-    assert process.wait() == 2
-    assert "WORLD_SIZE=2, but the processes do not meet" in command.messages("a")
-    assert len(command.messages("a").splitlines()) == 1
