@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -128,29 +129,22 @@ def test_too_small_a_size_is_refused(tmp_path: Path) -> None:
         make_digits(tmp_path / "d", size=4)
 
 
-def test_damage_names_the_file(copy: Path) -> None:
-    path = copy / "train.npy"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(DimrError, match=r"train\.npy: checksum"):
-        load_images(copy, "train")
-    path.write_bytes(data[:-100])
-    with pytest.raises(DimrError, match=r"train\.npy: truncated"):
-        load_images(copy, "train")
-    path.unlink()
-    with pytest.raises(DimrError, match=r"train\.npy: no such file"):
-        load_images(copy, "train")
-    assert len(load_images(copy, "heldout")[0]) == COUNT - TRAIN
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "checksum": ("heldout.npy", lambda p: p.write_bytes(p.read_bytes()[:-1] + b"x")),
+    "truncated": ("heldout.npy", lambda p: p.write_bytes(p.read_bytes()[:-100])),
+    "no such file": ("heldout.npy", lambda p: p.unlink()),
+    "holds int32": ("heldout_labels.npy", lambda p: np.save(p, np.zeros(COUNT - TRAIN, np.int32))),
+    r"holds int64 \(3,\)": ("heldout_labels.npy", lambda p: np.save(p, np.zeros(3, np.int64))),
+}
 
 
-def test_wrong_shape_and_dtype_are_named(copy: Path) -> None:
-    np.save(copy / "heldout_labels.npy", np.zeros(COUNT - TRAIN, np.int32))
-    with pytest.raises(DimrError, match=r"heldout_labels\.npy: holds int32"):
+@pytest.mark.parametrize("message", DAMAGES)
+def test_damage_names_the_file(copy: Path, message: str) -> None:
+    name, damage = DAMAGES[message]
+    damage(copy / name)
+    with pytest.raises(DimrError, match=rf"{name}: {message}"):
         load_images(copy, "heldout")
-    np.save(copy / "heldout_labels.npy", np.zeros(3, np.int64))
-    with pytest.raises(DimrError, match=r"heldout_labels\.npy: holds int64 \(3,\)"):
-        load_images(copy, "heldout")
+    assert len(load_images(copy, "train")[0]) == TRAIN
 
 
 BAD_MANIFESTS = {

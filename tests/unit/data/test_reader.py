@@ -72,13 +72,6 @@ def test_samples_are_those_of_their_labels(tmp_path: Path, shard_size: int) -> N
         np.testing.assert_allclose(x.numpy(), expected, atol=1e-6)
 
 
-def test_pixels_span_minus_one_to_one(tmp_path: Path) -> None:
-    data = np.zeros((2, 1, 1, 3), np.uint8)
-    data[1] = 255
-    x, labels = ShardReader(write(tmp_path / "p", data, "pixels"), 2, seed=0).batch(0)
-    assert torch.equal(x[:, 0, 0, 0], 2.0 * labels - 1)
-
-
 def test_starting_at_any_step_gives_the_same(
     posterior: tuple[Path, np.ndarray, np.ndarray],
 ) -> None:
@@ -160,12 +153,6 @@ def resident_pages(folder: Path) -> int:
         elif ours and line.startswith("Rss:"):
             found += int(line.split()[1]) * 1024
     return found
-
-
-def test_attributes(posterior: tuple[Path, np.ndarray, np.ndarray]) -> None:
-    reader = ShardReader(posterior[0], 5, seed=0)
-    assert (reader.count, reader.classes, reader.batch_size) == (COUNT, COUNT, 5)
-    assert reader.manifest.key == "k"
 
 
 def test_a_far_step_costs_nothing(posterior: tuple[Path, np.ndarray, np.ndarray]) -> None:

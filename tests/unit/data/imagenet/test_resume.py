@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -21,7 +20,6 @@ from dimr.data.imagenet.resumable_store import StoreWork
 from .conftest import KEY, content
 
 PER_CLASS = 6
-OTHER_DISK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @pytest.fixture
@@ -161,16 +159,6 @@ def test_two_at_once(miniature, take, refused, tmp_path):
     assert os.path.isdir(take(source))
 
 
-def test_work_of_another_process_is_left(miniature, take, tmp_path):
-    source = miniature.class_folders(tmp_path / "images")
-    with StoreWork(tmp_path / "source", "f" * 16).claimed():
-        take(source)
-        take(source)  # is there already
-        assert StoreWork(tmp_path / "source", "f" * 16).folder.is_dir()
-    take(source)
-    assert not list(tmp_path.glob(".source*"))
-
-
 def test_a_full_disk_is_named_by_a_folder_that_can_be_a_link(miniature, refused, tmp_path):
     source = miniature.class_folders(tmp_path / "images")
     usage = namedtuple("usage", "free")
@@ -179,27 +167,3 @@ def test_a_full_disk_is_named_by_a_folder_that_can_be_a_link(miniature, refused,
         message = refused(source)
     assert message.startswith(f"{tmp_path}: 10 bytes free")
     assert "a link to one" in message
-
-
-def test_behind_a_link_the_store_is_made_beside_its_target(miniature, take, whole, tmp_path):
-    large = tmp_path / "large"
-    large.mkdir()
-    link = tmp_path / "source"
-    link.symlink_to(large / "store")
-    source = miniature.class_folders(tmp_path / "images")
-    with StoreWork(link, KEY).claimed():
-        assert [path.name for path in large.iterdir()] == [f".store.part-{KEY}"]
-    assert content(take(source)) == whole
-    assert link.is_symlink()
-    assert [path.name for path in large.iterdir()] == ["store"]
-
-
-def test_work_on_another_disk_is_refused_at_once(miniature, refused, tmp_path):
-    source = miniature.class_folders(tmp_path / "images")
-    with tempfile.TemporaryDirectory(dir=OTHER_DISK) as other:
-        (tmp_path / f".source.part-{KEY}").symlink_to(other)
-        if os.stat(other).st_dev == os.stat(tmp_path).st_dev:
-            pytest.skip("one disk alone")
-        message = refused(source)
-        assert "is on another disk than" in message
-        assert not list(Path(other).glob("store/*"))
