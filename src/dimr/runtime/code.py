@@ -37,7 +37,9 @@ def work_files(module: str) -> list[Path]:
     file = _file_of(module)
     assert file is not None, module
     package = module.rpartition(".")[0]
-    names = [name for name in _imports_in_functions(file) if not f"{name}.".startswith(f"{package}.")]
+    names = [
+        name for name in _imports_in_functions(file) if not f"{name}.".startswith(f"{package}.")
+    ]
     return sorted({file, *code_files(*names)})
 
 
@@ -84,6 +86,16 @@ def _names(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom):
         yield str(node.module)
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+        yield from _named_later(node.args[0])
+
+
+def _named_later(name: ast.expr) -> Iterator[str]:
+    """All modules of a package, one of which ``f"package.{name}"`` names when it is imported."""
+    if isinstance(name, ast.JoinedStr) and isinstance(name.values[0], ast.Constant):
+        package = name.values[0].value.removesuffix(".")
+        if (file := _file_of(package)) is not None:
+            yield from (f"{package}.{one.stem}" for one in file.parent.glob("*.py"))
 
 
 def _imports_in_functions(file: Path) -> Iterator[str]:

@@ -53,11 +53,14 @@ def project(tmp_path, monkeypatch):
         "s/a": '"""Doc."""\nfrom typing import TYPE_CHECKING\nimport dimr.d\n'
         "if TYPE_CHECKING:\n    import dimr.c\n"
         "def work():\n    from dimr.e.b import f\n",
-        "e/b": 'def f(x):\n    """Doc."""\n    return x + 1  # a comment\n',
+        "e/b": 'import dimr.g\n\ndef f(x):\n    """Doc."""\n    return x + 1  # a comment\n',
+        "g/__init__": "import importlib\n\ndef get(name):\n"
+        "    return importlib.import_module(f'dimr.g.{name}')\n",
+        "g/named_later": "",
         "c": "",
         "d": "",
     }
-    for folder in "es":
+    for folder in "egs":
         (source / folder).mkdir()
     for name, text in files.items():
         (source / f"{name}.py").write_text(text)
@@ -74,7 +77,15 @@ def test_only_what_runs_counts(project):
     before = fingerprint()
     for name in "cd":
         (project / f"{name}.py").write_text("x = 1\n")
-    (project / "e/b.py").write_text('def f(x):\n    """Other."""\n\n    return x + 1\n')
+    file = project / "e/b.py"
+    text = file.read_text()
+    file.write_text(text.replace("Doc", "Other").replace("  # a comment", ""))
     assert fingerprint() == before
-    (project / "e/b.py").write_text("def f(x):\n    return x + 2\n")
+    file.write_text(text.replace("1", "2"))
+    assert fingerprint() != before
+
+
+def test_a_module_that_is_named_when_it_is_imported_counts(project):
+    before = fingerprint()
+    (project / "g/named_later.py").write_text("x = 1\n")
     assert fingerprint() != before
