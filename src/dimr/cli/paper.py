@@ -58,14 +58,10 @@ def add(steps: Any) -> None:
 
 def table(options: argparse.Namespace) -> None:
     """``dimr table``."""
-    from dimr.paper.tables.definitions import load_table, write_table
+    from dimr.paper.tables.definitions import write_table
 
-    project = Project(options.root)
-    definition = load_table(options.table, project)
-    files = {name: getattr(options, name) for name in TABLE_FILES}
-    write_table(
-        definition, project, options.runs, options.table, files, options.picture, options.partial
-    )
+    project, files = Project(options.root), {name: getattr(options, name) for name in TABLE_FILES}
+    write_table(options.table, project, options.runs, files, options.picture, options.partial)
 
 
 def why(options: argparse.Namespace) -> None:
@@ -74,7 +70,7 @@ def why(options: argparse.Namespace) -> None:
     import json
 
     from dimr.paper.explain import Explainer
-    from dimr.paper.explain_text import why_text
+    from dimr.paper.trace import why_text
 
     explainer = Explainer(options.table, options.runs, options.root)
     found = explainer.explain(options.row, options.column, options.setting)

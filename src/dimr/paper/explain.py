@@ -28,8 +28,8 @@ from dimr.paper.results import (
 from dimr.paper.tables.definitions import definition_of, load_table
 from dimr.paper.tables.render import csv_value
 from dimr.paper.tables.sheet import Block, Cell, Column, Sheet
+from dimr.paper.trace import SIX_DIGITS, trace
 from dimr.runtime.errors import DimrError
-from dimr.stages.provenance import METRICS_DIGEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,28 +37,8 @@ if TYPE_CHECKING:
 Verdict = Literal["agrees", "wrong", "unchecked"]
 OWN = ("partial", "demo")
 """Folders below ``results`` whose tables are made from this machine's runs."""
-SIX_DIGITS = 1e-5
-"""Relative: tables and ``seeds.csv`` are written with six digits, each off by half of the last."""
 SPREAD = {"change_mean": 2 * SIX_DIGITS, "change_low": 2e-4, "change_high": 2e-4}
 """Allowed in a change, of the largest value behind it: Student's t enlarges rounding."""
-TRACED: dict[str, str | dict[str, str]] = {
-    "keys": {"training": "samples.model.key", "sampling": "samples.key", "evaluation": "key"},
-    "seed": {"training": "samples.model.config.seed", "sampling": "samples.config.seed"},
-    "weights": "samples.model.source",  # of the authors', where they are
-    "training_steps": "samples.model.steps",
-    "samples": "images",
-    "sampled_from": "samples.config.source",  # of a sanity row: real, reconstruction
-    "guidance": "samples.config.guidance",
-    "evaluations": "samples.config.steps",
-    "solver": "samples.config.solver",
-    "extractor": "extractor",
-    "extractor_weights": "extractor_weights",
-    "reference": "reference",
-    "evaluate": "evaluate",
-}
-"""What is said of a run, and where its record (``provenance``) says it."""
-MADE = ("command", "git_revision", "git_dirty", "code", "device", "machine", "versions")
-"""What a stage's record says of how its result was made (``provenance.collect``)."""
 
 
 @dataclass(frozen=True)
@@ -308,37 +288,6 @@ class Explainer:
         named = [key for key in ("block", "model", "setting", "run") if key in row]
         lines = (one for one in self.stated if all(one.get(key) == row[key] for key in named))
         return next(lines, None)
-
-
-def trace(made: RunResult, run: str, setting: str) -> dict[str, Any]:
-    """Everything that a run's records say of its value; plain JSON.
-
-    ``steps`` are in order: training (one per session) or import, sampling, evaluation.
-    """
-
-    def said(path: str | dict[str, str]) -> Any:
-        if isinstance(path, dict):
-            return {name: said(one) for name, one in path.items()}
-        value: Any = made.record
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
-
-    sessions = [("train", one) for one in made.model.get("sessions", [])]
-    stages = [*(sessions or [("import", made.model)]), ("sample", made.samples),
-              ("evaluate", made.record)]  # fmt: skip
-    return {
-        "run": run,
-        "setting": setting,
-        "metrics": str(made.file),
-        "metrics_sha256": said(METRICS_DIGEST),
-        **{name: said(path) for name, path in TRACED.items()},
-        "steps": [
-            {"step": stage, **{key: one.get(key) for key in MADE}}
-            for stage, one in stages
-            if one.get("command")
-        ],
-    }
 
 
 # --- names and numbers ----------------------------------------------------------------------------

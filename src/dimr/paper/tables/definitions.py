@@ -84,21 +84,19 @@ def definition_of(name: str, project: Project) -> Path:
 
 
 def write_table(
-    table: Table,
+    path: Path,
     project: Project,
     runs: Path,
-    definition: Path,
     files: Mapping[str, Path],
     picture: Path | None = None,
     partial: bool = False,
 ) -> None:
-    """Fill a table with the results of runs, and write its files.
+    """Fill the table that a file defines with the results of runs, and write its files.
 
     Args:
-        table: the definition.
+        path: the definition, after which the LaTeX label is named.
         project: whose ``experiments`` are read, and whose configuration results must be of.
         runs: the folder of runs.
-        definition: the file of the definition, after which the LaTeX label is named.
         files: where ``csv``, ``markdown`` and ``latex`` go.
         picture: where the picture goes; None: none is drawn.
         partial: mark what is missing, in place of refusing.
@@ -107,13 +105,13 @@ def write_table(
         DimrError: results that are missing (unless ``partial``), were changed by hand or are of
             another configuration; or a picture of a table that has none.
     """
-    cells = table.cells()
-    frame = results(project, runs, cells, partial) if cells else None
+    table = load_table(path, project)
+    frame = results(project, runs, table.cells(), partial)
     sheet = table.fill(project, frame, partial)  # before the picture, which takes longer
     if picture is not None:
-        if not isinstance(table, RunsTable) or frame is None:
-            raise DimrError(f"--picture: {definition}: only a table of runs has one")
+        if not isinstance(table, RunsTable):
+            raise DimrError(f"--picture: {path}: only a table of runs has one")
         from dimr.paper.figures.table_plots import draw_table  # matplotlib, only if it is drawn
 
         draw_table(table, frame, runs, picture)
-    write_sheet(sheet, label_of(definition), **files)
+    write_sheet(sheet, label_of(path), **files)

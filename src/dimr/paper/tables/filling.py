@@ -14,8 +14,8 @@ from dimr.runtime.errors import DimrError
 if TYPE_CHECKING:
     import pandas as pd
 
-Cells = Iterator[tuple[str, Cell]]
-"""Cells of a line by the keys of their columns."""
+Pairs = Iterator[tuple[Column, Cell]]
+"""Cells of a line with their columns, which are the same for every line."""
 
 SAME = 1e-9
 """Seeds that differ by less than this share of their mean have the same value."""
@@ -37,149 +37,127 @@ class Filling:
     ) -> None:
         import pandas as pd
 
-        self.table, self.partial = table, partial
+        self.table, self.frame, self.partial = table, frame, partial
         self.lists = {} if table.pictured else load_published(project).results
-        self.numbers = [*table.columns, *([] if table.pictured else [IMAGES])]
-        self.frame, self.available = frame, set(zip(frame["run"], frame["setting"], strict=True))
+        self.available = set(zip(frame["run"], frame["setting"], strict=True))
         behind = [(number, *cell) for number, line in enumerate(table.lines) for cell in line.cells]
         found = pd.DataFrame(behind, columns=["line", "run", "setting"]).merge(frame)
         summary = summarise(found, ("line", "metric"))
         self.summary = dict(zip(summary.index, summary.to_numpy().tolist(), strict=True))
-        self.paired = found[found["metric"] == table.paired].pivot(
-            index="seed", columns="line", values="value"
-        )
+        paired = found[found["metric"] == table.paired]
+        self.paired = paired.pivot(index="seed", columns="line", values="value")
 
     def sheet(self) -> Sheet:
         """The table."""
         table = self.table
-        lines = [dict(self._line(number, line)) for number, line in enumerate(table.lines)]
-        for column in table.columns:
-            blank = all(line[column.key].value is None for line in lines)
-            if blank and not self.partial and not column.published:
+        lines = [list(self._line(number, line)) for number, line in enumerate(table.lines)]
+        columns = [column for column, _ in lines[0]]
+        rows = [[cell for _, cell in line] for line in lines]
+        for number, column in enumerate(columns):
+            asked = any(one.key == column.key and not one.published for one in table.columns)
+            if asked and not self.partial and all(row[number].value is None for row in rows):
                 raise DimrError(f"{table.title}: no row has a value for column {column.key!r}")
-        columns, blocks = list(self._columns()), []
+        blocks = []
         for title in dict.fromkeys(line.block for line in table.lines):
             own = [number for number, line in enumerate(table.lines) if line.block == title]
-            rows = [[lines[number][column.key] for column in columns] for number in own]
             names = [_names(table.lines[number]) for number in own]
-            blocks.append(Block(title, columns, rows, names))
+            blocks.append(Block(title, columns, [rows[number] for number in own], names))
         return Sheet(table.title, blocks, [*table.notes, *self._notes()])
 
-    # --- columns ----------------------------------------------------------------------------------
-
-    def _columns(self) -> Iterator[Column]:
+    def _line(self, number: int, line: Line) -> Pairs:
         """What names a line, its numbers, and what stands behind them."""
-        yield Column(key="model", title="Model", left=True)
-        if self.table.pictured:
-            yield Column(key="setting", title="Setting", left=True)
-            yield Column(key="seeds", title="Seeds", csv_only=not self.partial)
-        else:
-            yield Column(key="type", title="Type", left=True)
-            yield Column(key="run", title="Run", left=True, csv_only=True)
-            yield Column(key="seeds", title="seeds", group="Ours", left=True)
-            yield Column(key="setting", title="setting", group="Ours", left=True)
-        for column in self.numbers:
-            yield from self._of_number(column)
-        shown = [column.key for column in self.table.columns]
-        for key in CHANGES:
-            if self.table.paired and key not in shown:
-                yield Column(key=key, title=key, csv_only=True)
-        if self.partial or not self.table.pictured:
-            yield Column(key="missing", title="Missing", left=True, csv_only=True)
-        if not self.table.pictured:
-            yield Column(key="source", title="Source", left=True)
-
-    def _of_number(self, column: NumberColumn) -> Iterator[Column]:
-        """A number's column, that of its deviation, and what is published beside it."""
-        key, title, is_metric = column.key, column.title, column.key in METRICS
-        if not column.published:
-            yield Column(key=key, title=title, csv_only=column.csv_only)
-            if self.table.seeds > 1 and key != "change":
-                yield Column(key=f"{key}_std", title=f"{title}, deviation", csv_only=True)
-            return
-        yield Column(key=key, title="ours", group=title)
-        if is_metric:
-            yield Column(key=f"{key}_std", title="deviation", group=title, csv_only=True)
-        yield Column(key=f"{PRINTED[key]}_published", title="published", group=title)
-        if is_metric:
-            yield Column(key=f"{key}_difference", title="difference", group=title)
-
-    # --- lines ------------------------------------------------------------------------------------
-
-    def _line(self, number: int, line: Line) -> Cells:
-        """Every cell that a column may ask for."""
         runs = [run for run, setting in line.cells if (run, setting) in self.available]
         missing = [f"{run} {name}" for run, name in line.cells if (run, name) not in self.available]
-        seeds: int | str | None = len(runs)
-        if not self.table.pictured:
-            names = [run.split("/")[-1] for run in runs]
-            seeds = ", ".join(names).replace("published", "authors' weights") or None
-        theirs = self._theirs(line)
         counted = Origin("which of its runs exist", line.cells)
-        yield "model", cell(line.title)
-        yield "run", cell(line.run)
-        yield "setting", cell(line.setting)
-        yield "seeds", cell(seeds, origin=counted)
-        yield "missing", cell(missing or None, origin=counted)
-        yield "type", cell(theirs and theirs.type, origin=Origin(self._published_how(line, "type")))
-        source = Origin(self._published_how(line, "source"))
-        yield "source", cell(theirs and theirs.source, origin=source)
-        yield from self._changes(line)
-        for column in self.numbers:
-            if column.key != "change":
-                yield from self._number(number, line, column, len(runs))
+        theirs, table = self._theirs(line), self.table
+        yield Column(key="model", title="Model", left=True), cell(line.title)
+        if table.pictured:
+            yield Column(key="setting", title="Setting", left=True), cell(line.setting)
+            column = Column(key="seeds", title="Seeds", csv_only=not self.partial)
+            yield column, cell(len(runs), origin=counted)
+        else:
+            kind = cell(theirs and theirs.type, origin=self._published_origin(line, "type"))
+            yield Column(key="type", title="Type", left=True), kind
+            yield Column(key="run", title="Run", left=True, csv_only=True), cell(line.run)
+            seeds = ", ".join(run.split("/")[-1] for run in runs)
+            named = cell(seeds.replace("published", "authors' weights") or None, origin=counted)
+            yield Column(key="seeds", title="seeds", group="Ours", left=True), named
+            column = Column(key="setting", title="setting", group="Ours", left=True)
+            yield column, cell(line.setting)
+        changes = self._changes(line)
+        for one in table.columns:
+            if one.key == "change":
+                yield one, changes.pop("change")
+            else:
+                yield from self._number(number, line, one, len(runs))
+        if not table.pictured:
+            yield from self._number(number, line, IMAGES, len(runs))
+        if table.paired:
+            for key, change in changes.items():
+                yield Column(key=key, title=key, csv_only=True), change
+        if self.partial or not table.pictured:
+            column = Column(key="missing", title="Missing", left=True, csv_only=True)
+            yield column, cell(missing or None, origin=counted)
+        if not table.pictured:
+            source = cell(theirs and theirs.source, origin=self._published_origin(line, "source"))
+            yield Column(key="source", title="Source", left=True), source
 
-    def _number(self, number: int, line: Line, column: NumberColumn, runs: int) -> Cells:
-        """A number with its deviation, what is published beside it, and the difference."""
-        key, form = column.key, column.format
+    def _number(self, number: int, line: Line, column: NumberColumn, runs: int) -> Pairs:
+        """A number, its deviation, what is published beside it, and the difference."""
+        key, form, title = column.key, column.format, column.title
+        of_metric = column.published and key in METRICS
         mean, deviation, seeds = self.summary.get((number, key), (None, math.nan, 0))
-        if column.published and key in METRICS and seeds < runs:
+        if of_metric and seeds < runs:
             self._refuse_gap(line, key)
-        ours = Origin(_how(line, runs, mean), line.cells, key)
+        ours = Column(key=key, title=title, csv_only=column.csv_only)
+        if column.published:
+            ours = Column(key=key, title="ours", group=title)
         text = (MISSING if line.run and not runs else "") if mean is None else form.format(mean)
         if mean is not None and deviation > SAME * abs(mean):  # not the same for every seed
             text += f" ± {form.format(deviation)}"
-        yield key, Cell(_rounded(mean), text, ours)
-        spread = None if math.isnan(deviation) else deviation
-        how = _how(line, runs, spread, is_deviation=seeds > 0)
-        yield f"{key}_std", Cell(_rounded(spread), "", Origin(how, line.cells, key))
+        origin = Origin(_how(line, runs, mean), line.cells, key)
+        yield ours, Cell(_rounded(mean), text, origin)
+        if of_metric or (self.table.seeds > 1 and not column.published and self.table.pictured):
+            spread = None if math.isnan(deviation) else deviation
+            how = _how(line, runs, spread, is_deviation=seeds > 0)
+            std = Column(key=f"{key}_std", title=f"{title}, deviation", csv_only=True)
+            yield std, Cell(_rounded(spread), "", Origin(how, line.cells, key))
         if not column.published:
             return
         printed = getattr(self._theirs(line), PRINTED[key], None)
-        theirs = Origin(self._published_how(line, PRINTED[key]))
-        if key not in METRICS:
-            yield f"{PRINTED[key]}_published", cell(printed, origin=theirs)
-            return
-        yield f"{key}_published", cell(printed, form, theirs)
-        both = mean is not None and printed is not None
-        blank = ours.how if mean is None else theirs.how
-        origin = Origin(f"ours less published: {theirs.how}" if both else blank, line.cells, key)
-        less = mean - printed if both else None
-        text = "" if less is None else form.replace(":", ":+").format(less)
-        yield f"{key}_difference", Cell(_rounded(less), text, origin)
+        theirs = self._published_origin(line, PRINTED[key])
+        beside = Column(key=f"{PRINTED[key]}_published", title="published", group=title)
+        yield beside, cell(printed, form if of_metric else "{}", theirs)
+        if of_metric:
+            less = None if mean is None or printed is None else mean - printed
+            how = origin.how if mean is None else theirs.how
+            how = how if less is None else f"ours less published: {how}"
+            text = "" if less is None else form.replace(":", ":+").format(less)
+            origin = Origin(how, line.cells, key)
+            difference = Column(key=f"{key}_difference", title="difference", group=title)
+            yield difference, Cell(_rounded(less), text, origin)
 
-    def _changes(self, line: Line) -> Cells:
+    def _changes(self, line: Line) -> dict[str, Cell]:
         """The paired change, in words and in numbers, over the seeds that both lines have."""
-        pair = self.table.compared(line)
+        pair, key = self.table.compared(line), self.table.paired or ""
         if pair is None:
             origin = Origin("blank: this row is compared with no other")
-            yield from ((key, Cell(None, "", origin)) for key in CHANGES)
-            return
+            return {name: Cell(None, "", origin) for name in CHANGES}
         first, second = (self.paired.get(self.table.lines.index(one)) for one in pair)
-        change = None
-        if first is not None and second is not None:
-            change = change_of(first.dropna(), second.dropna())
-        key = self.table.paired or ""
+        none = first is None or second is None
+        change = None if none else change_of(first.dropna(), second.dropna())
         what = f"{pair[0].title} less {pair[1].title}, {self.table.title_of(key)}, seed by seed"
-        how = f"{what}: mean difference and Student's 95% interval of it"
-        blank = f"blank: {what}: too few seeds exist of both"
         cells = (*pair[0].cells, *pair[1].cells)
-        values: list[str | None] = [None] * len(CHANGES)
-        if change is not None:
-            values = [change.text(), *map(_rounded, (change.mean, change.low, change.high))]
-        for name, value in zip(CHANGES, values, strict=True):
-            text = value or (MISSING if name == "change" else "")
-            yield name, Cell(value, text, Origin(how if value else blank, cells, key))
+        if change is None:
+            origin = Origin(f"blank: {what}: too few seeds exist of both", cells, key)
+            texts = [MISSING] + [""] * (len(CHANGES) - 1)
+            return {n: Cell(None, text, origin) for n, text in zip(CHANGES, texts, strict=True)}
+        how = f"{what}: mean difference and Student's 95% interval of it"
+        numbers = map(_rounded, (change.mean, change.low, change.high))
+        return {
+            name: cell(value, origin=Origin(how, cells, key))
+            for name, value in zip(CHANGES, [change.text(), *numbers], strict=True)
+        }
 
     def _refuse_gap(self, line: Line, key: str) -> None:
         """Refuse a run without a metric that stands beside a published one."""
@@ -194,29 +172,26 @@ class Filling:
     def _theirs(self, line: Line) -> Result | None:
         return self.lists[line.list].rows[line.published] if line.list and line.published else None
 
-    def _published_how(self, line: Line, key: str) -> str:
+    def _published_origin(self, line: Line, key: str) -> Origin:
         """Where a published value was seen, or why it is blank."""
         row = self._theirs(line)
         if row is None or line.list is None:
-            return "blank: a row of ours only, nothing is published beside it"
+            return Origin("blank: a row of ours only, nothing is published beside it")
         if getattr(row, key) is None:
-            return f"blank: {row.note or self.lists[line.list].blank}"
-        return f"published: {row.source}, {SOURCES[row.source]}"
+            return Origin(f"blank: {row.note or self.lists[line.list].blank}")
+        return Origin(f"published: {row.source}, {SOURCES[row.source]}")
 
     def _notes(self) -> Iterator[str]:
         """Where published values were seen and why some are blank; and what is missing."""
-        seen = [row.source for line in self.table.lines if (row := self._theirs(line))]
-        if seen:
-            words = "; ".join(f"{source}, {SOURCES[source]}" for source in dict.fromkeys(seen))
+        lines, cells = self.table.lines, self.table.cells()
+        if seen := dict.fromkeys(row.source for line in lines if (row := self._theirs(line))):
+            words = "; ".join(f"{source}, {SOURCES[source]}" for source in seen)
             yield f"Source of published values: {words}."
-        for title, name in dict.fromkeys((line.block, line.list) for line in self.table.lines):
+        for title, name in dict.fromkeys((line.block, line.list) for line in lines):
             if name is not None:
-                listed = self.lists[name]
-                shown = [one.published for one in self.table.lines if one.block == title]
-                noted = {row: listed.rows[row].note for row in shown if row}
-                said = [f"{row}: {note}." for row, note in noted.items() if note]
-                yield " ".join([f"{title}: where blank, {listed.blank}.", *said])
-        cells = self.table.cells()
+                shown = {one.published: self._theirs(one) for one in lines if one.block == title}
+                said = [f"{row}: {one.note}." for row, one in shown.items() if one and one.note]
+                yield " ".join([f"{title}: where blank, {self.lists[name].blank}.", *said])
         missing = [f"{run} {name}" for run, name in cells if (run, name) not in self.available]
         if missing:
             share = "all" if len(missing) == len(cells) else str(len(missing))

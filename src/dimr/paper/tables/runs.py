@@ -99,12 +99,6 @@ class RowBlock(ConfigModel):
     settings: list[str] = Field(default=[BASELINE_SETTING], min_length=1)
     rows: list[Annotated[Row, BeforeValidator(_named)]]
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        if (twice := repeated([row.title for row in self.rows])) is not None:
-            raise ValueError(f"rows: two are called {twice!r}: give one a name")
-        return self
-
 
 @dataclass(frozen=True)
 class Line:
@@ -158,11 +152,14 @@ class RunsTable(Table):
     def _is_complete(self) -> Self:
         if bool(self.rows) == bool(self.blocks):
             raise ValueError("a table has rows, or blocks of them")
-        keys, titles = [column.key for column in self.columns], [one.title for one in self.lines]
-        for key in filter(None, (self.paired, *(self.curve or ()))):
-            if key not in keys:
-                what = "paired" if key == self.paired else "curve"
-                raise ValueError(f"{what}: {key!r} is no column ({', '.join(keys)})")
+        for block in self._blocks:
+            if (twice := repeated([row.title for row in block.rows])) is not None:
+                raise ValueError(f"rows: two are called {twice!r}: give one a name")
+        keys, titles = [one.key for one in self.columns], [one.title for one in self.lines]
+        for what, named in (("paired", [self.paired]), ("curve", self.curve or [])):
+            for key in named:
+                if key is not None and key not in keys:
+                    raise ValueError(f"{what}: {key!r} is no column ({', '.join(keys)})")
         if self.paired and self.curve:
             raise ValueError("paired and curve: a table has one picture")
         if self.paired_row is not None and self.paired is None:
@@ -172,13 +169,18 @@ class RunsTable(Table):
             raise ValueError(f"paired_row: no row {self.paired_row!r} {hint}")
         return self
 
+    @property
+    def _blocks(self) -> list[RowBlock]:
+        """Rows without blocks are one."""
+        return self.blocks or [RowBlock(rows=self.rows)]
+
     @cached_property
     def lines(self) -> list[Line]:
         """A line for each row and setting, in order."""
         return [
             Line(block.title, row.title, row.run, setting, tuple(self._cells(row, setting)),
                  block.published, row.published)
-            for block in self.blocks or [RowBlock(rows=self.rows)]
+            for block in self._blocks
             for row in block.rows
             for setting in ((row.settings or block.settings) if row.run else [None])
         ]  # fmt: skip
@@ -234,7 +236,7 @@ class RunsTable(Table):
             for run, setting in line.cells[:1]:  # right for all seeds, or for none
                 check_settings(f"{where}: {line.title}", run, [setting], project)
 
-    def fill(self, project: Project, frame: "pd.DataFrame | None", partial: bool = False) -> Sheet:
+    def fill(self, project: Project, frame: "pd.DataFrame", partial: bool = False) -> Sheet:
         """Mean and deviation over seeds, what is published, and the paired change.
 
         Raises:

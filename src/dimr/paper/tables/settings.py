@@ -1,8 +1,7 @@
 """The paper's table of settings (table 4): the recipes of each dataset beside what is published."""
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,10 +11,6 @@ from dimr.config.validation import did_you_mean
 from dimr.paper.published import SOURCES, PublishedValue, Settings, load_published
 from dimr.paper.tables.counts import check_names
 from dimr.paper.tables.sheet import Block, Cell, Column, Origin, Sheet, Table, cell
-from dimr.paper.tables.variants import counted_files
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KEYS = [name for name in Settings.model_fields if name != "blank"]
 """The settings by name: those of published.yaml."""
@@ -68,22 +63,13 @@ class SettingsTable(Table):
     datasets: list[DatasetColumn]
     rows: list[SettingRow]
 
-    def files(self, root: Path) -> list[str]:
-        """Recipes and published values."""
-        return counted_files(root)
-
     def check(self, source: str, project: Project) -> None:  # noqa: ARG002 messages name files
         """Refuse unknown datasets, and published settings of such."""
         check_names(project)
         for dataset in self.datasets:
             project.recipe(dataset.name, "dataset of a table")
 
-    def fill(
-        self,
-        project: Project,
-        frame: "pd.DataFrame | None" = None,  # noqa: ARG002 read, not measured
-        partial: bool = False,  # noqa: ARG002
-    ) -> Sheet:
+    def count(self, project: Project) -> Sheet:
         """Put the values side by side; datasets that are only ours have no published side."""
         columns = [Column(key="setting", title="Setting", left=True)]
         rows: list[list[Cell]] = [[Cell(row.key, row.title)] for row in self.rows]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 YES, NO = "✓", "✗"
 MISSING = "?"
 """What stands where ours does not exist yet."""
+COUNTED_FROM = ("published", "variants", "recipes")
 
 
 class Column(ConfigModel):
@@ -107,7 +108,8 @@ class Sheet:
 class Table(ConfigModel):
     """What the definitions of all kinds of tables (``experiments/tables``) have.
 
-    ``notes`` stand below the table.
+    ``notes`` stand below the table. By default a table is counted: of networks and recipes, not of
+    runs, and has no picture.
     """
 
     title: str
@@ -127,19 +129,25 @@ class Table(ConfigModel):
         """Every (run, setting) that the table shows, once."""
         return []
 
-    def files(self, root: Path) -> list[str]:  # noqa: ARG002
-        """What else it is made of, as paths in the repository: the workflow follows them."""
-        return []
+    def files(self, root: Path) -> list[str]:
+        """What else it is made from, as paths in the repository: the workflow follows them."""
+        networks = sorted((root / "src/dimr/models").glob("*.py"))
+        code = [file.relative_to(root).as_posix() for file in networks]
+        return [*(f"experiments/{name}.yaml" for name in COUNTED_FROM), *code]
 
     def check(self, source: str, project: Project) -> None:
         """Refuse names of nothing; ``source`` says whose definition it is."""
 
-    def fill(self, project: Project, frame: "pd.DataFrame | None", partial: bool = False) -> Sheet:
+    def count(self, project: Project) -> Sheet:
+        """The sheet of a table without runs."""
+        raise NotImplementedError
+
+    def fill(self, project: Project, frame: "pd.DataFrame", partial: bool = False) -> Sheet:  # noqa: ARG002
         """Compute every cell.
 
         Args:
             project: whose ``experiments`` are read.
-            frame: of ``dimr.paper.results``, with the numbers of ``cells``; None if there are none.
+            frame: of ``dimr.paper.results``, with the numbers of ``cells``.
             partial: mark what the frame does not have, in place of refusing.
         """
-        raise NotImplementedError
+        return self.count(project)

@@ -1,8 +1,7 @@
 """The paper's table of variants (table 3), and their list for a terminal (``dimr models``)."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from dimr.config.project import Project
 from dimr.config.schema import ConfigModel
@@ -14,21 +13,10 @@ from dimr.paper.tables.sheet import DEFINED, Block, Cell, Column, Origin, Sheet,
 from dimr.runtime.errors import DimrError
 from dimr.runtime.progress import progress_bar
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 HEADS = [
     "variant", "input", "parameters", "authors' code", "published", "met",
     "GMACs", "authors' code", "published", "met", "MB/image",
 ]  # fmt: skip
-
-
-def counted_files(root: Path) -> list[str]:
-    """What tables of variants and settings are made of: networks, recipes and published values."""
-    networks = sorted((root / "src/dimr/models").glob("*.py"))
-    named = ("published", "variants", "recipes")
-    code = [file.relative_to(root).as_posix() for file in networks]
-    return [*(f"experiments/{name}.yaml" for name in named), *code]
 
 
 class VariantRow(ConfigModel):
@@ -52,10 +40,6 @@ class VariantsTable(Table):
     kind: Literal["variants"]
     blocks: list[VariantBlock]
 
-    def files(self, root: Path) -> list[str]:
-        """Networks and their sizes."""
-        return counted_files(root)
-
     def check(self, source: str, project: Project) -> None:  # noqa: ARG002 messages name files
         """Refuse unknown variants, and published sizes of such."""
         check_names(project)
@@ -63,21 +47,16 @@ class VariantsTable(Table):
             for row in block.rows:
                 project.variant(row.variant)
 
-    def fill(
-        self,
-        project: Project,
-        frame: "pd.DataFrame | None" = None,  # noqa: ARG002 counted, not measured
-        partial: bool = False,  # noqa: ARG002
-    ) -> Sheet:
+    def count(self, project: Project) -> Sheet:
         """Count every variant that is named, once."""
         named = dict.fromkeys(row.variant for block in self.blocks for row in block.rows)
         listed = [project.variant(name) for name in named]
         bar = progress_bar(listed, description="counting", unit="variant")
         counted = {one.name: count(one, project, counting_input(one, project)) for one in bar}
-        return Sheet(self.title, [_fill(block, counted) for block in self.blocks], self.notes)
+        return Sheet(self.title, [_filled(block, counted) for block in self.blocks], self.notes)
 
 
-def _fill(block: VariantBlock, counted: dict[str, Counted]) -> Block:
+def _filled(block: VariantBlock, counted: dict[str, Counted]) -> Block:
     rows, above = [], None
     for row in block.rows:
         values = variant_values(row.name, counted[row.variant], above)

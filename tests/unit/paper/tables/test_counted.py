@@ -51,7 +51,7 @@ def written(tmp_path_factory):
     for name, path in TABLES.items():
         ends = {"csv": "csv", "markdown": "md", "latex": "tex"}
         files = {kind: folder / f"{name}.{end}" for kind, end in ends.items()}
-        write_table(load_definition(path), PROJECT, folder, path, files)
+        write_table(path, PROJECT, folder, files)
     return folder
 
 

@@ -1,16 +1,74 @@
-"""What ``dimr why`` found, for people."""
+"""What made a run's value, and what ``dimr why`` found, for people."""
 
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dimr.paper.explain import SIX_DIGITS, TRACED, Explanation
+from dimr.paper.results import RunResult
+from dimr.stages.provenance import METRICS_DIGEST
+
+if TYPE_CHECKING:
+    from dimr.paper.explain import Explanation
 
 WIDTH = 20  # of names
+SIX_DIGITS = 1e-5
+"""Relative: tables and ``seeds.csv`` are written with six digits, each off by half of the last."""
+TRACED: dict[str, str | dict[str, str]] = {
+    "keys": {"training": "samples.model.key", "sampling": "samples.key", "evaluation": "key"},
+    "seed": {"training": "samples.model.config.seed", "sampling": "samples.config.seed"},
+    "weights": "samples.model.source",  # of the authors', where they are
+    "training_steps": "samples.model.steps",
+    "samples": "images",
+    "sampled_from": "samples.config.source",  # of a sanity row: real, reconstruction
+    "guidance": "samples.config.guidance",
+    "evaluations": "samples.config.steps",
+    "solver": "samples.config.solver",
+    "extractor": "extractor",
+    "extractor_weights": "extractor_weights",
+    "reference": "reference",
+    "evaluate": "evaluate",
+}
+"""What is said of a run, and where its record (``provenance``) says it."""
+MADE = ("command", "git_revision", "git_dirty", "code", "device", "machine", "versions")
+"""What a stage's record says of how its result was made (``provenance.collect``)."""
 
 
-def why_text(explanations: Sequence[Explanation]) -> str:
+def trace(made: RunResult, run: str, setting: str) -> dict[str, Any]:
+    """Everything that a run's records say of its value; plain JSON.
+
+    ``steps`` are in order: training (one per session) or import, sampling, evaluation.
+    """
+
+    def said(path: str | dict[str, str]) -> Any:
+        if isinstance(path, dict):
+            return {name: said(one) for name, one in path.items()}
+        value: Any = made.record
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    sessions = [("train", one) for one in made.model.get("sessions", [])]
+    stages = [*(sessions or [("import", made.model)]), ("sample", made.samples),
+              ("evaluate", made.record)]  # fmt: skip
+    return {
+        "run": run,
+        "setting": setting,
+        "metrics": str(made.file),
+        "metrics_sha256": said(METRICS_DIGEST),
+        **{name: said(path) for name, path in TRACED.items()},
+        "steps": [
+            {"step": stage, **{key: one.get(key) for key in MADE}}
+            for stage, one in stages
+            if one.get("command")
+        ],
+    }
+
+
+# --- for people -----------------------------------------------------------------------------------
+
+
+def why_text(explanations: "Sequence[Explanation]") -> str:
     """Each cell, its runs and their steps, as indented lines."""
     return "\n\n".join("\n".join(_cell(one)) for one in explanations)
 
@@ -19,7 +77,7 @@ def _line(name: str, value: Any, indent: int = 0) -> str:
     return f"{' ' * indent}{name:<{WIDTH - indent}}{value}".rstrip()
 
 
-def _cell(one: Explanation) -> Iterator[str]:
+def _cell(one: "Explanation") -> Iterator[str]:
     yield _line("table", one.table)
     yield _line("row", f"{one.row} ({one.block})" if one.block else one.row)
     if one.setting:
@@ -42,7 +100,7 @@ def _cell(one: Explanation) -> Iterator[str]:
         yield _line("table", one.command)
 
 
-def _stated(one: Explanation) -> str:
+def _stated(one: "Explanation") -> str:
     if one.stated is None:
         return "no such cell: the table is of another definition"
     stated = one.stated or "blank"
