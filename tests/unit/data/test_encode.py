@@ -218,32 +218,6 @@ def test_work_with_other_weights_is_not_continued(encode, whole, tmp_path):
     assert records[0]["key"] == records[1]["key"]
 
 
-def test_what_is_not_a_result_is_not_replaced(encode, made, tmp_path, caplog):
-    out = tmp_path / "latents"
-    out.mkdir()
-    (out / "precious.txt").write_text("of years")
-    (out / "manifest.json").write_text("{}")  # of something else
-    assert encode() == 2
-    assert f"{out}: already exists and was not created by dimr; refusing" in error_in(caplog)
-    assert (out / "precious.txt").read_text() == "of years"
-    caplog.clear()
-    shutil.copytree(made, tmp_path / "made")
-    write_json(tmp_path / "made/record.json", {"key": "k", "result": "latents"})
-    assert encode(out="made", source=tmp_path / "made/source") == 2
-    assert "made/source: lies in" in error_in(caplog)
-    (out / "precious.txt").unlink()
-    (out / "manifest.json").unlink()
-    assert encode() == 0  # an empty folder
-
-
-def test_another_configuration_replaces_it_when_it_is_complete(encode, tmp_path):
-    assert encode() == 0
-    assert encode("--shard", "1/2", mirror=False) == 0
-    assert len(stored(tmp_path / "latents")) == 26
-    assert encode(mirror=False) == 0
-    assert len(stored(tmp_path / "latents")) == 13
-
-
 def test_an_interrupted_start_is_resumed(encode, whole, tmp_path, monkeypatch):
     read, asked = ImageStore.image, []
 
@@ -427,19 +401,6 @@ def test_processes_make_the_same(made, tmp_path):
     assert "[1/2] " in done.stderr
     assert "[2/2] " in done.stderr
     assert_complete(made, tmp_path)
-
-
-def test_an_error_of_a_process_is_shown_and_its_code_returned(made, tmp_path):
-    source = tmp_path / "source"
-    make_store(source, bad={"n02102040_0.JPEG"})
-    arguments = command(tmp_path, made, "--processes", "2", "--images", source)
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "n02102040.tar: n02102040_0.JPEG: does not decode" in done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("dimr: process ")
-    assert "failed (exit code 2)" in last
-    assert "Traceback" not in done.stderr
 
 
 def test_a_killed_process_leaves_whole_shards(made, tmp_path):

@@ -17,7 +17,6 @@ from dimr.config.phases import section_key
 from dimr.config.schema import Source
 from dimr.data.imagenet import ImageStore, verify
 from dimr.data.imagenet.resumable_store import StoreWork
-from dimr.runtime.record import seal
 
 from .conftest import KEY, content
 
@@ -205,17 +204,6 @@ def test_commands_that_cannot_be(arguments, message, tmp_path, caplog):
     assert main(["data", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert message in caplog.text
     assert not (tmp_path / "out").exists()
-
-
-def test_other_peoples_folders_are_not_replaced(miniature, tmp_path, caplog):
-    source = miniature.class_folders(tmp_path / "images")
-    command = ["data", "imagenet", "--source", str(source), "--out"]
-    assert main([*command, str(tmp_path)]) == 2
-    assert f"--out {tmp_path}: already exists and was not created by dimr" in caplog.text
-    seal(tmp_path, "source", {"key": "k"})
-    assert main([*command, str(tmp_path)]) == 2
-    assert f"--out {tmp_path}: has images, which is not of this source" in caplog.text
-    assert len(list(source.iterdir())) == 3
 
 
 def test_the_manifest_byte_for_byte(miniature, take, tmp_path):

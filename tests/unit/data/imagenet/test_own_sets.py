@@ -1,6 +1,7 @@
 """Sets of images of one's own: any names of folders and files, upright images, any PIL mode."""
 
 import os
+import re
 import socket
 import tempfile
 from pathlib import Path
@@ -96,46 +97,35 @@ def make(kind, path):
             opened.bind(path.name)
 
 
-STATES = {
-    "loop": "a link that leads nowhere", "gone": "a link that leads nowhere",
-    "pipe": "not a folder", "socket": "not a folder", "file": "not a folder",
-}  # fmt: skip
+KINDS = {"loop": "a link that leads nowhere", "gone": "a link that leads nowhere",
+         "pipe": "not a folder", "socket": "not a folder"}  # fmt: skip
+SHARD = "train-00001-of-00002.parquet"
+PLACES = [
+    ("class_folders", "n00000001", "i/n00000001: {}; a class folder is expected"),
+    ("class_folders", "n09999999", "i/n09999999: {}; a class folder is expected"),
+    ("class_folders", f"{WNID}/a.jpg", f"i/{WNID}(/a.jpg: not a file|: not readable)"),
+    ("own", "bird", "i/bird: {}; a class folder is expected"),
+    ("empty", WNID, f"i/{WNID}: {{}}; a class folder is expected"),
+    ("shards", SHARD, f"i/{SHARD}: not a file"),
+]
 
 
-@pytest.mark.parametrize("kind", STATES)
-@pytest.mark.parametrize("name", ["n00000001", "n09999999"])
-def test_what_is_called_as_a_class_must_be_a_folder(
-    kind, name, miniature, refused, tmp_path, monkeypatch
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("form", "name", "message"), PLACES)
+def test_what_is_neither_file_nor_folder(
+    kind, form, name, message, own, miniature, refused, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    source = miniature.class_folders(tmp_path / "i")
+    source, facts = tmp_path / "i", section(3) if form == "own" else {}
+    if form == "own":
+        own.rename(source)
+    elif form == "empty":
+        source.mkdir()
+    else:
+        getattr(miniature, form)(source)
+    (source / name).unlink(missing_ok=True)
     make(kind, source / name)
-    assert refused(source) == f"i/{name}: {STATES[kind]}; a class folder is expected"
-
-
-@pytest.mark.parametrize("kind", ["loop", "gone", "pipe", "socket"])
-def test_among_own_classes_too(kind, own, refused, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    own.rename(tmp_path / "i")
-    make(kind, tmp_path / "i/bird")
-    assert refused(tmp_path / "i", **section(3)) == (
-        f"i/bird: {STATES[kind]}; a class folder is expected"
-    )
-
-
-def test_the_only_class_folder_is_a_loop(refused, tmp_path):
-    (tmp_path / "i").mkdir()
-    make("loop", tmp_path / "i" / WNID)
-    assert "a link that leads nowhere" in refused(tmp_path / "i")
-
-
-@pytest.mark.parametrize("kind", ["loop", "pipe", "socket", "gone"])
-def test_images_that_are_no_files(kind, miniature, refused, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    source = miniature.class_folders(tmp_path / "i")
-    make(kind, source / WNID / "a.jpg")
-    message = refused(source)
-    assert message.startswith((f"i/{WNID}/a.jpg: not a file", f"i/{WNID}: not readable"))
+    assert re.match(message.format(KINDS[kind]), refused(source, **facts))
 
 
 @pytest.mark.parametrize("kind", ["loop", "pipe", "socket", "gone"])
@@ -149,20 +139,15 @@ def test_sources_that_are_no_files(kind, name, refused, tmp_path, monkeypatch):
     assert refused(name) == f"{name}: neither a folder nor a file, or a link that leads nowhere"
 
 
-@pytest.mark.parametrize("kind", ["loop", "pipe", "socket", "gone"])
-def test_shards_that_are_no_files(kind, miniature, refused, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = miniature.shards(tmp_path / "p", 2)
-    (folder / "train-00001-of-00002.parquet").unlink()
-    make(kind, folder / "train-00001-of-00002.parquet")
-    assert refused(folder).startswith("p/train-00001-of-00002.parquet: not a file")
-
-
-def test_an_archive_that_is_a_pipe_in_a_folder(miniature, refused, tmp_path):
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_an_archive_or_class_that_is_another_thing(kind, miniature, refused, tmp_path):
     path = miniature.archive(tmp_path / "a")
     path.unlink()
     os.mkfifo(path)
     assert refused(tmp_path / "a") == f"a/{path.name}: not a file"
+    source = miniature.class_folders(tmp_path / "i")
+    make(kind, source / "n09999999")
+    assert refused(source) == "i/n09999999: not a folder; a class folder is expected"
 
 
 def test_a_home_that_there_is_not(refused):
