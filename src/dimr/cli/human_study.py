@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dimr.config.project import ROOT
+from dimr.config.project import ROOT, Project
 from dimr.config.schema import Study
 from dimr.config.validation import load_section
 from dimr.stages.options import add_step
@@ -49,5 +49,5 @@ def distortion(options: argparse.Namespace) -> None:
 
     key = read_key(options.key)
     ratings = read_ratings(options.ratings, key)
-    published = load_published(options.root).distortion
+    published = load_published(Project(options.root)).distortion
     print(write_distortion_table(key, ratings, published, options.csv, options.markdown))

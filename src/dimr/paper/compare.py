@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dimr.config.project import Project
-from dimr.paper.explain import place_of
 from dimr.paper.results import recorded
 from dimr.paper.statistics import by_seed
-from dimr.paper.tables.definitions import definition_of, load_definition
+from dimr.paper.tables.definitions import definition_of, load_definition, place_of
 from dimr.paper.tables.render import text_lines
 from dimr.paper.tables.runs import METRICS, Line, NumberColumn, RunsTable
 from dimr.runtime.errors import DimrError

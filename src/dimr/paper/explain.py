@@ -6,7 +6,6 @@ numbers of single runs (``seeds.csv``, six digits of each) take the place of all
 recorded numbers are never mixed in one value.
 """
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from dimr.paper.results import (
     read_results,
     recorded,
 )
-from dimr.paper.tables.definitions import definition_of, load_table
+from dimr.paper.tables.definitions import definition_of, load_table, place_of
 from dimr.paper.tables.render import csv_value
 from dimr.paper.tables.sheet import Block, Cell, Column, Sheet
 from dimr.paper.trace import SIX_DIGITS, trace
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Verdict = Literal["agrees", "wrong", "unchecked"]
-OWN = ("partial", "demo")
-"""Folders below ``results`` whose tables are made from this machine's runs."""
 SPREAD = {"change_mean": 2 * SIX_DIGITS, "change_low": 2e-4, "change_high": 2e-4}
 """Allowed in a change, of the largest value behind it: Student's t enlarges rounding."""
 
@@ -89,51 +86,6 @@ class Explanation:
     def cell(self) -> str:
         """Its name, for messages."""
         return f"row {self.row!r}, setting {self.setting}, column {self.column}"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a table's files are: ``results/[partial/|demo/][<dataset>/]<name>.csv``.
-
-    Attributes:
-        csv: the table.
-        folder: that holds ``results``, as the path of the table says.
-        name: of the table's definition.
-        kind: "partial" or "demo", whose runs are this machine's; "": the study's.
-    """
-
-    csv: Path
-    folder: Path
-    name: str
-    kind: str
-
-    @property
-    def target(self) -> str:
-        """The table's name for Snakemake."""
-        return f"results/{f'{self.kind}/' * bool(self.kind)}{self.name}.csv"
-
-    @property
-    def seeds(self) -> Path:
-        """The recorded numbers of single runs that the study's tables are made from."""
-        return self.folder / "results" / Path(self.name).parent / "seeds.csv"
-
-    def stated(self) -> list[dict[str, str]]:
-        """The lines of the CSV; ``DimrError`` with the command if it does not exist."""
-        if not self.csv.is_file():
-            raise DimrError(f"{self.csv}: not made yet: snakemake -- {self.target}")
-        with open(self.csv, newline="") as file:
-            return list(csv.DictReader(file))
-
-
-def place_of(table: Path) -> Place:
-    """Take the path of a table apart; .md and .tex name the same."""
-    if table.suffix not in (".csv", ".md", ".tex") or "results" not in table.parts:
-        raise DimrError(f"{table}: no table (results/NAME.csv, results/digits/NAME.csv, ...)")
-    at = len(table.parts) - 1 - table.parts[::-1].index("results")
-    inside = Path(*table.parts[at + 1 :]).with_suffix("")
-    kind = inside.parts[0] if inside.parts[0] in OWN else ""
-    name = inside.relative_to(kind).as_posix()
-    return Place(table.with_suffix(".csv"), Path(*table.parts[:at]), name, kind)
 
 
 class Explainer:

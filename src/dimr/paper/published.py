@@ -4,7 +4,6 @@ What no source confirms is blank, with the reason beside it: a value without a s
 without a reason are refused.
 """
 
-from pathlib import Path
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -122,9 +121,8 @@ class PublishedValues(ConfigModel):
     distortion: dict[str, DistortionRate]
 
 
-def load_published(project: Project | Path = PROJECT) -> PublishedValues:
+def load_published(project: Project = PROJECT) -> PublishedValues:
     """Read published.yaml; ``DimrError`` names the key that is wrong."""
-    project = Project(project) if isinstance(project, Path) else project
     return project.load(PublishedValues, "published.yaml")
 
 

@@ -120,23 +120,19 @@ def recorded(file: Path) -> "pd.DataFrame":
     Raises:
         DimrError: it is missing, or is not that.
     """
-    table = read_frame(file, remedy="make study makes it")
-    missing = [key for key in (*SETTING_KEYS, "evaluations", *COSTS[:2]) if key not in table]
+    table, named = read_frame(file, remedy="make study makes it"), ["dataset", "model", "setting"]
+    missing = [key for key in (*SETTING_KEYS, *COSTS[:2]) if key not in table]
     try:
         if missing:
             raise ValueError(f"no column {missing[0]!r}")
-        keys = table[["dataset", "model", "setting"]].astype(str).to_numpy().tolist()
-        seeds = table["seed"].astype(int).astype(str)
-        columns = table.drop(columns=list(SETTING_KEYS)).astype(float)
+        runs = table[named].astype(str).assign(seed=table["seed"].astype(int).astype(str))
+        values = table.drop(columns=list(SETTING_KEYS)).astype(float)
     except (TypeError, ValueError) as error:
         what = single_line(error)
         raise DimrError(f"{file}: not written by dimr study-results ({what})") from None
-    return _frame(
-        (dataset, model, seed, f"{dataset}/{model}/{seed}", setting, metric, value, "recorded",
-         str(file), "")
-        for number, ((dataset, model, setting), seed) in enumerate(zip(keys, seeds, strict=True))
-        for metric, value in columns.iloc[number].dropna().items()
-    )  # fmt: skip
+    wide = runs.assign(run=runs["dataset"] + "/" + runs["model"] + "/" + runs["seed"]).join(values)
+    tidy = wide.melt([*runs, "run"], list(values), "metric", "value").dropna(subset=["value"])
+    return tidy.assign(origin="recorded", source=str(file), key="")[list(COLUMNS)]
 
 
 def _frame(lines: Iterable[tuple[Any, ...]]) -> "pd.DataFrame":

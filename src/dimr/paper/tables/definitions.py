@@ -1,6 +1,8 @@
 """Definitions of tables (``experiments/tables``) of every kind, and the files of a table."""
 
+import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +18,8 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
 
 FOLDER = "experiments/tables"
+OWN = ("partial", "demo")
+"""Folders below ``results`` whose tables are made from this machine's runs."""
 
 
 class AbsentTable(Table):
@@ -81,6 +85,54 @@ def definition_of(name: str, project: Project) -> Path:
         hint = did_you_mean(name, known) if known else ""
         raise DimrError(f"{file}: no such definition {hint}".rstrip())
     return file
+
+
+# --- the files of a table -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a table's files are: ``results/[partial/|demo/][<dataset>/]<name>.csv``.
+
+    Attributes:
+        csv: the table.
+        folder: that holds ``results``, as the path of the table says.
+        name: of the table's definition.
+        kind: "partial" or "demo", whose runs are this machine's; "": the study's.
+    """
+
+    csv: Path
+    folder: Path
+    name: str
+    kind: str
+
+    @property
+    def target(self) -> str:
+        """The table's name for Snakemake."""
+        return f"results/{f'{self.kind}/' * bool(self.kind)}{self.name}.csv"
+
+    @property
+    def seeds(self) -> Path:
+        """The recorded numbers of single runs that the study's tables are made from."""
+        return self.folder / "results" / Path(self.name).parent / "seeds.csv"
+
+    def stated(self) -> list[dict[str, str]]:
+        """The lines of the CSV; ``DimrError`` with the command if it does not exist."""
+        if not self.csv.is_file():
+            raise DimrError(f"{self.csv}: not made yet: snakemake -- {self.target}")
+        with open(self.csv, newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def place_of(table: Path) -> Place:
+    """Take the path of a table apart; .md and .tex name the same."""
+    if table.suffix not in (".csv", ".md", ".tex") or "results" not in table.parts:
+        raise DimrError(f"{table}: no table (results/NAME.csv, results/digits/NAME.csv, ...)")
+    at = len(table.parts) - 1 - table.parts[::-1].index("results")
+    inside = Path(*table.parts[at + 1 :]).with_suffix("")
+    kind = inside.parts[0] if inside.parts[0] in OWN else ""
+    name = inside.relative_to(kind).as_posix()
+    return Place(table.with_suffix(".csv"), Path(*table.parts[:at]), name, kind)
 
 
 def write_table(
