@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from PIL import Image
 from tests.support.inception import pictures
 
 
@@ -82,6 +83,14 @@ class Definitions:
         precision = (between <= radii(real)[None]).any(1).mean()
         recall = (between <= radii(generated)[:, None]).any(0).mean()
         return precision, recall
+
+
+def save_pictures(folder, images, kind="png", name="{}", **options):
+    """Write images as files named by their number."""
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{name.format(number)}.{kind}", **options)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,27 @@
-"""torch-fidelity through our arguments, against the definitions written in numpy and scipy."""
-
-import os
+"""FID, IS, precision and recall against their definitions, written in numpy and scipy."""
 
 import numpy as np
 import pytest
 import torch
 
-from dimr.evaluation.extraction import extract_features
-from dimr.evaluation.fidelity import fidelity
-from dimr.evaluation.image_sets import ArrayImages, NpzImages, check_images, image_tensor
+from dimr.evaluation import fidelity as module
+from dimr.evaluation.fidelity import (
+    fidelity,
+    frechet_distance,
+    metrics_of_features,
+    prc_reference,
+)
+from dimr.evaluation.image_sets import image_tensor
 from dimr.runtime.errors import DimrError
 
 NAME = "toy-of-test-fidelity"
 SIZE, CLASSES = 8, 5
 PROJECTION = np.random.default_rng(0).normal(size=(3 * SIZE * SIZE, 24)) / 10
 CLASSIFIER = np.random.default_rng(1).normal(size=(24, CLASSES))
+LAYERS = {"isc": "logits", "fid": "features", "prc": "features"}
+
+
+# --- of images, by an extractor of our own --------------------------------------------------------
 
 
 def toy_features(images):
@@ -73,23 +80,17 @@ def reference():
     return noise(270, 3)
 
 
-def test_all_metrics_equal_their_definitions(generated, reference, definitions):
-    found = fidelity(generated, reference, extractor=NAME, isc_splits=7)
+@pytest.mark.parametrize("k", [1, 3])
+def test_all_metrics_equal_their_definitions(generated, reference, definitions, k):
+    found = fidelity(generated, reference, extractor=NAME, isc_splits=7, prc_neighborhood=k)
     a, b = toy_features(generated), toy_features(reference)
     score, deviation = definitions.inception_scores(a @ CLASSIFIER, 7)
     assert found["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
     assert found["inception_score"] == pytest.approx(score, rel=1e-12)
     assert found["inception_score_std"] == pytest.approx(deviation, rel=1e-9)
-    assert found["precision"] == pytest.approx(definitions.share_inside(a, b, 3), abs=1e-6)
-    assert found["recall"] == pytest.approx(definitions.share_inside(b, a, 3), abs=1e-6)
+    assert found["precision"] == pytest.approx(definitions.share_inside(a, b, k), abs=1e-6)
+    assert found["recall"] == pytest.approx(definitions.share_inside(b, a, k), abs=1e-6)
     assert abs(found["precision"] - found["recall"]) > 0.05  # else a swap would go unseen
-
-
-def test_neighbourhood_is_used(generated, reference, definitions):
-    found = fidelity(generated, reference, extractor=NAME, prc_neighborhood=1)
-    a, b = toy_features(generated), toy_features(reference)
-    assert found["precision"] == pytest.approx(definitions.share_inside(a, b, 1), abs=1e-6)
-    assert found["recall"] == pytest.approx(definitions.share_inside(b, a, 1), abs=1e-6)
 
 
 def test_batch_size_does_not_matter_and_nothing_is_said(generated, reference, capfd):
@@ -134,12 +135,12 @@ def test_torch_fidelity_is_told_everything(generated, reference, monkeypatch):
 
         return call
 
-    for module, name in (
+    for owner, name in (
         (utils, "create_feature_extractor"),
         (metric_isc, "isc_featuresdict_to_metric"),
         (metric_prc, "prc_featuresdict_to_metric"),
     ):
-        monkeypatch.setattr(module, name, listening(name, getattr(module, name)))
+        monkeypatch.setattr(owner, name, listening(name, getattr(owner, name)))
     fidelity(generated, reference, extractor=NAME, isc_splits=5, prc_neighborhood=2)
     assert seen["create_feature_extractor"]["cuda"] is False
     assert seen["isc_featuresdict_to_metric"]["isc_splits"] == 5
@@ -149,35 +150,10 @@ def test_torch_fidelity_is_told_everything(generated, reference, monkeypatch):
         assert (options["samples_shuffle"], options["verbose"]) == (False, False)
 
 
-def test_convolutions_are_float32_during_extraction(generated):
-    seen = []
-
-    class Listening(torch.nn.Module):
-        def get_requested_features_list(self):
-            return ["all"]
-
-        def forward(self, images):
-            seen.append((torch.backends.cudnn.allow_tf32, torch.is_grad_enabled()))
-            return (images.flatten(1).double(),)
-
-    before = torch.backends.cudnn.allow_tf32
-    images = ArrayImages("generated", [generated])
-    found = extract_features(images, Listening(), batch_size=100, cuda=False)
-    assert found["all"].shape == (len(generated), SIZE * SIZE * 3)
-    assert seen == [(False, False)] * 4
-    assert torch.backends.cudnn.allow_tf32 == before
-
-
 def test_shift_of_all_pixels_has_its_closed_form(reference):
     dark = np.minimum(reference, 250)
     found = fidelity(dark + np.uint8(5), dark, extractor=NAME, layers={"fid": "corner"})
     assert found["fid"] == pytest.approx(16 * 5**2, rel=1e-9)
-
-
-def test_same_images_are_perfect(reference):
-    found = fidelity(reference, reference, extractor=NAME)
-    assert 0 <= found["fid"] < 1e-6
-    assert found["precision"] == found["recall"] == 1.0
 
 
 def test_too_few_images_for_an_fid_are_mentioned(reference, caplog):
@@ -236,95 +212,103 @@ def test_images_of_another_size_are_refused():
         fidelity(noise(20, 0)[:, :4], noise(20, 1), extractor=NAME)
 
 
-class Payload:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.marker),)
+# --- of features ----------------------------------------------------------------------------------
 
 
-def test_weights_that_are_not_plain_or_foreign_are_refused(tmp_path):
-    marker, evil, foreign = tmp_path / "ran", tmp_path / "evil.pth", tmp_path / "foreign.pth"
-    torch.save(Payload(marker), evil)
-    torch.save({"layer": torch.zeros(3)}, foreign)
-    (tmp_path / "short.pth").write_bytes(foreign.read_bytes()[:300])
-    cases = {
-        "evil.pth": "not readable as plain weights",
-        "short.pth": "not readable as plain weights",
-        "absent.pth": "no such file",
-        "foreign.pth": "not the weights of inception-v3-compat",
-    }
-    for file, message in cases.items():
-        with pytest.raises(DimrError, match=f"{file}: {message}") as caught:
-            fidelity(
-                noise(20, 0),
-                noise(20, 1),
-                extractor="inception-v3-compat",
-                weights=tmp_path / file,
-            )
-        assert "\n" not in str(caught.value)
-    assert not marker.exists()
+def features(count, seed, width=20, shift=0.0):
+    rng = np.random.default_rng(seed)
+    mixed = rng.normal(size=(count, width)) @ np.random.default_rng(0).normal(size=(width, width))
+    return np.abs(mixed) + shift
 
 
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (np.zeros((2, 4, 4, 3)), "set: images are float64; expected a uint8 array"),
-        ([[1]], "set: images are list"),
-        (np.zeros((2, 3, 4, 4), np.uint8), r"set: images have shape \(2, 3, 4, 4\)"),
-        (np.zeros((4, 4, 3), np.uint8), "set: images have shape"),
-        (np.zeros((0, 4, 4, 3), np.uint8), "set: images have shape"),
-        (np.zeros((3, 4, 4, 3), np.uint8), "set: 3 images; expected 2"),
-        (np.zeros((2, 4, 5, 3), np.uint8), "set: images are 4x5; expected 4x4"),
-    ],
-)
-def test_check_images_names_what_is_wrong(images, message):
-    with pytest.raises(DimrError, match=message):
-        check_images(images, "set", count=2, size=4)
+def as_layers(array):
+    logits = torch.from_numpy(array[:, :10].copy())
+    return {"features": torch.from_numpy(array), "logits": logits}
 
 
-def test_image_tensor_moves_channels_and_copies():
-    images = noise(2, 0)
-    tensor = image_tensor(images)
-    assert tensor.shape == (2, 3, SIZE, SIZE)
-    assert tensor[1, 2, 3, 4] == images[1, 3, 4, 2]
-    tensor.zero_()
-    assert images.any()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_metrics_of_features_are_their_definitions(definitions, dtype):
+    a, b = features(400, 1, shift=0.3).astype(dtype), features(300, 2).astype(dtype)
+    found = metrics_of_features(as_layers(a), as_layers(b), LAYERS, isc_splits=8)
+    a, b = a.astype(float), b.astype(float)
+    score, deviation = definitions.inception_scores(a[:, :10], 8)
+    precision, recall = definitions.adm_precision_recall(a, b)
+    assert found["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
+    assert found["inception_score"] == pytest.approx(score, rel=1e-12)
+    assert found["inception_score_std"] == pytest.approx(deviation, rel=1e-9)
+    assert found["precision"] == pytest.approx(precision, abs=1e-6)
+    assert found["recall"] == pytest.approx(recall, abs=1e-6)
+    assert 0.1 < precision < 0.95
+    assert abs(precision - recall) > 0.01  # else a swap would go unseen
 
 
-def test_npz_images_come_back(tmp_path):
-    images = noise(4, 0)
-    np.savez(tmp_path / "samples.npz", images, np.arange(4))  # arr_0 and arr_1, as ADM writes
-    assert np.array_equal(next(NpzImages(tmp_path / "samples.npz").batches(9)), images)
+def test_fid_takes_the_statistics_that_are_given(definitions):
+    a, b = features(400, 1), features(300, 2)
+    other = features(500, 3, shift=1.0)
+    given = {"mu": other.mean(0), "sigma": np.cov(other.T)}
+    found = metrics_of_features(as_layers(a), as_layers(b), LAYERS, statistics=given)
+    without = metrics_of_features(as_layers(a), as_layers(b), LAYERS)
+    assert found["fid"] == pytest.approx(definitions.frechet(a, other), rel=1e-9)
+    assert without["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
+    for name in ("inception_score", "precision", "recall"):
+        assert found[name] == without[name]
 
 
-def test_damaged_npz_is_named(tmp_path):
-    np.savez(tmp_path / "good.npz", noise(40, 0))
-    good = (tmp_path / "good.npz").read_bytes()
-    flipped = bytearray(good)
-    flipped[len(good) // 2] ^= 0xFF
-    (tmp_path / "short.npz").write_bytes(good[: len(good) // 2])
-    (tmp_path / "flipped.npz").write_bytes(flipped)
-    (tmp_path / "empty.npz").write_bytes(b"")
-    (tmp_path / "text.npz").write_text("not an archive")
-    np.savez(tmp_path / "objects.npz", np.array([{}], dtype=object))
-    np.savez(tmp_path / "named.npz", images=noise(2, 0))
-    np.savez(tmp_path / "floats.npz", noise(2, 0) / 255)
-    with open(tmp_path / "single.npz", "wb") as file:
-        np.save(file, noise(2, 0))
-    cases = {
-        "absent": "no such file",
-        "short": "not readable as .npz",
-        "flipped": "not readable as .npz",
-        "empty": "not readable as .npz",
-        "text": "not readable as .npz",
-        "objects": "arr_0: holds Python objects",
-        "named": "holds images; expected an array arr_0",
-        "floats": "images are float64",
-        "single": "a single array",
-    }
-    for name, message in cases.items():
-        with pytest.raises(DimrError, match=f"{name}.npz: {message}") as caught:
-            list(NpzImages(tmp_path / f"{name}.npz").batches(9))
-        assert "\n" not in str(caught.value)
+def test_statistics_of_float32_features_are_float64(definitions):
+    """A float32 mean of 50,000 features would be off in the fifth digit."""
+    a = (features(3000, 1) + 1000).astype(np.float32)
+    found = metrics_of_features(as_layers(a), as_layers(a[:2000]), LAYERS)
+    wanted = definitions.frechet(a.astype(float), a[:2000].astype(float))
+    assert found["fid"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_large_reference_is_thinned_for_precision_and_recall_alone(definitions, monkeypatch):
+    monkeypatch.setattr(module, "PRC_REFERENCE", 70)
+    monkeypatch.setattr(module, "BLOCK", 64)
+    a, b = features(200, 1, shift=0.3), features(300, 2)
+    found = metrics_of_features(as_layers(a), as_layers(b), LAYERS)
+    chosen = prc_reference(torch.arange(300)).numpy()
+    precision, recall = definitions.adm_precision_recall(a, b[chosen])
+    assert found["precision"] == pytest.approx(precision, abs=1e-6)
+    assert found["recall"] == pytest.approx(recall, abs=1e-6)
+    assert abs(precision - definitions.adm_precision_recall(a, b)[0]) > 0.01
+    assert found["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
+
+
+def test_what_is_compared_is_spread_over_the_reference_and_its_classes():
+    chosen = prc_reference(torch.arange(50_000)).numpy()
+    assert np.array_equal(chosen // 5, np.arange(10_000))  # one of each five
+    classes = np.bincount(chosen % 1000, minlength=1000)  # interleaved
+    assert 1 <= classes.min() <= classes.max() <= 25
+    assert np.array_equal(chosen, prc_reference(torch.arange(50_000)))
+    assert len(prc_reference(torch.arange(10_000))) == 10_000
+
+
+def test_gaussians_have_their_closed_form():
+    """Diagonal covariances: the sum of squared differences of means and standard deviations."""
+    rng = np.random.default_rng(0)
+    mean, std = rng.normal(size=(2, 50)), rng.uniform(0.5, 2, (2, 50))
+    one, other = ({"mu": mean[i], "sigma": np.diag(std[i] ** 2)} for i in (0, 1))
+    wanted = ((mean[0] - mean[1]) ** 2).sum() + ((std[0] - std[1]) ** 2).sum()
+    assert frechet_distance(one, other) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_what_the_conventions_of_precision_and_recall_change(definitions):
+    """The surface of a ball counts, the image itself does not, and float16 shifts a little.
+
+    ``<`` for ``<=`` changes nothing on features without ties, but all where samples are copies in
+    clusters of k + 1 (radius 0). Counting an image as its own neighbour is k - 1 for k.
+    """
+    a, b = features(400, 1, shift=0.3), features(300, 2)
+    shares = [definitions.share_inside(a, b, 3, strict) for strict in (False, True)]
+    assert shares[0] == shares[1]
+    assert definitions.adm_precision_recall(a, b)[0] == shares[0]
+    assert definitions.share_inside(a, b, 2) < shares[0]
+    half = definitions.adm_precision_recall(a, b, dtype=np.float16)[0]
+    assert half == pytest.approx(shares[0], abs=0.02)
+
+    copies = np.repeat(np.arange(5.0)[:, None], 8, 0) * np.ones(20)
+    found = metrics_of_features(as_layers(copies), as_layers(copies), LAYERS)
+    assert found["precision"] == found["recall"] == 1
+    assert definitions.share_inside(copies, copies, 3) == 1
+    assert definitions.share_inside(copies, copies, 3, strict=True) == 0

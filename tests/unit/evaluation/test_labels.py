@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dimr.evaluation.fidelity import metrics_of_features
 from dimr.evaluation.image_sets import open_images
@@ -118,6 +119,24 @@ def test_an_archive_with_two_arrays_of_one_name_is_refused(tmp_path):
         archive.writestr("arr_0.npy", archive.read("arr_0.npy"))
     with pytest.raises(DimrError, match=r"a\.npz: holds 'arr_0\.npy' 2 times: which\?"):
         open_set(tmp_path / "a.npz")
+
+
+def test_labels_beside_pictures(tmp_path):
+    for number, image in enumerate(images(40)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    assert open_set(tmp_path).record["labels"] == "not known: no labels.npy"
+    labels = np.arange(40) % 10
+    np.save(tmp_path / "labels.npy", labels)
+    opened = open_set(tmp_path)
+    assert opened.labels.values.tolist() == labels.tolist()
+    assert opened.record["labels"] == "labels.npy: interleaved, i mod 10"
+    for wrong, message in (
+        (labels[:-1], "39 labels for 40 images"), (labels - 1, "labels from -1 to 8"),
+        (labels / 2, "holds float64 .*; expected labels"),
+    ):  # fmt: skip
+        np.save(tmp_path / "labels.npy", wrong)
+        with pytest.raises(DimrError, match=rf"labels\.npy: {message}"):
+            open_set(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "gone"])

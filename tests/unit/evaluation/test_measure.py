@@ -1,7 +1,8 @@
-"""`dimr evaluate` with Inception, against the definitions on features taken independently."""
+"""`dimr evaluate` with Inception and with the digit classifier, on samples of every form."""
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -12,13 +13,34 @@ from dimr.cli import main
 from dimr.config.phases import section_key
 from dimr.config.project import PROJECT
 from dimr.config.schema import EvaluateConfig
-from dimr.evaluation import fidelity
-from dimr.evaluation.fidelity import frechet_distance, metrics_of_features, prc_reference
+from dimr.data.digits import load_images, make_digits
+from dimr.evaluation.classifier import class_accuracy, load_classifier, train_classifier
 from dimr.evaluation.reference import open_set
-from dimr.runtime.files import sha256, write_json
+from dimr.runtime.files import key_of, sha256, write_json
+from dimr.runtime.record import seal
+from dimr.sampling.folder import write_samples
+
+from .conftest import save_pictures
 
 COUNT, SPLITS = 12, 3
-LAYERS = {"isc": "logits", "fid": "features", "prc": "features"}
+DIGITS = 40  # samples of digits
+LABELS = np.arange(DIGITS) % 10
+
+
+def measured(folder, config, samples, **compared):
+    """Exit code, metrics and provenance of ``dimr evaluate``."""
+    folder.mkdir(exist_ok=True)
+    outputs = {"metrics": folder / "metrics.json", "provenance": folder / "provenance.json"}
+    given = {"config": config, "samples": samples, "device": "cpu", **compared, **outputs}
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    code = main(["evaluate", *options])
+    if code:
+        assert not any(path.exists() for path in outputs.values())
+        return code, None, None
+    return code, *(json.loads(path.read_text()) for path in outputs.values())
+
+
+# --- with Inception -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +75,9 @@ def pixel_shards(folder, images, record=None, classes=5):
     return folder
 
 
-def evaluate(folder, samples, reference, weights, *more):
-    """Exit code, metrics and provenance."""
-    code = main(
-        [
-            "evaluate", "--config", str(folder / "evaluate.yaml"), "--samples", str(samples),
-            "--reference", str(reference), "--extractor-weights", str(weights),
-            "--metrics", str(folder / "metrics.json"),
-            "--provenance", str(folder / "provenance.json"), "--device", "cpu", *more,
-        ]
-    )  # fmt: skip
-    outputs = [folder / "metrics.json", folder / "provenance.json"]
-    if code:
-        assert not any(path.exists() for path in outputs)
-        return code, None, None
-    return code, *(json.loads(path.read_text()) for path in outputs)
+def evaluate(folder, samples, reference, weights, **more):
+    config = folder / "evaluate.yaml"
+    return measured(folder, config, samples, reference=reference, extractor_weights=weights, **more)
 
 
 def expect(definitions, metrics, sets, fid, tolerance):
@@ -98,7 +108,7 @@ def test_against_an_adm_batch_of_other_statistics(
         mu_s=np.zeros(3), sigma_s=np.eye(3),
     )  # fmt: skip
     code, metrics, provenance = evaluate(
-        tmp_path, tmp_path / "samples.npz", tmp_path / "batch.npz", inception_weights, "--batch=7"
+        tmp_path, tmp_path / "samples.npz", tmp_path / "batch.npz", inception_weights, batch=7
     )
     assert code == 0
     fid = definitions.frechet_of_few(a, many)
@@ -141,111 +151,6 @@ def test_folder_against_folder_without_statistics(
     assert provenance["samples"]["labels"] == "labels.npy: interleaved, i mod 5"
     assert provenance["reference"]["fid_statistics"] == "of its images"
     assert provenance["reference"]["precision_recall_images"] == len(real)
-
-
-# --- the same functions on features of which the definitions are sharp ----------------------------
-
-
-def features(count, seed, width=20, shift=0.0):
-    rng = np.random.default_rng(seed)
-    mixed = rng.normal(size=(count, width)) @ np.random.default_rng(0).normal(size=(width, width))
-    return np.abs(mixed) + shift
-
-
-def as_layers(array):
-    logits = torch.from_numpy(array[:, :10].copy())
-    return {"features": torch.from_numpy(array), "logits": logits}
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_metrics_of_features_are_their_definitions(definitions, dtype):
-    a, b = features(400, 1, shift=0.3).astype(dtype), features(300, 2).astype(dtype)
-    found = metrics_of_features(as_layers(a), as_layers(b), LAYERS, isc_splits=8)
-    a, b = a.astype(float), b.astype(float)
-    score, deviation = definitions.inception_scores(a[:, :10], 8)
-    precision, recall = definitions.adm_precision_recall(a, b)
-    assert found["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
-    assert found["inception_score"] == pytest.approx(score, rel=1e-12)
-    assert found["inception_score_std"] == pytest.approx(deviation, rel=1e-9)
-    assert found["precision"] == pytest.approx(precision, abs=1e-6)
-    assert found["recall"] == pytest.approx(recall, abs=1e-6)
-    assert 0.1 < precision < 0.95
-    assert abs(precision - recall) > 0.01  # else a swap would go unseen
-
-
-def test_fid_takes_the_statistics_that_are_given(definitions):
-    a, b = features(400, 1), features(300, 2)
-    other = features(500, 3, shift=1.0)
-    given = {"mu": other.mean(0), "sigma": np.cov(other.T)}
-    found = metrics_of_features(as_layers(a), as_layers(b), LAYERS, statistics=given)
-    without = metrics_of_features(as_layers(a), as_layers(b), LAYERS)
-    assert found["fid"] == pytest.approx(definitions.frechet(a, other), rel=1e-9)
-    assert without["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
-    for name in ("inception_score", "precision", "recall"):
-        assert found[name] == without[name]
-
-
-def test_statistics_of_float32_features_are_float64(definitions):
-    """A float32 mean of 50,000 features would be off in the fifth digit."""
-    a = (features(3000, 1) + 1000).astype(np.float32)
-    found = metrics_of_features(as_layers(a), as_layers(a[:2000]), LAYERS)
-    wanted = definitions.frechet(a.astype(float), a[:2000].astype(float))
-    assert found["fid"] == pytest.approx(wanted, rel=1e-6)
-
-
-def test_a_large_reference_is_thinned_for_precision_and_recall_alone(definitions, monkeypatch):
-    monkeypatch.setattr(fidelity, "PRC_REFERENCE", 70)
-    monkeypatch.setattr(fidelity, "BLOCK", 64)
-    a, b = features(200, 1, shift=0.3), features(300, 2)
-    found = metrics_of_features(as_layers(a), as_layers(b), LAYERS)
-    chosen = prc_reference(torch.arange(300)).numpy()
-    precision, recall = definitions.adm_precision_recall(a, b[chosen])
-    assert found["precision"] == pytest.approx(precision, abs=1e-6)
-    assert found["recall"] == pytest.approx(recall, abs=1e-6)
-    assert abs(precision - definitions.adm_precision_recall(a, b)[0]) > 0.01
-    assert found["fid"] == pytest.approx(definitions.frechet(a, b), rel=1e-9)
-
-
-def test_what_is_compared_is_spread_over_the_reference_and_its_classes():
-    chosen = prc_reference(torch.arange(50_000)).numpy()
-    assert np.array_equal(chosen // 5, np.arange(10_000))  # one of each five
-    classes = np.bincount(chosen % 1000, minlength=1000)  # interleaved
-    assert 1 <= classes.min() <= classes.max() <= 25
-    assert np.array_equal(chosen, prc_reference(torch.arange(50_000)))
-    assert len(prc_reference(torch.arange(10_000))) == 10_000
-
-
-def test_gaussians_have_their_closed_form():
-    """Diagonal covariances: the sum of squared differences of means and standard deviations."""
-    rng = np.random.default_rng(0)
-    mean, std = rng.normal(size=(2, 50)), rng.uniform(0.5, 2, (2, 50))
-    one, other = ({"mu": mean[i], "sigma": np.diag(std[i] ** 2)} for i in (0, 1))
-    wanted = ((mean[0] - mean[1]) ** 2).sum() + ((std[0] - std[1]) ** 2).sum()
-    assert frechet_distance(one, other) == pytest.approx(wanted, rel=1e-9)
-
-
-def test_what_the_conventions_of_precision_and_recall_change(definitions):
-    """The surface of a ball counts, the image itself does not, and float16 shifts a little.
-
-    ``<`` for ``<=`` changes nothing on features without ties, but all where samples are copies in
-    clusters of k + 1 (radius 0). Counting an image as its own neighbour is k - 1 for k.
-    """
-    a, b = features(400, 1, shift=0.3), features(300, 2)
-    shares = [definitions.share_inside(a, b, 3, strict) for strict in (False, True)]
-    assert shares[0] == shares[1]
-    assert definitions.adm_precision_recall(a, b)[0] == shares[0]
-    assert definitions.share_inside(a, b, 2) < shares[0]
-    half = definitions.adm_precision_recall(a, b, dtype=np.float16)[0]
-    assert half == pytest.approx(shares[0], abs=0.02)
-
-    copies = np.repeat(np.arange(5.0)[:, None], 8, 0) * np.ones(20)
-    found = metrics_of_features(as_layers(copies), as_layers(copies), LAYERS)
-    assert found["precision"] == found["recall"] == 1
-    assert definitions.share_inside(copies, copies, 3) == 1
-    assert definitions.share_inside(copies, copies, 3, strict=True) == 0
-
-
-# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -402,15 +307,146 @@ def test_sorted_classes_and_unknown_ones_have_the_score_of_a_mixed_order(
     assert "labels are not known (no arr_1): the Inception Score takes" in notes["samples.npz"][1]
 
 
-def test_order_of_labels_is_recorded(tmp_path, make_pictures):
-    images = make_pictures(10, 0)
-    folder = pixel_shards(tmp_path / "a", images)
-    assert open_set(folder).record["labels"] == "labels.npy: interleaved, i mod 5"
-    write_shards(
-        tmp_path / "sorted", [images], np.arange(10) // 2, kind="pixels", classes=5,
-        class_names=list("abcde"), scaling_factor=None, key="k", shard_size=10,
+# --- with the digit classifier --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The digits' images and a classifier of them, as steps leave them."""
+    folder = tmp_path_factory.mktemp("digits")
+    make_digits(folder / "images", 16, 20)
+    images, labels = load_images(folder / "images", "train")
+    heldout, heldout_labels = load_images(folder / "images", "heldout")
+    train_classifier(
+        images, labels, folder / "classifier", heldout=heldout, heldout_labels=heldout_labels,
+        steps=30, batch=50,
     )  # fmt: skip
-    opened = open_set(tmp_path / "sorted")
-    assert opened.record["labels"] == "labels.npy: not interleaved"
-    assert opened.record["key"] == "k"
-    assert opened.statistics is None
+    for name in ("images", "classifier"):
+        seal(folder / name, name, {"key": key_of(name)})
+    config = {"extractor": "digits", "isc_splits": 4, "prc_neighborhood": 3, "count": DIGITS}
+    write_json(folder / "evaluate.yaml", config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    """Samples: held-out digits, their labels interleaved."""
+    found, labels = load_images(digits / "images", "heldout")
+    chosen = np.concatenate([np.flatnonzero(labels == c)[: DIGITS // 10] for c in range(10)])
+    return np.asarray(found[chosen.reshape(10, -1).T.reshape(-1)])
+
+
+def evaluate_digits(digits, samples, out):
+    compared = {"images": digits / "images", "classifier": digits / "classifier"}
+    return measured(out, digits / "evaluate.yaml", samples, **compared)
+
+
+@pytest.fixture(scope="module")
+def own(digits, images, tmp_path_factory):
+    """Our own folder of samples, and its metrics."""
+    folder = tmp_path_factory.mktemp("own")
+    write_samples(folder / "s", images, LABELS, list("0123456789"), "k")
+    seal(folder / "s", "samples", {"key": "k"})
+    code, metrics, provenance = evaluate_digits(digits, folder / "s", folder / "out")
+    assert code == 0
+    assert provenance["samples"]["labels"] == "labels.npy: interleaved, i mod 10"
+    assert provenance["inception_score_order"] == "as they are"
+    assert provenance["inputs"]["samples"] == "k"
+    return folder / "s", metrics
+
+
+def close(found, wanted):
+    return found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_others_with_labels_have_the_same_metrics(digits, images, own, tmp_path, caplog):
+    accuracy = class_accuracy(load_classifier(digits / "classifier"), images, LABELS)
+    assert own[1]["class_accuracy"] == accuracy > 0.5
+    np.savez(tmp_path / "a.npz", images, LABELS)
+    np.save(save_pictures(tmp_path / "png", images) / "labels.npy", LABELS)
+    for name in ("a.npz", "png"):
+        code, metrics, provenance = evaluate_digits(
+            digits, tmp_path / name, tmp_path / f"{name}-out"
+        )
+        assert code == 0
+        assert close(metrics, own[1])
+        assert provenance["inception_score_order"] == "as they are"
+    assert not [message for message in caplog.messages if "order" in message]
+
+
+def test_class_sorted_samples_have_the_right_score_and_accuracy(digits, images, own, tmp_path):
+    order = np.argsort(LABELS, kind="stable")
+    np.savez(tmp_path / "sorted.npz", images[order], LABELS[order])
+    code, metrics, provenance = evaluate_digits(digits, tmp_path / "sorted.npz", tmp_path / "out")
+    assert code == 0
+    assert metrics["class_accuracy"] == own[1]["class_accuracy"]
+    assert metrics["inception_score"] == pytest.approx(own[1]["inception_score"], rel=0.1)
+    for name in ("fid_digits", "precision", "recall", "nearest_ratio"):
+        assert metrics[name] == pytest.approx(own[1][name], rel=1e-5)
+    assert provenance["samples"]["labels"] == "arr_1: not interleaved"
+    assert provenance["inception_score_order"] == "random, seed 0, classes in turn"
+
+
+@pytest.mark.parametrize("form", ["npz", "npy", "png"])
+def test_without_labels_what_needs_them_is_left_out(digits, images, own, tmp_path, caplog, form):
+    path = tmp_path / f"a.{form}"
+    if form == "npz":
+        np.savez(path, images)
+    elif form == "npy":
+        np.save(path, images)
+    else:
+        save_pictures(path, images)
+    code, metrics, provenance = evaluate_digits(digits, path, tmp_path / "out")
+    assert code == 0
+    assert set(own[1]) - set(metrics) == {"class_accuracy"}
+    [warning] = [message for message in caplog.messages if "labels are not known" in message]
+    assert warning.startswith(f"{path}: ")
+    assert "class_accuracy is left out" in warning
+    assert provenance["samples"]["labels"].startswith("not known: ")
+    assert provenance["inception_score_order"] == "random, seed 0"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS + 1, "arr_1: from 1 to 10; the classifier knows 0 to 9"),
+        (LABELS[:-1], "arr_1: 39 labels for 40 images"),
+        (-LABELS, "arr_1: labels from -9 to 0; allowed are 0 to"),
+    ],
+)
+def test_labels_that_do_not_fit(digits, images, tmp_path, caplog, labels, message):
+    np.savez(tmp_path / "a.npz", images, labels)
+    assert evaluate_digits(digits, tmp_path / "a.npz", tmp_path / "out")[0] == 2
+    assert message in caplog.messages[-1]
+    assert "a.npz" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("name", ["00000.npy", "labels.npy", "manifest.json", "record.json"])
+def test_damaged_samples_are_not_measured(digits, own, tmp_path, caplog, name):
+    """On this path as on Inception's: every checksum is compared first."""
+    folder = tmp_path / "s"
+    shutil.copytree(own[0], folder)
+    data = bytearray((folder / name).read_bytes())
+    if name.endswith(".npy"):
+        data[len(data) // 3 * 2 : -1] = bytes(len(data[len(data) // 3 * 2 : -1]))
+    else:
+        data = data.replace(b'"k"', b'"q"')
+    (folder / name).write_bytes(data)
+    assert evaluate_digits(digits, folder, tmp_path / "out")[0] == 2
+    assert f"{folder / name}: " in caplog.messages[-1]
+
+
+def test_a_damaged_classifier_is_not_used(digits, own, tmp_path, caplog):
+    shutil.copytree(digits, tmp_path / "digits")
+    path = tmp_path / "digits/classifier/classifier.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 1
+    path.write_bytes(data)
+    assert evaluate_digits(tmp_path / "digits", own[0], tmp_path / "out")[0] == 2
+    assert f"{path}: " in caplog.messages[-1]
+
+
+def test_images_of_another_size_are_refused_before_they_are_read(digits, tmp_path, caplog):
+    np.save(tmp_path / "a.npy", np.zeros((DIGITS, 8, 8, 3), np.uint8))
+    assert evaluate_digits(digits, tmp_path / "a.npy", tmp_path / "out")[0] == 2
+    assert "a.npy: images are 8x8; expected 16x16" in caplog.messages[-1]
