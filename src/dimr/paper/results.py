@@ -26,6 +26,7 @@ Reading refuses what was changed by hand, is of another configuration, or has no
 needs more than numbers (the records of how they were made) takes ``read_results``.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -93,7 +94,8 @@ def numbers(made: Mapping[RunSetting, "RunResult"], project: Project) -> "pd.Dat
     return _frame(
         (*_split(run), run, setting, metric, value, "run", str(one.file), one.key)
         for (run, setting), one in made.items()
-        for metric, value in one.numbers(project).items()
+        for images in [project.training_images(project.run(run).dataset)]
+        for metric, value in one.numbers(images).items()
     )
 
 
@@ -211,14 +213,16 @@ class RunResult:
         """``parameters_m``, ``gmacs`` or ``train_seconds`` of the network."""
         return self.record.get("cost", {}).get(key)
 
-    def numbers(self, project: Project) -> dict[str, float]:
-        """Every number that the run has: metrics, costs, ``evaluations`` and ``epochs``."""
+    def numbers(self, training_images: int | None = None) -> dict[str, float]:
+        """Every number that the run has: metrics, costs, ``evaluations`` and ``epochs``.
+
+        ``training_images`` are those of the dataset; without them epochs are left out.
+        """
         costs = self.record.get("cost", {})
         found = {key: costs.get(key) for key in COSTS}
         found["evaluations"] = self.samples.get("config", {}).get("steps")
-        if "images" in self.model:  # trained here
-            dataset = self.file.parents[3].name
-            found["epochs"] = self.model["images"] / project.training_images(dataset)
+        if training_images and "images" in self.model:  # trained here
+            found["epochs"] = self.model["images"] / training_images
         known = {key: value for key, value in found.items() if value is not None}
         return {**known, **{key: self.number(key) for key in self.metrics}}
 
@@ -232,7 +236,7 @@ def read_results(
     pipeline, made, missing = Pipeline(project), {}, []
     for cell in dict.fromkeys(cells):
         file, record = runs / metrics_file(*cell), runs / provenance_file(*cell)
-        check_settings("metrics", cell[0], [cell[1]], project)
+        check_setting("metrics", *cell, project)
         wanted = pipeline.key(f"runs/{metrics_file(*cell)}")
         if partial and not (file.is_file() and record.is_file()):
             continue
@@ -273,13 +277,10 @@ def _mapping(file: Path) -> dict[str, Any]:
 
 def existing(project: Project, runs: Path) -> Iterator[RunSetting]:
     """Every (run, setting) with metrics that the configuration knows."""
-    for file in sorted(runs.glob("**/metrics/*.json")):
-        run, setting = file.parents[1].relative_to(runs).as_posix(), file.stem
-        try:
-            check_settings("", run, [setting], project)
-        except DimrError:
-            continue
-        yield run, setting
+    for cell in cells_of(runs, sorted(runs.glob("**/metrics/*.json"))):
+        with contextlib.suppress(DimrError):
+            check_setting("", *cell, project)
+            yield cell
 
 
 def available(project: Project, runs: Path, cells: Iterable[RunSetting]) -> list[RunSetting]:
@@ -291,17 +292,15 @@ def available(project: Project, runs: Path, cells: Iterable[RunSetting]) -> list
     return list(read_results(project, runs, cells, partial=True))
 
 
-def check_settings(where: str, run: str, settings: Iterable[str], project: Project) -> None:
+def check_setting(where: str, run: str, setting: str, project: Project) -> None:
     """Refuse names of no run or setting; ``where`` says who names them."""
     try:
         allowed = project.run(run).settings
     except DimrError as error:
         raise DimrError(f"{where}: {error}") from None
-    for setting in settings:
-        if setting not in allowed:
-            raise DimrError(
-                f"{where}: {run}: no setting {setting!r} {did_you_mean(setting, allowed)}"
-            )
+    if setting not in allowed:
+        hint = did_you_mean(setting, allowed)
+        raise DimrError(f"{where}: {run}: no setting {setting!r} {hint}")
 
 
 def cells_of(runs: Path, metrics: Iterable[Path]) -> list[RunSetting]:

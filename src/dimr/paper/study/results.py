@@ -106,7 +106,7 @@ def _line(run: str, setting: str, made: RunResult, project: Project) -> dict[str
         None if unguided else guidance.get("scale"),
         asked.get("solver"),
     )
-    numbers = dict.fromkeys(("evaluations", "parameters_m", "gmacs")) | made.numbers(project)
+    numbers = dict.fromkeys(("evaluations", "parameters_m", "gmacs")) | made.numbers()
     return {
         **dict(zip(SETTING_KEYS, values, strict=True)),
         **{key: value for key, value in numbers.items() if key not in LEFT_OUT},

@@ -18,7 +18,7 @@ from dimr.config.schema import ConfigModel
 from dimr.config.schema.base import repeated
 from dimr.config.validation import did_you_mean
 from dimr.paper.published import load_published
-from dimr.paper.results import COSTS, RunSetting, check_settings
+from dimr.paper.results import COSTS, RunSetting, check_setting
 from dimr.paper.tables.sheet import Column, Sheet, Table
 from dimr.runtime.errors import DimrError
 
@@ -234,7 +234,7 @@ class RunsTable(Table):
                     f"{where}: no row {line.published!r} of {line.list} in published.yaml {hint}"
                 )
             for run, setting in line.cells[:1]:  # right for all seeds, or for none
-                check_settings(f"{where}: {line.title}", run, [setting], project)
+                check_setting(f"{where}: {line.title}", run, setting, project)
 
     def fill(self, project: Project, frame: "pd.DataFrame", partial: bool = False) -> Sheet:
         """Mean and deviation over seeds, what is published, and the paired change.
