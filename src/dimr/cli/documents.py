@@ -1,4 +1,4 @@
-"""Pages that are made from results: the README's tables, the page on the study, HTML of tables."""
+"""Pages generated from results: the README's tables, the page on the study, HTML of tables."""
 
 import argparse
 from pathlib import Path
@@ -10,13 +10,13 @@ from dimr.stages.options import add_step
 
 def add(steps: Any) -> None:
     """Register the subcommands."""
-    text = "every run's numbers seed by seed, and how they were made, as small files"
+    text = "collect every run's numbers, seed by seed, and how they were made, in small files"
     parser = add_step(steps, "study-results", study_results, text, "runs",
                       seeds_csv="table", facts="facts of the study")  # fmt: skip
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, metavar="FILE",
                         help="runs/<run>/metrics/<setting>.json")  # fmt: skip
     parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="PATH",
-                        help="where jobs leave their seconds (default: logs)")  # fmt: skip
+                        help="where jobs record their seconds (default: logs)")  # fmt: skip
 
     text = "write the page on the study: which claims show, with intervals and verdicts"
     parser = add_step(steps, "study", study, text, "results", out="study page")
@@ -27,7 +27,7 @@ def add(steps: Any) -> None:
                         default=ROOT / "docs/digits-study.md.jinja",
                         help="the text (default: docs/digits-study.md.jinja)")  # fmt: skip
 
-    text = "say how a table of runs made here differs from the recorded study"
+    text = "compare a table of runs made here with the recorded study"
     parser = add_step(steps, "compare", compare, text)
     parser.add_argument("table", type=Path, metavar="TABLE",
                         help="results/demo/digits/NAME.csv, or any other CSV of runs")  # fmt: skip
@@ -38,8 +38,7 @@ def add(steps: Any) -> None:
     text = "list DVC's experiments: a column for each setting's FID and each parameter that differs"
     parser = add_step(steps, "experiments", experiments, text)
     parser.add_argument("--metric", action="append", metavar="KEY",
-                        help="of each setting, as often as wanted (default: fid, "
-                        "fid_digits)")  # fmt: skip
+                        help="of each setting, repeatable (default: fid, fid_digits)")  # fmt: skip
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
     text = "regenerate the blocks of a document between <!-- from FILE --> and <!-- end -->"
@@ -86,7 +85,7 @@ def experiments(options: argparse.Namespace) -> None:
 
 
 def readme(options: argparse.Namespace) -> None:
-    """``dimr readme``: says what it did."""
+    """``dimr readme``: prints what it did."""
     from dimr.paper.documents import check, update
 
     if options.check:

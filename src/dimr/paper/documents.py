@@ -1,7 +1,7 @@
-"""Blocks of the README that are made from committed results, between two marks.
+"""Blocks of the README that are generated from committed results, between two marks.
 
 ``<!-- from results/digits/table1.md without "Training (s)" -->`` up to ``<!-- end -->`` holds the
-table of that file, less the named columns: wall-clock times differ from machine to machine.
+table of that file, without the named columns: wall-clock times differ from machine to machine.
 ``<!-- from docs/digits-study.md#in-short -->`` holds that section of a page, without its heading.
 """
 
@@ -18,11 +18,11 @@ END = "<!-- end -->"
 MARK = re.compile(
     r'^<!-- from (?P<file>[^\s#]+)(?:#(?P<section>[\w-]+))?(?: without (?P<columns>"[^\n]*"))? -->$'
 )
-"""The line that begins a block: a file, its section or the columns that are left out."""
+"""The line that begins a block: a file, and its section or the columns to leave out."""
 
 
 def fill(text: str, folder: Path, name: str = "README.md") -> str:
-    """The document with every block made anew.
+    """The document with every block regenerated.
 
     Args:
         text: of the document.
@@ -31,51 +31,45 @@ def fill(text: str, folder: Path, name: str = "README.md") -> str:
 
     Raises:
         DimrError: a mark that is not closed or not understood, or a file, section or column that
-            is not there, with the line.
+            does not exist, with the line.
     """
-    lines, filled = text.split("\n"), []
-    index = 0
-    while index < len(lines):
-        line = lines[index]
+    filled: list[str] = []
+    lines = iter(enumerate(text.split("\n"), 1))
+    for number, line in lines:
         filled.append(line)
-        index += 1
         if not line.startswith("<!-- from "):
             continue
-        where = f"{name}: line {index}"
+        where = f"{name}: line {number}"
         found = MARK.match(line)
         if found is None:
             raise DimrError(
                 f"{where}: {line!r} is not <!-- from FILE.md -->, <!-- from FILE.md#section --> or "
                 '<!-- from FILE.md without "Column" -->'
             )
-        index = _end(lines, index, where)
-        filled += ["", *_block(found, folder, where), ""]
+        for _, old in lines:
+            if old == END:
+                break
+            if old.startswith("<!-- from "):  # what follows an unclosed block is not its content
+                raise DimrError(f"{where}: no {END} after {line!r}")
+        else:
+            raise DimrError(f"{where}: no {END} after {line!r}")
+        filled += ["", *_block(found, folder, where), "", END]
     return "\n".join(filled)
 
 
-def _end(lines: list[str], start: int, where: str) -> int:
-    """Where a block ends; what follows an unclosed one must not be taken for its content."""
-    for index in range(start, len(lines)):
-        if lines[index] == END:
-            return index
-        if lines[index].startswith("<!-- from "):
-            break
-    raise DimrError(f"{where}: no {END} after {lines[start - 1]!r}")
-
-
 def update(document: Path) -> bool:
-    """Fill a document's blocks in place; say whether it changed."""
+    """Regenerate a document's blocks in place; returns whether it changed."""
     return write_if_changed(document, fill(_text(document), document.parent, str(document)))
 
 
 def check(document: Path) -> None:
-    """Refuse a document with blocks that are not those of the results: the first line is named."""
+    """Refuse a document whose blocks differ from the results; the first line is named."""
     old = _text(document)
     new = fill(old, document.parent, str(document))
     if old != new:
         pairs = zip(old.split("\n"), new.split("\n"), strict=False)
         line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), new.count("\n"))
-        raise DimrError(f"{document}: line {line} is not what the results say: make readme")
+        raise DimrError(f"{document}: line {line} differs from the results: make readme")
 
 
 def _text(file: Path) -> str:
@@ -99,12 +93,12 @@ def _block(mark: re.Match[str], folder: Path, where: str) -> list[str]:
     rules = [line for line in table if re.fullmatch(r"[|:\- ]+", line)]
     if len(rules) != 1:
         held = "several tables" if rules else "no table"
-        raise DimrError(f"{where}: {name}: holds {held}, not one")
+        raise DimrError(f"{where}: {name}: holds {held}; expected one")
     return _without(table, left_out, f"{where}: {name}")
 
 
 def _section(lines: list[str], wanted: str, where: str) -> list[str]:
-    """The lines under a heading, up to the next one of its rank or a higher one."""
+    """The lines under a heading, up to the next one of its level or a higher one."""
     heads = [
         (index, len(found[1]), _anchor(found[2]))
         for index, line in enumerate(lines)
@@ -120,12 +114,12 @@ def _section(lines: list[str], wanted: str, where: str) -> list[str]:
 
 
 def _anchor(heading: str) -> str:
-    """A heading's name in links, as GitHub makes it."""
+    """A heading's name in links, as on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def _links(lines: list[str], folder: str, name: str) -> list[str]:
-    """Links of a page in ``folder``, as they are from the document."""
+    """Lines of the page ``name`` in ``folder``, with links relative to the document."""
 
     def moved(link: re.Match[str]) -> str:
         target = link[1]
@@ -139,7 +133,7 @@ def _links(lines: list[str], folder: str, name: str) -> list[str]:
 
 
 def _without(table: list[str], left_out: list[str], where: str) -> list[str]:
-    """A Markdown table less the columns of these headings."""
+    """A Markdown table without the columns of these headings."""
     heads, rule, *body = [
         [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in table

@@ -23,20 +23,20 @@ code { font-size: 0.9em; }
 
 
 def to_page(text: str, folder: Path) -> str:
-    """HTML of a Markdown text; pictures of ``folder`` are embedded, other links stay as text.
+    """HTML of a Markdown text; pictures in ``folder`` are embedded, other links become text.
 
     Args:
         text: Markdown with tables.
-        folder: where relative links start.
+        folder: that relative links start from.
 
     Raises:
-        DimrError: a picture that is not there.
+        DimrError: a picture that does not exist.
     """
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     body = re.sub(r'<img src="([^"]+)"', lambda found: _embedded(found[1], folder), body)
-    body = re.sub(r'<a href="(?![a-z]+:|#)[^"]*">(.*?)</a>', r"\1", body)  # would lead nowhere
+    body = re.sub(r'<a href="(?![a-z]+:|#)[^"]*">(.*?)</a>', r"\1", body)  # would be broken
     heading = re.search(r"^(?:# |\*\*)(.+?)(?:\*\*)?$", text, re.MULTILINE)
     title = html.escape(heading[1]) if heading else "DiMR"
     return (

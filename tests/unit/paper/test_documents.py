@@ -59,7 +59,7 @@ def test_a_column_that_is_left_out_makes_nothing_stale(folder):
     (folder / "table.md").write_text(TABLE.replace("123", "456"))
     check(readme)
     (folder / "table.md").write_text(TABLE.replace("1.50", "1.51"))
-    with pytest.raises(DimrError, match=r"README\.md: line 7 is not what the results say"):
+    with pytest.raises(DimrError, match=r"README\.md: line 7 differs from the results"):
         check(readme)
 
 
