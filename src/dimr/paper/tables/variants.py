@@ -89,11 +89,9 @@ def _cell(column: Column, value: Any, variant: str) -> Cell:
 def shape_values(one: Variant, side: int) -> dict[str, Any]:
     """Branches, and for each of them, lowest resolution first: N, D, patch, side in tokens."""
     sizes = one.sizes
-    if one.family == "dimr":
-        layers, dims = sizes["layers"], sizes["dims"]
-        patches = [2**r for r in reversed(range(len(layers)))]
-    else:
-        layers, dims, patches = [sizes["depth"]], [sizes["dim"]], [sizes["patch"]]
+    layers, dims = sizes.get("layers") or [sizes["depth"]], sizes.get("dims") or [sizes["dim"]]
+    halvings = [2**r for r in reversed(range(len(layers)))]  # a DiMR's branches
+    patches = [sizes["patch"]] if "patch" in sizes else halvings
     return {
         "branches": len(layers),
         "layers": layers,
