@@ -113,11 +113,11 @@ def test_the_page_and_the_ablation_say_the_same(folders):
     found = findings(
         load_claims(root / "experiments/claims.yaml"), recorded(root / RESULTS / "seeds.csv")
     )
-    names = load_claims(root / "experiments/claims.yaml").names
-    changes = {(one.name, one.against): one.changes["fid_digits"] for one in found}
+    pairs = [(one.comparison.run, one.comparison.against) for one in found]
+    changes = dict(zip(pairs, (one.changes["fid_digits"] for one in found), strict=True))
     compared = 0
     for above, row in pairwise(rows):
-        change = changes.get((names[row.run], names[above.run]))
+        change = changes.get((row.run, above.run))
         if change is None:
             continue
         line = table.loc[row.name]

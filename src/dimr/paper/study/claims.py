@@ -89,34 +89,25 @@ def load_claims(path: Path) -> Claims:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one comparison found at one setting.
+    """What one comparison of a claim found at one setting.
 
     Attributes:
-        claim: key of the claim that it is part of.
-        name: of the run that the claim favours.
-        against: name of the other.
+        claim: that it is part of.
+        comparison: the two runs.
         setting: of sampling.
         seeds: how many both runs have.
         means: of the two, by metric.
         changes: the first less the other, by metric.
-        metrics: which were compared, the deciding one first.
-        note: what else differs.
+        verdict: that of the deciding metric.
     """
 
-    claim: str
-    name: str
-    against: str
+    claim: Claim
+    comparison: Comparison
     setting: str
     seeds: int
     means: dict[str, tuple[float, float]]
     changes: dict[str, Change]
-    metrics: tuple[Metric, ...]
-    note: str
-
-    @property
-    def verdict(self) -> str:
-        """That of the deciding metric."""
-        return self.metrics[0].verdict(self.changes[self.metrics[0].key])
+    verdict: str
 
 
 def findings(definition: Claims, frame: "pd.DataFrame") -> list[Finding]:
@@ -127,7 +118,7 @@ def findings(definition: Claims, frame: "pd.DataFrame") -> list[Finding]:
         frame: of ``dimr.paper.results``.
 
     Raises:
-        DimrError: a run, setting or metric that the results do not have.
+        DimrError: a run, setting or metric that the results do not have, or no common seed.
     """
     return [
         _finding(definition, claim, comparison, setting, frame)
@@ -151,17 +142,9 @@ def _finding(
         shared = own.index.intersection(other.index)
         seeds, changes[metric.key] = len(shared), change
         means[metric.key] = (own[shared].mean(), other[shared].mean())
-    return Finding(
-        claim=claim.key,
-        name=definition.name(comparison.run),
-        against=definition.name(comparison.against),
-        setting=setting,
-        seeds=seeds,
-        means=means,
-        changes=changes,
-        metrics=tuple(definition.metrics),
-        note=comparison.note,
-    )
+    first = definition.metrics[0]
+    verdict = first.verdict(changes[first.key])
+    return Finding(claim, comparison, setting, seeds, means, changes, verdict)
 
 
 def values_by_seed(frame: "pd.DataFrame", run: str, setting: str, metric: str) -> "pd.Series":

@@ -87,48 +87,55 @@ def write_study(claims: Path, template: Path, results: Path, page: Path) -> None
 
 def _short(definition: Claims, found: list[Finding]) -> dict[str, Any]:
     """What the page begins with: claims by verdict, in words, and every comparison in a table."""
-    titles = {claim.key: claim.title for claim in definition.claims}
     groups: dict[str, list[str]] = {verdict: [] for verdict in (*VERDICTS, "mixed")}
     for claim in definition.claims:
-        verdicts = [one.verdict for one in found if one.claim == claim.key]
+        verdicts = [one.verdict for one in found if one.claim == claim]
         counts = {word: verdicts.count(word) for word in VERDICTS if word in verdicts}
         if len(counts) == 1:
             groups[verdicts[0]].append(claim.title)
         else:
             parts = ", ".join(f"{count} {word}" for word, count in counts.items())
             groups["mixed"].append(f"{claim.title} ({parts})")
-    metric = definition.metrics[0]
-    body, above = [], ""
+    body, above = [], None
     for one in found:
-        title = "" if one.claim == above else titles[one.claim]
-        difference = metric.difference(one.changes[metric.key])
-        setting, seeds, *_ = _numbers(one)
-        body.append([title, one.verdict, one.name, one.against, setting, seeds, difference])
+        title = "" if one.claim == above else one.claim.title
+        name, against, setting, seeds, *_, difference, verdict = _line(definition, one)
+        body.append([title, verdict, name, against, setting, seeds, difference])
         above = one.claim
-    heads = ["Claim", "Verdict", "Compared", "Against", "Setting", "Seeds",
-             f"{metric.title}, difference [95%]"]  # fmt: skip
+    difference = f"{definition.metrics[0].title}, difference [95%]"
+    heads = ["Claim", "Verdict", "Compared", "Against", "Setting", "Seeds", difference]
     return {"claims": groups, "table": _table(heads, body, left=5)}
 
 
-def _numbers(one: Finding) -> list[str]:
-    """Setting, seeds, the two means, their difference and the verdict, of the deciding metric."""
-    metric = one.metrics[0]
+def _line(definition: Claims, one: Finding) -> list[str]:
+    """Names, setting, seeds, the two means, difference and verdict, of the deciding metric."""
+    metric, runs = definition.metrics[0], (one.comparison.run, one.comparison.against)
     means = [metric.text(mean) for mean in one.means[metric.key]]
     difference = metric.difference(one.changes[metric.key])
-    return [one.setting, str(one.seeds), *means, difference, one.verdict]
+    names = map(definition.name, runs)
+    return [*names, one.setting, str(one.seeds), *means, difference, one.verdict]
 
 
 def _claim(
     definition: Claims, claim: Claim, found: list[Finding], frame: "pd.DataFrame"
 ) -> dict[str, Any]:
-    """A claim's title, verdicts and tables: the deciding metric, the others, and the costs."""
-    own = [one for one in found if one.claim == claim.key]
-    runs = dict.fromkeys(run for c in claim.comparisons for run in (c.run, c.against))
+    """A claim's title and tables: the deciding metric, the others, and the costs in words."""
+    deciding, *others = definition.metrics
+    body, other_body = [], []
+    for one in found:
+        if one.claim == claim:
+            name, against, *cells = _line(definition, one)
+            note = f" ({one.comparison.note})" if one.comparison.note else ""
+            body.append([name, against + note, *cells])
+            changes = [(metric, one.changes[metric.key]) for metric in others]
+            texts = [f"{m.difference(change)}, {m.verdict(change)}" for m, change in changes]
+            other_body.append([name, against, one.setting, *texts])
+    heads = ["Compared", "Against", "Setting", "Seeds", deciding.title, "The other's"]
     return {
         "title": claim.title,
-        "table": _deciding_table(own),
-        "others": _other_metrics(own),
-        "costs": _costs(definition, list(runs), frame),
+        "table": _table([*heads, "Difference [95%]", "Verdict"], body, left=3),
+        "others": _table([*heads[:3], *(m.title for m in others)], other_body, left=3),
+        "costs": _costs(definition, claim, frame),
     }
 
 
@@ -137,32 +144,10 @@ def _table(heads: list[str], body: list[list[str]], left: int) -> str:
     return "\n".join(markdown_lines(heads, body, right))
 
 
-def _deciding_table(found: list[Finding]) -> str:
-    metric = found[0].metrics[0]
-    heads = ["Compared", "Against", "Setting", "Seeds", metric.title, "The other's",
-             "Difference [95%]", "Verdict"]  # fmt: skip
-    body = [
-        [one.name, f"{one.against} ({one.note})" if one.note else one.against, *_numbers(one)]
-        for one in found
-    ]
-    return _table(heads, body, left=3)
-
-
-def _other_metrics(found: list[Finding]) -> str:
-    """Differences of the metrics that do not decide, each with its own verdict."""
-    others = found[0].metrics[1:]
-    body = [
-        [one.name, one.against, one.setting]
-        + [f"{m.difference(one.changes[m.key])}, {m.verdict(one.changes[m.key])}" for m in others]
-        for one in found
-    ]
-    return _table(["Compared", "Against", "Setting", *(m.title for m in others)], body, left=3)
-
-
-def _costs(definition: Claims, runs: list[str], frame: "pd.DataFrame") -> str:
+def _costs(definition: Claims, claim: Claim, frame: "pd.DataFrame") -> str:
     """Parameters and multiply-accumulates of the networks of a claim, in words."""
     parts = []
-    for run in runs:
+    for run in dict.fromkeys(run for c in claim.comparisons for run in (c.run, c.against)):
         setting = definition.settings(run)[0]
         millions, gmacs = (
             values_by_seed(frame, run, setting, key).iloc[0] for key in ("parameters_m", "gmacs")

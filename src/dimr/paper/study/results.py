@@ -23,11 +23,7 @@ from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
 
-LEFT_OUT = ("train_seconds", "epochs")
-"""Numbers of runs that are not in ``seeds.csv``: the first differs from machine to machine, the
-second follows from ``study.json``."""
 STAGES = ("train", "sample", "evaluate")
-KEYS, COSTS = (*SETTING_KEYS, "evaluations"), ("parameters_m", "gmacs")
 
 
 class Shared(ConfigModel):
@@ -87,14 +83,14 @@ def collect_study(
     if not made:
         raise DimrError("--metrics: no results given: nothing to study")
     made = dict(sorted(made.items()))
-    lines = pd.DataFrame([_line(*cell, one, project) for cell, one in made.items()])
+    lines = pd.DataFrame([_line(*cell, one) for cell, one in made.items()])
     content = _facts(made, project, logs)
     with atomic_file(seeds) as temporary:
         lines.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     write_json(facts, content.model_dump(mode="json"))
 
 
-def _line(run: str, setting: str, made: RunResult, project: Project) -> dict[str, Any]:
+def _line(run: str, setting: str, made: RunResult) -> dict[str, Any]:
     """One line of the CSV."""
     asked = made.samples.get("config", {})
     guidance = asked.get("guidance") or {}
@@ -107,10 +103,8 @@ def _line(run: str, setting: str, made: RunResult, project: Project) -> dict[str
         asked.get("solver"),
     )
     numbers = dict.fromkeys(("evaluations", "parameters_m", "gmacs")) | made.numbers()
-    return {
-        **dict(zip(SETTING_KEYS, values, strict=True)),
-        **{key: value for key, value in numbers.items() if key not in LEFT_OUT},
-    }
+    numbers.pop("train_seconds", None)  # in study.json: they differ from machine to machine
+    return {**dict(zip(SETTING_KEYS, values, strict=True)), **numbers}
 
 
 def _facts(made: Mapping[RunSetting, RunResult], project: Project, logs: Path) -> StudyFacts:
