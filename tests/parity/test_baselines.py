@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from tests.support.diffusers_names import as_diffusers
 
 from dimr import build
 from dimr.checkpoints.formats import ConversionError, from_published, recognise, to_published
@@ -81,42 +82,6 @@ def test_a_latent_uvit_with_a_convolution(vectors):
         from_published({**weights, "final_layer.weight": conv["final_layer.weight"]}, 4)
 
 
-def as_diffusers(weights, depth):
-    """DiT's weights as diffusers stores them: an embedder in every block, q, k and v apart."""
-    plain = {
-        "x_embedder.proj": "pos_embed.proj",
-        "final_layer.adaLN_modulation.1": "proj_out_1",
-        "final_layer.linear": "proj_out_2",
-    }
-    block = {
-        "adaLN_modulation.1": "norm1.linear",
-        "attn.proj": "attn1.to_out.0",
-        "mlp.fc1": "ff.net.0.proj",
-        "mlp.fc2": "ff.net.2",
-    }
-    shared = {
-        "t_embedder.mlp.0": "timestep_embedder.linear_1",
-        "t_embedder.mlp.2": "timestep_embedder.linear_2",
-        "y_embedder.embedding_table": "class_embedder.embedding_table",
-    }
-    out = {}
-    for kind in ("weight", "bias"):
-        for old, new in plain.items():
-            out[f"{new}.{kind}"] = weights[f"{old}.{kind}"]
-        for i in range(depth):
-            for old, new in block.items():
-                out[f"transformer_blocks.{i}.{new}.{kind}"] = weights[f"blocks.{i}.{old}.{kind}"]
-            for part, tensor in zip(
-                "qkv", weights[f"blocks.{i}.attn.qkv.{kind}"].chunk(3), strict=True
-            ):
-                out[f"transformer_blocks.{i}.attn1.to_{part}.{kind}"] = tensor
-            for old, new in shared.items():
-                if f"{old}.{kind}" in weights:
-                    name = f"transformer_blocks.{i}.norm1.emb.{new}.{kind}"
-                    out[name] = weights[f"{old}.{kind}"].clone()
-    return out
-
-
 @pytest.fixture
 def diffusers_weights(vectors):
     return as_diffusers(vectors("dit").part("weights"), depth=3)
@@ -135,7 +100,7 @@ def test_diffusers_names_are_those_of_diffusers_own_network(diffusers_weights):
 
 def test_diffusers_dit(diffusers_weights, vectors, relative_error):
     tensors = vectors("dit")
-    assert recognise(diffusers_weights) == "diffusers-dit"
+    assert recognise(diffusers_weights).name == "diffusers-dit"
     network = from_published(diffusers_weights, num_heads=4, input_size=8)
     output = network(tensors["x"], (tensors["timestep"] + 1) / 1000, tensors["y"])[0]
     assert relative_error(output, tensors["output"]) < 1e-5

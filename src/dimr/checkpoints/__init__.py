@@ -1,28 +1,32 @@
-"""Weights in and out: checkpoints of the authors' and diffusers' DiT folders, and a run's model/.
+"""Weights in and out: checkpoints of the authors and of diffusers, and a run's model/.
 
-``read`` opens what others wrote: ``opening`` the file itself, ``groups`` finds the network among
-what trainers save, ``values`` refuses what is no weights. ``recognise`` says which listed variant
-it is, ``told`` what no tensor tells, ``recorded`` keeps that beside the tensors. ``published``
-turns it all into a run's network, ``layout`` keeps that in ``model/``, ``export`` writes the
-authors' names back, ``hub`` fetches what is published.
+``read`` opens what others wrote and ``find_network`` finds the network among what trainers save.
+``formats`` knows the names and shapes that networks are published under, ``match_variant`` which
+listed variant one is, ``import_options`` what no tensor tells, and ``recorded`` keeps that beside
+the tensors. ``import_published`` makes a run's network of it all, ``model_folder`` keeps that in
+``model/``, ``export`` writes the authors' names back, ``download`` fetches what is published.
 """
 
 from dimr.checkpoints.download import fetch
 from dimr.checkpoints.export import export, is_dimr_export
+from dimr.checkpoints.formats import ConversionError, from_published, to_published
+from dimr.checkpoints.import_options import ImportOptions
 from dimr.checkpoints.import_published import Imported, read_published
 from dimr.checkpoints.model_folder import read_model, write_model
 from dimr.checkpoints.read import CheckpointInfo, read_checkpoint
-from dimr.checkpoints.told import ImportOptions
 
 __all__ = [
     "CheckpointInfo",
+    "ConversionError",
     "ImportOptions",
     "Imported",
     "export",
     "fetch",
+    "from_published",
     "is_dimr_export",
     "read_checkpoint",
     "read_model",
     "read_published",
+    "to_published",
     "write_model",
 ]

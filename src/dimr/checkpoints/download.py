@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dimr.checkpoints.opening import SUFFIXES
+from dimr.checkpoints.read import SUFFIXES
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 
@@ -10,7 +10,7 @@ from dimr.runtime.files import single_line
 def fetch(repo: str, file: str, revision: str | None = None) -> Path:
     """A file of a repository, or one of its folders, downloaded unless it is in the cache.
 
-    ``HF_HUB_OFFLINE=1`` allows the cache alone; ``HF_TOKEN`` and ``HF_HOME`` work as usual.
+    ``HF_HUB_OFFLINE=1`` allows only the cache; ``HF_TOKEN`` and ``HF_HOME`` work as usual.
 
     Args:
         repo: ``owner/name``.
@@ -18,7 +18,7 @@ def fetch(repo: str, file: str, revision: str | None = None) -> Path:
         revision: a commit, branch or tag; None: the newest.
 
     Raises:
-        DimrError: what failed, and how to go on by hand.
+        DimrError: what failed, and how to continue by hand.
     """
     import huggingface_hub
 
@@ -28,17 +28,13 @@ def fetch(repo: str, file: str, revision: str | None = None) -> Path:
         snapshot = huggingface_hub.snapshot_download(
             repo, allow_patterns=[f"{file}/*"], revision=revision
         )
+        if (folder := Path(snapshot, file)).is_dir():
+            return folder
+        why = "the repository has no such folder"
     except Exception as error:  # the client's errors, and those of the network libraries below it
-        raise _failed(repo, file, reason(error)) from None
-    folder = Path(snapshot, file)
-    if not folder.is_dir():
-        raise _failed(repo, file, "the repository has no such folder")
-    return folder
-
-
-def _failed(repo: str, file: str, reason: str) -> DimrError:
-    return DimrError(
-        f"hub: {repo}: {file}: {reason}; or download it by hand, then: "
+        why = reason(error)
+    raise DimrError(
+        f"hub: {repo}: {file}: {why}; or download it by hand, then: "
         "dimr import PATH --config CONFIG --out MODEL"
     )
 

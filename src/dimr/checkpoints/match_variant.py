@@ -3,71 +3,53 @@
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
 
-from dimr.checkpoints.formats import (
-    FORMATS,
-    ConversionError,
-    check_tensors,
-    names_in_file,
-    to_published,
-)
+from dimr.checkpoints.formats import ConversionError, Format, to_published
 from dimr.config.project import PROJECT
 from dimr.config.variants import Variant
 from dimr.models import FAMILIES, Network
 from dimr.models.complexity import count_parameters, on_meta
 from dimr.models.sizes import blocks_built
+from dimr.runtime.tensors import first_difference
 
-INPUTS = ("input_size", "channels", "num_classes", "time_map")
-
-
-def plain(sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes as JSON has them: lists, not tuples."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in sizes.items()}
+INPUT = {"input_size", "channels", "num_classes", "time_map"}
+"""What a network is told of its input."""
 
 
-def wanted_sizes(one: Variant, sizes: Mapping[str, Any], *, heads: bool = True) -> dict[str, Any]:
-    """The sizes that make a network the listed variant (``heads``: among them its heads).
+def listed_sizes(one: Variant) -> dict[str, Any]:
+    """The sizes that make a network the listed variant, plain JSON, with ``family``.
 
-    Published weights may have sizes that are not listed: a DiT learns its variance.
+    Published weights may have sizes that papers do not mention: a DiT learns its variance.
     """
-    wanted, own = plain(one.sizes), FAMILIES[one.family].of_published
-    if one.variant.published and all(sizes.get(key) == value for key, value in own.items()):
-        wanted |= own
-    if not heads:
-        wanted.pop("heads", None)
-    return {"family": one.family, **wanted}
+    free = FAMILIES[one.family].of_published if one.variant.published else {}
+    sizes = {key: value for key, value in one.sizes.items() if key not in free}
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in sizes.items()}
+    return {"family": one.family, **plain}
 
 
-def find_listed(sizes: Mapping[str, Any], *, heads: bool = True) -> Variant | None:
-    """The listed variant of these sizes, one with published numbers first; None: not listed.
-
-    Args:
-        sizes: the network's, with ``family``.
-        heads: whether its heads must agree.
-    """
-    same = [
-        one
-        for one in PROJECT.variants.values()
-        if not differences(sizes, wanted_sizes(one, sizes, heads=heads))
-    ]
+def find_listed(sizes: Mapping[str, Any]) -> Variant | None:
+    """The listed variant of these sizes, one with published numbers first; None: not listed."""
+    same = [one for one in PROJECT.variants.values() if not differences(sizes, listed_sizes(one))]
     return min(same, key=lambda one: one.variant.published is None, default=None)
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """``layers [57, 29], not [39, 20]; ...`` for every key of ``wanted`` that differs.
+def differences(sizes: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """``layers [57, 29], not [39, 20]; ...`` for every size that is known and not as wanted.
 
-    Networks of two families differ in that alone: their sizes cannot be compared. Branches of N
+    Networks of two families differ in that only: their sizes cannot be compared. Branches of N
     and, N even, of N + 1 layers are the same network, which tensors cannot tell apart.
     """
-    keys = ["family"] if found["family"] != wanted["family"] else list(wanted)
+    keys = [key for key in wanted if key in sizes]
+    if "family" in wanted and sizes["family"] != wanted["family"]:
+        keys = ["family"]
     return "; ".join(
-        f"{key} {found.get(key)}, not {wanted[key]}"
+        f"{key} {sizes[key]}, not {wanted[key]}"
         for key in keys
-        if _as_built(key, found.get(key)) != _as_built(key, wanted[key])
+        if _as_built(key, sizes[key]) != _as_built(key, wanted[key])
     )
 
 
@@ -93,10 +75,13 @@ class Fit:
     agreeing: int
     wrong: int
 
+    def __str__(self) -> str:
+        return f"{self.agreeing} of {len(self.expected)} tensors"
+
 
 def nearest_fit(
     tensors: Mapping[str, Tensor],
-    inputs: Mapping[str, Any],
+    sizes: Mapping[str, Any],
     *,
     family: str | None,
     published: bool,
@@ -105,7 +90,7 @@ def nearest_fit(
 
     Args:
         tensors: by name.
-        inputs: what the network is told of its input (``INPUTS``); the paper's is tried as well.
+        sizes: what is known of the network; the paper's input is tried as well.
         family: of the variants that are tried; None: all.
         published: whether names are the authors' or ours.
 
@@ -113,39 +98,33 @@ def nearest_fit(
         None if no variant can be built for such inputs.
     """
     there = sum(tensor.numel() for tensor in tensors.values()) or 1
-    best: Fit | None = None
+
+    def fits() -> Iterator[Fit]:
+        for one in PROJECT.variants.values():
+            for network in _candidates(one, sizes) if family in (None, one.family) else ():
+                with contextlib.suppress(ConversionError):  # an ablation, which is not published
+                    expected = to_published(network) if published else network.state_dict()
+                    agreeing, wrong = compare(tensors, expected)
+                    yield Fit(one, count_parameters(network), dict(expected), agreeing, wrong)
 
     def closeness(fit: Fit) -> tuple[int, float, bool]:
         distance = abs(math.log(fit.parameters / there))
         return fit.agreeing - fit.wrong, -distance, fit.listed.variant.published is not None
 
-    for one in PROJECT.variants.values():
-        for network in _candidates(one, inputs) if family in (None, one.family) else ():
-            try:
-                expected = to_published(network) if published else network.state_dict()
-            except ConversionError:  # an ablation, which has no published form
-                continue
-            agreeing, wrong = compare(tensors, expected)
-            fit = Fit(one, count_parameters(network), dict(expected), agreeing, wrong)
-            best = fit if best is None else max(best, fit, key=closeness)
-    return best
+    return max(fits(), key=closeness, default=None)
 
 
-def _candidates(one: Variant, inputs: Mapping[str, Any]) -> Iterator[Network]:
-    """The variant without memory, for the inputs given and for those of the paper."""
-    given = {key: inputs[key] for key in INPUTS if key in inputs}
-    if one.family == "uvit" and given and "final_conv" in inputs:
-        given["final_conv"] = inputs["final_conv"]
-    published = FAMILIES[one.family].of_published if one.variant.published else {}
-    tried: list[dict[str, Any]] = []
-    for values in (given, one.published_input):
-        for own in ({}, published):
-            sizes = {**one.sizes, **own, **values}
-            if len(values) < len(INPUTS) or sizes in tried:
-                continue
-            tried.append(sizes)
-            with contextlib.suppress(ValueError, RuntimeError):  # an input that cannot be cut so
-                yield on_meta(FAMILIES[one.family](**sizes))
+def _candidates(one: Variant, sizes: Mapping[str, Any]) -> Iterator[Network]:
+    """The variant without memory, for the input of ``sizes`` and for that of the paper."""
+    family, tried = FAMILIES[one.family], list[dict[str, Any]]()
+    allowed = {field.name for field in fields(family)}
+    for known in (sizes, {**one.published_input, **family.of_published}):
+        arguments = {**known, **listed_sizes(one)}
+        arguments = {key: value for key, value in arguments.items() if key in allowed}
+        if known.keys() >= INPUT and arguments not in tried:
+            tried.append(arguments)
+            with contextlib.suppress(ValueError, RuntimeError):  # patches do not divide the input
+                yield on_meta(one.complete(**arguments))
 
 
 def compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[int, int]:
@@ -156,37 +135,30 @@ def compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tu
     return agreeing, len(names) - agreeing
 
 
-def explain(weights: Mapping[str, Tensor], form: str, error: ConversionError) -> str:
-    """Why a file's tensors are no network, in one line.
+def explain(weights: Mapping[str, Tensor], form: Format, error: ConversionError) -> str:
+    """Why a file's tensors are not those of a network, in one line.
 
     The sizes are read from tensors that may be the wrong ones. So where a listed variant is as
-    near, what is told is how they differ from that.
+    near, the line says how they differ from that.
 
     Args:
         weights: by the file's names.
         form: their format.
         error: what is wrong by the sizes as they were read.
     """
-    module = FORMATS[form]
     sizes: dict[str, Any] = {}
     try:
-        tensors = module.to_ours(dict(weights))
+        tensors = form.decode(dict(weights))
     except ConversionError:
         return str(error)
     wrong = len(tensors)
-    try:
-        sizes = module.read_sizes(tensors, 1, None, None)
-        wrong = compare(tensors, to_published(on_meta(module.SIZES(**sizes))))[1]
-    except (KeyError, ValueError, RuntimeError):  # ``error`` says which
-        pass
-    fit = nearest_fit(tensors, sizes, family=module.SIZES.family, published=True)
+    with contextlib.suppress(ValueError, RuntimeError, OverflowError):  # ``error`` says which
+        built = form.sizes_of(tensors, 1, None, None)
+        sizes = built.arguments()
+        wrong = compare(tensors, to_published(on_meta(built)))[1]
+    fit = nearest_fit(tensors, sizes, family=form.sizes.family, published=True)
     if fit is None or fit.wrong > wrong or 2 * fit.agreeing < len(fit.expected):
         return str(error)
-    if form == "diffusers-dit":  # whose position embedding is a formula
-        tensors.setdefault("pos_embed", fit.expected["pos_embed"])
-    try:
-        check_tensors(tensors, fit.expected, names_in_file(module))
-    except ConversionError as other:
-        of = f"{fit.agreeing} of {len(fit.expected)} tensors are those of {fit.listed.name}"
-        return f"{other}; {of}"
-    return str(error)
+    form.add_computed(tensors, fit.expected)
+    difference = first_difference(tensors, fit.expected, form.name_in_file)
+    return f"{difference}; {fit} are those of {fit.listed.name}" if difference else str(error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dimr.config.schema import ImportConfig
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import key_of, sha256
+from dimr.runtime.files import key_of
 from dimr.stages.options import positive
 from dimr.stages.stage import Job, Output, Stage, Target
 
@@ -82,7 +82,7 @@ class ImportStage(Stage):
 
     def work(self, job: Job) -> None:
         """Read, match, write; the report is printed."""
-        from dimr.checkpoints import ImportOptions, fetch, read_published, write_model
+        from dimr.checkpoints import ImportOptions, fetch, read_published
 
         options, config = job.options, job.config
         if config is not None:
@@ -94,15 +94,13 @@ class ImportStage(Stage):
         if options.dry_run:
             print(*imported.report(), "written  nothing (--dry-run)", sep="\n")
             return
-        if imported.noise.untold:
-            raise DimrError(f"{imported.facts.file}: {imported.noise.untold}")
-        source = {**imported.facts.record(), "sha256": sha256(imported.facts.file)}
+        imported.require_told()
+        source = imported.source()
         if config is None:
             network = imported.network.model_dump(mode="json")
             job.key = key_of("import", network, source["sha256"])
         with job.result() as result:
-            objective = imported.noise.objective
-            write_model(result.folder, imported.network, imported.tensors, objective=objective)
+            imported.write(result.folder)
             result.facts = {
                 "config": config and config.model_dump(mode="json"),
                 "matched": imported.record(),

@@ -4,22 +4,39 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from tests.support.messages import error_in
 
 from dimr.cli import main
 
 SAVE_WEIGHTS_ONLY = (
     "in the program that wrote it save only the weights: torch.save(model.state_dict(), 'w.pth')"
 )
-DITS = ("--heads", 4, "--schedule", "linear")
-"""What has to be told of the small weights under DiT's names."""
+HEADS = ("--heads", 4)
+DITS = (*HEADS, "--schedule", "linear")
+"""What has to be told of the small weights, under DiT's names the schedule, too."""
 VECTORS = Path(__file__).parents[2] / "parity/vectors"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def weights_of(name):
     """The authors' state dict of a small network (see tests/parity)."""
     tensors = load_file(VECTORS / f"{name}.safetensors")
     return {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
+
+
+def load(path):
+    """Tensors of a file of either kind."""
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path)
+
+
+def assert_same(back, weights):
+    """The same names, and under each the same bits."""
+    assert back.keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert (back[name].dtype, back[name].shape) == (tensor.dtype, tensor.shape), name
+        bits = (one.contiguous().view(torch.uint8) for one in (back[name], tensor))
+        assert torch.equal(*bits), name
 
 
 def dimr_shapes(layers, dims, *, side, channels=4, labels=1001):
@@ -83,25 +100,76 @@ def xl():
 
 
 @pytest.fixture
+def file_of(tmp_path):
+    """A file with this content, written as its name says; paths are taken as they are."""
+
+    def write(content, name="weights.pth"):
+        if isinstance(content, Path):
+            return content
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            (save_file if path.suffix == ".safetensors" else torch.save)(content, path)
+        return path
+
+    return write
+
+
+@pytest.fixture
 def error_of(caplog):
     """Run a command that fails for the user's fault; return its line."""
 
     def run(*arguments):
         caplog.clear()
         assert main([str(a) for a in arguments]) == 2
-        (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
-        message = record.getMessage()
-        assert "\n" not in message
-        return message.removeprefix("dimr: ")
+        return error_in(caplog).removeprefix("dimr: ")
 
     return run
 
 
 @pytest.fixture
-def dimr():
-    """Run a command that succeeds."""
+def refusal(tmp_path, file_of, error_of):
+    """Import what is refused; return why: the line without the path with which it begins."""
+
+    def run(content, *told, name="weights.pth", begins=None):
+        path, before = file_of(content, name), set(tmp_path.iterdir())
+        message = error_of("import", path, *told, "--out", tmp_path / "model")
+        assert message.startswith(f"{begins or path}: ")
+        assert set(tmp_path.iterdir()) == before
+        return message.removeprefix(f"{begins or path}: ")
+
+    return run
+
+
+@pytest.fixture
+def dimr(capsys):
+    """Run a command that succeeds; return what it prints."""
 
     def run(*arguments):
         assert main([str(a) for a in arguments]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def imported(tmp_path, file_of, dimr):
+    """Import; return the model's folder and the report."""
+
+    def run(content, *told, name="weights.pth", out="model"):
+        report = dimr("import", file_of(content, name), *told, "--out", tmp_path / out)
+        return tmp_path / out, report
+
+    return run
+
+
+@pytest.fixture
+def exported(tmp_path, dimr):
+    """Export a model folder; return the file."""
+
+    def run(model, name="back.pth"):
+        dimr("export", "--model", model, "--out", tmp_path / name)
+        return tmp_path / name
 
     return run

@@ -10,12 +10,13 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.support.diffusers_names import as_diffusers
 
 from dimr import build
+from dimr.checkpoints import read_model
 from dimr.runtime.errors import DimrError
-from dimr.sampling.generate import load_network
 
-from .conftest import DITS, SAVE_WEIGHTS_ONLY, weights_of
+from .conftest import DITS, SAVE_WEIGHTS_ONLY, WEIGHTS, assert_same, load, weights_of
 
 
 class Code:
@@ -29,15 +30,13 @@ class Code:
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda v, p: p.write_bytes(pickle.dumps(v, 2))])
-def test_code_in_a_pickle_is_named_and_not_run(save, tmp_path, error_of):
+def test_code_in_a_pickle_is_named_and_not_run(save, tmp_path, refusal):
     path = tmp_path / "evil.pth"
     save({"stages.0.x": Code(tmp_path / "ran")}, path)
-    refused = error_of("import", path, "--out", tmp_path / "model")
-    said = (
+    assert refusal(path) == (
         f"holds code or objects (posix.system), not only weights: not loaded; {SAVE_WEIGHTS_ONLY}"
     )
-    assert refused == f"{path}: {said}"
-    assert list(tmp_path.iterdir()) == [path]
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -48,32 +47,20 @@ def test_code_in_a_pickle_is_named_and_not_run(save, tmp_path, error_of):
         (fractions.Fraction(1, 2), "fractions.Fraction"),
     ],
 )
-def test_objects_beside_the_weights(beside, named, tmp_path, error_of):
-    path = tmp_path / "dit.pt"
-    torch.save({"ema": weights_of("dit"), "hyper_parameters": {"out": beside}}, path)
-    refused = error_of("import", path, "--out", tmp_path / "model")
-    assert f"holds code or objects ({named}), not only weights" in refused
-    assert refused.endswith(SAVE_WEIGHTS_ONLY)
-
-
-def truncated(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+def test_objects_beside_the_weights(beside, named, refusal):
+    message = refusal({"ema": weights_of("dit"), "hyper_parameters": {"out": beside}})
+    assert f"holds code or objects ({named}), not only weights" in message
+    assert message.endswith(SAVE_WEIGHTS_ONLY)
 
 
 @pytest.mark.parametrize("name", ["a.pth", "legacy.pth", "a.safetensors", "tail.pth"])
-def test_truncated_files(name, tmp_path, error_of):
-    path, weights = tmp_path / name, weights_of("dit")
-    if path.suffix == ".safetensors":
-        save_file(weights, path)
-    else:
-        torch.save(weights, path, _use_new_zipfile_serialization=name != "legacy.pth")
-    if name == "tail.pth":  # a byte less
-        path.write_bytes(path.read_bytes()[:-1])
-    else:
-        truncated(path)
-    refused = error_of("import", path, "--out", tmp_path / "model")
-    assert refused == f"{path}: truncated or damaged: fetch it again"
-    assert list(tmp_path.iterdir()) == [path]
+def test_truncated_files(name, file_of, refusal):
+    path, weights = file_of(weights_of("dit"), name), weights_of("dit")
+    if name == "legacy.pth":
+        torch.save(weights, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    path.write_bytes(content[: -1 if name == "tail.pth" else len(content) // 2])
+    assert refusal(path) == "truncated or damaged: download it again"
 
 
 @pytest.mark.parametrize(
@@ -85,27 +72,15 @@ def test_truncated_files(name, tmp_path, error_of):
         ("text.safetensors", b"hello world, this is no header", "not readable as safetensors"),
         ("weights.npz", b"", "'.npz' is not of weights (.pth, .pt, .bin, .ckpt, .safetensors)"),
         ("weights", b"", "'no suffix' is not of weights"),
+        ("a.pth", [1, 2], "holds a list, not tensors by name"),
+        ("a.pth", {"weights": {"a": torch.zeros(1)}, "epoch": 3}, "(it holds: weights, epoch)"),
+        ("a.pth", {}, "no tensors at all"),
+        ("a.pth", {"lowest.input.patch.weight": torch.zeros(1)},
+         "'lowest.input.patch.weight': of no known network"),
     ],
-)
-def test_files_of_another_kind(name, content, message, tmp_path, error_of):
-    (tmp_path / name).write_bytes(content)
-    refused = error_of("import", tmp_path / name, "--out", tmp_path / "model")
-    assert refused.startswith(f"{tmp_path / name}: ")
-    assert message in refused
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ([1, 2], "holds a list, not tensors by name"),
-        ({"weights": {"a": torch.zeros(1)}, "epoch": 3}, "(it holds: weights, epoch)"),
-        ({}, "no tensors at all"),
-        ({"lowest.input.patch.weight": torch.zeros(1)}, "'lowest.input.patch.weight': of no known"),
-    ],
-)
-def test_files_without_weights(value, message, tmp_path, error_of):
-    torch.save(value, tmp_path / "x.pth")
-    assert message in error_of("import", tmp_path / "x.pth", "--out", tmp_path / "model")
+)  # fmt: skip
+def test_files_without_weights(name, content, message, refusal):
+    assert message in refusal(content, name=name)
 
 
 def test_missing_paths(tmp_path, error_of):
@@ -127,195 +102,145 @@ DIT = {
 @pytest.fixture
 def folder(tmp_path):
     """A diffusers folder of the small DiT, and a function that writes it with changes."""
-    weights = weights_of("dit")
-    plain = {
-        "pos_embed.proj": "x_embedder.proj", "proj_out_1": "final_layer.adaLN_modulation.1",
-        "proj_out_2": "final_layer.linear",
-    }  # fmt: skip
-    parts = {
-        "norm1.linear": "adaLN_modulation.1", "attn1.to_out.0": "attn.proj",
-        "ff.net.0.proj": "mlp.fc1", "ff.net.2": "mlp.fc2",
-    }  # fmt: skip
-    embedders = {
-        "timestep_embedder.linear_1": "t_embedder.mlp.0",
-        "timestep_embedder.linear_2": "t_embedder.mlp.2",
-        "class_embedder.embedding_table": "y_embedder.embedding_table",
-    }
-    names = dict(plain)
-    for i in range(3):
-        block = f"transformer_blocks.{i}"
-        names |= {f"{block}.{a}": f"blocks.{i}.{b}" for a, b in parts.items()}
-        names |= {f"{block}.norm1.emb.{a}": b for a, b in embedders.items()}
-    tensors = {}
-    for kind in ("weight", "bias"):
-        for theirs, dit in names.items():
-            if f"{dit}.{kind}" in weights:
-                tensors[f"{theirs}.{kind}"] = weights[f"{dit}.{kind}"].clone()
-        for i in range(3):
-            for part, chunk in zip(
-                "qkv", weights[f"blocks.{i}.attn.qkv.{kind}"].chunk(3), strict=True
-            ):
-                tensors[f"transformer_blocks.{i}.attn1.to_{part}.{kind}"] = chunk.clone()
-    path = tmp_path / "transformer"
+    tensors, path = as_diffusers(weights_of("dit"), depth=3), tmp_path / "transformer"
     path.mkdir()
 
     def write(change=lambda _: None, **config):
         change(tensors)
-        save_file(tensors, path / "diffusion_pytorch_model.safetensors")
+        save_file(tensors, path / WEIGHTS)
         (path / "config.json").write_text(json.dumps({**DIT, **config}))
         return path
 
     return write
 
 
-def test_the_folder_itself_is_right(folder, tmp_path, dimr):
-    dimr("import", folder(), "--out", tmp_path / "model")
-    dimr("export", "--model", tmp_path / "model", "--out", tmp_path / "dit.pth")
-    back, weights = torch.load(tmp_path / "dit.pth"), weights_of("dit")
-    assert all(torch.equal(back[name], weights[name]) for name in weights)
+def test_the_folder_itself_is_right(folder, imported, exported):
+    back, weights = load(exported(imported(folder())[0])), weights_of("dit")
+    assert_same({name: back[name] for name in weights}, weights)
+
+
+BLOCK = "transformer_blocks.{}.{}".format
+TABLE = BLOCK(2, "norm1.emb.class_embedder.embedding_table.weight")
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("name", "change", "message"),
     [
-        (
-            lambda w: w.pop("transformer_blocks.1.ff.net.2.bias"),
-            "tensor 'transformer_blocks.1.ff.net.2.bias' is missing",
-        ),
-        (
-            lambda w: w.pop("transformer_blocks.2.attn1.to_k.weight"),
-            "tensor 'transformer_blocks.2.attn1.to_k.weight' is missing",
-        ),
-        (
-            lambda w: w.pop("transformer_blocks.1.norm1.emb.timestep_embedder.linear_1.bias"),
-            "'transformer_blocks.1.norm1.emb.timestep_embedder.linear_1.bias' is missing",
-        ),
-        (
-            lambda w: w[
-                "transformer_blocks.2.norm1.emb.class_embedder.embedding_table.weight"
-            ].add_(1),
-            "embedding_table.weight' differs from that of block 0",
-        ),
-        (
-            lambda w: w.update({"transformer_blocks.0.ff.net.2.bias": torch.zeros(5)}),
-            "tensor 'transformer_blocks.0.ff.net.2.bias' has shape (5,), not (32,)",
-        ),
-        (
-            lambda w: w.update({"transformer_blocks.0.attn1.to_v.bias": torch.zeros(5)}),
-            "q, k and v differ in shape ((32,), (32,), (5,))",
-        ),
-        (
-            lambda w: w.update({"proj_out_2.scale": torch.zeros(5)}),
-            "'proj_out_2.scale' is one too many (nearest that belongs: 'proj_out_2.",
-        ),
-        (
-            lambda w: w.update({"caption_projection.weight": torch.zeros(5)}),
-            "'caption_projection.weight' is not of diffusers' DiT",
-        ),
-        (lambda w: w.pop("pos_embed.proj.weight"), "'pos_embed.proj.weight' is missing"),
-        (
-            lambda w: w.update({"pos_embed.proj.weight": torch.zeros(32, 16)}),
-            "'pos_embed.proj.weight' has shape (32, 16)",
-        ),
+        (BLOCK(1, "ff.net.2.bias"), None, "is missing"),
+        (BLOCK(2, "attn1.to_k.weight"), None, "is missing"),
+        (BLOCK(1, "norm1.emb.timestep_embedder.linear_1.bias"), None, "is missing"),
+        (TABLE, lambda t: t + 1, "differs from that of block 0"),
+        (BLOCK(0, "ff.net.2.bias"), torch.zeros(5), "has shape (5,), not (32,)"),
+        (BLOCK(0, "attn1.qkv.bias"), {BLOCK(0, "attn1.to_v.bias"): torch.zeros(5)},
+         "q, k and v differ in shape ((32,), (32,), (5,))"),
+        ("proj_out_2.scale", torch.zeros(5),
+         "is one too many (nearest that belongs: 'proj_out_2."),
+        ("caption_projection.weight", torch.zeros(5), "is not of diffusers' DiT"),
+        ("pos_embed.proj.weight", None, "is missing"),
+        ("pos_embed.proj.weight", torch.zeros(32, 16), "has shape (32, 16)"),
     ],
-)
-def test_tensors_of_a_folder_are_named_as_there(change, message, folder, tmp_path, error_of):
-    assert message in error_of("import", folder(change), "--out", tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+)  # fmt: skip
+def test_tensors_of_a_folder_are_named_as_there(name, change, message, folder, refusal):
+    def apply(tensors):
+        if change is None:
+            del tensors[name]
+        elif isinstance(change, dict):
+            tensors.update(change)
+        else:
+            tensors[name] = change if isinstance(change, torch.Tensor) else change(tensors[name])
+
+    path = folder(apply)
+    assert f"tensor {name!r}" in (refused := refusal(path, begins=path / WEIGHTS))
+    assert message in refused
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("config", "file", "message"),
     [
-        ({"_class_name": "DiTTransformer"}, "(did you mean DiTTransformer2DModel? allowed: DiTT"),
-        ({"_class_name": "UNet2DModel"}, "_class_name: 'UNet2DModel' ("),
-        ({"_class_name": None}, "_class_name: None (allowed: DiTTransformer2DModel, "),
-        ({"num_layers": 28}, "has depth 3; config.json: num_layers 28"),
-        ({"num_embeds_ada_norm": 1000}, "has num_classes 10; config.json: num_embeds_ada_norm"),
-        ({"num_attention_heads": 2}, "is 32 wide; config.json: 2 heads of 8"),
-        ({"num_attention_heads": "4"}, "num_attention_heads: '4' should be a whole number"),
-        ({"sample_size": 7}, "input size 7 cannot be cut into patches of 2"),
+        ({"_class_name": "DiTTransformer"}, "config.json",
+         "_class_name: 'DiTTransformer' (did you mean DiTTransformer2DModel? allowed: DiTT"),
+        ({"_class_name": "UNet2DModel"}, "config.json", "_class_name: 'UNet2DModel' ("),
+        ({"_class_name": None}, "config.json", "_class_name: None (allowed: DiTTransformer2DModel"),
+        ({"num_attention_heads": "4"}, "config.json",
+         "num_attention_heads: '4' should be a whole number"),
+        ({"num_layers": 28}, WEIGHTS, "depth 3, not 28 (config.json: num_layers)"),
+        ({"num_embeds_ada_norm": 1000}, WEIGHTS, "num_classes 10, not 1000 (config.json: num_emb"),
+        ({"num_attention_heads": 2}, WEIGHTS, "dim 32, not 16 (config.json: 2 heads of 8)"),
+        ({"sample_size": 7}, WEIGHTS, "the shapes make no network (input_size 7 is no multiple"),
+        ({"sample_size": 2048}, WEIGHTS, "input size 2048 (at most 1024)"),
     ],
-)
-def test_the_configuration_of_a_folder(config, message, folder, tmp_path, error_of):
-    assert message in error_of("import", folder(**config), "--out", tmp_path / "model")
+)  # fmt: skip
+def test_the_configuration_of_a_folder(config, file, message, folder, refusal):
+    path = folder(**config)
+    assert refusal(path, begins=path / file).startswith(message)
 
 
-def test_a_folder_without_weights(folder, tmp_path, error_of):
-    path = folder()
-    (path / "diffusion_pytorch_model.safetensors").unlink()
-    assert "holds none of diffusion_pytorch_model.safetensors, diffusion" in error_of(
-        "import", path, "--out", tmp_path / "model"
-    )
+def test_a_folder_without_weights(folder, refusal):
+    (path := folder()).joinpath(WEIGHTS).unlink()
+    assert f"holds none of {WEIGHTS}, diffusion" in refusal(path)
 
 
 # --- what is there is not lost --------------------------------------------------------------------
 
 
-def test_only_a_model_is_replaced(tmp_path, error_of, dimr):
-    torch.save(weights_of("dit"), tmp_path / "dit.pth")
-    thesis = tmp_path / "thesis"
+def test_only_a_model_is_replaced(tmp_path, file_of, error_of, imported):
+    file, thesis = file_of(weights_of("dit")), tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "chapter1.tex").write_text("...")
-    command = ["import", tmp_path / "dit.pth", *DITS, "--out"]
+    command = ["import", file, *DITS, "--out"]
     assert "thesis: already exists and was not created by dimr" in error_of(*command, thesis)
-    assert "dit.pth" in error_of(*command, tmp_path / "dit.pth")  # its own input
-    assert torch.load(tmp_path / "dit.pth").keys() == weights_of("dit").keys()
+    assert "weights.pth" in error_of(*command, file)  # its own input
+    assert_same(load(file), weights_of("dit"))
     assert (thesis / "chapter1.tex").exists()
-    dimr(*command, tmp_path / "model")
-    first = (tmp_path / "model/config.json").read_text()
-    (tmp_path / "bad.pth").write_bytes(b"PK")
-    error_of("import", tmp_path / "bad.pth", "--out", tmp_path / "model")
-    assert (tmp_path / "model/config.json").read_text() == first
-    dimr(*command, tmp_path / "model")  # a model may be made again
-    assert "is a run's model already" in error_of("import", tmp_path / "model", "--dry-run")
+    model, _ = imported(file, *DITS)
+    first = (model / "config.json").read_text()
+    error_of("import", file_of(b"PK", "bad.pth"), "--out", model)
+    assert (model / "config.json").read_text() == first
+    imported(file, *DITS)  # a model may be replaced
+    assert "is a run's model already" in error_of("import", model, "--dry-run")
 
 
-def test_exports_that_cannot_be(tmp_path, error_of, dimr):
-    torch.save(weights_of("dit"), tmp_path / "dit.pth")
-    model = tmp_path / "model"
-    dimr("import", tmp_path / "dit.pth", *DITS, "--out", model)
+def test_exports_that_cannot_be(tmp_path, error_of, imported):
+    model, _ = imported(weights_of("dit"), *DITS)
     export = ["export", "--model", model, "--out"]
-    assert "suffix '.npz' (allowed: .pth, .pt, .safetensors)" in error_of(
-        *export, tmp_path / "a.npz"
-    )
-    inside = model / "diffusion_pytorch_model.safetensors"
-    assert "refusing to overwrite" in error_of(*export, inside)
+    assert "suffix '.npz' (allowed: .pth, .pt, .safetensors)" in error_of(*export, "a.npz")
+    assert "refusing to overwrite" in error_of(*export, model / WEIGHTS)
     assert "outside the model's own folder" in error_of(*export, model / "new.safetensors")
-    load_network(model)
+    read_model(model)
     (tmp_path / "folder.pth").mkdir()
     assert "folder.pth: is a folder" in error_of(*export, tmp_path / "folder.pth")
-    assert "config.json: no such file" in error_of(
-        "export", "--model", tmp_path / "none", "--out", tmp_path / "a.pth"
-    )
+    none = ["export", "--model", tmp_path / "none", "--out", tmp_path / "a.pth"]
+    assert "config.json: no such file" in error_of(*none)
     assert not (tmp_path / "a.pth").exists()
+
+
+def model_folder(folder, network, **changes):
+    """A model's two files as they come."""
+    folder.mkdir(exist_ok=True)
+    schedule = {"family": network.family, "schedule": network.sizes.time_map}
+    config = {**schedule, **network.sizes.arguments(), **changes}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(network.state_dict(), folder / WEIGHTS)
+    return folder
 
 
 @pytest.mark.parametrize("name", ["uvit-xs-td-4", "uvit-xs-adaln-4", "dimr-xs-mlp-last-3r"])
 def test_ablations_have_no_published_form(name, tmp_path, error_of):
     network = build(name, input_size=16, channels=3, num_classes=10, time_map="pixel")
-    model = tmp_path / "model"
-    model.mkdir()
-    save_file(network.state_dict(), model / "diffusion_pytorch_model.safetensors")
-    config = {"family": network.family, "schedule": "pixel", **network.sizes.arguments()}
-    (model / "config.json").write_text(json.dumps(config))
-    assert "not the authors'" in error_of("export", "--model", model, "--out", tmp_path / "a.pth")
+    command = ["export", "--model", model_folder(tmp_path / "model", network)]
+    assert "not the authors'" in error_of(*command, "--out", tmp_path / "a.pth")
     assert not (tmp_path / "a.pth").exists()
 
 
 def test_a_model_of_other_weights_names_tensor_and_variant(tmp_path):
     inputs = {"input_size": 8, "channels": 4, "num_classes": 10}
     network = build("dimr-xs-2r", **inputs)
-    config = {"family": "dimr", "schedule": "latent", **network.sizes.arguments()}
-    model = tmp_path / "model"
-    model.mkdir()
 
     def refused(tensors, **changes):
-        save_file(tensors, model / "diffusion_pytorch_model.safetensors")
-        (model / "config.json").write_text(json.dumps({**config, **changes}))
-        with pytest.raises(DimrError, match="weights of another network") as caught:
-            load_network(model)
-        assert "\n" not in str(caught.value)
+        model = model_folder(tmp_path / "model", network, **changes)
+        save_file(tensors, model / WEIGHTS)
+        with pytest.raises(DimrError, match=r"weights of another network \(.*\)$") as caught:
+            read_model(model)
         return str(caught.value)
 
     tensors = network.state_dict()
@@ -323,10 +248,8 @@ def test_a_model_of_other_weights_names_tensor_and_variant(tmp_path):
     assert "tensor 'higher.0.input.position' has shape (8, 8, 64), not (8, 8, 32)" in message
     assert message.endswith("; it holds dimr-xs-2r)")
     assert "it holds uvit-xs-2)" in refused(build("uvit-xs-2", **inputs).state_dict())
-    tensors["higher.0.output.conv.weihgt"] = tensors.pop("higher.0.output.conv.weight")
+    name = "higher.0.output.conv.weight"
+    tensors[name.replace("weight", "weihgt")] = tensors.pop(name)
     message = refused(tensors)
-    assert (
-        "'higher.0.output.conv.weight' is missing (nearest: 'higher.0.output.conv.weihgt')"
-        in message
-    )
+    assert f"{name!r} is missing (nearest: 'higher.0.output.conv.weihgt')" in message
     assert "it holds" not in message

@@ -6,7 +6,6 @@ import sys
 
 import huggingface_hub
 import pytest
-import torch
 import yaml
 from huggingface_hub import errors
 
@@ -26,13 +25,9 @@ TINY = {  # what tests/parity/vectors/dimr_2r_tdrms holds
 @pytest.fixture
 def config(tmp_path):
     def write(file="tiny.pth", **network):
-        phase = {
-            "dataset": "digits",
-            "network": {**TINY, **network},
-            "repo": "who/what",
-            "file": file,
-        }
-        (tmp_path / "import.yaml").write_text(yaml.safe_dump(phase))
+        where = {"dataset": "digits", "repo": "who/what", "file": file}
+        content = {**where, "network": {**TINY, **network}}
+        (tmp_path / "import.yaml").write_text(yaml.safe_dump(content))
         return tmp_path / "import.yaml"
 
     return write
@@ -56,14 +51,12 @@ def test_offline(tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (
-            errors.LocalEntryNotFoundError("x"),
-            "the hub cannot be reached and it is not in the cache",
-        ),
+        (errors.LocalEntryNotFoundError("x"),
+         "the hub cannot be reached and it is not in the cache"),
         (errors.EntryNotFoundError("x"), "the repository has no such file"),
         (OSError("No space left\non device"), "not downloaded (OSError: No space left on device)"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("file", ["tiny.pth", "transformer"])
 def test_what_fails_is_one_line(error, message, file, config, tmp_path, error_of, monkeypatch):
     def fail(*_, **__):
@@ -81,13 +74,15 @@ def test_a_folder_that_is_not_there(config, tmp_path, error_of, monkeypatch):
     assert "no such folder" in error_of("import", "--config", config("unet"), "--dry-run")
 
 
-def test_a_run_imports_what_its_configuration_names(config, tmp_path, dimr, monkeypatch):
+def test_a_run_imports_what_its_configuration_names(
+    config, tmp_path, file_of, imported, dimr, monkeypatch
+):
     asked = []
-    torch.save(weights_of("dimr_2r_tdrms"), tmp_path / "tiny.pth")
+    path = file_of(weights_of("dimr_2r_tdrms"), "tiny.pth")
 
     def download(repo, file, revision):
         asked.append((repo, file, revision))
-        return str(tmp_path / "tiny.pth")
+        return str(path)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     dimr("import", "--config", config(), "--out", tmp_path / "model")
@@ -98,16 +93,15 @@ def test_a_run_imports_what_its_configuration_names(config, tmp_path, dimr, monk
     assert json.loads((tmp_path / "model/config.json").read_text())["heads"] == 4
 
     # downloaded by hand: the same result, and the hub is not asked
-    dimr("import", tmp_path / "tiny.pth", "--config", config(), "--out", tmp_path / "by-hand")
+    by_hand, _ = imported(path, "--config", config(), out="by-hand")
     assert len(asked) == 1
-    assert json.loads((tmp_path / "by-hand/record.json").read_text())["key"] == record["key"]
+    assert json.loads((by_hand / "record.json").read_text())["key"] == record["key"]
 
 
-def test_other_weights_than_the_runs_are_refused(config, tmp_path, error_of):
-    torch.save(weights_of("dimr_2r_tdrms"), tmp_path / "tiny.pth")
-    command = ["import", tmp_path / "tiny.pth", "--out", tmp_path / "model", "--config"]
-    refused = error_of(*command, config(dims=[64, 16]))
-    assert f"not its network of {tmp_path / 'import.yaml'}: dims [32, 16], not [64, 16]" in refused
-    assert "num_classes 10, not 11" in error_of(*command, config(num_classes=11))
-    assert "--heads has no place beside --config" in error_of(*command, config(), "--heads", 2)
-    assert not (tmp_path / "model").exists()
+def test_other_weights_than_the_runs_are_refused(config, tmp_path, refusal, file_of, error_of):
+    weights = weights_of("dimr_2r_tdrms")
+    message = refusal(weights, "--config", config(dims=[64, 16]))
+    assert f"not its network of {tmp_path / 'import.yaml'}: dims [32, 16], not [64, 16]" in message
+    assert "num_classes 10, not 11" in refusal(weights, "--config", config(num_classes=11))
+    command = ["import", file_of(weights), "--out", tmp_path / "model", "--config", config()]
+    assert "--heads has no place beside --config" in error_of(*command, "--heads", 2)

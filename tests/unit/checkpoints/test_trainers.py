@@ -6,15 +6,12 @@ import os
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from dimr.checkpoints import read_checkpoint
-from dimr.runtime.errors import DimrError
 
-from .conftest import DITS, weights_of
-from .test_round_trips import assert_same
+from .conftest import DITS, HEADS, assert_same, load, weights_of
 
 EMA = weights_of("dit")
 RAW = {name: tensor + 1 for name, tensor in EMA.items()}  # what must not be taken
@@ -34,26 +31,19 @@ def squashed(prefix, weights, *left_out):
     }
 
 
-WRAPPED = {
+WRAPPED = {  # what a trainer saves: the place of the average, the prefix, what is passed over
     "DiT, fast-DiT": (
         {"model": RAW, "ema": EMA, "opt": ADAM, "args": argparse.Namespace(model="DiT-XL/2")},
-        "ema",
-        "",
-        ("model", "opt", "args"),
+        "ema", "", ("model", "opt", "args"),
     ),
     "DDP": ({"epoch": 3, "model": under("module.", EMA)}, "model", "module.", ()),
     "compiled": (under("module._orig_mod.", EMA), None, "module._orig_mod.", ()),
     "AveragedModel": (
-        {"n_averaged": torch.tensor(5), **under("module.", EMA)},
-        None,
-        "module.",
-        ("n_averaged",),
+        {"n_averaged": torch.tensor(5), **under("module.", EMA)}, None, "module.", ("n_averaged",),
     ),
     "AveragedModel beside the model": (
         {"net": RAW, "average": {"n_averaged": torch.tensor(5), **under("module.", EMA)}},
-        "average",
-        "module.",
-        ("net", "n_averaged"),
+        "average", "module.", ("net", "n_averaged"),
     ),
     "ema-pytorch": (
         {
@@ -66,9 +56,7 @@ WRAPPED = {
                 **under("ema_model.", EMA),
             },
         },
-        "ema",
-        "ema_model.",
-        ("model", "initted", "step", "online_model.*"),
+        "ema", "ema_model.", ("model", "initted", "step", "online_model.*"),
     ),
     "Lightning": (
         {
@@ -80,33 +68,23 @@ WRAPPED = {
             "optimizer_states": [ADAM],
             "hyper_parameters": {"lr": 1e-4, "sizes": [1, 2]},
         },
-        "state_dict",
-        "model.",
+        "state_dict", "model.",
         ("loops", "callbacks", "optimizer_states", "hyper_parameters", "vae.*"),
     ),
     "Lightning with an average": (
         {"state_dict": {**under("net.", RAW), **under("ema.module.", EMA)}},
-        "state_dict",
-        "ema.module.",
-        ("net.*",),
+        "state_dict", "ema.module.", ("net.*",),
     ),
     "Lightning with two groups": (
         {"state_dict": {**under("model.", RAW), **under("ema_model.", EMA)}},
-        "state_dict",
-        "ema_model.",
-        ("model.*",),
+        "state_dict", "ema_model.", ("model.*",),
     ),
     "Lightning that is the network itself": (
-        {"state_dict": {**RAW, **under("ema.", EMA)}},
-        "state_dict",
-        "ema.",
-        None,
+        {"state_dict": {**RAW, **under("ema.", EMA)}}, "state_dict", "ema.", None,
     ),
     "Lightning's averaging callback": (
         {"state_dict": under("model.", EMA), "current_model_state": under("model.", RAW)},
-        "state_dict",
-        "model.",
-        ("current_model_state",),
+        "state_dict", "model.", ("current_model_state",),
     ),
     "latent diffusion": (
         {
@@ -119,15 +97,11 @@ WRAPPED = {
                 ),
             }
         },
-        "state_dict",
-        "model_ema.",
-        ("model.diffusion_model.*",),
+        "state_dict", "model_ema.", ("model.diffusion_model.*",),
     ),
     "timm": (
         {"state_dict": RAW, "state_dict_ema": EMA, "args": argparse.Namespace(lr=1e-3)},
-        "state_dict_ema",
-        "",
-        ("state_dict", "args"),
+        "state_dict_ema", "", ("state_dict", "args"),
     ),
     "MAE": ({"model": RAW, "model_ema": EMA, "scaler": {}}, "model_ema", "", ("model", "scaler")),
     "in capitals": ({"model": RAW, "modelEMA": EMA}, "modelEMA", "", ("model",)),
@@ -136,42 +110,31 @@ WRAPPED = {
             "state_dict": under("net.", RAW),
             "callbacks": {"EMACallback": {"weights": under("net.", EMA)}},
         },
-        "callbacks.EMACallback.weights",
-        "net.",
-        ("state_dict",),
+        "callbacks.EMACallback.weights", "net.", ("state_dict",),
     ),
     "moments of Adam by name": (
-        {"net": EMA, "exp_avg": RAW, "exp_avg_sq": RAW},
-        "net",
-        "",
-        ("exp_avg", "exp_avg_sq"),
+        {"net": EMA, "exp_avg": RAW, "exp_avg_sq": RAW}, "net", "", ("exp_avg", "exp_avg_sq"),
     ),
     "ema_state_dict": ({"state_dict": RAW, "ema_state_dict": EMA}, "ema_state_dict", "", None),
     "DeepSpeed": ({"module": EMA, "optimizer": ADAM}, "module", "", ("optimizer",)),
     "sharded optimizer": (
         {"app": {**under("model.", EMA), **under("optimizer.state.", RAW)}},
-        "app",
-        "model.",
-        ("optimizer.*",),
+        "app", "model.", ("optimizer.*",),
     ),
     "blocks compiled one by one": (
-        {n.replace("blocks.0.", "blocks.0._orig_mod."): t for n, t in EMA.items()},
-        None,
-        "",
-        (),
+        {n.replace("blocks.0.", "blocks.0._orig_mod."): t for n, t in EMA.items()}, None, "", (),
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_the_averaged_weights_are_found(name, tmp_path):
+def test_the_averaged_weights_are_found(name, file_of):
     content, taken, prefix, passed_over = WRAPPED[name]
-    torch.save(content, tmp_path / "checkpoint.pt")
-    tensors, facts = read_checkpoint(tmp_path / "checkpoint.pt")
+    tensors, info = read_checkpoint(file_of(content))
     assert_same(tensors, EMA)
-    assert (facts.taken, facts.prefix) == (taken, prefix)
+    assert (info.taken, info.prefix) == (taken, prefix)
     if passed_over is not None:
-        assert facts.passed_over == passed_over
+        assert info.passed_over == passed_over
 
 
 def as_module(weights):
@@ -188,43 +151,54 @@ def as_module(weights):
 
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, lambda network: network])
-def test_torchs_own_average(wrap, tmp_path):
-    """As torch itself saves it beside the network."""
+def test_torchs_own_average(wrap, file_of):
+    """As torch itself saves it, also beside the network."""
     average = AveragedModel(wrap(as_module(EMA)))
     average.update_parameters(wrap(as_module(EMA)))
-    content = {"net": as_module(RAW).state_dict(), "averaged": average.state_dict()}
-    torch.save(content, tmp_path / "both.pt")
-    torch.save(average.state_dict(), tmp_path / "one.pt")
-    for file in ("both.pt", "one.pt"):
-        assert_same(read_checkpoint(tmp_path / file)[0], EMA)
+    both = {"net": as_module(RAW).state_dict(), "averaged": average.state_dict()}
+    for content in (both, average.state_dict()):
+        assert_same(read_checkpoint(file_of(content))[0], EMA)
 
 
-def test_a_checkpoint_of_dits_trainer_is_imported(tmp_path, dimr, capsys):
-    content, *_ = WRAPPED["DiT, fast-DiT"]
-    torch.save(content, tmp_path / "0050000.pt")
-    dimr("import", tmp_path / "0050000.pt", "--out", tmp_path / "model", "--heads", 4)
-    report = capsys.readouterr().out
+def test_wrapped_safetensors(file_of):
+    content = {**under("ema.", EMA), **under("model.", RAW)}
+    tensors, info = read_checkpoint(file_of(content, "a.safetensors"))
+    assert_same(tensors, EMA)
+    assert info.passed_over == ("model.*",)
+
+
+def test_a_checkpoint_of_dits_trainer_is_imported(imported, exported):
+    model, report = imported(WRAPPED["DiT, fast-DiT"][0], *HEADS)
     assert "tensors under 'ema' (passed over: model, opt, args)" in report
     assert "noise schedule linear (DiT's trainer has no other), objective hybrid" in report
-    dimr("export", "--model", tmp_path / "model", "--out", tmp_path / "back.pt")
-    assert_same(torch.load(tmp_path / "back.pt"), EMA)
-    record = json.loads((tmp_path / "model/record.json").read_text())
+    assert_same(load(exported(model)), EMA)
+    record = json.loads((model / "record.json").read_text())
     assert record["matched"]["objective"] == "hybrid"
 
 
-def test_names_of_the_same_group_must_belong(tmp_path, error_of):
-    for content in (
-        {**EMA, "extra": torch.zeros(1)},
-        {"state_dict": {**under("ema.", {**EMA, "extra": torch.zeros(1)}), **under("net.", RAW)}},
-    ):
-        torch.save(content, tmp_path / "dit.pt")
-        refused = error_of("import", tmp_path / "dit.pt", *DITS, "--out", tmp_path / "model")
-        assert "tensor 'extra' is one too many" in refused
-    torch.save(
-        {"ema": under("ema_model.", {**EMA, "pos_embed": torch.zeros(0)})}, tmp_path / "x.pt"
-    )
-    refused = error_of("import", tmp_path / "x.pt", *DITS, "--out", tmp_path / "model")
-    assert "tensor 'pos_embed' has shape (0,)" in refused
+EXTRA = {**EMA, "extra": torch.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (EXTRA, "tensor 'extra' is one too many"),
+        ({"state_dict": {**under("ema.", EXTRA), **under("net.", RAW)}},
+         "tensor 'extra' is one too many"),
+        ({"ema": under("ema_model.", {**EMA, "pos_embed": torch.zeros(0)})},
+         "tensor 'pos_embed' has shape (0,)"),
+        ({"model": RAW,  # a damaged average is not replaced by the last step
+          "ema": {name: t for name, t in EMA.items() if not name.startswith("x_embedder.")}},
+         "tensor 'x_embedder.proj.weight' is missing"),
+        ({**under("model.", RAW), **squashed("model_ema.", EMA, "final_layer.linear.bias")},
+         "the average under 'model_ema.' lacks 'model.final_layer.linear.bias'"),
+        ({"a\nb\x1b[31m": {"c": 1}},
+         "no tensors by name of a known network, nor under ema, model_ema, state_dict_ema, "
+         r"ema_state_dict, model, state_dict (it holds: a\nb\x1b[31m)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_group_is_named(content, message, refusal):
+    assert refusal(content, *DITS).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -236,20 +210,10 @@ def test_names_of_the_same_group_must_belong(tmp_path, error_of):
         ({**EMA, **under("copy.", RAW)}, "names without a prefix, copy"),
     ],
 )
-def test_two_networks_are_not_guessed_between(content, names, tmp_path, error_of):
-    torch.save(content, tmp_path / "two.pt")
-    refused = error_of("import", tmp_path / "two.pt", *DITS, "--out", tmp_path / "model")
-    assert refused == (
-        f"{tmp_path / 'two.pt'}: holds several networks: {names}: which? "
-        "Save the wanted one in a file of its own"
+def test_two_networks_are_not_guessed_between(content, names, refusal):
+    assert refusal(content, *DITS) == (
+        f"holds several networks: {names}: which? Save the wanted one in a file of its own"
     )
-
-
-def test_a_damaged_average_is_not_replaced_by_the_last_step(tmp_path, error_of):
-    damaged = {name: tensor for name, tensor in EMA.items() if not name.startswith("x_embedder.")}
-    torch.save({"model": RAW, "ema": damaged}, tmp_path / "dit.pt")
-    refused = error_of("import", tmp_path / "dit.pt", *DITS, "--out", tmp_path / "model")
-    assert "of no known network" in refused
 
 
 @pytest.mark.parametrize(
@@ -257,57 +221,25 @@ def test_a_damaged_average_is_not_replaced_by_the_last_step(tmp_path, error_of):
     [
         ({"ema": {"decay": 0.9999, "shadow_params": list(EMA.values())}}, "ema.shadow_params"),
         ({"ema_params": [list(EMA.values())]}, "ema_params"),
-        ({"ema_rates": [0.99, 0.9999], "avg_loss": [torch.zeros(())]}, None),
     ],
 )
-def test_an_average_without_names_is_not_replaced_by_the_last_step(
-    beside, name, tmp_path, error_of
-):
-    torch.save({"model": RAW, **beside}, tmp_path / "dit.pt")
-    if name is None:
-        assert_same(read_checkpoint(tmp_path / "dit.pt")[0], RAW)
-        return
-    refused = error_of("import", tmp_path / "dit.pt", *DITS, "--out", tmp_path / "model")
-    assert refused.startswith(f"{tmp_path / 'dit.pt'}: {name}, an average, is a list of tensors")
+def test_an_average_without_names_is_not_replaced_by_the_last_step(beside, name, refusal):
+    message = refusal({"model": RAW, **beside}, *DITS)
+    assert message.startswith(f"{name}, an average, is a list of tensors")
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe", "gone"])
-def test_an_average_that_is_no_file_is_not_replaced_by_the_last_step(kind, tmp_path, error_of):
-    torch.save(RAW, tmp_path / "nnet.pth")
-    path = tmp_path / "nnet_ema.pth"
-    {"pipe": os.mkfifo, "folder": os.mkdir, "gone": lambda p: p.symlink_to("x")}[kind](path)
-    assert error_of("import", tmp_path, *DITS, "--dry-run") == f"{path}: not a file"
+def test_short_lists_are_no_average(file_of):
+    beside = {"ema_rates": [0.99, 0.9999], "avg_loss": [torch.zeros(())]}
+    assert_same(read_checkpoint(file_of({"model": RAW, **beside}))[0], RAW)
 
 
-def test_an_average_that_lacks_a_tensor(tmp_path):
-    content = {**under("model.", RAW), **squashed("model_ema.", EMA, "final_layer.linear.bias")}
-    torch.save(content, tmp_path / "ldm.ckpt")
-    with pytest.raises(DimrError, match=r"'model_ema\.' lacks 'model\.final_layer\.linear\.bias'"):
-        read_checkpoint(tmp_path / "ldm.ckpt")
-
-
-def test_mappings_that_never_end(tmp_path, error_of):
+def test_mappings_that_never_end(refusal):
     wide = {f"key{i}": {} for i in range(300)}
     for name in wide:
         wide[name] = wide  # 300^n mappings, and within themselves
-    torch.save(wide, tmp_path / "wide.pt")
-    refused = error_of("import", tmp_path / "wide.pt", "--dry-run")
-    assert "no tensors by name of a known network" in refused
-    assert refused.endswith(
-        "(it holds: key0, key1, key2, key3, key4, key5, key6, key7 and 292 more)"
-    )
-
-
-def test_names_in_messages_are_one_line(tmp_path, error_of):
-    torch.save({"a\nb\x1b[31m": {"c": 1}}, tmp_path / "x.pt")
-    assert error_of("import", tmp_path / "x.pt", "--dry-run").endswith(r"(it holds: a\nb\x1b[31m)")
-
-
-def test_wrapped_safetensors(tmp_path):
-    save_file({**under("ema.", EMA), **under("model.", RAW)}, tmp_path / "a.safetensors")
-    tensors, facts = read_checkpoint(tmp_path / "a.safetensors")
-    assert_same(tensors, EMA)
-    assert facts.passed_over == ("model.*",)
+    message = refusal(wide)
+    assert message.startswith("no tensors by name of a known network")
+    assert message.endswith("(it holds: " + ", ".join(list(wide)[:8]) + " and 292 more)")
 
 
 # --- folders of U-ViT's and DiMR's trainers -------------------------------------------------------
@@ -331,42 +263,50 @@ def checkpoint(folder, step, *names):
 
 
 @pytest.mark.parametrize("place", ["run/ckpts/500.ckpt", "run/ckpts", "run"])
-def test_a_training_folder(place, tmp_path, dimr, capsys):
+def test_a_training_folder(place, tmp_path, imported, exported):
     checkpoint(tmp_path / "run/ckpts", 500)
-    dimr("import", tmp_path / place, "--heads", 4, "--out", tmp_path / "model")
-    report = capsys.readouterr().out
+    model, report = imported(tmp_path / place, *HEADS)
     assert "(training folder, PyTorch file (passed over: lr_scheduler.pth, nnet.pth, " in report
     assert "optimizer.pth, step.pth))" in report
-    dimr("export", "--model", tmp_path / "model", "--out", tmp_path / "back.safetensors")
-    assert_same(load_file(tmp_path / "back.safetensors"), weights_of("uvit_latent"))
-    record = json.loads((tmp_path / "model/record.json").read_text())
-    assert record["source"]["file"] == "nnet_ema.pth"
+    assert_same(load(exported(model)), weights_of("uvit_latent"))
+    provenance = json.loads((model / "provenance.json").read_text())
+    assert provenance["source"]["file"] == "nnet_ema.pth"
 
 
 def test_a_training_folder_without_an_average(tmp_path):
-    tensors, facts = read_checkpoint(checkpoint(tmp_path, 500, "nnet", "step"))
-    assert facts.file.name == "nnet.pth"
-    assert facts.passed_over == ("step.pth",)
+    tensors, info = read_checkpoint(checkpoint(tmp_path, 500, "nnet", "step"))
+    assert info.file.name == "nnet.pth"
+    assert info.passed_over == ("step.pth",)
     assert torch.equal(tensors["pos_embed"], weights_of("uvit_latent")["pos_embed"] + 1)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkdir, "not a file, but a folder"),
+        (os.mkfifo, "not a file"),
+        (lambda path: path.symlink_to("x"), "no such file"),
+    ],
+)
+def test_an_average_that_is_no_file_is_not_replaced(make, message, tmp_path, refusal):
+    torch.save(RAW, tmp_path / "nnet.pth")
+    make(tmp_path / "nnet_ema.pth")
+    assert refusal(tmp_path, *DITS, begins=tmp_path / "nnet_ema.pth") == message
+
+
 @pytest.mark.parametrize("place", ["run", "run/ckpts"])
-def test_of_several_checkpoints_one_must_be_named(place, tmp_path, error_of):
+def test_of_several_checkpoints_one_must_be_named(place, tmp_path, refusal):
     for step in (50000, 500000, 100000):
         checkpoint(tmp_path / "run/ckpts", step)
     inside = "" if place.endswith("ckpts") else "ckpts/"
-    refused = error_of("import", tmp_path / place, "--heads", 4, "--out", tmp_path / "model")
     names = ", ".join(f"{inside}{step}.ckpt" for step in (500000, 100000, 50000))
-    assert refused == f"{tmp_path / place}: holds several checkpoints: name one of {names}"
+    message = f"holds several checkpoints: name one of {names}"
+    assert refusal(tmp_path / place, *HEADS) == message
 
 
-def test_folders_without_a_network(tmp_path, error_of):
-    refused = error_of("import", tmp_path, "--dry-run")
-    assert refused.startswith(
-        f"{tmp_path}: no config.json, so no diffusers folder, and no nnet_ema"
-    )
-    checkpoint(tmp_path, 500, "optimizer", "step")
-    refused = error_of("import", tmp_path / "500.ckpt", "--dry-run")
-    assert refused.endswith("name one of its files (optimizer.pth, step.pth)")
-    refused = error_of("import", tmp_path / "500.ckpt/optimizer.pth", "--dry-run")
-    assert refused.endswith("(it holds: state, param_groups)")
+def test_folders_without_a_network(tmp_path, refusal):
+    none = "no config.json (a diffusers folder) and no nnet_ema.pth (a trainer's)"
+    assert refusal(tmp_path) == f"{none}: no weights"
+    path = checkpoint(tmp_path, 500, "optimizer", "step")
+    assert refusal(path) == f"{none}: name one of its files (optimizer.pth, step.pth)"
+    assert refusal(path / "optimizer.pth").endswith("(it holds: state, param_groups)")

@@ -1,7 +1,7 @@
 """Which of a checkpoint's tensors are the network to sample: the averaged ones, without wrappers.
 
-Trainers save more than a network, and wrappers put names before a network's own. So what is looked
-for are the marks of the known formats, wherever they stand; what stands before them is the group.
+Trainers save more than a network, and wrappers put prefixes before its names. So the signs of the
+known formats are looked for, wherever they stand; what stands before them is the prefix.
 """
 
 import re
@@ -15,22 +15,21 @@ from typing import Any
 from torch import Tensor
 
 from dimr.checkpoints.formats import FORMATS
-from dimr.checkpoints.opening import shown
 from dimr.runtime.errors import DimrError
 
-_SIGNS = (re.escape(sign) for module in FORMATS.values() for sign in module.SIGNS)
-SIGN = re.compile(rf"(?<![^.])(?:{'|'.join(_SIGNS)})")
+_SIGNS = "|".join(re.escape(sign) for form in FORMATS.values() for sign in form.signs)
+SIGN = re.compile(rf"(?<![^.])(?:{_SIGNS})")
 """Where the names of a known network begin."""
 NESTED = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "model", "state_dict")
 WRAPPERS = ("module.", "_orig_mod.")
-"""Where other networks (a classifier) lie, and what stands before all of their names."""
+"""Where other networks (a classifier) lie, and the prefixes of all of their names."""
 DEPTH = 4
-"""Mappings within mappings that are looked into."""
+"""How deep nested mappings are looked into."""
 AVERAGED = {"ema", "swa", "avg", "average", "averaged", "shadow"}
 TRAINED = {"online", "raw", "current"}
-"""Words for the network as the last step left it, where its average stands beside."""
+"""Words for the network as the last step left it, where its average is beside it."""
 OPTIMIZER = {"optim", "optimizer", "optimizers", "opt", "momentum"}
-"""Words for what can have the parameters' names and is no network."""
+"""Words for what has the parameters' names and is not a network."""
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 INNER = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What torch puts into names where it compiles, shards or recomputes a part of a network."""
@@ -41,11 +40,11 @@ NAMED = 8
 
 
 @dataclass(frozen=True)
-class Group:
+class FoundNetwork:
     """Tensors of one network.
 
     Attributes:
-        tensors: by name, without what wrappers put before it.
+        tensors: by name, without wrappers' prefixes.
         path: names of the mappings that they lay in, outermost first; empty: in the file itself.
         prefix: what was removed before each name; empty: nothing.
         passed_over: what else there was.
@@ -67,15 +66,14 @@ class _Place:
 
     @property
     def name(self) -> str:
-        return (
-            ".".join((*self.path, self.prefix.rstrip("."))).strip(".") or "names without a prefix"
-        )
+        parts = (*self.path, self.prefix.rstrip("."))
+        return ".".join(filter(None, parts)) or "names without a prefix"
 
     @property
     def rank(self) -> int:
         """2 for an average, 0 for what stands beside one, 1 where no name says either.
 
-        By the innermost name that does, or the counter of torch's ``AveragedModel``.
+        Decided by the innermost name that says it, or by the counter of torch's ``AveragedModel``.
         """
         for part in reversed((*self.path, *self.prefix.split("."))):
             if words := _words(part) & (TRAINED | AVERAGED):
@@ -83,10 +81,10 @@ class _Place:
         return 2 if f"{self.prefix.removesuffix('module.')}n_averaged" in self.content else 1
 
 
-def find_group(content: Any, file: Path) -> Group:
+def find_network(content: Any, file: Path) -> FoundNetwork:
     """The network in what a file holds: its average if there is one.
 
-    Of another network than the known ones the file must hold little else (``NESTED``).
+    For networks of unknown formats the file must hold little else (``NESTED``).
 
     Raises:
         DimrError: there is no network, or there are several and nothing says which.
@@ -121,55 +119,37 @@ def find_group(content: Any, file: Path) -> Group:
             )
     tensors = {INNER.sub("", name.removeprefix(place.prefix)): t for name, t in taken.items()}
     if len(tensors) < len(taken):
-        raise DimrError(f"{file}: {shown(place.name)}: two tensors have one name but for wrappers")
-    passed_over = tuple(_passed_over(content, place, group, squashed))
-    return Group(tensors, place.path, squashed or place.prefix, passed_over)
-
-
-def _other_network(content: Mapping[Any, Any], file: Path) -> Group:
-    """A network without the names of a known one."""
-    named = [name for name in NESTED if isinstance(content.get(name), Mapping)]
-    inner = {name: content[name] for name in named if _is_weights(content[name])}
-    if not _is_weights(content) and not inner:
         raise DimrError(
-            f"{file}: no tensors by name of a known network, nor under {', '.join(NESTED)} "
-            f"(it holds: {listing(list(content))})"
+            f"{file}: {shown(place.name)}: two tensors have the same name without wrappers"
         )
-    taken = next(iter(inner), None)
-    tensors = dict(content if taken is None else inner[taken])
-    prefix = ""
-    while tensors and (
-        wrapper := next((w for w in WRAPPERS if all(n.startswith(prefix + w) for n in tensors)), "")
-    ):
-        prefix += wrapper
-    path = () if taken is None else (taken,)
-    bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return Group(bare, path, prefix, tuple(inner)[1:])
-
-
-def _is_weights(value: Mapping[Any, Any]) -> bool:
-    """Whether it is tensors by name and nothing else."""
-    return len(_tensors(value)) == len(value)
+    passed_over = tuple(_passed_over(content, place, group, squashed))
+    return FoundNetwork(tensors, place.path, squashed or place.prefix, passed_over)
 
 
 def _places(content: Mapping[Any, Any]) -> list[_Place]:
-    """Where networks are: in the mapping, and in those within it, breadth first.
+    """Where networks are: in the mapping, and in those nested in it, breadth first.
 
-    A mapping that is met again is not gone through again: hostile files would make it endless.
+    A mapping that is met again is not searched again: hostile files would make it endless.
     """
     found: list[_Place] = []
     prefixes: dict[int, list[str]] = {}
     waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), content)]
     for path, mapping in waiting:  # which grows meanwhile
         if id(mapping) not in prefixes:
-            prefixes[id(mapping)] = _prefixes(mapping)
-            inner = mapping.items() if len(path) < DEPTH else ()
-            mappings = ((n, v) for n, v in inner if isinstance(v, Mapping) and isinstance(n, str))
+            signs = filter(None, map(SIGN.search, _tensors(mapping)))
+            prefixes[id(mapping)] = list(dict.fromkeys(m.string[: m.start()] for m in signs))
+            nested = mapping.items() if len(path) < DEPTH else ()
+            mappings = ((n, v) for n, v in nested if isinstance(v, Mapping) and isinstance(n, str))
             waiting += (((*path, name), value) for name, value in mappings)
         for prefix in prefixes[id(mapping)]:
-            if not any(_is_optimizer(part) for part in (*path, *prefix.split("."))):
+            if not any(map(_is_optimizer, (*path, *prefix.split(".")))):
                 found.append(_Place(path, mapping, prefix))
     return found
+
+
+def _words(name: str) -> set[str]:
+    """The words of ``ema_model``, ``modelEMA``, ``EMACallback``."""
+    return {word.lower() for word in WORD.findall(name)}
 
 
 def _is_optimizer(name: str) -> bool:
@@ -177,28 +157,40 @@ def _is_optimizer(name: str) -> bool:
     return bool(words & OPTIMIZER) or {"exp", "avg"} <= words  # Adam's moments
 
 
-def _words(name: str) -> set[str]:
-    """``ema_model``, ``modelEMA``, ``EMACallback``: what a name is made of."""
-    return {word.lower() for word in WORD.findall(name)}
-
-
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {n: t for n, t in content.items() if isinstance(n, str) and isinstance(t, Tensor)}
 
 
-def _prefixes(content: Mapping[Any, Any]) -> list[str]:
-    """What stands before the marks of known networks in a mapping's names."""
-    found = (match for name in _tensors(content) if (match := SIGN.search(name)))
-    return list(dict.fromkeys(match.string[: match.start()] for match in found))
+def _other_network(content: Mapping[Any, Any], file: Path) -> FoundNetwork:
+    """A network of an unknown format: a mapping of tensors and nothing else."""
+    mappings = {name: content[name] for name in NESTED if isinstance(content.get(name), Mapping)}
+    nested = {name: value for name, value in mappings.items() if len(_tensors(value)) == len(value)}
+    if len(_tensors(content)) < len(content) and not nested:
+        raise DimrError(
+            f"{file}: no tensors by name of a known network, nor under {', '.join(NESTED)} "
+            f"(it holds: {listing(list(content))})"
+        )
+    path = tuple(nested)[:1]
+    tensors = _tensors(nested[path[0]] if path else content)
+    prefix = ""
+    while tensors and (
+        wrapper := next((w for w in WRAPPERS if all(n.startswith(prefix + w) for n in tensors)), "")
+    ):
+        prefix += wrapper
+    bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return FoundNetwork(bare, path, prefix, tuple(nested)[1:])
+
+
+# --- averages in other forms ----------------------------------------------------------------------
 
 
 def _squashed_average(
     group: dict[str, Tensor], place: _Place, file: Path
 ) -> tuple[str, dict[str, Tensor]]:
-    """The average of a group, under the group's names, and what stands before it in the file.
+    """The average of a group, under the group's names, and its prefix in the file.
 
-    Latent diffusion's average is called ``model_ema.blocks0attnqkvweight``. Without one: an empty
-    text and the group itself.
+    Latent diffusion names it ``model_ema.blocks0attnqkvweight``. Without one: an empty prefix and
+    the group itself.
 
     Raises:
         DimrError: an average that lacks a tensor.
@@ -222,7 +214,7 @@ def _squashed_average(
 
 
 def _nameless_average(content: Mapping[Any, Any], least: int) -> str | None:
-    """Where ``least`` tensors or more lie in a list that is called an average; None: nowhere."""
+    """Where ``least`` tensors or more are in a list that is called an average; None: nowhere."""
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     for path, value in waiting:  # which grows meanwhile
@@ -244,7 +236,7 @@ def _nameless_average(content: Mapping[Any, Any], least: int) -> str | None:
 def _passed_over(
     content: Mapping[Any, Any], place: _Place, group: Mapping[str, Tensor], squashed: str
 ) -> Iterator[str]:
-    """What else there is, but for plain numbers and texts; names by what they begin with."""
+    """What else there is, except plain numbers and texts; names by what they begin with."""
     level = content
     for name in place.path:
         yield from (str(other) for other, v in level.items() if other != name and _is_more(v))
@@ -265,3 +257,10 @@ def listing(names: Sequence[object]) -> str:
     """Names for a message, the first few."""
     more = len(names) - NAMED
     return ", ".join(map(shown, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def shown(text: object, most: int = 80) -> str:
+    """A name from a file, for a message: short, and on one line whatever is in it."""
+    name = str(text)
+    name = name if name.isprintable() else ascii(name)[1:-1]
+    return name if len(name) <= most else f"{name[:most]}..."
