@@ -27,8 +27,9 @@ from network import write_out
 from workers import own_device, worker
 
 import dimr
-from dimr.config.runs import check_network, find_variant
+from dimr.config.project import PROJECT
 from dimr.config.schema import SampleConfig
+from dimr.config.variants import check_network
 from dimr.data.autoencoder import Decoder
 from dimr.data.shards import open_shards, write_shards
 from dimr.runtime.async_io import Waits
@@ -36,18 +37,19 @@ from dimr.runtime.compute import autocast, resolve_precision
 from dimr.runtime.device import prepare_device
 from dimr.runtime.files import write_json
 from dimr.sampling import folder as samples
-from dimr.sampling.engine import Engine, Evaluator
-from dimr.sampling.generate import Sampler, in_batches, labels_in_order, load_network
+from dimr.sampling.engine import Evaluator, SamplingEngine
+from dimr.sampling.model import load_network
+from dimr.sampling.sampler import Sampler, in_batches, labels_in_order
 
 DIGITS = {"input_size": 8, "channels": 4, "num_classes": 10, "time_map": "latent"}
 WAYS = ("plain", "plain, same products", "ours")
 
 
 def make_network(options):
-    """The network, and its sizes: of a run, or of the variant with random weights."""
+    """The network, and its config.json: of a run, or of the variant with random weights."""
     if options.model:
         return load_network(options.model)
-    inputs = find_variant(options.variant).published_input or DIGITS
+    inputs = PROJECT.variant(options.variant).published_input or DIGITS
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = dimr.build(options.variant, **inputs).eval()
@@ -55,7 +57,7 @@ def make_network(options):
     return network, check_network(config, options.variant)
 
 
-def make_phase(options):
+def make_sampling(options):
     """What is drawn."""
     return SampleConfig.model_validate({
         "seed": 0, "count": options.count, "steps": options.steps, "solver": "authors",
@@ -92,17 +94,17 @@ def make_run(way, options, threads, products):
     """
     own = {"plain": "highest", "plain, same products": products, "ours": None}[way]
     device = own_device(options.device, threads, own)
-    network, sizes = make_network(options)
-    phase, network = make_phase(options), network.to(device)
-    vae = make_autoencoder(options.autoencoder).to(device) if sizes.channels == 4 else None
-    engine = make_engine(options, sizes, device)
+    network, config = make_network(options)
+    sampling, network = make_sampling(options), network.to(device)
+    vae = make_autoencoder(options.autoencoder).to(device) if config.channels == 4 else None
+    engine = make_engine(options, config, device)
     if way == "ours":
-        evaluator = Evaluator(network, sizes, engine, options.batch, guided=True)
+        evaluator = Evaluator(network, engine, options.batch, guided=True)
     else:
         write_out(network)
         precision = "float32" if way == "plain" else engine.precision
         evaluator = PlainPasses(network, resolve_precision(precision, device))
-    sampler = Sampler(evaluator, sizes, phase, Decoder(vae), device)
+    sampler = Sampler(evaluator, config, sampling, Decoder(vae), device)
 
     def run(out):
         wait_for(device)
@@ -115,9 +117,10 @@ def make_run(way, options, threads, products):
     return run
 
 
-def make_engine(options, sizes, device):
+def make_engine(options, config, device):
     """Ours: compiled, and in the precision that was asked for."""
-    return Engine(True, options.precision).resolved(sizes, make_phase(options), device)
+    engine = SamplingEngine(True, options.precision)
+    return engine.resolved(config, make_sampling(options), device)
 
 
 class PlainPasses:
@@ -145,14 +148,14 @@ def wait_for(device):
 def plain(sampler, batch, out):
     """The plain loop; returns seconds of waiting by kind."""
     waits, images = Waits(), []
-    for numbers in in_batches(range(sampler.phase.count), batch):
+    for numbers in in_batches(range(sampler.sampling.count), batch):
         x = sampler.solve(numbers)
         wait_for(sampler.device)
         with waits.on("decode and copy"):
             images.append(sampler.decode(x).cpu().numpy())
     with waits.on("write"):
-        classes = sampler.sizes.num_classes
-        labels = labels_in_order(sampler.phase.count, classes)
+        classes = sampler.config.num_classes
+        labels = labels_in_order(sampler.sampling.count, classes)
         write_shards(
             out, images, labels, kind="pixels", classes=classes,
             class_names=list(map(str, range(classes))), scaling_factor=None, key="k",
@@ -164,7 +167,7 @@ def plain(sampler, batch, out):
 
 def ours(sampler, batch, out):
     """What the command does; returns seconds of waiting by kind."""
-    side, classes = sampler.sizes.input_size * sampler.decode.factor, sampler.sizes.num_classes
+    side, classes = sampler.config.input_size * sampler.decode.factor, sampler.config.num_classes
     decoding = Waits()
 
     def decode(x):
@@ -172,10 +175,10 @@ def ours(sampler, batch, out):
             return sampler.decode(x)
 
     timed = dataclasses.replace(sampler, decode=decode)
-    work = samples.plan(out, "k", (side, side), sampler.phase.count)
+    work = samples.plan(out, "k", (side, side), sampler.sampling.count)
     waits = samples.fill(work, timed.draw, batch)
     with waits.on("write"):
-        labels = labels_in_order(sampler.phase.count, classes)
+        labels = labels_in_order(sampler.sampling.count, classes)
         samples.complete(work, labels, list(map(str, range(classes))))
     copied = decoding.seconds["decode"] + waits.seconds["copy"]
     return {"decode and copy": copied, "write": waits.seconds["write"]}
@@ -197,8 +200,8 @@ def compare(folder, tolerance):
 def measure(options, device):
     """Rows of the table, the shape of the images, and how they differ."""
     rest = options, torch.get_num_threads(), torch.get_float32_matmul_precision()
-    sizes = make_network(options)[1]
-    exact = make_engine(options, sizes, device).precision == "float32"
+    config = make_network(options)[1]
+    exact = make_engine(options, config, device).precision == "float32"
     runs = {name: [] for name in WAYS}
     with ExitStack() as processes:
         draw = {name: processes.enter_context(worker(make_run, name, *rest)) for name in WAYS}

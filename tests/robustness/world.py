@@ -29,7 +29,7 @@ MODULES = (
     "dimr.data.autoencoder", "dimr.data.latent_folder", "dimr.evaluation.classifier",
     "dimr.evaluation.reference", "dimr.evaluation.fidelity", "dimr.evaluation.downloads",
     "dimr.human_study.confidence", "dimr.evaluation.memorisation", "dimr.human_study.rating_page",
-    "dimr.sampling.folder", "dimr.sampling.request", "dimr.sampling.engine", "dimr.checkpoints",
+    "dimr.sampling.folder", "dimr.sampling.picture", "dimr.sampling.engine", "dimr.checkpoints",
     "dimr.diffusion.solver", "dimr.data.imagenet.acquire", "dimr.paper.tables.runs",
     "dimr.paper.figures.make",
 )  # fmt: skip
@@ -269,7 +269,8 @@ def _unfinished(world):
 
     One has two classes of three, the other has taken shards in and has no class yet.
     """
-    from dimr.config.runs import load_section, section_key
+    from dimr.config.phases import section_key
+    from dimr.config.validation import load_section
     from dimr.config.schema import Source
     from dimr.data.imagenet.acquire import open_source
     from dimr.data.imagenet.resumable_store import StoreWork

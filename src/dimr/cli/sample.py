@@ -5,7 +5,6 @@ import logging
 from typing import Any
 
 from dimr.cli.stages import add_stage
-from dimr.config.runs import load_network_config
 from dimr.runtime.errors import DimrError
 from dimr.stages.options import number, positive, seed
 from dimr.stages.pipeline import STAGES
@@ -14,7 +13,7 @@ log = logging.getLogger(__name__)
 
 ASKED = ("classes", "unconditional", "per_class", "seed", "steps", "solver", "guidance",
          "power_cosine", "interval")  # fmt: skip
-"""Options of ``dimr sample`` that are a person's alone; fields of ``Request``."""
+"""Options of ``dimr sample`` that are a person's alone; fields of ``PictureOptions``."""
 SAMPLE_EXAMPLES = """\
 examples:
   dimr sample --model runs/digits/dimr-xs-2r/0/model --class 3 --class 7 --out grid.png
@@ -92,30 +91,18 @@ def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
         )
     from dimr.runtime.device import prepare_device
     from dimr.runtime.files import save_png
-    from dimr.sampling.engine import Engine, Evaluator
-    from dimr.sampling.generate import load_network
-    from dimr.sampling.own_settings import own_setting, said
-    from dimr.sampling.request import Request, draw_grid, label_dropout, open_decoder, plan_grid
+    from dimr.sampling.engine import SamplingEngine
+    from dimr.sampling.picture import PictureOptions, draw_picture
 
-    # what was asked is checked before anything large is loaded
-    sizes = load_network_config(options.model / "config.json")
-    own = own_setting(options.model, asked.pop("setting", None))
-    request = Request(**asked, own=own.phase if own else None)
-    plan = plan_grid(request, sizes, label_dropout(options.model))
-    device = prepare_device(options.device, options.threads)
-    decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
-    network = load_network(options.model)[0].to(device)
-    drawn = plan.phase.model_copy(update={"count": len(plan.indices)})
-    engine = Engine(options.compile, options.precision).resolved(sizes, drawn, device)
-    batch = min(options.batch or 32, drawn.count)
-    evaluator = Evaluator(network, sizes, engine, batch, drawn.guidance.passes > 1)
-    picture = draw_grid(evaluator, sizes, plan, decoder, batch, device)
+    setting = asked.pop("setting", None)
+    picture, about = draw_picture(
+        options.model,
+        PictureOptions(**asked),
+        setting=setting,
+        autoencoder=options.autoencoder,
+        batch=options.batch,
+        engine=SamplingEngine(options.compile, options.precision),
+        device=prepare_device(options.device, options.threads),
+    )
     save_png(picture, options.out)
-    whose = f" ({_whose(own, asked)})" if own else ""
-    log.info("%s: %s images: %s%s", options.out, drawn.count, said(plan.phase), whose)
-
-
-def _whose(own: Any, asked: dict[str, Any]) -> str:
-    """``setting guided of runs/digits/dimr-xs-2r/0, but for --steps``."""
-    changed = [f"--{key.replace('_', '-')}" for key in asked if key not in ("classes", "per_class")]
-    return f"setting {own.name} of {own.run}{', but for ' if changed else ''}{', '.join(changed)}"
+    log.info("%s: %s", options.out, about)

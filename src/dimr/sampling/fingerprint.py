@@ -1,8 +1,8 @@
 """What decides the images of a samples folder, down to the weights and the code.
 
-A step's key says what was asked for: its configuration and its inputs' keys. A network that was
-trained again, or code that was edited, has the same key and draws other images, so work that is
-resumed must know more than the key.
+A stage's key tells its configuration and its inputs' keys. A network that was trained again, or
+code that was edited, has the same key and draws other images, so work that is resumed must know
+more than the key.
 """
 
 import hashlib
@@ -28,23 +28,23 @@ def weights_fingerprint(module: nn.Module) -> str:
 def work_key(
     key: str,
     network: nn.Module,
-    sizes: NetworkConfig,
+    config: NetworkConfig,
     decoder: Decoder,
     code: str,
     engine: dict[str, Any],
 ) -> str:
-    """Identifies everything that decides the images, but for the device's rounding.
+    """Identifies everything that decides the images, except the device's rounding.
 
     Args:
-        key: of the result: of the phase and of the model.
+        key: of the result.
         network: with the weights that will be used.
-        sizes: of the network.
-        decoder: which makes images of its output.
+        config: of the network.
+        decoder: makes images of its output.
         code: fingerprint of the sources that decide the images.
-        engine: options of the engine, resolved: they decide the rounding, which a folder that is
-            made in pieces should have one of.
+        engine: its facts, resolved: they decide the rounding, which should be the same in a folder
+            that is made in pieces.
     """
-    weights: list[Any] = [weights_fingerprint(network), sizes.model_dump(mode="json")]
+    weights: list[Any] = [weights_fingerprint(network), config.model_dump(mode="json")]
     if decoder.vae is not None:
         weights += [weights_fingerprint(decoder.vae), decoder.facts]
     return key_of(key, *weights, code, engine)

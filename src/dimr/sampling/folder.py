@@ -1,7 +1,8 @@
 """A folder of images, made in pieces: shards, labels and manifest, an ADM-style .npz, and a grid.
 
-The shards are those of ``dimr.data.shards``, put together by ``dimr.data.resumable_shards``: work that was
-cut goes on with the shards that are missing, and several processes or jobs may make a part each.
+The shards are those of ``dimr.data.shards``, assembled by ``dimr.data.resumable_shards``: work that
+was interrupted resumes with the shards that are missing, and several processes or jobs may make a
+share each.
 """
 
 import logging
@@ -9,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ from dimr.runtime.async_io import BackgroundWriter, Waits
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import save_png
 from dimr.runtime.progress import progress_bar
-from dimr.sampling.generate import in_batches
 from dimr.sampling.grid import overview
+from dimr.sampling.sampler import in_batches
 
 log = logging.getLogger(__name__)
 
@@ -32,31 +32,29 @@ ARCHIVE = "samples.npz"
 GRID = "grid.png"
 
 
-class Draws(Protocol):
-    """Where images come from (``dimr.sampling.generate.Sampler.draw``)."""
-
-    def __call__(
-        self, batches: Iterable[Sequence[int]], *, waits: Waits
-    ) -> Iterator[NDArray[np.uint8]]:
-        """The images of each batch of numbers, uint8 (b, H, W, 3), in order."""
+Draw = Callable[..., Iterator[NDArray[np.uint8]]]
+"""The images of each of ``batches`` of numbers, uint8 (b, H, W, 3), in order; ``waits`` counts
+what is waited for (``dimr.sampling.sampler.Sampler.draw``)."""
 
 
-def plan(out: Path, key: str, side: tuple[int, int], count: int) -> Assembly:
+def plan(
+    out: Path, key: str, side: tuple[int, int], count: int, shard_size: int | None = None
+) -> Assembly:
     """Work on a folder of ``count`` images of ``side`` (H, W); ``key`` decides what they are."""
-    return Assembly(out, key, "pixels", (*side, 3), count, SHARD_SIZE)
+    return Assembly(out, key, "pixels", (*side, 3), count, shard_size or SHARD_SIZE)
 
 
 def is_complete(assembly: Assembly) -> bool:
-    """Whether the finished folder is there already, whole and with these very images."""
+    """Whether the finished folder already exists, undamaged and with these very images."""
     files = [assembly.out / name for name in (ARCHIVE, GRID)]
     return assembly.is_complete() and all(file.is_file() for file in files)
 
 
-def fill(assembly: Assembly, draw: Draws, batch: int, part: Part | None = None) -> Waits:
+def fill(assembly: Assembly, draw: Draw, batch: int, part: Part | None = None) -> Waits:
     """Make the shards that are missing, those of ``part`` if it is given.
 
-    Batches end where shards do, so that which of them were there before changes nothing: image i
-    is always drawn beside the same others. While a batch is drawn the shard before is written.
+    Batches end where shards do, so that which of them existed before changes nothing: image i is
+    always drawn beside the same others. While a batch is drawn the shard before is written.
 
     Args:
         assembly: the work.
@@ -65,16 +63,16 @@ def fill(assembly: Assembly, draw: Draws, batch: int, part: Part | None = None) 
         part: the share of the shards that is made; None: all.
 
     Returns:
-        how long the work stood still for copies and writing.
+        how long the loop waited for copies and writing.
 
     Raises:
-        DimrError: no space for what is missing; a shard that is there and damaged.
+        DimrError: no space for what is missing; a damaged shard.
         OSError: of writing.
     """
     missing = assembly.missing(part)
     _announce(assembly, missing, part)
     batches = [some for n in missing for some in in_batches(assembly.samples(n), batch)]
-    own = range(assembly.shards) if part is None else range(part.index, assembly.shards, part.count)
+    own = range(assembly.shards)[(part or Part()).slice]
     total = sum(len(assembly.samples(n)) for n in own)
     left = sum(map(len, batches))
     waits, started = Waits(), time.perf_counter()
@@ -117,10 +115,10 @@ def complete(
     """Add labels, manifest, ``samples.npz`` and ``grid.png``, and put the folder in place.
 
     Args:
-        assembly: the work, with all shards there.
+        assembly: the work, with all shards made.
         labels: of the images.
         class_names: of all classes.
-        named: whether the grid says them.
+        named: whether the grid shows them.
         add: called with the folder before it takes its final name, to put more into it.
 
     Raises:
@@ -144,9 +142,9 @@ def write_samples(
     key: str,
     add: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write images (N, H, W, 3) that are at hand; arguments as for ``plan`` and ``complete``."""
+    """Write images (N, H, W, 3) that exist; arguments as for ``plan`` and ``complete``."""
     assembly = plan(out, key, images.shape[1:3], len(images))
-    shutil.rmtree(assembly.folder, ignore_errors=True)  # of a try that was cut: not trusted
+    shutil.rmtree(assembly.folder, ignore_errors=True)  # of an interrupted try: not trusted
 
     def take(batches: Iterable[Sequence[int]], **_: Waits) -> Iterator[NDArray[np.uint8]]:
         return (images[numbers[0] : numbers[-1] + 1] for numbers in batches)
@@ -163,7 +161,7 @@ def read_samples(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _announce(assembly: Assembly, missing: Sequence[int], part: Part | None) -> None:
-    """Say what there is to do, and refuse to begin without the space for it."""
+    """Log what there is to do, and refuse to begin without the space for it."""
     assembly.require_space(assembly.nbytes if part is None else 0)
     log.info(
         "%s: %d images in %d shards of %.2g GB together, and %s as large; %d shards to do%s",

@@ -1,4 +1,4 @@
-"""A picture of samples: one row a class."""
+"""A grid of samples: one row per class."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ def class_grid(
         images: uint8 (N, H, W, 3).
         labels: (N,).
         class_names: one row each.
-        columns: images a row at most.
+        columns: images per row at most.
         min_side: small images are enlarged by a whole factor to at least this many pixels.
         max_side: large ones are reduced by a whole factor to at most so many; None: they are not.
     """
@@ -54,10 +54,10 @@ def class_grid(
 
 
 def overview(shards: OpenShards, named: bool = True) -> Image.Image:
-    """A grid of a folder of images by class name, of a size that a person opens.
+    """A grid of a folder of images by class name, small enough to be opened.
 
     It has ``ROWS`` rows at most, of evenly spaced classes, and reads no other images than it shows.
-    ``named``: whether the classes are said (images that were drawn without a class have none).
+    ``named``: whether class names are shown (images that were drawn without a class have none).
     """
     present = np.unique(shards.labels)
     rows = min(ROWS, len(present))

@@ -1,9 +1,8 @@
-"""The networks and their sampling in diffusers manners: ``DiMRModel`` and ``DiMRPipeline``.
+"""The networks and their sampling as diffusers classes: ``DiMRModel`` and ``DiMRPipeline``.
 
 Importing this imports diffusers (10 s); ``dimr.DiMRModel`` and ``dimr.DiMRPipeline`` do on use.
 """
 
-import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from dimr.config.runs import check_network
+from dimr.config.variants import check_network
 from dimr.data.autoencoder import to_uint8
 from dimr.data.classes import class_names
-from dimr.diffusion.guidance import Denoise, wrap
+from dimr.diffusion.guidance import wrap
 from dimr.diffusion.sampler import integrate
 from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver, place_steps
 from dimr.models import build
@@ -33,9 +32,13 @@ from dimr.models.base import Network
 from dimr.models.conditioning import Condition, LabelCondition
 from dimr.runtime.device import usable_device
 from dimr.runtime.errors import DimrError
-from dimr.sampling.generate import load_network
-from dimr.sampling.pipeline_arguments import check_arguments, check_noise, class_numbers
-from dimr.sampling.request import DIT_GUIDED_CHANNELS, PIXEL_CHANNELS, autoencoder_of, own_solver
+from dimr.sampling.model import PIXEL_CHANNELS, load_network, open_decoder, own_solver
+from dimr.sampling.pipeline_arguments import (
+    check_noise,
+    check_scheduler,
+    class_numbers,
+    guidance_of,
+)
 
 Generators = torch.Generator | list[torch.Generator] | None
 OUTPUTS = ("pil", "np", "pt", "latent")
@@ -111,8 +114,8 @@ class DiMRModel(ModelMixin, ConfigMixin):
         """As in diffusers, but only safetensors, and only weights that fit the sizes one to one.
 
         Raises:
-            DimrError: config.json or the weights' names do not fit (diffusers would warn, and go
-                on with weights drawn at random).
+            DimrError: config.json or the weights' names do not fit (diffusers would warn, and
+                continue with random weights).
             OSError: no such folder, or not reachable on the hub.
         """
         wants_info = options.pop("output_loading_info", False)
@@ -156,20 +159,20 @@ class DiMRPipeline(DiffusionPipeline):
         Args:
             model_folder: ``runs/<run>/model``.
             vae: folder or hub name of the autoencoder; None: that of the run's dataset
-                (``dimr.sampling.request.autoencoder_of`` says where it is looked for).
+                (``dimr.sampling.model.open_decoder`` says where it is looked for).
             device: where to compute.
 
         Raises:
             DimrError: a missing or damaged file; a model of latents, and no autoencoder; a device
-                that is not there.
+                that is not available.
         """
         folder, chosen = Path(model_folder), usable_device(device, "device")
-        network, sizes = load_network(folder)
-        solver = AncestralSampler if own_solver(sizes) == "ancestral" else AuthorsDPMSolver
+        network, config = load_network(folder)
+        solver = AncestralSampler if own_solver(config) == "ancestral" else AuthorsDPMSolver
         return cls(
-            model=DiMRModel.from_network(network, sizes.schedule),
-            scheduler=solver(sizes.schedule),
-            vae=autoencoder_of(folder, sizes, vae),
+            model=DiMRModel.from_network(network, config.schedule),
+            scheduler=solver(config.schedule),
+            vae=open_decoder(folder, config, vae).vae,
         ).to(chosen)
 
     @classmethod
@@ -224,33 +227,27 @@ class DiMRPipeline(DiffusionPipeline):
                 not finite; one line.
             NoSuchClass: a label that means no class; it is a ``ValueError`` and a ``DimrError``.
         """
-        sizes = self.model.config
-        guidance_scale, guidance_power, guided_channels = check_arguments(
-            self.scheduler,
-            sizes.get("schedule"),
-            sizes.channels,
-            labelled=class_labels is not None,
-            scale=guidance_scale,
-            power=guidance_power,
-            guided_channels=guided_channels,
-            steps=num_inference_steps,
-        )
-        labels = class_numbers(class_labels, num_images, sizes.num_classes)
-        shape = (len(labels), sizes.channels, sizes.input_size, sizes.input_size)
+        config, device = self.model.config, self._execution_device
+        labelled = class_labels is not None
+        steps = check_scheduler(self.scheduler, config.get("schedule"), num_inference_steps)
+        given = guidance_scale, guidance_power, guided_channels
+        guidance = guidance_of(config, self.scheduler, labelled, *given)
+        labels = class_numbers(class_labels, num_images, config.num_classes)
+        shape = (len(labels), config.channels, config.input_size, config.input_size)
         check_noise(generator, latents, shape)
         self._check_output(output_type)
-        device = self._execution_device
-        condition = LabelCondition(torch.tensor(labels, device=device), sizes.num_classes)
-        if guided_channels is None and isinstance(self.scheduler, AncestralSampler):
-            guided_channels = min(DIT_GUIDED_CHANNELS, shape[1])
-        guidance = guidance_scale, guidance_power, guided_channels
-        denoise = self._denoise(condition, class_labels is None, *guidance)
+        condition = LabelCondition(torch.tensor(labels, device=device), config.num_classes)
         if latents is None:
             latents = randn_tensor(shape, generator, device, torch.float32)
-        scheduler = place_steps(self.scheduler, int(num_inference_steps))
+        scheduler, dtype = place_steps(self.scheduler, steps), self.model.dtype
+
+        def network(x: Tensor, t: Tensor, condition: Condition) -> list[Tensor]:
+            # in its own dtype, for a solver that stays in float32
+            return [self.model(x.to(dtype), t, condition)[-1].to(x.dtype)]
+
         with self.progress_bar(total=len(scheduler.timesteps)) as bar:
             x = integrate(
-                denoise,
+                wrap(network, condition, **guidance),
                 latents.to(device, torch.float32).contiguous(),
                 scheduler,
                 generator=generator,
@@ -266,31 +263,6 @@ class DiMRPipeline(DiffusionPipeline):
         in_pixels = self.vae is not None or self.model.config.channels in PIXEL_CHANNELS
         if not in_pixels and output_type != "latent":
             raise ValueError("a model of latents without a vae: output_type must be 'latent'")
-
-    def _denoise(
-        self,
-        condition: Condition,
-        unconditional: bool,
-        scale: float,
-        power: float | None,
-        channels: int | None,
-    ) -> Denoise:
-        """The guided network, in its own dtype, for a solver that stays in float32."""
-        dtype = self.model.dtype
-
-        def network(x: Tensor, t: Tensor, condition: Condition) -> list[Tensor]:
-            return [self.model(x.to(dtype), t, condition)[-1].to(x.dtype)]
-
-        guide = functools.partial(wrap, network, condition)
-        if not unconditional and scale == 1:
-            return guide("none")
-        if not self.model.config.get("has_null_label", True):
-            raise ValueError("this model knows no images without a class: guidance_scale must be 1")
-        if unconditional:
-            return guide("unconditional")
-        if power is None:
-            return guide("constant", scale - 1, channels=channels)
-        return guide("power_cosine", scale, power, channels)
 
     def _images(self, x: Tensor, output_type: str) -> Any:
         """Solver output (N, C, H, W) in the form that was asked for."""

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dimr.data.classes import class_index, class_names
 from dimr.diffusion.schedule import STEPS
-from dimr.diffusion.solver import NamedSchedule
+from dimr.diffusion.solver import AncestralSampler, NamedSchedule
 from dimr.runtime.errors import DimrError
+from dimr.sampling.model import DIT_GUIDED_CHANNELS
 
 LEAST_STEPS = 3
 """Of this project's solvers, whose steps are of third order; of diffusers' own: 1."""
@@ -25,55 +26,14 @@ class NoSuchClass(DimrError, ValueError):
     """A label that means no class."""
 
 
-def check_arguments(
-    scheduler: Any,
-    schedule: str | None,
-    channels: int,
-    *,
-    labelled: bool,
-    scale: Any,
-    power: Any,
-    guided_channels: Any,
-    steps: Any,
-) -> tuple[float, float | None, int | None]:
-    """Refuse a scheduler, steps and guidance that no image can be drawn with.
+def check_scheduler(scheduler: Any, schedule: str | None, steps: Any) -> int:
+    """The number of steps; refuses a scheduler that would misread the network's output.
 
     Args:
         scheduler: the pipeline's.
         schedule: of the noise that the network knows.
-        channels: of the noise.
-        labelled: whether images have classes.
-        scale: ``guidance_scale``.
-        power: ``guidance_power``.
-        guided_channels: how many are guided.
         steps: ``num_inference_steps``.
-
-    Returns:
-        Scale, power and guided channels as Python's numbers.
-
-    Raises:
-        ValueError: names the argument, its value and what is allowed.
     """
-    _check_scheduler(scheduler, schedule)
-    least = LEAST_STEPS if isinstance(scheduler, NamedSchedule) else 1
-    _check_whole("num_inference_steps", steps, least, STEPS)
-    scale = _check_number("guidance_scale", scale)
-    if not labelled and (scale != 1 or power is not None or guided_channels is not None):
-        raise ValueError("no class_labels: there is no guidance without a class")
-    if power is not None:
-        power = _check_number("guidance_power", power)
-        if power <= 0 or scale < 1:
-            raise ValueError(
-                f"guidance_power {power} with guidance_scale {scale}: allowed are powers above 0 "
-                "and scales from 1"
-            )
-    if guided_channels is not None:
-        guided_channels = _check_whole("guided_channels", guided_channels, 1, channels)
-    return scale, power, guided_channels
-
-
-def _check_scheduler(scheduler: Any, schedule: str | None) -> None:
-    """Refuse a scheduler that takes the network's output for something else than it is."""
     if not hasattr(scheduler, "set_timesteps"):
         raise ValueError(f"scheduler: {_shown(scheduler)} is none of diffusers")
     config = getattr(scheduler, "config", {})
@@ -82,10 +42,50 @@ def _check_scheduler(scheduler: Any, schedule: str | None) -> None:
         raise ValueError(f"scheduler: of prediction_type {predicts!r}; the network predicts noise")
     if None not in (named, schedule) and named != schedule:
         raise ValueError(f"scheduler: of schedule {named!r}; the network's is {schedule!r}")
+    least = LEAST_STEPS if isinstance(scheduler, NamedSchedule) else 1
+    return _check_whole("num_inference_steps", steps, least, STEPS)
+
+
+def guidance_of(
+    config: Any, scheduler: Any, labelled: bool, scale: Any, power: Any, channels: Any
+) -> dict[str, Any]:
+    """Arguments of ``dimr.diffusion.guidance.wrap``.
+
+    Args:
+        config: the network's.
+        scheduler: the pipeline's.
+        labelled: whether images have classes.
+        scale: ``guidance_scale``.
+        power: ``guidance_power``.
+        channels: ``guided_channels``.
+    """
+    scale = _check_number("guidance_scale", scale)
+    if not labelled and (scale != 1 or power is not None or channels is not None):
+        raise ValueError("no class_labels: there is no guidance without a class")
+    if power is not None:
+        power = _check_number("guidance_power", power)
+        if power <= 0 or scale < 1:
+            raise ValueError(
+                f"guidance_power {power} with guidance_scale {scale}: allowed are powers above 0 "
+                "and scales from 1"
+            )
+    if channels is not None:
+        channels = _check_whole("guided_channels", channels, 1, config.channels)
+    elif isinstance(scheduler, AncestralSampler):
+        channels = min(DIT_GUIDED_CHANNELS, config.channels)
+    if labelled and scale == 1:
+        return {"kind": "none"}
+    if not config.get("has_null_label", True):
+        raise ValueError("this model knows no images without a class: guidance_scale must be 1")
+    if not labelled:
+        return {"kind": "unconditional"}
+    if power is None:
+        return {"kind": "constant", "scale": scale - 1, "channels": channels}
+    return {"kind": "power_cosine", "scale": scale, "power": power, "channels": channels}
 
 
 def class_numbers(labels: Any, num_images: Any, classes: int) -> list[int]:
-    """Class numbers, one an image; the number of "no class" where no labels are given.
+    """Class numbers, one per image; the number of "no class" where no labels are given.
 
     Args:
         labels: ``class_labels``: a number, name or WordNet id, several of them, or None.
@@ -119,8 +119,8 @@ def _class_number(label: Any, classes: int) -> int:
             return class_index(label, class_names(classes))
         except DimrError as error:
             raise NoSuchClass(str(error)) from None
-    number = _whole(label)
-    if number is None:
+    number = _plain(label)
+    if not _is_whole(number):
         raise NoSuchClass(
             f"class_labels: {_shown(label)} is no class: whole numbers and names are expected"
         )
@@ -130,11 +130,7 @@ def _class_number(label: Any, classes: int) -> int:
 
 
 def check_noise(generator: Any, latents: Any, shape: tuple[int, ...]) -> None:
-    """Refuse what is no source of noise of ``shape`` (N, C, H, W), or no such noise.
-
-    Raises:
-        ValueError: one line.
-    """
+    """Refuse what is no source of noise of ``shape`` (N, C, H, W), or no such noise."""
     several = generator if isinstance(generator, list) else [generator]
     if generator is not None and not all(isinstance(one, torch.Generator) for one in several):
         raise ValueError(
@@ -156,28 +152,23 @@ def check_noise(generator: Any, latents: Any, shape: tuple[int, ...]) -> None:
 
 
 def _check_whole(name: str, value: Any, least: int, most: int) -> int:
-    """The value as a number; ``ValueError`` unless it is whole and from ``least`` to ``most``."""
-    number = _whole(value)
-    if number is None or not least <= number <= most:
+    number = _plain(value)
+    if not _is_whole(number) or not least <= number <= most:
         raise ValueError(f"{name}: {_shown(value)} is not allowed; use {least} to {most}")
     return number
 
 
 def _check_number(name: str, value: Any) -> float:
-    """The value as a number; ``ValueError`` unless it is from 0 to ``LARGEST``."""
     number = _plain(value)
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    if not is_number or not 0 <= number <= LARGEST:
+    if not (_is_whole(number) or isinstance(number, float)) or not 0 <= number <= LARGEST:
         raise ValueError(
             f"{name}: {_shown(value)} is not allowed; use a number from 0 to {LARGEST:.0e}"
         )
     return float(number)
 
 
-def _whole(value: Any) -> int | None:
-    """A whole number of Python, numpy or torch; None for anything else, booleans too."""
-    value = _plain(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:

@@ -4,9 +4,10 @@ import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from dimr.config.runs import load_network_config, section_key
+from dimr.config.phases import section_key
+from dimr.config.variants import load_network_config
 from dimr.config.schema import Pretrained, SampleConfig, sampling_problem
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import RECORD, read_record, recorded_key
@@ -94,7 +95,7 @@ class SampleStage(Stage):
         from dimr.data.classes import short_class_names
         from dimr.data.shards import checksums
         from dimr.sampling import folder as samples
-        from dimr.sampling.generate import labels_in_order
+        from dimr.sampling.sampler import labels_in_order
 
         options, config, out = job.options, job.config, job.options.out
         network = load_network_config(options.model / "config.json")
@@ -142,19 +143,22 @@ def _batch(job: Job) -> int:
 
 def _open_sampler(job: Job, code: str) -> tuple[Any, dict[str, Any], str]:
     """What draws the images, the engine's options, and the key of everything that decides them."""
-    from dimr.sampling.engine import Engine, Evaluator
+    from dimr.sampling.engine import SamplingEngine
     from dimr.sampling.fingerprint import work_key
-    from dimr.sampling.generate import Sampler, load_network
-    from dimr.sampling.request import open_decoder
+    from dimr.sampling.sampler import open_sampler
 
-    options, config, device = job.options, job.config, job.device
-    network, sizes = load_network(options.model)
-    decoder = open_decoder(options.model, sizes, options.autoencoder, str(device))
-    engine = Engine(options.compile, options.precision).resolved(sizes, config, device)
-    decided_by = work_key(job.key, network, sizes, decoder, code, engine.facts())
-    guided = config.guidance.passes > 1
-    evaluator = Evaluator(network.to(device), sizes, engine, _batch(job), guided)
-    return Sampler(evaluator, sizes, config, decoder, device), engine.facts(), decided_by
+    options = job.options
+    sampler, evaluator = open_sampler(
+        options.model,
+        job.config,
+        autoencoder=options.autoencoder,
+        engine=SamplingEngine(options.compile, options.precision),
+        batch=_batch(job),
+        device=job.device,
+    )
+    engine, decoder = evaluator.engine.facts(), cast(Any, sampler.decode)
+    decided_by = work_key(job.key, evaluator.network, sampler.config, decoder, code, engine)
+    return sampler, engine, decided_by
 
 
 def _fill(job: Job, work: Any, sampler: Any) -> None:

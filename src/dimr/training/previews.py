@@ -44,13 +44,12 @@ def make_previewer(
         import numpy as np
 
         from dimr.data.autoencoder import load_decoder
-        from dimr.sampling.generate import generate
         from dimr.sampling.grid import class_grid
+        from dimr.sampling.sampler import Sampler, in_batches
 
         decoder = load_decoder(autoencoder, str(device))
-        batches = generate(
-            network, config.network, sampling, decoder, batch=250, device=device, indices=indices
-        )
+        sampler = Sampler(network, config.network, sampling, decoder, device)
+        batches = sampler.draw(in_batches(indices, 250))
         images, labels = np.concatenate(list(batches)), np.array(indices) % classes
         grid = class_grid(images, labels, list(map(str, range(shown))), columns=COLUMNS)
         save_png(grid, folder / f"step-{step:09d}.png")

@@ -1,12 +1,17 @@
-"""Tiny networks of every family with weights of some size, and a tiny autoencoder."""
+"""Tiny networks of every family with weights of some size, as run folders, and what they draw."""
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from dimr import build
+from dimr.config.schema import SampleConfig
+from dimr.config.variants import check_network
+from dimr.data.autoencoder import to_uint8
+from dimr.sampling.sampler import Sampler, in_batches
 
 COMMON = {"input_size": 8, "num_classes": 5}
 SIZES = {
@@ -24,6 +29,23 @@ def complete(family, channels):
         "family": family, "schedule": SCHEDULES[family], "channels": channels,
         "time_map": time_map, **SIZES[family],
     }  # fmt: skip
+
+
+def sampling_of(**changes):
+    """12 images of 5 classes in 6 guided steps."""
+    values = {
+        "seed": 1, "count": 12, "steps": 6, "solver": "authors",
+        "guidance": {"kind": "constant", "scale": 0.5}, **changes,
+    }  # fmt: skip
+    return SampleConfig.model_validate_json(json.dumps(values))
+
+
+def draw_all(called, config, sampling, *, batch=12, indices=None, decode=to_uint8):
+    """All images of a configuration, or those of ``indices``, as signed numbers."""
+    config = config if not isinstance(config, dict) else check_network(config, "test")
+    numbers = range(sampling.count) if indices is None else indices
+    sampler = Sampler(called, config, sampling, decode, torch.device("cpu"))
+    return np.concatenate(list(sampler.draw(in_batches(numbers, batch)))).astype(int)
 
 
 @pytest.fixture

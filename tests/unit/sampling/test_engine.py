@@ -6,22 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from dimr.config.runs import check_network
-from dimr.config.schema import SampleConfig
+from dimr.config.variants import check_network
 from dimr.data.autoencoder import to_uint8
 from dimr.models.conditioning import LabelCondition
-from dimr.sampling.engine import CPU_ROWS, Engine, Evaluator, sampling_flops
-from dimr.sampling.generate import generate
+from dimr.sampling.engine import CPU_ROWS, Evaluator, SamplingEngine, sampling_flops
+from dimr.sampling.sampler import Sampler, in_batches
+
+from .conftest import draw_all, sampling_of
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-def phase(**changes):
-    values = {
-        "seed": 1, "count": 12, "steps": 6, "solver": "authors",
-        "guidance": {"kind": "constant", "scale": 0.5, "interval": (0.0, 0.6)}, **changes,
-    }  # fmt: skip
-    return SampleConfig.model_validate(values)
+GUIDED = {"kind": "constant", "scale": 0.5, "interval": (0.0, 0.6)}
+PLAIN, COMPILED = SamplingEngine(False, "float32"), SamplingEngine(True, "float32")
 
 
 @pytest.fixture
@@ -29,18 +24,20 @@ def network(make_network):
     return make_network("dimr")
 
 
-def evaluator(network, engine, batch, guided=True):
-    return Evaluator(network[0], check_network(network[1], "test"), engine, batch, guided)
+@pytest.fixture
+def draw(network):
+    """A function that draws with a form of the network; None: with the plain one."""
+
+    def images(called=None, batch=12, **options):
+        sampling = sampling_of(guidance=GUIDED)
+        return draw_all(called or network[0], network[1], sampling, batch=batch, **options)
+
+    return images
 
 
-def draw(network, called, batch, **options):
-    sizes = check_network(network[1], "test")
-    batches = generate(called, sizes, phase(), to_uint8, batch=batch, device=CPU, **options)
-    return np.concatenate(list(batches)).astype(int)
-
-
-def spy_on_compile(monkeypatch, rows):
-    """In place of the compiler: the function as it is, whose calls are looked at."""
+def spy_on_compile(monkeypatch):
+    """In place of the compiler: the function as it is; gives the list of its calls' rows."""
+    rows = []
 
     def compile(function, **options):
         assert options["dynamic"] is False
@@ -55,65 +52,62 @@ def spy_on_compile(monkeypatch, rows):
         return compiled
 
     monkeypatch.setattr(torch, "compile", compile)
+    return rows
 
 
 @pytest.mark.parametrize(("threads", "pieces"), [(1, 4), (2, 2)])
 @pytest.mark.parametrize("batch", [1, 5, 12, 100])
-def test_a_compiled_network_sees_one_size(batch, threads, pieces, network, monkeypatch):
+def test_a_compiled_network_sees_one_size(batch, threads, pieces, network, draw, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    plain = draw(network, network[0], 12)
+    plain = draw()
     assert plain.std() > 10
-    rows = []
-    spy_on_compile(monkeypatch, rows)
-    called = evaluator(network, Engine(True, "float32"), batch)
+    rows = spy_on_compile(monkeypatch)
+    called = Evaluator(network[0], COMPILED, batch, guided=True)
     assert rows == []  # nothing is compiled before there is something to draw
-    assert np.abs(draw(network, called, batch) - plain).max() <= 1
+    assert np.abs(draw(called, batch) - plain).max() <= 1
     assert called.compiled
-    assert len(set(rows)) == 1
-    size = rows[0][0]
-    assert size == (2 * batch if batch < 100 else 200 // pieces)
+    size = 2 * batch if batch < 100 else 200 // pieces
+    assert set(rows) == {(size, size)}
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 150, 500])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_pieces_make_the_whole(rows, compiled, network, monkeypatch):
-    seen = []
+@pytest.mark.parametrize("engine", [PLAIN, COMPILED])
+def test_pieces_make_the_whole(rows, engine, network, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    if compiled:
-        spy_on_compile(monkeypatch, seen)
-    called = evaluator(network, Engine(compiled, "float32"), 250)
+    seen = spy_on_compile(monkeypatch)
+    called = Evaluator(network[0], engine, 250, guided=True)
     x = torch.randn(rows, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    y, t = LabelCondition(torch.arange(rows) % 6, 5), torch.tensor(0.4)
-    (found,) = called(x, t, y)
-    expected = network[0](x, t, y)[-1]
-    assert found.shape == expected.shape
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-5)
+    t, condition = torch.tensor(0.4), LabelCondition(torch.arange(rows) % 6, 5)
+    (found,) = called(x, t, condition)
+    torch.testing.assert_close(
+        found, network[0](x, t, condition)[-1].detach(), rtol=1e-4, atol=1e-5
+    )
     assert not found.requires_grad
+    assert bool(seen) == called.compiled == engine.compile
     assert all(size == seen[0] and size[0] <= CPU_ROWS for size in seen)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False])
-def test_compiled_by_the_compiler(guided, network, caplog):
-    plain = draw(network, network[0], 12)
-    called = evaluator(network, Engine(True, "float32"), 5, guided)
-    compiled = draw(network, called, 5)
+def test_compiled_by_the_compiler(guided, network, draw, caplog):
+    plain = draw()
+    called = Evaluator(network[0], COMPILED, 5, guided)
+    compiled = draw(called, 5)
     assert called.compiled, caplog.text
     assert np.abs(compiled - plain).max() <= 1
-    part = draw(network, called, 5, indices=[7, 3])  # beside other images
+    part = draw(called, 5, indices=[7, 3])  # beside other images
     assert np.abs(part - plain[[7, 3]]).max() <= 1
-    assert np.array_equal(draw(network, called, 5), compiled)
+    assert np.array_equal(draw(called, 5), compiled)
 
 
-def test_where_the_compiler_fails_sampling_goes_on(network, monkeypatch, caplog):
+def test_where_the_compiler_fails_sampling_continues(network, draw, monkeypatch, caplog):
     def broken(*_, **__):
         raise RuntimeError("no C++ compiler\nmore")
 
     monkeypatch.setattr(torch, "compile", broken)
-    called = evaluator(network, Engine(True, "float32"), 12)
+    called = Evaluator(network[0], COMPILED, 12, guided=True)
     with caplog.at_level(logging.WARNING):
-        drawn = draw(network, called, 12)
-    assert np.array_equal(drawn, draw(network, network[0], 12))
+        assert np.array_equal(draw(called), draw())
     assert not called.compiled
     (record,) = caplog.records  # once, not with every pass
     assert record.getMessage() == (
@@ -121,59 +115,53 @@ def test_where_the_compiler_fails_sampling_goes_on(network, monkeypatch, caplog)
     )
 
 
-def test_bfloat16_rounds_the_network_and_not_the_state(network):
-    called = evaluator(network, Engine(False, "bfloat16"), 12)
-    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    t, y = torch.tensor(0.4), LabelCondition(torch.arange(4), 5)
-    (found,) = called(x, t, y)
-    expected = network[0](x, t, y)[-1].detach()
-    error = ((found - expected).norm() / expected.norm()).item()
-    assert found.dtype == torch.float32
-    assert 1e-4 < error < 0.05
+def test_bfloat16_rounds_the_network_and_not_the_state(network, draw):
+    called = Evaluator(network[0], SamplingEngine(False, "bfloat16"), 12, guided=True)
     states = []
 
-    def watched(x, t, y):
-        states.append(x.dtype)
-        return called(x, t, y)
+    def watched(x, t, condition):
+        (found,) = called(x, t, condition)
+        exact = network[0](x, t, condition)[-1].detach()
+        states.append((x.dtype, found.dtype))
+        assert 1e-4 < (found - exact).norm() / exact.norm() < 0.05
+        return [found]
 
-    drawn = draw(network, watched, 12)
-    assert set(states) == {torch.float32}
-    assert 0 < np.abs(drawn - draw(network, network[0], 12)).mean() < 10
-
-
-def test_what_is_decided_for_a_phase(network):
-    sizes = check_network(network[1], "test")
-    short, long = phase(), phase(count=5_000_000, steps=1000)
-    assert Engine().resolved(sizes, short, CPU) == Engine(False, "float32")
-    assert Engine().resolved(sizes, long, CPU) == Engine(True, "float32")
-    assert Engine().resolved(sizes, short, CUDA) == Engine(False, "bfloat16")
-    assert Engine(True).resolved(sizes, short, CPU).compile is True
-    assert Engine(False).resolved(sizes, long, CPU).compile is False
-    assert Engine(False, "bfloat16").resolved(sizes, short, CPU).precision == "bfloat16"
-    assert Engine(False, "float32").facts() == {"compile": False, "precision": "float32"}
+    rounded = draw(watched)
+    assert set(states) == {(torch.float32, torch.float32)}
+    assert 0 < np.abs(rounded - draw()).mean() < 10
 
 
-def test_the_cost_of_a_phase(network):
-    sizes = check_network(network[1], "test")
-    alone = sampling_flops(sizes, phase(guidance={"kind": "none"}))
-    everywhere = sampling_flops(sizes, phase(guidance={"kind": "constant", "scale": 0.5}))
-    assert alone > 0
-    assert everywhere == pytest.approx(2 * alone)
-    assert sampling_flops(sizes, phase()) == pytest.approx(1.6 * alone)  # interval [0, 0.6]
+def test_what_is_decided_for_all_images(network):
+    config = check_network(network[1], "test")
+    short, long = sampling_of(), sampling_of(count=5_000_000, steps=1000)
+    for engine, sampling, device, expected in (
+        (SamplingEngine(), short, CPU, PLAIN),
+        (SamplingEngine(), long, CPU, COMPILED),
+        (SamplingEngine(), short, CUDA, SamplingEngine(False, "bfloat16")),
+        (SamplingEngine(True), short, CPU, COMPILED),
+        (SamplingEngine(False), long, CPU, PLAIN),
+        (SamplingEngine(False, "bfloat16"), short, CPU, SamplingEngine(False, "bfloat16")),
+    ):
+        assert engine.resolved(config, sampling, device) == expected
+    assert PLAIN.facts() == {"compile": False, "precision": "float32"}
+
+
+def test_the_cost_of_all_images(network):
+    config = check_network(network[1], "test")
+    alone, everywhere, partly = (
+        sampling_flops(config, sampling_of(guidance=guidance))
+        for guidance in ({"kind": "none"}, {"kind": "constant", "scale": 0.5}, GUIDED)
+    )
+    assert everywhere == pytest.approx(2 * alone) != 0
+    assert partly == pytest.approx(1.6 * alone)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_on_cuda(precision, network):
+def test_on_cuda(precision, network, draw):
     """As a CUDA graph, and without a wait in the loop (an error where the driver sees one)."""
-    plain = draw(network, network[0], 12)
-    on_device = network[0].to(CUDA), network[1]
-    called = evaluator(on_device, Engine(True, precision), 5)
-    sizes = check_network(network[1], "test")
-
-    def images():
-        batches = generate(called, sizes, phase(), to_images, batch=5, device=CUDA)
-        return np.concatenate(list(batches)).astype(int)
+    plain = draw()
+    called = Evaluator(network[0].to(CUDA), SamplingEngine(True, precision), 5, guided=True)
 
     def to_images(x):
         torch.cuda.set_sync_debug_mode("default")
@@ -181,10 +169,13 @@ def test_on_cuda(precision, network):
         torch.cuda.set_sync_debug_mode("error")
         return found
 
-    images()  # compiles
+    config = check_network(network[1], "test")
+    sampler = Sampler(called, config, sampling_of(guidance=GUIDED), to_images, CUDA)
+    batches = in_batches(range(12), 5)
+    list(sampler.draw(batches))  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
-        drawn = images()
+        drawn = np.concatenate(list(sampler.draw(batches))).astype(int)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert called.compiled

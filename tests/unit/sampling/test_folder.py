@@ -17,8 +17,8 @@ from dimr.data.shards import open_shards, verify
 from dimr.runtime.errors import DimrError
 from dimr.sampling import folder as folder_module
 from dimr.sampling.folder import complete, fill, is_complete, plan, write_samples
-from dimr.sampling.generate import labels_in_order
 from dimr.sampling.grid import overview
+from dimr.sampling.sampler import labels_in_order
 
 COUNT, CLASSES, SHARD = 28, 4, 8  # 4 shards, the last of 4
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 5, 6, 3), dtype=np.uint8)

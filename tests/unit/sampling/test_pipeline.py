@@ -12,16 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dimr
-from dimr.config.runs import check_network
-from dimr.config.schema import SampleConfig
 from dimr.data.autoencoder import decode, to_uint8
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
 from dimr.models.conditioning import LabelCondition
 from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import noise_by_index
-from dimr.sampling.generate import generate, load_network
-from dimr.sampling.request import Request, plan_grid
+from dimr.sampling.model import load_network
+
+from .conftest import draw_all, sampling_of
 
 FAMILIES = ["dimr", "uvit", "dit"]
 
@@ -214,18 +213,14 @@ def draw(pipe, labels=(1, 2, 4), **options):
 def test_images_are_those_of_the_workflow(family, channels, kind, asked, make_network, vae):
     network, config = make_network(family, channels)
     pipe = make_pipe(network, config, vae if channels == 4 else None)
-    phase = SampleConfig.model_validate_json(
-        json.dumps({"seed": 3, "count": 7, "steps": 8, "solver": "authors", "guidance": kind})
-    )
     indices, ends = [1, 4, 6], []
 
     def decoder(x):
         ends.append(x)
         return decode(vae, x) if channels == 4 else to_uint8(x)
 
-    sizes, cpu = check_network(config, "test"), torch.device("cpu")
-    batches = generate(network, sizes, phase, decoder, batch=9, device=cpu, indices=indices)
-    (theirs,) = batches
+    sampling = sampling_of(seed=3, count=7, steps=8, guidance=kind)
+    theirs = draw_all(network, config, sampling, indices=indices, decode=decoder)
     noise = noise_by_index(3, "sample", indices, (channels, 8, 8))
     asked = {"class_labels": [1, 4, 1], "num_inference_steps": 8, "latents": noise, **asked}
     assert torch.equal(pipe(output_type="latent", **asked).images, ends[0])
@@ -416,7 +411,5 @@ def test_a_published_dit_has_its_own_sampler(make_network, model_folder, vae, tm
     expected = sample(denoise, noise, 6, generators=seeds(), **options)
     torch.testing.assert_close(drawn(None), expected, rtol=1e-3, atol=1e-2)
     assert not torch.allclose(drawn(4), expected, rtol=1e-3, atol=1e-2)
-    plan = plan_grid(Request(classes=("1",)), load_network(folder)[1], None)
-    assert (plan.phase.solver, plan.phase.guidance.channels) == ("ancestral", 3)
     restored = dimr.AncestralSampler.from_config(pipe.scheduler.config)
     assert torch.equal(restored.betas, pipe.scheduler.betas)

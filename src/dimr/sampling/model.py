@@ -1,0 +1,88 @@
+"""A run's model folder, opened for sampling: network, autoencoder, and what its run recorded."""
+
+from pathlib import Path
+from typing import Any
+
+from dimr.checkpoints.model_folder import read_model
+from dimr.config.schema import NetworkConfig
+from dimr.data.autoencoder import Decoder, load_decoder
+from dimr.models import Network
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json
+
+PIXEL_CHANNELS = (1, 3)
+"""Channels of a network that sees pixels, grey or coloured; any other number is of latents."""
+DIT_GUIDED_CHANNELS = 3
+"""Published DiTs guide only so many of their four noise channels."""
+
+
+def load_network(folder: Path) -> tuple[Network, NetworkConfig]:
+    """The network of a run's ``model/`` folder, float32, in evaluation mode, and its config.json.
+
+    Raises:
+        DimrError: a missing or damaged file, or weights of another network (names the tensor).
+    """
+    network, config = read_model(folder)
+    return network.float().eval(), config  # imported weights may be of half precision
+
+
+def open_decoder(
+    model: Path, config: NetworkConfig, given: str | Path | None = None, device: str = "cpu"
+) -> Decoder:
+    """From a model's solver output to images; a model of latents needs its autoencoder for it.
+
+    Args:
+        model: the ``model/`` folder of a run.
+        config: its config.json.
+        given: folder or hub name of the autoencoder; None: where the model's record names its
+            dataset, ``data/<dataset>/autoencoder`` in the nearest folder above that has one.
+        device: where to put it.
+
+    Raises:
+        DimrError: a model of latents and no autoencoder, or one of other latents.
+    """
+    found = given or _autoencoder_beside(model)
+    if found is None and config.channels not in PIXEL_CHANNELS:
+        raise DimrError(
+            f"{model}: a model of latents: give its autoencoder, a folder or a hub name "
+            "(--autoencoder, vae=)"
+        )
+    decoder = load_decoder(found, device)
+    vae: Any = decoder.vae
+    if vae is not None and vae.config.latent_channels != config.channels:
+        raise DimrError(
+            f"{found}: latents of {vae.config.latent_channels} channels; {model} takes "
+            f"{config.channels}"
+        )
+    return decoder
+
+
+def label_dropout(model: Path) -> float | None:
+    """The share of labels that training dropped, if the model's record states it.
+
+    0: the model has learned nothing without a class; 1: nothing with one.
+    """
+    train = _recorded(model).get("train")
+    return train.get("label_dropout") if isinstance(train, dict) else None
+
+
+def own_solver(config: NetworkConfig) -> str:
+    """What a network's authors sampled it with: DiT's published weights by ``ancestral`` steps."""
+    is_dits = config.schedule == "linear" and getattr(config, "learn_sigma", False)
+    return "ancestral" if is_dits else "authors"
+
+
+def _autoencoder_beside(model: Path) -> Path | None:
+    dataset = _recorded(model).get("dataset")
+    if not isinstance(dataset, str):
+        return None
+    places = [parent / "data" / dataset / "autoencoder" for parent in model.absolute().parents]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _recorded(model: Path) -> dict[str, Any]:
+    """The configuration in a model's record; empty if it has none."""
+    path = model / "record.json"
+    record = read_json(path) if path.is_file() else {}
+    config = record.get("config") if isinstance(record, dict) else None
+    return config if isinstance(config, dict) else {}
