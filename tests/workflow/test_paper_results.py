@@ -7,7 +7,6 @@ import re
 import shutil
 
 import pytest
-import yaml
 from tests.support.results import put_result
 
 from dimr.config.phases import write_run
@@ -140,21 +139,6 @@ def test_the_command_that_is_printed_evaluates_again_and_no_more(stubbed):
         assert stubbed.calls() == ["evaluate"]
         read_result(stubbed.folder / "runs", "digits/real/0", "reference")
         assert file.read_text() == good
-
-
-def test_a_new_table_is_one_file_of_any_name(with_tables):
-    """In any folder; it has the targets of other tables, and a complete one is planned."""
-    run = "digits/dimr-xs-2r"
-    table = {"title": "Guidance", "columns": [{"key": "fid_digits", "title": "FID-digits"}],
-             "rows": [{"name": "Ours", "run": run, "settings": ["guided"]}]}  # fmt: skip
-    path = with_tables.folder / "experiments/tables/own/guidance.yaml"
-    path.parent.mkdir()
-    path.write_text(yaml.safe_dump(table))
-    assert {"train", "evaluate", "table"} <= with_tables.planned("results/own/guidance.png")
-    leave(with_tables, f"{run}/0", "guided", {"fid_digits": 1.25})
-    with_tables.snakemake("--", "results/partial/own/guidance.md")
-    text = (with_tables.folder / "results/partial/own/guidance.md").read_text()
-    assert "| Ours  | guided  |     1 |      1.250 |" in text
 
 
 @pytest.mark.parametrize(

@@ -15,21 +15,20 @@ rule table:
     input:
         unpack(table_inputs),
     output:
-        csv="results/{place}{table}.csv",
-        markdown="results/{place}{table}.md",
-        latex="results/{place}{table}.tex",
+        csv="results/{table}.csv",
+        markdown="results/{table}.md",
+        latex="results/{table}.tex",
         picture=report(
-            "results/{place}{table}.png",
+            "results/{table}.png",
             caption="../report/table.rst",
             category="Tables",
         ),
     log:
-        "logs/results/{place}{table}.log",
+        "logs/results/{table}.log",
     benchmark:
-        "logs/results/{place}{table}.tsv"
+        "logs/results/{table}.tsv"
     wildcard_constraints:
-        place="(demo/)?",
-        table="|".join(map(re.escape, PICTURED)),
+        table=rf"(?:demo/)?(?:{'|'.join(map(re.escape, PICTURED))})",
     conda:
         "../../environment.yml"
     shell:

@@ -30,25 +30,20 @@ def available_files(cells):
 
 @one_line_errors
 def table_inputs(wildcards):
-    """Input function: a table's definition, and what it is made of."""
-    name, is_partial = wildcards.table.removeprefix(
-        "partial/"
-    ), wildcards.table.startswith("partial/")
+    """Input function: a table's definition, and what it is made from."""
+    place, name = re.fullmatch("(partial/|demo/)?(.+)", wildcards.table).groups()
     definition = f"experiments/tables/{name}.yaml"
     table = load_table(PROJECT.root / definition, PROJECT)
-    cells = table.cells()
-    if is_partial and not cells:
-        raise DimrError(f"{definition}: has no runs, and so no partial table")
-    if is_partial:
+    cells, samples = table.cells(), []
+    if place == "partial/":
+        if not cells:
+            raise DimrError(f"{definition}: has no runs, and so no partial table")
         cells = available(PROJECT, Path("runs"), cells)
-    samples = [
-        f"runs/{run}/samples/{setting}" for run, setting in cells if name in PICTURED
-    ]
+    elif table.pictured:
+        samples = [f"runs/{run}/samples/{setting}" for run, setting in cells]
     return {
         "table": definition,
         "files": table.files(PROJECT.root),
         "results": result_files(cells),
-        "samples": [
-            PIPELINE.result(place).handed_on for place in samples if not is_partial
-        ],
+        "samples": [PIPELINE.result(sample).handed_on for sample in samples],
     }

@@ -299,7 +299,7 @@ def test_jobs_wait_for_what_they_read():
 # --- for people and for machines ------------------------------------------------------------------
 
 PLACES = [
-    ("results_table", "results/table1.csv"),
+    ("plain_table", "results/table1.csv"),
     ("train", "runs/imagenet256/dimr-xl-2r/0/model"),
     ("sample", "runs/imagenet256/dimr-xl-2r/0/samples/guided"),
     ("evaluate", "runs/imagenet256/dimr-xl-2r/0/metrics/guided.json"),
