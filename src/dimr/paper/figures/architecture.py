@@ -26,7 +26,7 @@ from dimr.models.norms import (
     TimeDependentRMSNorm,
     UnconditionalLayerNorm,
 )
-from dimr.models.sizes import Sizes
+from dimr.models.sizes import FAMILIES, Sizes
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import ArchitectureFigure
 from dimr.paper.tables.counts import counting_input
@@ -116,10 +116,9 @@ def load(variant: str, project: Project) -> Sketch:
 
 def printed_name(one: Variant) -> str:
     """``DiMR-XL/3R`` for ``dimr-xl-3r``."""
-    family = {"dimr": "DiMR", "uvit": "U-ViT", "dit": "DiT"}[one.family]
-    size, _, change = one.size.partition("-")
-    branches = "R" if one.family == "dimr" else ""
-    return f"{family}-{size.upper()}/{one.number}{branches}{f' ({change})' if change else ''}"
+    family, (size, _, change) = FAMILIES[one.family], one.size.partition("-")
+    number = f"{one.number}{'' if family.has_patch() else 'R'}"
+    return f"{family.title}-{size.upper()}/{number}{f' ({change})' if change else ''}"
 
 
 def sketch(name: str, sizes: Sizes) -> Sketch:

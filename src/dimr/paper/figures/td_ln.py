@@ -103,8 +103,8 @@ def network_counts(td: Network, adaln: Network) -> list[Count]:
     """Parameters in two networks for time to enter norms (adaLN-Zero: with its time embedding)."""
     time = _count(td, TimeDependentParameter), _count(adaln, Modulation, TimeEmbedding)
     return [
-        Count(f"{_name(td)}: TD-LN", time[0], count_parameters(td), True),
-        Count(f"{_name(adaln)}: adaLN-Zero", time[1], count_parameters(adaln), False),
+        Count(f"{td.sizes.title}: TD-LN", time[0], count_parameters(td), True),
+        Count(f"{adaln.sizes.title}: adaLN-Zero", time[1], count_parameters(adaln), False),
     ]
 
 
@@ -124,10 +124,6 @@ def block_counts(dim: int) -> list[Count]:
 
 def _count(network: Network, *kinds: type[nn.Module]) -> int:
     return sum(count_parameters(m) for m in network.modules() if isinstance(m, kinds))
-
-
-def _name(network: Network) -> str:
-    return {"dimr": "DiMR", "uvit": "U-ViT", "dit": "DiT"}[network.family]
 
 
 def draw(data: TimeData) -> Figure:
