@@ -270,8 +270,8 @@ def _unfinished(world):
     One has two classes of three, the other has taken shards in and has no class yet.
     """
     from dimr.config.phases import section_key
-    from dimr.config.validation import load_section
     from dimr.config.schema import Source
+    from dimr.config.validation import load_section
     from dimr.data.imagenet.acquire import open_source
     from dimr.data.imagenet.resumable_store import StoreWork
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from tests.support.project import Project, copy_project, replace_stages
+
 from .cluster import Cluster, missing
 
 QUICK = Path(__file__).parent / "quick"

@@ -1,7 +1,6 @@
 """Copies of the project for tests of its workflow."""
 
 import pytest
-
 from tests.support.project import copy_project, stub
 
 

@@ -93,7 +93,7 @@ def _names(node: ast.AST) -> Iterator[str]:
 def _named_later(name: ast.expr) -> Iterator[str]:
     """All modules of a package, one of which ``f"package.{name}"`` names when it is imported."""
     if isinstance(name, ast.JoinedStr) and isinstance(name.values[0], ast.Constant):
-        package = name.values[0].value.removesuffix(".")
+        package = str(name.values[0].value).removesuffix(".")
         if (file := _file_of(package)) is not None:
             yield from (f"{package}.{one.stem}" for one in file.parent.glob("*.py"))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from dimr.config.phases import section_key
-from dimr.config.variants import load_network_config
 from dimr.config.schema import Pretrained, SampleConfig, sampling_problem
+from dimr.config.variants import load_network_config
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import RECORD, read_record, recorded_key
 from dimr.stages.options import add_device, add_shards, batch_size

@@ -13,7 +13,7 @@ from dimr.config.project import PROJECT, ROOT, Project
 from dimr.config.schema import Train
 from dimr.paper.published import load_published
 from dimr.paper.tables.counts import Number, as_printed, chosen_variants, counting_input
-from dimr.paper.tables.definitions import find_definitions, load_definition, write_table
+from dimr.paper.tables.definitions import find_definitions, write_table
 from dimr.paper.tables.render import latex_tabular, latex_text, markdown_lines
 from dimr.paper.tables.settings import ALWAYS
 from dimr.runtime.errors import DimrError
