@@ -151,7 +151,7 @@ def replace_stages(folder: Path) -> None:
 
 
 def stub(folder: Path) -> Project:
-    """The project whose stages are a few lines each: its graph, files and keys are the real ones."""
+    """The project whose stages are a few lines each: graph, files and keys are the real ones."""
     project = copy_project(folder)
     replace_stages(project.folder)
     with open(project.folder / ".gitignore", "a") as ignored:

@@ -1,8 +1,8 @@
 """dvc.yaml: the workspace run as DVC stages at fixed paths, derived from the stages (contract B).
 
-Stage ``config`` writes the phases' files; every other one runs one Snakemake rule and depends on its
-phase's file, the records of what it reads, and the code that decides its result: all that its work
-imports. ``make dvc.yaml`` writes the file, and a test compares it.
+Stage ``config`` writes the phases' files; every other one runs one Snakemake rule and depends on
+its phase's file, the records of what it reads, and the code that decides its result: all that its
+work imports. ``make dvc.yaml`` writes the file, and a test compares it.
 """
 
 from collections import defaultdict
