@@ -78,7 +78,7 @@ def fid(count, other, width):
 
 
 def stand_in(milliseconds):
-    """An extractor of the mean that leaves the processor alone for as long a batch."""
+    """An extractor of the mean that leaves the processor idle for that long per batch."""
 
     class Mean(FeatureExtractorBase):
         @staticmethod

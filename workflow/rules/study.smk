@@ -42,7 +42,7 @@ rule study_results:
 
 
 rule study_page:
-    # The pictures are inputs as the page shows those that are there.
+    # The pictures are inputs: the page shows those that exist.
     input:
         claims="experiments/claims.yaml",
         template="docs/digits-study.md.jinja",

@@ -47,7 +47,7 @@ class Components:
 
 @dataclass(frozen=True)
 class NormComponents:
-    """Those of one layer norm: ``block`` from 0, ``part``, and components by ``KINDS``."""
+    """Components of one layer norm (``block`` from 0, ``part``), by ``KINDS``."""
 
     block: int
     part: str

@@ -24,9 +24,9 @@ OURS = "made here"
 """What the series of our runs are called, after the family."""
 OTHERS = "others"
 TINY = 5.5
-"""Points, of the labels."""
+"""Points: size of the labels."""
 FAMILIES = ("DiMR", "U-ViT", "DiT")
-"""Published models that have a look of their own, as they are what the paper compares."""
+"""Published models with a look of their own: the ones that the paper compares."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def load_published(
 
 
 def _numbers(frame: "pd.DataFrame", cells: Sequence[RunSetting]) -> dict[str, tuple[float, ...]]:
-    """What all of some (run, setting) have, by metric: values in the cells' order."""
+    """Metrics that all the cells have: values in the cells' order."""
     wide = frame.pivot(index=["run", "setting"], columns="metric", values="value")
     complete = wide.loc[list(cells)].dropna(axis=1)
     return {str(metric): tuple(column) for metric, column in complete.items()}
@@ -149,7 +149,7 @@ def _series(name: str) -> str:
 
 
 def draw(data: CostData) -> Figure:
-    """One panel for each cost; both axes are logarithmic, as ratios are what is compared."""
+    """One panel per cost; both axes are logarithmic, as ratios are compared."""
     figure = Figure(figsize=(style.WIDTH, 2.5), layout="constrained")
     grid = figure.subplots(1, len(data.panels), sharey=True)
     order = sorted(dict.fromkeys(point.series for point in data.points), key=_rank)
@@ -176,14 +176,14 @@ def draw(data: CostData) -> Figure:
 
 
 def _rank(series: str) -> tuple[bool, int]:
-    """Others first, so that what is compared lies above them; ours last."""
+    """Drawing order: others first, so that what is compared lies above them; ours last."""
     family = series.removesuffix(f", {OURS}")
     known = (OTHERS, *FAMILIES[::-1])
     return family != series, known.index(family) if family in known else len(known)
 
 
 def _look(name: str, order: Sequence[str]) -> dict[str, Any]:
-    """Ours are hollow, of the family's colour and mark."""
+    """How a series is drawn; ours are hollow, in the family's colour and marker."""
     if name == OTHERS:
         return {"color": style.GREY, "marker": "o", "markersize": 2.5, "alpha": 0.6}
     family = name.removesuffix(f", {OURS}")
@@ -197,7 +197,7 @@ def _look(name: str, order: Sequence[str]) -> dict[str, Any]:
 
 
 def _draw_point(axes: Axes, point: Point, panel: Panel, look: dict[str, Any]) -> None:
-    """The mean of a model, and each of several seeds small."""
+    """The mean of a model, and several seeds as small marks."""
     place = point.costs[panel.key] / panel.unit
     axes.plot(place, fmean(point.values), linestyle="", **look)
     if len(point.values) > 1:
@@ -206,7 +206,7 @@ def _draw_point(axes: Axes, point: Point, panel: Panel, look: dict[str, Any]) ->
 
 
 def _label_points(axes: Axes, points: Sequence[Point], panel: Panel) -> None:
-    """Names below everything, a line each, the leftmost point's lowest, tied to their points."""
+    """Names below everything, one per line, the leftmost point's lowest, tied to their points."""
     known = sorted((p for p in points if panel.key in p.costs), key=lambda p: p.costs[panel.key])
     if not known:
         return

@@ -22,9 +22,9 @@ COLUMNS = 8
 SIDE = style.WIDTH / COLUMNS
 """Inches of a column."""
 SHARE = 0.97
-"""Of it, that an image takes."""
+"""Of a column, that an image takes."""
 FIDS = {"fid": "FID", "fid_digits": "FID-digits"}
-"""How a run's metric of fidelity is called."""
+"""What a run's fidelity metric is called."""
 LINE, BREAK, ROW = 0.14, 0.1, SIDE + 0.13
 """Inches: a line of a heading, the space between models, images with their captions."""
 EDGE = 0.03
@@ -32,7 +32,7 @@ EDGE = 0.03
 TINY = 5.5
 """Points, of captions."""
 LETTERS = 15
-"""Of a class's name in a caption at most."""
+"""At most, of a class's name in a caption."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def make(definition: LowFidelityFigure, project: Project, runs: Path) -> Figure:
 
 
 def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[LowFidelity]:
-    """Read the chosen images of a distortion study's models, and what is measured of them."""
+    """Read the chosen images of a distortion study's models, and their metrics."""
     frame = results(project, runs, definition.cells(project))
     numbers = frame.set_index(["run", "metric"])["value"].to_dict()
     published = load_published(project).distortion

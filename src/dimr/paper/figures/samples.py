@@ -18,11 +18,11 @@ from dimr.paper.figures.definitions import SampleBlock, SamplesFigure
 from dimr.runtime.errors import DimrError
 
 GAP = 0.03
-"""Between images, as a share of their side."""
+"""Gap between images, as a share of their side."""
 MARGIN, BELOW = 0.95, 0.06
 """Inches: to the left of the images, for the rows' names; below a block."""
 LETTERS = 12
-"""Of a class's name on one line of its heading."""
+"""At most, of a class's name on one line of its heading."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def make(definition: SamplesFigure, project: Project, runs: Path) -> Figure:  # 
 
 
 def load(definition: SamplesFigure, runs: Path) -> list[Tiles]:
-    """Read the images of each block; nothing else of the folders is read."""
+    """Read the images of each block, and nothing else of the folders."""
     return [_load_block(block, definition.per_class, runs) for block in definition.blocks]
 
 
@@ -69,7 +69,7 @@ def _load_block(block: SampleBlock, per_class: int, runs: Path) -> Tiles:
 
 
 def evenly_spaced(classes: int, wanted: int | None) -> list[int]:
-    """Labels 0..classes-1, or so many of them, evenly spaced from 0."""
+    """Labels 0..classes-1, or ``wanted`` of them, evenly spaced from 0."""
     count = classes if wanted is None else min(wanted, classes)
     return [number * classes // count for number in range(count)]
 
@@ -98,7 +98,7 @@ def draw(blocks: Sequence[Tiles]) -> Figure:
 
 
 def _canvas(block: Tiles) -> NDArray[np.uint8]:
-    """All images of a block in one, on white; more space between classes than within."""
+    """All images of a block in one image, on white; wider gaps between classes."""
     rows, classes, per_class, height, width = block.images.shape[:5]
     gap = max(1, round(GAP * width))
     apart = 3 * gap if per_class > 1 else 0
@@ -132,7 +132,7 @@ def _draw_block(figure: Figure, block: Tiles, canvas: NDArray[np.uint8], top: fl
     figure.text(0.0, (top - 0.02) / total, block.title, va="top", fontsize=style.NORMAL)
     foot = top - _heading(block) - height
     axes = figure.add_axes((MARGIN / width, foot / total, 1 - MARGIN / width, height / total))
-    # As they are in the PDF, unless they are larger than they can be printed.
+    # Pixels as they are, unless there are more than can be printed.
     large = canvas.shape[1] > (width - MARGIN) * style.DPI
     axes.imshow(canvas, interpolation="antialiased" if large else "none", aspect="auto")
     rows, classes = block.images.shape[:2]

@@ -27,7 +27,7 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Colour, dash and marker of the n-th series: each tells series apart without the other two."""
 TIME_MAP = "cividis"
-"""Of diffusion time: lightness alone tells early from late."""
+"""Of diffusion time: lightness suffices to tell early from late."""
 
 SMALL, NORMAL = 6.5, 7.5
 """Points: ticks and notes; labels and titles."""
@@ -53,16 +53,16 @@ STYLE: Any = {
 """Settings of matplotlib in which figures are drawn and saved (``matplotlib.rc_context``)."""
 
 DENSE = (1, 1.5, 2, 3, 4, 5, 6, 8)
-"""Ticks of a decade where an axis holds less than one."""
+"""Ticks within a decade, for axes that span less than one."""
 
 
 def series(number: int) -> dict[str, Any]:
-    """Colour and dash of a line that is the ``number``-th of a figure."""
+    """Colour and dash of the ``number``-th line of a figure."""
     return {"color": SERIES[number % len(SERIES)], "linestyle": DASHES[number % len(DASHES)]}
 
 
 def letter(axes: Axes, number: int, title: str) -> None:
-    """Head a panel with its letter, by which the caption calls it, and a title."""
+    """Head a panel with the letter that the caption uses, and a title."""
     axes.set_title(f"({chr(ord('a') + number)}) {title}", loc="left", fontsize=NORMAL)
 
 
@@ -75,7 +75,7 @@ def widen(axes: Axes, ratio: float = 2.0) -> None:
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Numbers such as 0.3 on a logarithmic axis in place of powers, some three to eight of them."""
+    """Numbers such as 0.3 instead of powers on a logarithmic axis, about three to eight of them."""
     low, high = sorted(axis.get_view_interval())
     decades = np.log10(high / low)
     subs = (

@@ -52,7 +52,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Count:
-    """Parameters that a way to let time enter takes; ``of`` is the whole they are part of."""
+    """Parameters of one way for time to enter; ``of``: of how many they are part."""
 
     name: str
     parameters: int
@@ -150,7 +150,7 @@ def draw(data: TimeData) -> Figure:
 
 
 def _curves(axes: Axes, values: Vectors, colour: str) -> None:
-    """Some channels, thin; the middle of all, thick, with the band of most."""
+    """Some channels as thin lines, the median of all as a thick one, and a band."""
     times = np.arange(1, len(values) + 1) / len(values)
     places = np.linspace(0, values.shape[1] - 1, min(CHANNELS, values.shape[1]))
     chosen = values[:, places.round().astype(int)]
@@ -159,14 +159,14 @@ def _curves(axes: Axes, values: Vectors, colour: str) -> None:
     axes.plot(times, np.median(values, axis=1), color=style.BLACK, linewidth=1.3)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    # adaLN-Zero's first steps reach far out and would press all else flat.
+    # adaLN-Zero's first steps are so large that they would flatten everything else.
     low, high = np.percentile(chosen, SHOWN)
     axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     axes.locator_params(axis="y", nbins=4)
 
 
 def _count_bars(axes: Axes, counts: Sequence[Count]) -> None:
-    """One bar a way, on a logarithmic axis, with the number beside it."""
+    """One bar per way, on a logarithmic axis, with the number beside it."""
     places = np.arange(len(counts))
     colours = [style.BLUE if one.td else style.VERMILLION for one in counts]
     numbers = [one.parameters for one in counts]

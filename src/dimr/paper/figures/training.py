@@ -21,7 +21,7 @@ from dimr.runtime.record import RECORD, read_record
 BRANCH = "loss_branch_"
 NEEDED = ("images", f"{BRANCH}1", "gradient_norm", "images_per_second")
 WIDE = 20
-"""Letters of a name, of which three do not fit beside each other."""
+"""Letters: three names longer than this do not fit beside each other."""
 WINDOW = 5
 """Lines of the log whose median the thick lines show."""
 
@@ -63,7 +63,7 @@ def load(definition: TrainingFigure, project: Project, runs: Path) -> list[Curve
 
 
 def read_log(path: Path) -> pd.DataFrame:
-    """A run's log.csv; ``DimrError`` names what it lacks, or that it is not what was written."""
+    """A run's log.csv; ``DimrError`` if it is damaged or not the log of a training."""
     log = read_frame(path, "a log")
     model = path.with_name("model")
     recorded = read_record(model).get("log_sha256") if (model / RECORD).is_file() else None
@@ -75,12 +75,12 @@ def read_log(path: Path) -> pd.DataFrame:
         raise DimrError(f"{path}: {what}: not the log of a training")
     strange = [column for column in NEEDED if not pd.api.types.is_numeric_dtype(log[column])]
     if strange:
-        raise DimrError(f"{path}: {strange[0]}: should hold numbers alone")
+        raise DimrError(f"{path}: {strange[0]}: should hold only numbers")
     return log
 
 
 def draw(models: Sequence[Curves]) -> Figure:
-    """Loss at full resolution, losses of the lower branches, gradient norm, images a second."""
+    """Loss at full resolution, losses of the lower branches, gradient norm, images per second."""
     figure = Figure(figsize=(style.WIDTH, 3.9), layout="constrained")
     axes = figure.subplots(2, 2).ravel()
     several = [number for number, model in enumerate(models) if len(model.branches) > 1]
@@ -123,7 +123,7 @@ def _lines(axes: Axes, model: Curves, column: str, number: int) -> None:
 
 
 def _name_branch(axes: Axes, model: Curves, column: str) -> None:
-    """Say at the end of a line which branch it is, where a network has more than two."""
+    """Label the end of a line with its branch, where a network has more than two."""
     if len(model.branches) > 2:
         middle = model.median(column)
         axes.annotate(column.removeprefix(BRANCH), (middle.index[-1], middle.iloc[-1]),

@@ -64,7 +64,7 @@ def test_the_picture_of_training_is_legible(logged):
         (lambda _: "", "not readable as a log"),
         (lambda text: text.splitlines()[0] + "\n", "no lines"),
         (lambda text: text.replace("gradient_norm", "norm"), "no column gradient_norm"),
-        (lambda text: text.replace("502.0", "fast"), "images_per_second: should hold numbers"),
+        (lambda text: text.replace("502.0", "fast"), "images_per_second: should hold only numbers"),
     ],
 )
 def test_what_is_no_log_is_named(tmp_path, change, message):
