@@ -5,13 +5,15 @@ import numpy as np
 from dimr.evaluation.image_sets import check_images
 from dimr.runtime.errors import DimrError
 
+CHUNK = 4096  # training images at a time
+
 
 def nearest_distances(queries: np.ndarray, training: np.ndarray) -> np.ndarray:
     """Distance of each query to the nearest training image, float64 (N,) in [0, 1].
 
     The distance of two images is the root mean square difference of their values, all pixels and
     channels, with 1 for the difference of black and white. Exact: the squared distances are sums
-    of integers below 2^53, so a copy is at 0.0.
+    of integers below 2^53, so a copy is at 0.0 and the chunks do not matter.
 
     Args:
         queries: uint8 (N, H, W, 3).
@@ -25,9 +27,14 @@ def nearest_distances(queries: np.ndarray, training: np.ndarray) -> np.ndarray:
         raise DimrError(
             f"query images: {queries.shape[1:]} each; the training images are {training.shape[1:]}"
         )
-    left, right = (one.reshape(len(one), -1).astype(np.float64) for one in (queries, training))
-    _, squared = pairwise_distances_argmin_min(left, right, metric="sqeuclidean")
-    return np.sqrt(squared / left.shape[1]) / 255
+    values = int(np.prod(training.shape[1:]))
+    left = queries.reshape(len(queries), values).astype(np.float32)  # multiplied as float64
+    nearest = np.full(len(queries), np.inf)
+    for start in range(0, len(training), CHUNK):
+        right = training[start : start + CHUNK].reshape(-1, values).astype(np.float32)
+        _, squared = pairwise_distances_argmin_min(left, right, metric="sqeuclidean")
+        nearest = np.minimum(nearest, squared)
+    return np.sqrt(nearest / values) / 255
 
 
 def memorisation(images: np.ndarray, training: np.ndarray, heldout: np.ndarray) -> dict[str, float]:

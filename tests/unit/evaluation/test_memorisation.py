@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dimr.evaluation.memorisation import memorisation, nearest_distances
+from dimr.evaluation.memorisation import CHUNK, memorisation, nearest_distances
 from dimr.runtime.errors import DimrError
 
 
@@ -20,6 +20,13 @@ def test_distances_are_those_of_the_definition():
     np.testing.assert_allclose(
         nearest_distances(queries, training), brute_force(queries, training), rtol=1e-12
     )
+
+
+def test_chunks_of_training_images_do_not_matter():
+    queries, training = noise(20, 3, size=2), noise(CHUNK + 500, 4, size=2)
+    nearest = nearest_distances(queries, training)
+    parts = [nearest_distances(queries, training[start::7]) for start in range(7)]
+    assert np.array_equal(nearest, np.min(parts, axis=0))
 
 
 def test_black_and_white_are_at_distance_one():
