@@ -35,12 +35,13 @@ def build(variant: str, **sizes: Any) -> "Network":
         DimrError: an unknown name; the message lists the legal ones.
         TypeError: a size that the network does not have, or one that is missing.
     """
-    from dimr.config.project import PROJECT
     from dimr.models import FAMILIES
     from dimr.models import build as build_network
 
     if variant in FAMILIES:
         return build_network(FAMILIES[variant](**sizes))
+    from dimr.config.project import PROJECT  # with pydantic and PyYAML, which networks do not need
+
     listed = PROJECT.variant(variant)
     return build_network(listed.complete(**{**listed.published_input, **sizes}))
 

@@ -36,57 +36,6 @@ def power_cosine_scale(t: Any, scale: float, power: float) -> Any:
     return 1.0 + (scale - 1.0) * (1.0 - cosine) / 2.0
 
 
-def unguided(model: Model, condition: Condition) -> Denoise:
-    """The conditional prediction."""
-
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        return model(x, _beside(t, x), condition)[-1]
-
-    return denoise
-
-
-def _beside(t: Tensor, x: Tensor) -> Tensor:
-    """A time () on the CPU, on the device of x: as a kernel's argument, not as a copy."""
-    if t.device == x.device:
-        return t
-    return torch.full((), float(t), dtype=t.dtype, device=x.device)
-
-
-def guided(
-    model: Model,
-    condition: Condition,
-    weight: Callable[[float], float],
-    channels: int | None = None,
-    interval: Interval | None = None,
-) -> Denoise:
-    """uncond + w(t) (cond - uncond), both passes as one batch of 2 B.
-
-    Outside ``interval`` it is cond, and the network computes nothing else: half the work.
-
-    Args:
-        model: network called as ``model(x, t, condition)``; the last of its predictions counts.
-        condition: of the B images.
-        weight: w as a function of t.
-        channels: how many of the noise's channels are guided, the first ones; None: all. The
-            others, and a learned variance, are those of the conditional pass.
-        interval: the times that are guided; None: all.
-    """
-    both = Condition.cat([condition, condition.null()])
-    low, high = interval or (0.0, 1.0)
-    alone = unguided(model, condition)
-
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        now = float(t)
-        if not low - ROUNDING <= now <= high + ROUNDING:
-            return alone(x, t)
-        cond, uncond = model(torch.cat([x, x]), _beside(t, x), both)[-1].chunk(2)
-        count = x.shape[1] if channels is None else channels
-        mixed = torch.lerp(uncond[:, :count], cond[:, :count], weight(now))
-        return mixed if count == cond.shape[1] else torch.cat([mixed, cond[:, count:]], dim=1)
-
-    return denoise
-
-
 def wrap(
     model: Model,
     condition: Condition,
@@ -98,6 +47,9 @@ def wrap(
 ) -> Denoise:
     """Guidance by name.
 
+    Where it guides, both passes are one batch of 2 B; elsewhere there is only the conditional one,
+    half the work.
+
     Args:
         model: network called as ``model(x, t, condition)``.
         condition: of the B images; ``condition.null()`` is what it is compared with.
@@ -106,19 +58,59 @@ def wrap(
             eps = uncond + w(t) (cond - uncond).
         scale: s of the two formulas.
         power: a of power-cosine.
-        channels: how many of the noise's channels are guided; None: all (DiT's default is 3 of 4).
+        channels: how many of the noise's channels are guided, the first ones; None: all (DiT's
+            default is 3 of 4). The others, and a learned variance, are those of the conditional
+            pass.
         interval: the times that are guided; None: all.
 
     Raises:
         ValueError: another name.
     """
     if kind == "none":
-        return unguided(model, condition)
+        return _unguided(model, condition)
     if kind == "unconditional":
-        return unguided(model, condition.null())
+        return _unguided(model, condition.null())
     if kind == "constant":
-        return guided(model, condition, lambda _: 1.0 + scale, channels, interval)
+        return _guided(model, condition, lambda _: 1.0 + scale, channels, interval)
     if kind == "power_cosine":
         weight = functools.partial(power_cosine_scale, scale=scale, power=power)
-        return guided(model, condition, weight, channels, interval)
+        return _guided(model, condition, weight, channels, interval)
     raise ValueError(f"guidance {kind!r} is none of none, unconditional, constant, power_cosine")
+
+
+def _unguided(model: Model, condition: Condition) -> Denoise:
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return model(x, _beside(t, x), condition)[-1]
+
+    return denoise
+
+
+def _guided(
+    model: Model,
+    condition: Condition,
+    weight: Callable[[float], float],
+    channels: int | None,
+    interval: Interval | None,
+) -> Denoise:
+    """uncond + w(t) (cond - uncond) in the interval, cond outside it."""
+    both = Condition.cat([condition, condition.null()])
+    low, high = interval or (0.0, 1.0)
+    outside = _unguided(model, condition)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        now = float(t)
+        if not low - ROUNDING <= now <= high + ROUNDING:
+            return outside(x, t)
+        cond, uncond = model(torch.cat([x, x]), _beside(t, x), both)[-1].chunk(2)
+        count = x.shape[1] if channels is None else channels
+        mixed = torch.lerp(uncond[:, :count], cond[:, :count], weight(now))
+        return mixed if count == cond.shape[1] else torch.cat([mixed, cond[:, count:]], dim=1)
+
+    return denoise
+
+
+def _beside(t: Tensor, x: Tensor) -> Tensor:
+    """A time () on the CPU, on the device of x: as a kernel's argument, not as a copy."""
+    if t.device == x.device:
+        return t
+    return torch.full((), float(t), dtype=t.dtype, device=x.device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dimr.diffusion.guidance import Denoise
-from dimr.diffusion.schedule import SCHEDULES, STEPS
+from dimr.diffusion.schedule import STEPS
 
 
 def sample(
@@ -31,7 +31,7 @@ def sample(
         schedule: ``latent``, ``pixel`` or ``linear`` (DiT's own).
         solver: ``authors`` (DPM-Solver++ as the authors ran it), diffusers' stock ``singlestep`` or
             ``multistep``, or ``ancestral`` (DDPM, respaced, with learned variance: DiT's own).
-        generators: of the noise that ``ancestral`` adds, one an image on the CPU; the others add
+        generators: of the noise that ``ancestral`` adds, one per image on the CPU; the others add
             none.
         on_step: called after each evaluation, as for a progress bar.
 
@@ -42,13 +42,10 @@ def sample(
         ValueError: an unknown solver or schedule, fewer than 3 steps, or ``ancestral`` with a
             network that predicts no variance.
     """
-    # diffusers costs 10 s to import: only those who sample pay for it
-    from dimr.diffusion.solver import make_solver
-
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule {schedule!r} is none of {', '.join(SCHEDULES)}")
     if steps < 3:
         raise ValueError(f"{steps} steps are too few: a third-order solver needs 3 or more")
+    from dimr.diffusion.solver import make_solver  # diffusers takes 10 s to import
+
     scheduler = make_solver(solver, schedule, steps)
     return integrate(denoise, noise, scheduler, generator=generators, on_step=on_step)
 
@@ -64,14 +61,14 @@ def integrate(
 ) -> Tensor:
     """As ``sample``, with any diffusers scheduler of noise predictions whose steps are set.
 
-    Times and noise levels stay on the CPU and the state on its device, in its dtype: the loop gives
-    a device its work, and never waits for it (``ancestral`` does: it brings noise of the CPU).
+    Times and noise levels stay on the CPU and the state on its device, in its dtype: the loop
+    never waits for a device (``ancestral`` does: its noise comes from the CPU).
 
     Args:
         denoise: as for ``sample``; a variance is passed on to a scheduler with a learned one.
         noise: standard normal (B, C, H, W).
         scheduler: diffusers' index k is t = (k + 1) / 1000.
-        generator: of the noise that a stochastic scheduler adds; a list has one an image.
+        generator: of the noise that a stochastic scheduler adds; a list has one per image.
         on_step: called after each evaluation.
 
     Raises:

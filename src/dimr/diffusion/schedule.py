@@ -21,11 +21,6 @@ def linear_betas() -> np.ndarray:
     return np.linspace(1e-4, 0.02, STEPS)
 
 
-def alphas_cumprod() -> np.ndarray:
-    """alpha_bar of the latent models after steps n = 1..1000, (1000,) float64."""
-    return np.cumprod(1.0 - scaled_linear_betas())
-
-
 class Schedule(ABC):
     """A variance-preserving schedule: how noisy the image is at time t."""
 
@@ -51,13 +46,12 @@ class Schedule(ABC):
 class LatentSchedule(Schedule):
     """Discrete VP with 1000 steps, n uniform in 1..1000 (latent models)."""
 
+    make_betas = staticmethod(scaled_linear_betas)
+
     def __init__(self) -> None:
-        self.betas = self._make_betas()
+        self.betas = self.make_betas()
         self._log_alpha = 0.5 * np.log(np.cumprod(1.0 - self.betas))
         self._table = torch.from_numpy(self._log_alpha)
-
-    def _make_betas(self) -> np.ndarray:
-        return scaled_linear_betas()
 
     def log_alpha(self, t: np.ndarray) -> np.ndarray:
         """Linear interpolation of log alpha between the discrete steps (the authors' solver)."""
@@ -78,8 +72,7 @@ class LatentSchedule(Schedule):
 class LinearSchedule(LatentSchedule):
     """The same with linear betas: what DiT's published weights were trained with."""
 
-    def _make_betas(self) -> np.ndarray:
-        return linear_betas()
+    make_betas = staticmethod(linear_betas)
 
 
 class PixelSchedule(Schedule):
@@ -107,3 +100,10 @@ SCHEDULES: dict[str, type[Schedule]] = {
 }
 """Schedules by name: ``latent`` (scaled linear, discrete), ``pixel`` (continuous) and ``linear``
 (DiT's own, discrete)."""
+
+
+def known_schedule(name: str) -> Schedule:
+    """A schedule by its name; ``ValueError`` lists the names."""
+    if name not in SCHEDULES:
+        raise ValueError(f"schedule {name!r} is none of {', '.join(SCHEDULES)}")
+    return SCHEDULES[name]()

@@ -17,7 +17,7 @@ from diffusers import (
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from dimr.diffusion.schedule import SCHEDULES, STEPS, Schedule
+from dimr.diffusion.schedule import STEPS, Schedule, known_schedule
 
 SOLVERS = ("authors", "singlestep", "multistep", "ancestral")
 
@@ -50,8 +50,8 @@ class AuthorsDPMSolver(NamedSchedule, DPMSolverSinglestepScheduler):
     second-order update inside a third-order step uses the "heun" formula, while a second-order
     step that closes the run uses "midpoint".
 
-    Its configuration names the schedule, and holds what diffusers' other schedulers need to take
-    its place (``DPMSolverMultistepScheduler.from_config(solver.config)``).
+    Its configuration names the schedule, and holds what diffusers' other schedulers need to replace
+    it (``DPMSolverMultistepScheduler.from_config(solver.config)``).
 
     Args:
         schedule: of the noise, as for ``dimr.diffusion.sample``: ``latent``, ``pixel`` or
@@ -115,13 +115,6 @@ class AncestralSampler(NamedSchedule, DDPMScheduler):
         """
         chosen = np.linspace(0, STEPS - 1, num_inference_steps).round().astype(int)
         super().set_timesteps(timesteps=list(map(int, chosen[::-1])), device=device)
-
-
-def known_schedule(name: str) -> Schedule:
-    """A schedule by its name; ``ValueError`` lists the names."""
-    if name not in SCHEDULES:
-        raise ValueError(f"schedule {name!r} is none of {', '.join(SCHEDULES)}")
-    return SCHEDULES[name]()
 
 
 def dpm_settings(schedule: Schedule, order: int) -> dict[str, Any]:

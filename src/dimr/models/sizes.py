@@ -34,6 +34,8 @@ class Sizes:
     """Name of the family, in names of variants and files."""
     title: ClassVar[str]
     """The same as papers print it."""
+    has_skips: ClassVar[bool] = True
+    """Whether the later half of the blocks has long skips from the first."""
     of_published: ClassVar[dict[str, Any]] = {}
     """Sizes that all published weights have, and that variants.yaml does not list."""
 
@@ -67,27 +69,18 @@ class Sizes:
         To build a network of a thousand layers, only to count and refuse it, takes minutes.
         Counted are the matrices of blocks, skips and cascades, positions and labels.
         """
+        stacks = self._stacks()
+        count = self.num_classes * stacks[0][1]
+        for blocks, dim, patch, matrices in stacks:
+            skips = blocks - 1 if self.has_skips else 0
+            count += (blocks * matrices + skips) * dim**2 + (self.input_size // patch) ** 2 * dim
+        for (blocks, below, *_), (_, dim, *_) in itertools.pairwise(stacks):
+            count += 4 * below * (blocks + 1) * dim  # a cascade takes the features of all blocks
+        return count
+
+    def _stacks(self) -> Sequence[tuple[int, int, int, int]]:
+        """Of each resolution, the lowest first: blocks, D, patch, and D x D matrices per block."""
         raise NotImplementedError
-
-    def _matrices(self, branches: "Sequence[_Branch]", skips: bool) -> int:
-        """``least_parameters`` of these branches, the lowest resolution first."""
-        count = self.num_classes * branches[0].dim
-        for branch in branches:
-            matrices = branch.blocks * branch.squares + skips * (branch.blocks - 1)
-            count += matrices * branch.dim**2
-            count += (self.input_size // branch.patch) ** 2 * branch.dim
-        steps = itertools.pairwise(branches)  # cascades from all blocks below
-        return count + sum(4 * low.dim * (low.blocks + 1) * high.dim for low, high in steps)
-
-
-@dataclass(frozen=True)
-class _Branch:
-    """For counting: blocks of width D, each with ``squares`` matrices of D^2 values."""
-
-    blocks: int
-    dim: int
-    patch: int
-    squares: int
 
 
 def blocks_built(layers: int) -> int:
@@ -137,13 +130,12 @@ class DiMRSizes(Sizes):
             raise ValueError(f"input_size {self.input_size} cannot be halved {halvings} times")
         _check_heads(self.dims[0], self.heads)
 
-    def least_parameters(self) -> int:  # noqa: D102
-        # attention has 4 matrices of D^2, the feed-forward layer 6 (or 8)
-        squares = [10, *[6] * (len(self.dims) - 1)]
+    def _stacks(self) -> Sequence[tuple[int, int, int, int]]:
+        # attention has 4 matrices, the feed-forward layer 6 (or 8)
+        matrices = [10, *[6] * (len(self.dims) - 1)]
         patches = [2**r for r in reversed(range(len(self.dims)))]
         blocks = map(blocks_built, self.layers)
-        branches = map(_Branch, blocks, self.dims, patches, squares)
-        return self._matrices(list(branches), skips=True)
+        return list(zip(blocks, self.dims, patches, matrices, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +146,11 @@ class _Patched(Sizes):
         depth: number of blocks.
         dim: D.
         heads: attention heads.
-        patch: side of a patch.
+        patch: side of a patch; must divide ``input_size``.
     """
+
+    matrices: ClassVar[int]
+    """Of D x D values, in each block."""
 
     depth: int
     dim: int
@@ -167,16 +162,15 @@ class _Patched(Sizes):
             raise ValueError(f"input_size {self.input_size} is no multiple of patch {self.patch}")
         _check_heads(self.dim, self.heads)
 
+    def _stacks(self) -> Sequence[tuple[int, int, int, int]]:
+        return [(self.depth, self.dim, self.patch, self.matrices)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class UViTSizes(_Patched):
-    """Sizes of ``UViT``.
+    """Sizes of ``UViT``; ``depth`` is odd: half, one in the middle, half with long skips.
 
     Attributes:
-        depth: number of blocks, odd: half before the middle one, half after it with long skips.
-        dim: D.
-        heads: attention heads.
-        patch: side of a patch; must divide ``input_size``.
         time: ``token`` (as published), ``adaln_zero`` or ``td_norm`` (ablation; TD-RMS norm in the
             blocks as in the released DiMR, TD-LN before the output).
         has_null_label: whether there is a label for "no class" (the authors' pixel models have
@@ -186,6 +180,7 @@ class UViTSizes(_Patched):
 
     family = "uvit"
     title = "U-ViT"
+    matrices = 12
 
     time: Literal["token", "adaln_zero", "td_norm"] = "token"
     has_null_label: bool = True
@@ -198,24 +193,18 @@ class UViTSizes(_Patched):
         if self.final_conv == ends_in_convolution(self.time_map):
             object.__setattr__(self, "final_conv", None)  # as published: not worth a mention
 
-    def least_parameters(self) -> int:  # noqa: D102
-        return self._matrices([_Branch(self.depth, self.dim, self.patch, 12)], skips=True)
-
 
 @dataclass(frozen=True, kw_only=True)
 class DiTSizes(_Patched):
-    """Sizes of ``DiT``, whose time condition is 1000 t - 1 for both time maps.
+    """Sizes of ``DiT``, whose time condition is 1000 t - 1 for both time maps; D divides by 4.
 
     Attributes:
-        depth: number of blocks.
-        dim: D, a multiple of 4.
-        heads: attention heads.
-        patch: side of a patch; must divide ``input_size``.
         learn_sigma: predict the reverse process's variance too: 2 C output channels.
     """
 
     family = "dit"
     title = "DiT"
+    matrices, has_skips = 18, False
     of_published = {"learn_sigma": True}  # noqa: RUF012 annotated in the base
 
     learn_sigma: bool = False
@@ -223,9 +212,6 @@ class DiTSizes(_Patched):
     @property
     def learns_variance(self) -> bool:  # noqa: D102
         return self.learn_sigma
-
-    def least_parameters(self) -> int:  # noqa: D102
-        return self._matrices([_Branch(self.depth, self.dim, self.patch, 18)], skips=False)
 
 
 FAMILIES: dict[str, type[Sizes]] = {

@@ -68,7 +68,7 @@ def label_dropout(model: Path) -> float | None:
 
 def own_solver(config: NetworkConfig) -> str:
     """What a network's authors sampled it with: DiT's published weights by ``ancestral`` steps."""
-    is_dits = config.schedule == "linear" and getattr(config, "learn_sigma", False)
+    is_dits = config.schedule == "linear" and config.sizes.learns_variance
     return "ancestral" if is_dits else "authors"
 
 

@@ -259,7 +259,7 @@ def _sampling(
             given[name] = asked
     if given["steps"] < 3:
         raise DimrError(f"--steps: {given['steps']} is too few: the solver needs 3 or more")
-    if given["solver"] == "ancestral" and not getattr(config, "learn_sigma", False):
+    if given["solver"] == "ancestral" and not config.sizes.learns_variance:
         raise DimrError("--solver: ancestral needs a network that learns its variance")
     count = config.num_classes * options.per_class
     value = {**given, "count": count, "guidance": guidance.model_dump()}
