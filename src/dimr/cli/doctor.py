@@ -27,8 +27,7 @@ def doctor(options: argparse.Namespace) -> None:
     """``dimr doctor``."""
     import itertools
 
-    from dimr.cluster.doctor import machine_findings
-    from dimr.cluster.doctor_slurm import cluster_findings
+    from dimr.cluster.doctor import cluster_findings, machine_findings
     from dimr.cluster.site import SITE
 
     root = options.root.resolve()

@@ -1,17 +1,21 @@
-"""What this machine has of what the workflow needs: checks of one line each, and how to fix it."""
+"""What the workflow needs and this machine or its cluster lacks: a line each, with the fix."""
 
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from dimr.cluster import slurm
+from dimr.cluster.site import EXAMPLE, Site, load_site, visible_gpus
 from dimr.config.project import Project
 from dimr.config.validation import did_you_mean
 from dimr.runtime.errors import DimrError
@@ -29,21 +33,28 @@ NETWORK_FILE_SYSTEMS = {
 VARIABLES = ("DIMR_REFERENCE", "DIMR_EXTRACTOR", "DIMR_CLASSIFIER")
 """Beside one for each source: ``DIMR_IMAGENET``."""
 HUB_SECONDS = 10.0
+WAIT_SECONDS = 20
+"""How long a node may take to start a job of a second."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """The outcome of a check.
 
     Attributes:
-        state: ``fix`` is in the way of something; ``note`` may be.
+        state: ``fix`` blocks something; ``note`` may.
         what: was checked.
-        found: in one line; of a ``fix`` with what to do.
+        found: in one line; for a ``fix`` with what to do.
     """
 
     state: Literal["ok", "note", "fix"]
     what: str
     found: str
+
+
+Check = Callable[[str, str], Finding]
+ok: Check = partial(Finding, "ok")
+note: Check = partial(Finding, "note")
+fix: Check = partial(Finding, "fix")
 
 
 def machine_findings(root: Path, network: bool = False) -> Iterator[Finding]:
@@ -53,79 +64,69 @@ def machine_findings(root: Path, network: bool = False) -> Iterator[Finding]:
         root: the repository.
         network: whether the hub is asked; else nothing outside this machine is.
     """
-    yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
+    yield ok("python", f"{platform.python_version()} ({sys.executable})")
     yield from _guarded("torch", lambda: [torch_finding()])
     for name in FOLDERS:
         yield folder_finding(root / name, name)
-    yield from path_findings(root)
-    yield from lock_findings(root)
+    yield from repository_findings(root)
     yield from _guarded("variables", lambda: variable_findings(root, os.environ))
     if network:
         yield hub_finding(os.environ)
     else:
-        yield Finding("note", "hub", "not asked: dimr doctor --network asks whether it answers")
+        yield note("hub", "not asked: dimr doctor --network asks whether it answers")
 
 
-def _guarded(
-    what: str, check: Callable[[], "Iterator[Finding] | list[Finding]"]
-) -> Iterator[Finding]:
-    """A check whose own failure is a finding too."""
+def _guarded(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """A check whose own failure is a finding, too."""
     try:
         yield from check()
     except (DimrError, ImportError, OSError, RuntimeError) as error:
-        yield Finding("fix", what, single_line(error))
+        yield fix(what, single_line(error))
 
 
 def torch_finding() -> Finding:
-    """PyTorch and the GPUs that it sees, against those that are there."""
+    """PyTorch and the GPUs that it sees, against those of the machine."""
     import torch
-
-    from dimr.cluster.site import visible_gpus
 
     version, here = torch.__version__, visible_gpus()
     if torch.cuda.is_available():
         names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
         gpus = f"{torch.cuda.device_count()} GPUs ({', '.join(sorted(names))})"
-        return Finding("ok", "torch", f"{version}, {gpus}")
+        return ok("torch", f"{version}, {gpus}")
     if here:
-        return Finding(
-            "fix", "torch",
-            f"{version} uses none of this machine's {here} GPUs: the driver must be one for "
-            f"CUDA {torch.version.cuda or '(this torch has none)'} (nvidia-smi says its newest)",
-        )  # fmt: skip
-    return Finding("ok", "torch", f"{version}, no GPU on this machine")
+        needed = torch.version.cuda or "(none: this torch is for CPUs)"
+        how = f"the driver must support CUDA {needed}; nvidia-smi shows what it supports"
+        return fix("torch", f"{version} can use none of this machine's {here} GPUs: {how}")
+    return ok("torch", f"{version}, no GPU on this machine")
 
 
-def folder_finding(folder: Path, name: str) -> Finding:
-    """Whether a folder can be written, and how much room its disk has."""
+def folder_finding(folder: Path, name: str, least: float = LEAST_FREE) -> Finding:
+    """Whether a folder can be written, and has ``least`` bytes free on its disk."""
     place = folder
     while not place.exists() and not place.is_symlink():
         place = place.parent
     if not place.exists():
-        return Finding("fix", name, f"{place}: links to {os.readlink(place)}, which is not there")
+        return fix(name, f"{place}: links to {os.readlink(place)}, which does not exist")
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor") as file:
             file.write(b"\0" * 4096)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        how = f"make it writable, or {name} a link to a folder on a disk that is"
-        return Finding("fix", name, f"{place}: {error.strerror}: {how}")
+        how = f"make it writable, or {name} a link to a folder on a writable disk"
+        return fix(name, f"{place}: {error.strerror}: {how}")
     free = shutil.disk_usage(place).free
-    where = f"{free / 1e9:.0f} GB free on {file_system(place)}"
-    if free < LEAST_FREE:
+    if free < least:
         how = f"make room, or {name} a link to a folder on a larger disk"
-        return Finding("fix", name, f"{place}: {free / 1e9:.1f} GB free: {how}")
-    return Finding("ok", name, where)
+        return fix(name, f"{place}: {free / 1e9:.1f} GB free: {how}")
+    return ok(name, f"{free / 1e9:.0f} GB free on {file_system(place)}")
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
     """The kind of the file system that a path is on, as the kernel names it."""
     resolved = path.resolve()
     best, kind = Path(), "an unknown file system"
-    if not mounts.is_file():
-        return kind
-    for line in mounts.read_text().splitlines():
+    for line in mounts.read_text().splitlines() if mounts.is_file() else []:
         _, point, name, *_ = line.split()
         mounted = Path(point.encode().decode("unicode_escape"))
         if resolved.is_relative_to(mounted) and len(mounted.parts) >= len(best.parts):
@@ -133,26 +134,21 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
     return kind
 
 
-def path_findings(root: Path) -> Iterator[Finding]:
-    """Letters of the repository's path with which other programs fail."""
-    foreign = sorted({letter for letter in str(root) if not letter.isascii()})
-    if foreign:
-        yield Finding(
-            "note", "path",
-            f"{root}: has {', '.join(foreign)}: experiments that are queued (dvc exp run --queue) "
-            "fail in a path with letters beyond ASCII (DVC's own fault); all else works",
-        )  # fmt: skip
-
-
-def lock_findings(root: Path) -> Iterator[Finding]:
-    """Snakemake's lock on the folder."""
+def repository_findings(root: Path) -> Iterator[Finding]:
+    """Letters of its path with which other programs fail, and Snakemake's lock on it."""
+    if foreign := sorted({letter for letter in str(root) if not letter.isascii()}):
+        yield note(
+            "path",
+            f"{root}: has {', '.join(foreign)}: queued experiments (dvc exp run --queue) fail in a "
+            "path with letters beyond ASCII (a fault of DVC); everything else works",
+        )
     locks = root / ".snakemake/locks"
     if locks.is_dir() and any(locks.iterdir()):
-        yield Finding(
-            "note", "lock",
-            "a snakemake works in this folder, or was killed: if none runs, on any machine, and "
-            "`squeue --me` has no job of it: snakemake --unlock",
-        )  # fmt: skip
+        yield note(
+            "lock",
+            "a snakemake runs in this folder, or was killed: if none runs on any machine, and "
+            "`squeue --me` lists no job of it: snakemake --unlock",
+        )
 
 
 def variable_findings(root: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -162,32 +158,119 @@ def variable_findings(root: Path, environment: Mapping[str, str]) -> Iterator[Fi
     for name in known:
         value = environment.get(name)
         if not value:
-            yield Finding("note", name, "not set: needed for ImageNet only (docs/cluster.md)")
+            yield note(name, "not set: needed for ImageNet only (docs/cluster.md)")
         elif Path(value).exists():
-            yield Finding("ok", name, value)
+            yield ok(name, value)
         elif value.count("/") == 1 and value[0] not in "/.~":
-            yield Finding("ok", name, f"{value} on the hub")
+            yield ok(name, f"{value} on the hub")
         else:
-            yield Finding("fix", name, f"{value}: no such file or folder: set it to where it is")
+            yield fix(name, f"{value}: no such file or folder: set it to where it is")
     for name in sorted(name for name in environment if name.startswith("DIMR_")):
         if name not in (*known, JOB):  # a job of the workflow has its own name
-            yield Finding("fix", name, f"means nothing {did_you_mean(name, known)}: unset it")
+            yield fix(name, f"not a variable of dimr {did_you_mean(name, known)}: unset it")
 
 
 def hub_finding(environment: Mapping[str, str]) -> Finding:
     """Whether the Hugging Face hub answers: for autoencoders and published weights."""
     if environment.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
-        return Finding(
-            "note", "hub", "HF_HUB_OFFLINE is set: only what was fetched before is there"
-        )
+        return note("hub", "HF_HUB_OFFLINE is set: only what was downloaded before is available")
     from huggingface_hub.constants import ENDPOINT  # the one that is set, or the public one
 
     try:
         with urllib.request.urlopen(f"{ENDPOINT}/api/models?limit=1", timeout=HUB_SECONDS):
-            return Finding("ok", "hub", "answers from this machine")
+            return ok("hub", "answers from this machine")
     except (OSError, urllib.error.URLError) as error:
-        return Finding(
-            "note", "hub",
-            f"does not answer ({single_line(error)[:80]}): digits need nothing of it; "
-            "for ImageNet set https_proxy, or fetch where there is a line (docs/cluster.md)",
-        )  # fmt: skip
+        how = (
+            "digits need nothing of it; for ImageNet set https_proxy, or download on a machine "
+            "with a connection (docs/cluster.md)"
+        )
+        return note("hub", f"does not answer ({single_line(error)[:80]}): {how}")
+
+
+# --- the cluster ----------------------------------------------------------------------------------
+
+
+def cluster_findings(root: Path, site_file: Path, ask_a_node: bool) -> Iterator[Finding]:
+    """SLURM's commands, the site file against the cluster, and a folder as a node sees it.
+
+    Args:
+        root: the repository.
+        site_file: that the profile names.
+        ask_a_node: start a job of a second, to see whether nodes see the repository.
+    """
+    missing = slurm.missing_commands()
+    if len(missing) == len(slurm.COMMANDS):
+        yield ok("slurm", "not on this machine: leave out --profile slurm")
+        return
+    if missing:
+        yield fix("slurm", f"no command {', '.join(missing)}: add SLURM's folder to PATH")
+        return
+    try:
+        known, default = slurm.partitions()
+    except DimrError as error:
+        yield fix("slurm", f"{error}: ask where the cluster's login node is")
+        return
+    if not known:
+        yield fix("slurm", "sinfo shows no partition that you may use: ask for one")
+        return
+    yield ok("slurm", f"partitions: {', '.join(f'{name} ({one})' for name, one in known.items())}")
+    if "SLURM_CONF" in os.environ and not Path("/etc/slurm/slurm.conf").exists():
+        yield note(
+            "SLURM_CONF",
+            "is set, and dropped within jobs by Snakemake's plugin: if jobs end with 'Could not "
+            "establish a configuration source', ask for /etc/slurm/slurm.conf on the nodes",
+        )
+    if "SLURM_JOB_ID" in os.environ:
+        yield note("SLURM_JOB_ID", "is set: start snakemake on a login node, not in a job")
+    try:
+        site = load_site(site_file)
+    except DimrError as error:
+        yield fix("site", str(error))
+        return
+    yield from site_findings(site, site_file, known, default)
+    if ask_a_node:
+        yield node_finding(root, site)
+
+
+def site_findings(
+    site: Site, site_file: Path, known: dict[str, slurm.Partition], default: str | None
+) -> Iterator[Finding]:
+    """The site file against what the cluster answers."""
+    if not site_file.is_file():
+        how = f"copy {EXAMPLE} there and edit it"
+        yield note("site", f"no {site_file}: everything is the cluster's default; {how}")
+    wrong = [
+        *slurm.disagreements(site, known, default, site_file.name),
+        *slurm.check_account(site, slurm.accounts(), site_file.name),
+    ]
+    for message in dict.fromkeys(wrong):
+        yield fix("site", message)
+    if not wrong:
+        named = ", ".join(dict.fromkeys(site.partitions.values())) or f"{default} (the default)"
+        gpus = f"{site.gpus_per_node} GPUs per node" if site.gpus_per_node else "no GPUs"
+        yield ok("site", f"{site_file.name}: {named}, {gpus}: the cluster has it")
+
+
+def node_finding(root: Path, site: Site) -> Finding:
+    """Whether a node sees the repository and its environment, by a job of a second."""
+    token, kind = root / f".doctor-{uuid.uuid4().hex}", file_system(root)
+    partition = ["-p", site.partition] if site.partition else []
+    account = ["-A", site.account] if site.account else []
+    command = [
+        "srun", f"--immediate={WAIT_SECONDS}", "-n1", "-t1", "--quiet", *partition, *account,
+        "test", "-e", str(token), "-a", "-x", sys.executable,
+    ]  # fmt: skip
+    try:
+        token.touch()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=6 * WAIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return note("nodes", f"not asked ({single_line(error)[:80]})")
+    finally:
+        token.unlink(missing_ok=True)
+    if done.returncode == 0:
+        return ok("nodes", f"see this folder ({kind}) and its environment")
+    if done.stderr.strip():
+        return note("nodes", f"not asked: {single_line(done.stderr)[:120]}")
+    local = "" if kind in NETWORK_FILE_SYSTEMS else ", a disk of this machine only"
+    how = "work in a folder that all nodes share, with .venv in it"
+    return fix("nodes", f"do not see {root} or {sys.executable} ({kind}{local}): {how}")

@@ -6,7 +6,7 @@ torchrun itself leaves with 1 whatever the processes' code was, after a report o
 schedulers act on the code (75: submit again), so this takes torchrun's arguments, then a
 ``dimr`` subcommand, and leaves with the code of the process that failed first.
 
-    srun --ntasks-per-node=1 python -m dimr.cluster.launch --slurm --nproc-per-node 8 train --config ...
+    srun --ntasks-per-node=1 python -m dimr.cluster.launch --slurm --nproc-per-node 8 train ...
 
 On each of several nodes, ``--slurm`` reads from the step's environment where the nodes meet.
 """
@@ -18,17 +18,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dimr.runtime.errors import PeerLost
+from dimr.runtime.errors import DimrError, PeerLost
+from dimr.runtime.files import single_line
 
 GRACE_SECONDS = 120
 """How long the processes may take to save when they are told to end (torchrun: 30 seconds)."""
-
-
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NUM_NODES", "SLURM_NODEID",
          "SLURM_LAUNCH_NODE_IPADDR")  # fmt: skip
 """What srun tells its tasks."""
 FIRST_PORT, PORTS = 20_000, 12_000
-"""Below those that systems hand out (from 32,768 on); one for each step of a cluster, almost."""
+"""Below those that systems assign (from 32,768 on); almost one for each step of a cluster."""
 
 
 def rendezvous(environment: Mapping[str, str]) -> list[str]:
@@ -40,11 +39,9 @@ def rendezvous(environment: Mapping[str, str]) -> list[str]:
     Raises:
         DimrError: srun did not start this process, or its variables are not srun's.
     """
-    from dimr.runtime.errors import DimrError
-
     missing = [name for name in SLURM if name not in environment]
     if missing:
-        raise DimrError(f"--slurm: {missing[0]} is not set: srun starts this, one task a node")
+        raise DimrError(f"--slurm: {missing[0]} is not set: srun starts this, one task per node")
     job, step, nodes, number, address = (environment[name] for name in SLURM)
     try:
         port = FIRST_PORT + (31 * int(job) + int(step)) % PORTS
@@ -68,8 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    from dimr.runtime.errors import DimrError
-
     given = list(sys.argv[1:] if arguments is None else arguments)
     split = next((i for i, word in enumerate(given) if word in ("train", "--log")), len(given))
     torchrun, command = given[:split], given[split:]
@@ -80,21 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             torchrun += rendezvous(os.environ)
         # after "--" torchrun does not take dimr's --log for an abbreviation of an option of its own
         run(parse_args([*grace, *torchrun, "-m", "--", "dimr", *command]))
-    except DimrError as error:
-        print(f"dimr.cluster.launch: {error}", file=sys.stderr)
-        return error.exit_code
     except ChildFailedError as error:
         code = _cause(list(error.failures.values()))
         return code if code > 0 else 128 - code
-    except (ValueError, AssertionError) as error:  # as torchrun refuses a number of processes
-        reason = " ".join(str(error).split()) or "a number of processes below 1?"
-        print(
-            f"dimr.cluster.launch: torchrun does not take {' '.join(torchrun)} ({reason})",
-            file=sys.stderr,
-        )
-        return 2
     except SignalException as error:
         return 128 + error.sigval
+    except (DimrError, ValueError, AssertionError) as error:
+        message = str(error)
+        if not isinstance(error, DimrError):  # as torchrun refuses a number of processes
+            reason = single_line(message) or "a number of processes below 1?"
+            message = f"torchrun does not take {' '.join(torchrun)} ({reason})"
+        print(f"dimr.cluster.launch: {message}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
     return 0
 
 

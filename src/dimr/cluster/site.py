@@ -1,8 +1,8 @@
 """What jobs ask a SLURM cluster for: the user's site file, and a recipe's resources fitted to it.
 
-The site file (``workflow/profiles/slurm/site.yaml``) says what the cluster is like; recipes.yaml
-says how many GPUs a step takes. Neither changes a result. This module imports no torch: the
-Snakefile reads it.
+The site file (``workflow/profiles/slurm/site.yaml``) describes the cluster; recipes.yaml says how
+many GPUs a stage takes. Neither changes a result. This module imports no torch: the Snakefile reads
+it.
 """
 
 import math
@@ -28,7 +28,7 @@ Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]  # goes to sbatch as it is
 HOURS: dict[Rule, float] = {"train": 24.0, "encode": 12.0, "sample": 12.0, "evaluate": 4.0}
 
 
-class Request(ConfigModel):
+class RuleOptions(ConfigModel):
     """What the jobs of a rule ask for, on each node; what is null is as the site says.
 
     ``nodes`` and ``gpus`` take the place of the recipe's.
@@ -43,8 +43,8 @@ class Request(ConfigModel):
     constraint: str | None = None
 
 
-class Small(ConfigModel):
-    """A job of a step that the recipe gives no resources: those of the digits."""
+class SmallJobs(ConfigModel):
+    """Jobs of stages that the recipe gives no resources: those of the digits."""
 
     hours: PositiveFloat = 1.0
     memory_gb: PositiveFloat = 8.0
@@ -57,15 +57,15 @@ class Site(ConfigModel):
     gpu_partition: Name | None = None
     account: Name | None = None
     qos: Name | None = None
-    constraint: str | None = None  # features of nodes, of jobs with GPUs
+    constraint: str | None = None  # features of nodes, for jobs with GPUs
     gpus_per_node: Annotated[int, Field(ge=0)] = 8
     gpu_type: Name | None = None  # as in --gres=gpu:TYPE:8
     cpus_per_gpu: Positive = 8
     memory_gb_per_gpu: PositiveFloat = 64.0
     margin_minutes: PositiveFloat = 10.0  # before the end of its time, training saves and leaves
     sbatch: str | None = None  # further options, as they are
-    small: Small = Small()
-    rules: dict[Rule, Request] = Field(default_factory=dict)
+    small: SmallJobs = SmallJobs()
+    rules: dict[Rule, RuleOptions] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _leaves_time_to_train(self) -> Self:
@@ -94,7 +94,7 @@ class Site(ConfigModel):
 
 
 def load_site(path: Path) -> Site:
-    """Read a site file; where there is none, all is the cluster's default.
+    """Read a site file; without one, everything is the cluster's default.
 
     Raises:
         DimrError: one line with the file, the key, the value and what is allowed.
@@ -103,7 +103,7 @@ def load_site(path: Path) -> Site:
 
 
 @dataclass(frozen=True)
-class Job:
+class SlurmJob:
     """What one job asks for.
 
     Attributes:
@@ -121,8 +121,8 @@ class Job:
     cpus: int
     memory_mb: int
     minutes: int
-    partition: str | None
-    constraint: str | None
+    partition: str | None = None
+    constraint: str | None = None
 
     @property
     def processes(self) -> int:
@@ -132,47 +132,42 @@ class Job:
 
 def plan_job(
     site: Site, rule: Rule, resources: Resources | None, threads: int, dataset: str = ""
-) -> Job:
+) -> SlurmJob:
     """A rule's job at a site.
 
     Args:
         site: the cluster.
         rule: of the workflow.
-        resources: of the recipe for this step; None: a small job.
+        resources: of the recipe for this stage; None: a small job.
         threads: of a job without GPUs.
         dataset: for the message.
 
     Raises:
         DimrError: the recipe wants GPUs and the site has none.
     """
-    if resources is None:
-        minutes, memory = site.small.hours * 60, site.small.memory_gb
-        return _job(1, 0, threads, memory, minutes, site.partition, None)
-    asked = site.rules.get(rule, Request())
-    nodes, gpus = _fitted(site, rule, resources, asked, dataset)
-    cpus = asked.cpus or (gpus * site.cpus_per_gpu if gpus else threads)
-    memory = asked.memory_gb or max(1, gpus) * site.memory_gb_per_gpu
-    partition = asked.partition or (site.gpu_partition if gpus else site.partition)
-    constraint = asked.constraint or (site.constraint if gpus else None)
-    return _job(nodes, gpus, cpus, memory, site.hours(rule) * 60, partition, constraint)
-
-
-def _job(
-    nodes: int, gpus: int, cpus: int, memory_gb: float, minutes: float,
-    partition: str | None, constraint: str | None,
-) -> Job:  # fmt: skip
-    return Job(
-        nodes, gpus, cpus, math.ceil(memory_gb * 1000), math.ceil(minutes), partition, constraint
+    small = resources is None
+    asked = RuleOptions() if small else site.rules.get(rule, RuleOptions())
+    nodes, gpus = (1, 0) if resources is None else _fitted(site, rule, resources, asked, dataset)
+    memory = site.small.memory_gb if small else max(1, gpus) * site.memory_gb_per_gpu
+    hours = site.small.hours if small else site.hours(rule)
+    return SlurmJob(
+        nodes,
+        gpus,
+        cpus=asked.cpus or (gpus * site.cpus_per_gpu if gpus else threads),
+        memory_mb=math.ceil(1000 * (asked.memory_gb or memory)),
+        minutes=math.ceil(60 * hours),
+        partition=asked.partition or (site.gpu_partition if gpus else site.partition),
+        constraint=asked.constraint or (site.constraint if gpus else None),
     )
 
 
 def _fitted(
-    site: Site, rule: Rule, resources: Resources, asked: Request, dataset: str
+    site: Site, rule: Rule, resources: Resources, asked: RuleOptions, dataset: str
 ) -> tuple[int, int]:
     """Nodes, and GPUs on each: the recipe's total on nodes of this site.
 
-    Training keeps the number of GPUs and takes more nodes if they are smaller, as the batch is cut
-    into as many equal pieces; other steps take what a node has.
+    Training keeps the number of GPUs and takes more nodes if they are smaller, as the batch is
+    split into as many equal parts; other stages take what a node has.
     """
     nodes, gpus = asked.nodes or resources.nodes, asked.gpus or resources.gpus
     if gpus == 0:
@@ -180,7 +175,7 @@ def _fitted(
     if site.gpus_per_node == 0:
         raise DimrError(
             f"{SITE.name}: gpus_per_node: 0, but recipes.yaml: {dataset}.resources.{rule} takes "
-            f"{gpus} GPUs a node: name a partition with GPUs, or lower what the recipe takes"
+            f"{gpus} GPUs per node: name a partition with GPUs, or lower what the recipe takes"
         )
     if gpus <= site.gpus_per_node:
         return nodes, gpus
@@ -199,12 +194,12 @@ def _fitted(
 # --- as Snakemake and its slurm plugin name things ------------------------------------------------
 
 
-def slurm_resources(site: Site, job: Job) -> dict[str, int | str | None]:
+def slurm_resources(site: Site, job: SlurmJob) -> dict[str, int | str | None]:
     """The resources that snakemake-executor-plugin-slurm makes sbatch's options of.
 
     Several nodes are one job, within which the command itself calls srun (``mpi``): the plugin then
     runs it on the first node, outside of any step. ``tasks_per_gpu`` 0 keeps the plugin from taking
-    ``tasks`` for a number of tasks a GPU.
+    ``tasks`` for a number of tasks per GPU.
     """
     kind = f":{site.gpu_type}" if site.gpu_type else ""
     several = job.nodes > 1
@@ -224,7 +219,7 @@ def slurm_resources(site: Site, job: Job) -> dict[str, int | str | None]:
     }
 
 
-RESOURCES = tuple(slurm_resources(Site(), Job(1, 0, 1, 1, 1, None, None)))
+RESOURCES = tuple(slurm_resources(Site(), SlurmJob(1, 0, 1, 1, 1)))
 """Their names."""
 
 
@@ -245,7 +240,7 @@ def launcher(processes: int, nodes: int = 1, cpus: int = 1) -> str:
     )
 
 
-def seconds_to_train(site: Site, job: Job) -> int:
+def seconds_to_train(site: Site, job: SlurmJob) -> int:
     """After which training saves and leaves, to be submitted again (contract C)."""
     return math.floor(60 * (job.minutes - site.margin_minutes))
 

@@ -1,5 +1,6 @@
-"""What the SLURM cluster at hand answers, and what of a site file it would refuse."""
+"""What this machine's SLURM cluster answers, and what of a site file it would refuse."""
 
+import getpass
 import re
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from dimr.runtime.files import single_line
 
 COMMANDS = ("sbatch", "squeue", "srun", "scancel", "sinfo", "scontrol")
 PATIENCE_SECONDS = 30.0
+ON_GPUS: tuple[Rule, ...] = ("encode", "train", "sample", "evaluate")
+"""Rules that use GPUs where recipes give them any."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,17 @@ class Partition:
     nodes: int = 0
     features: frozenset[str] = frozenset()
 
+    def __str__(self) -> str:
+        gpus = f" with {self.gpus} GPUs" if self.gpus else ""
+        hours = "no limit" if self.minutes is None else f"{self.minutes / 60:g} h"
+        return f"{self.nodes} nodes{gpus}, {hours}"
+
 
 def ask(*command: str) -> str:
     """The answer of a SLURM command.
 
     Raises:
-        DimrError: it is not there, fails, or does not answer; in one line.
+        DimrError: it does not exist, fails, or does not answer; in one line.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
@@ -63,8 +71,7 @@ def missing_commands() -> list[str]:
 
 def partitions() -> tuple[dict[str, Partition], str | None]:
     """The partitions by name, and the name of the default one."""
-    text = ask("sinfo", "--noheader", "--exact", "-o", "%P|%l|%G|%c|%m|%D|%f")
-    return parse_partitions(text)
+    return parse_partitions(ask("sinfo", "--noheader", "--exact", "-o", "%P|%l|%G|%c|%m|%D|%f"))
 
 
 def parse_partitions(text: str) -> tuple[dict[str, Partition], str | None]:
@@ -72,15 +79,13 @@ def parse_partitions(text: str) -> tuple[dict[str, Partition], str | None]:
     found: dict[str, Partition] = {}
     default = None
     for line in filter(None, text.splitlines()):
-        name, limit, gres, cpus, memory, nodes, features = (
-            part.strip() for part in line.split("|")
-        )
+        name, limit, gres, cpus, memory, nodes, features = map(str.strip, line.split("|"))
         if name.endswith("*"):
             name = default = name[:-1]
         known = found.get(name, Partition())
         gpus = re.findall(r"\bgpu:(?:([^:,()]+):)?(\d+)", gres)
         found[name] = Partition(
-            gpus=max([known.gpus, sum(int(number) for _, number in gpus)]),
+            gpus=max(known.gpus, sum(int(number) for _, number in gpus)),
             gpu_types=known.gpu_types | {kind for kind, _ in gpus if kind},
             minutes=_minutes(limit),
             cpus=max(known.cpus, _whole(cpus)),
@@ -108,11 +113,11 @@ def _minutes(limit: str) -> float | None:
 
 def accounts() -> list[str] | None:
     """The accounts that this user may name; None: the cluster has no database of them."""
+    user = f"user={getpass.getuser()}"
     for command in (
-        ("sacctmgr", "-n", "-P", "show", "associations", "where", f"user={_user()}",
-         "format=account"),
+        ("sacctmgr", "-n", "-P", "show", "associations", "where", user, "format=account"),
         ("sshare", "-U", "-n", "-P", "-o", "Account"),
-    ):  # fmt: skip
+    ):
         try:
             names = sorted(set(ask(*command).split()))
         except DimrError:
@@ -122,112 +127,92 @@ def accounts() -> list[str] | None:
     return None
 
 
-def _user() -> str:
-    import getpass
-
-    return getpass.getuser()
-
-
 # --- a site file against the cluster --------------------------------------------------------------
 
 
 def disagreements(
     site: Site, known: dict[str, Partition], default: str | None, where: str
 ) -> Iterator[str]:
-    """What the cluster would refuse or let wait for ever; each says the key and what is there."""
+    """What the cluster would refuse or never start; each line names the key and what exists."""
     for key, name in site.partitions.items():
         if name not in known:
             yield f"{where}: {key}: no partition {name!r} {did_you_mean(name, list(known))}"
     if default is None and site.partition is None:
         yield f"{where}: partition: the cluster has no default; name one of {', '.join(known)}"
-    small = known.get(site.partition or default or "")
-    if small is not None:
-        yield from _too_long(small, site.small.hours, f"{where}: small.hours")
-    if site.gpus_per_node:
-        yield from _gpu_disagreements(site, known, default, where)
+    name = site.partition or default or ""
+    if name in known:
+        yield from _too_long(known[name], name, site.small.hours, f"{where}: small.hours")
+    for rule in ON_GPUS if site.gpus_per_node else ():
+        asked = site.rules.get(rule)
+        name = (asked and asked.partition) or site.gpu_partition or default or ""
+        if name in known:
+            yield from _gpu_disagreements(site, rule, known, name, where)
 
 
 def _gpu_disagreements(
-    site: Site, known: dict[str, Partition], default: str | None, where: str
+    site: Site, rule: Rule, known: dict[str, Partition], name: str, where: str
 ) -> Iterator[str]:
-    rules: tuple[Rule, ...] = ("encode", "train", "sample", "evaluate")
-    for rule in rules:
-        asked = site.rules.get(rule)
-        name = (asked and asked.partition) or site.gpu_partition or default or ""
-        partition = known.get(name)
-        if partition is None:
-            continue
-        if partition.gpus == 0:
-            with_gpus = [one for one, its in known.items() if its.gpus]
-            yield (
-                f"{where}: gpu_partition: {name!r} has no GPUs, which rule {rule} asks for "
-                f"(with GPUs: {', '.join(with_gpus) or 'none; then gpus_per_node: 0'})"
-            )
-        elif partition.gpus < site.gpus_per_node:
-            yield (
-                f"{where}: gpus_per_node: {site.gpus_per_node}: nodes of {name!r} have "
-                f"{partition.gpus}"
-            )
-        else:
-            yield from _too_much_of_a_node(site, partition, name, where)
-        yield from _too_long(partition, site.hours(rule), f"{where}: rules.{rule}.hours", name)
+    """What a rule asks for that no node of the partition ``name`` has."""
+    partition, gpus = known[name], site.gpus_per_node
+    if partition.gpus == 0:
+        with_gpus = [one for one, its in known.items() if its.gpus]
+        yield (
+            f"{where}: gpu_partition: {name!r} has no GPUs, which rule {rule} asks for "
+            f"(with GPUs: {', '.join(with_gpus) or 'none; then gpus_per_node: 0'})"
+        )
+    elif partition.gpus < gpus:
+        yield f"{where}: gpus_per_node: {gpus}: nodes of {name!r} have {partition.gpus}"
+    else:
+        for key, asked, there, unit in (
+            ("cpus_per_gpu", gpus * site.cpus_per_gpu, partition.cpus, "cores"),
+            ("memory_gb_per_gpu", gpus * site.memory_gb_per_gpu, partition.memory_mb / 1000, "GB"),
+        ):
+            if asked > there:
+                yield (
+                    f"{where}: {key}: {asked:g} {unit} with {gpus} GPUs, and nodes of {name!r} "
+                    f"have {there:g}"
+                )
+        types = [site.gpu_type] if site.gpu_type else []
+        features = re.findall(r"[\w.-]+", site.constraint or "")
+        for key, asked_for, existing in (
+            ("gpu_type", types, partition.gpu_types),
+            ("constraint", features, partition.features),
+        ):
+            for one in asked_for:
+                if one not in existing:
+                    hint = did_you_mean(one, sorted(existing))
+                    yield f"{where}: {key}: no node of {name!r} has {one!r} {hint}"
+    yield from _too_long(partition, name, site.hours(rule), f"{where}: rules.{rule}.hours")
 
 
-def _too_much_of_a_node(site: Site, partition: Partition, name: str, where: str) -> Iterator[str]:
-    """What no node with so many GPUs has."""
-    if site.gpu_type and site.gpu_type not in partition.gpu_types:
-        hint = did_you_mean(site.gpu_type, sorted(partition.gpu_types))
-        yield f"{where}: gpu_type: {name!r} has no {site.gpu_type!r} {hint}"
-    for key, asked, there, unit in (
-        ("cpus_per_gpu", site.gpus_per_node * site.cpus_per_gpu, partition.cpus, "cores"),
-        ("memory_gb_per_gpu", site.gpus_per_node * site.memory_gb_per_gpu,
-         partition.memory_mb / 1000, "GB"),
-    ):  # fmt: skip
-        if asked > there:
-            yield (
-                f"{where}: {key}: {asked:g} {unit} with {site.gpus_per_node} GPUs, and nodes of "
-                f"{name!r} have {there:g}"
-            )
-    for feature in re.findall(r"[\w.-]+", site.constraint or ""):
-        if feature not in partition.features:
-            hint = did_you_mean(feature, sorted(partition.features))
-            yield f"{where}: constraint: no node of {name!r} has {feature!r} {hint}"
-
-
-def _too_long(
-    partition: Partition, hours: float, where: str, name: str | None = None
-) -> Iterator[str]:
+def _too_long(partition: Partition, name: str, hours: float, where: str) -> Iterator[str]:
     limit = partition.minutes
     if limit is not None and hours * 60 > limit:
-        of = f" of {name!r}" if name else ""
-        yield f"{where}: {hours:g} is more than the partition{of} allows ({limit / 60:g} hours)"
+        yield f"{where}: {hours:g} is more than partition {name!r} allows ({limit / 60:g} hours)"
 
 
 def check_submission(site: Site, where: str) -> None:
-    """Refuse to submit what cannot be: no SLURM here, or partitions that are not there.
+    """Refuse to submit what cannot run: no SLURM here, or partitions that do not exist.
 
     Raises:
         DimrError: the first mistake, in one line.
     """
-    missing = missing_commands()
-    if missing:
+    if missing := missing_commands():
         raise DimrError(
             f"--profile slurm: no command {missing[0]!r} on this machine: start snakemake where "
-            "sbatch works (a login node), or leave --profile slurm out to run here"
+            "sbatch works (a login node), or leave out --profile slurm to run here"
         )
     known, default = partitions()
-    for name in site.partitions.values():
-        if name not in known:
-            raise DimrError(next(disagreements(site, known, default, where)))
+    if any(name not in known for name in site.partitions.values()):
+        raise DimrError(next(disagreements(site, known, default, where)))
 
 
-def check_account(site: Site, where: str) -> Sequence[str]:
-    """Messages about the account: missing, or not one of the user's; none where there are none."""
-    names = accounts()
-    if names is None:
+def check_account(site: Site, names: Sequence[str] | None, where: str) -> list[str]:
+    """Messages about the account: missing, or not one of the user's (``accounts()``)."""
+    if names is None or (site.account is None and len(names) == 1):
         return []
     if site.account is None:
-        return [] if len(names) == 1 else [f"{where}: account: null; yours: {', '.join(names)}"]
+        return [f"{where}: account: null; yours: {', '.join(names)}"]
     if site.account.lower() not in (name.lower() for name in names):
-        return [f"{where}: account: {site.account!r} {did_you_mean(site.account, names)}"]
+        return [f"{where}: account: {site.account!r} {did_you_mean(site.account, list(names))}"]
     return []

@@ -3,28 +3,28 @@
 import errno
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from tests.support.messages import error_in
 
 from dimr.cli import main
-from dimr.cluster import doctor, slurm
-from dimr.cluster.doctor_slurm import cluster_findings
+from dimr.cluster import doctor
+from dimr.cluster.site import Site
 from dimr.config.project import ROOT
 
 
-def test_folders(tmp_path, monkeypatch):
+def test_folders(tmp_path):
     assert doctor.folder_finding(tmp_path / "runs", "runs").state == "ok"
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
     (tmp_path / "data").symlink_to(tmp_path / "unmounted")
-    lost = doctor.folder_finding(tmp_path / "data", "data")
-    assert (lost.state, "which is not there" in lost.found) == ("fix", True)
-    read_only = doctor.folder_finding(type(tmp_path)("/proc/runs"), "runs")
-    assert read_only.state == "fix"
-    assert "make it writable" in read_only.found
-    monkeypatch.setattr(doctor, "LEAST_FREE", 1e18)
-    full = doctor.folder_finding(tmp_path, "runs")
-    assert (full.state, "GB free: make room" in full.found) == ("fix", True)
+    for folder, least, how in (
+        (tmp_path / "data", 0, "which does not exist"),
+        (Path("/proc/runs"), 0, "make it writable"),
+        (tmp_path, 1e18, "GB free: make room"),
+    ):
+        finding = doctor.folder_finding(folder, "runs", least)
+        assert (finding.state, how in finding.found) == ("fix", True)
 
 
 def test_the_file_system_of_a_folder(tmp_path):
@@ -36,7 +36,7 @@ def test_the_file_system_of_a_folder(tmp_path):
     )
     assert doctor.file_system(tmp_path, mounts) == "nfs4"
     assert doctor.file_system(tmp_path / "my runs/a", mounts) == "lustre"
-    assert doctor.file_system(type(tmp_path)("/"), mounts) == "ext4"
+    assert doctor.file_system(Path("/"), mounts) == "ext4"
     assert "nfs4" in doctor.NETWORK_FILE_SYSTEMS
 
 
@@ -46,20 +46,25 @@ def test_variables(tmp_path):
         "DIMR_REFERENCE": str(tmp_path),
         "DIMR_EXTRACTOR": str(tmp_path / "none.pth"),
         "DIMR_IMAGNET": "x",
+        "DIMR_JOB": "digits/real/0 evaluate-reference",  # the name of a job is no mistake
     }
     found = {one.what: one for one in doctor.variable_findings(ROOT, given)}
     assert found["DIMR_IMAGENET"].state == found["DIMR_REFERENCE"].state == "ok"
     assert found["DIMR_EXTRACTOR"].state == "fix"
     assert "did you mean DIMR_IMAGENET" in found["DIMR_IMAGNET"].found
     assert found["DIMR_CLASSIFIER"].state == "note"
+    assert "DIMR_JOB" not in found
 
 
-def test_a_lock_is_told_with_what_to_do(tmp_path):
-    assert list(doctor.lock_findings(tmp_path)) == []
-    (tmp_path / ".snakemake/locks").mkdir(parents=True)
-    (tmp_path / ".snakemake/locks/0.input.lock").touch()
-    (note,) = doctor.lock_findings(tmp_path)
-    assert "snakemake --unlock" in note.found
+def test_a_lock_and_a_path_beyond_ascii_are_noted(tmp_path):
+    assert list(doctor.repository_findings(tmp_path)) == []
+    root = tmp_path / "Übungen/café"
+    (root / ".snakemake/locks").mkdir(parents=True)
+    (root / ".snakemake/locks/0.input.lock").touch()
+    path, lock = doctor.repository_findings(root)
+    assert "has Ü, é: queued experiments" in path.found
+    assert "snakemake --unlock" in lock.found
+    assert path.state == lock.state == "note"
 
 
 def test_offline_by_wish_or_by_wire(monkeypatch):
@@ -68,23 +73,71 @@ def test_offline_by_wish_or_by_wire(monkeypatch):
     assert "does not answer" in doctor.hub_finding({}).found
 
 
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """The only commands on the PATH: shell scripts by name."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def write(**scripts):
+        for name, script in scripts.items():
+            (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / name).chmod(0o755)
+
+    return write
+
+
+NAMES = ("sbatch", "squeue", "srun", "scancel", "sinfo", "scontrol")
+
+
 @pytest.mark.parametrize(
-    ("there", "state", "message"),
-    [((), "ok", "leave --profile slurm out"), (("sbatch",), "fix", "no command squeue")],
-)
-def test_slurm_that_is_not_there(tmp_path, monkeypatch, there, state, message):
-    for name in there:
-        (tmp_path / name).write_text("#!/bin/sh\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (finding,) = cluster_findings(ROOT, tmp_path / "site.yaml", False)
+    ("scripts", "state", "message"),
+    [
+        ({}, "ok", "leave out --profile slurm"),
+        ({"sbatch": ""}, "fix", "no command squeue"),
+        ({**dict.fromkeys(NAMES, ""), "sinfo": "echo 'sinfo: no server' >&2; exit 1"}, "fix",
+         "sinfo fails: no server: ask where the cluster's login node is"),
+        (dict.fromkeys(NAMES, ""), "fix", "sinfo shows no partition"),
+    ],
+)  # fmt: skip
+def test_slurm_that_does_not_work(scripts, state, message, tmp_path, commands):
+    commands(**scripts)
+    (finding,) = doctor.cluster_findings(ROOT, tmp_path / "site.yaml", False)
     assert (finding.state, message in finding.found) == (state, True)
 
 
+def test_a_site_against_its_cluster(tmp_path, commands, monkeypatch):
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    commands(**{**dict.fromkeys(NAMES, ""), "sinfo": "echo 'gpu*|1-00:00:00|gpu:2|64|512000|3|a'"})
+    site = tmp_path / "site.yaml"
+    found = doctor.cluster_findings(tmp_path, site, True)
+    states = {one.what: (one.state, one.found) for one in found}
+    assert states["slurm"] == ("ok", "partitions: gpu (3 nodes with 2 GPUs, 24 h)")
+    assert states["SLURM_JOB_ID"][0] == "note"
+    assert states["site"] == ("fix", "site.yaml: gpus_per_node: 8: nodes of 'gpu' have 2")
+    assert states["nodes"][0] == "ok"
+    assert list(tmp_path.glob(".doctor*")) == []
+    site.write_text("gpus_per_node: 2\n")
+    *_, finding = doctor.cluster_findings(tmp_path, site, False)
+    assert finding.found == "site.yaml: gpu (the default), 2 GPUs per node: the cluster has it"
+    site.write_text("gpu: 2\n")
+    *_, finding = doctor.cluster_findings(tmp_path, site, False)
+    assert (finding.state, "gpu: unknown key" in finding.found) == ("fix", True)
+
+
+def test_nodes_that_do_not_see_the_folder(tmp_path, commands):
+    commands(srun="exit 1")
+    assert doctor.node_finding(tmp_path, Site()).found.startswith(f"do not see {tmp_path} or ")
+    commands(srun="echo 'srun: busy' >&2; exit 1")
+    assert doctor.node_finding(tmp_path, Site()).found == "not asked: srun: busy"
+
+
 @pytest.fixture
-def laptop(tmp_path, monkeypatch):
+def laptop(tmp_path, commands, monkeypatch):
     """A repository on a machine without SLURM."""
-    monkeypatch.setattr(slurm, "missing_commands", lambda: list(slurm.COMMANDS))
+    commands()
     for name in [name for name in os.environ if name.startswith("DIMR_")]:
         monkeypatch.delenv(name)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
@@ -110,17 +163,6 @@ def test_no_network_without_being_asked(laptop, monkeypatch, capsys):
     assert "hub              does not answer" in capsys.readouterr().out
 
 
-def test_a_path_beyond_ascii_is_noted(tmp_path):
-    assert list(doctor.path_findings(tmp_path / "plain")) == []
-    (note,) = doctor.path_findings(tmp_path / "Übungen/café")
-    assert (note.state, "has Ü, é: experiments that are queued" in note.found) == ("note", True)
-
-
-def test_the_name_of_a_job_is_no_mistake():
-    found = doctor.variable_findings(ROOT, {"DIMR_JOB": "digits/real/0 evaluate-reference"})
-    assert "DIMR_JOB" not in [one.what for one in found]
-
-
 def test_the_command_on_a_laptop(laptop, monkeypatch, capsys):
     assert main(["doctor", "--root", str(laptop)]) == 0
     assert capsys.readouterr().out.endswith("nothing to fix\n")
@@ -133,12 +175,12 @@ def test_the_command_on_a_laptop(laptop, monkeypatch, capsys):
     assert out.endswith("1 to fix\n")
 
 
-def test_a_step_on_a_read_only_disk_says_so_in_one_line(tmp_path, monkeypatch, caplog):
+def test_a_stage_on_a_read_only_disk_says_so_in_one_line(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path / "images"))
 
     monkeypatch.setattr("dimr.cli.project.config", refuse)
     assert main(["config", "digits/real/0"]) == 2
-    message = error_in(caplog)
-    assert message.endswith("images: read-only file system: make its folder writable, or a link to "
-                            "one that is")  # fmt: skip
+    assert error_in(caplog).endswith(
+        "images: read-only file system: make its folder writable, or a link to one that is"
+    )

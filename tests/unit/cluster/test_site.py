@@ -151,14 +151,18 @@ def test_partitions_as_sinfo_tells_them():
         ({"gpu_partition": "gpu"}, []),
         ({"gpu_partition": "gup"}, ["gpu_partition: no partition 'gup' (did you mean gpu?"]),
         ({}, ["gpu_partition: 'cpu' has no GPUs, which rule encode asks for (with GPUs: gpu, sho"]),
-        ({"gpu_partition": "gpu", "gpu_type": "h100"}, ["gpu_type: 'gpu' has no 'h100'"]),
-        (
-            {"gpu_partition": "short"},
-            ["gpus_per_node: 8: nodes of 'short' have 2", "of 'short' al"],
-        ),
-        ({"gpus_per_node": 0, "partition": "short"}, ["small.hours: 1 is more than the partition"]),
+        ({"gpu_partition": "gpu", "gpu_type": "h100"}, ["gpu_type: no node of 'gpu' has 'h100' ("]),
+        ({"gpu_partition": "gpu", "constraint": "ib&nvme"},
+         ["constraint: no node of 'gpu' has 'nvme' ("]),
+        ({"gpu_partition": "gpu", "cpus_per_gpu": 16},
+         ["cpus_per_gpu: 128 cores with 8 GPUs, and nodes of 'gpu' have 64"]),
+        ({"gpu_partition": "short"},
+         ["gpus_per_node: 8: nodes of 'short' have 2",
+          "rules.train.hours: 24 is more than partition 'short' allows (0.5 hours)"]),
+        ({"gpus_per_node": 0, "partition": "short"},
+         ["small.hours: 1 is more than partition 'short' allows"]),
     ],
-)
+)  # fmt: skip
 def test_what_the_cluster_would_refuse(keys, messages):
     known, default = slurm.parse_partitions(SINFO)
     found = list(slurm.disagreements(Site(**keys), known, default, "site.yaml"))
@@ -167,12 +171,17 @@ def test_what_the_cluster_would_refuse(keys, messages):
         assert any(message in one for one in found), found
 
 
-def test_accounts_that_are_and_are_not_ones_own(monkeypatch):
-    monkeypatch.setattr(slurm, "accounts", lambda: ["lab", "teaching"])
-    assert slurm.check_account(Site(account="lab"), "s") == []
-    (message,) = slurm.check_account(Site(account="labb"), "s")
-    assert message.startswith("s: account: 'labb' (did you mean lab?")
-    (message,) = slurm.check_account(Site(), "s")
-    assert "yours: lab, teaching" in message
-    monkeypatch.setattr(slurm, "accounts", lambda: None)
-    assert slurm.check_account(Site(account="any"), "s") == []
+@pytest.mark.parametrize(
+    ("account", "names", "message"),
+    [
+        ("lab", ["lab", "teaching"], None),
+        ("labb", ["lab", "teaching"], "s: account: 'labb' (did you mean lab?"),
+        (None, ["lab", "teaching"], "s: account: null; yours: lab, teaching"),
+        (None, ["lab"], None),
+        ("any", None, None),  # no database of accounts
+    ],
+)
+def test_accounts_that_are_and_are_not_ones_own(account, names, message):
+    found = slurm.check_account(Site(account=account), names, "s")
+    assert len(found) == (message is not None)
+    assert not found or found[0].startswith(message)
