@@ -6,22 +6,18 @@ Shards are shuffled, tars are not: each shard is first sorted by class into the 
 
 import contextlib
 import itertools
-import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dimr.config.schema import Source
 from dimr.data.classes import wordnet_ids
 from dimr.data.imagenet.resumable_store import StoreWork
 from dimr.data.imagenet.source import (
-    NAME_BYTES,
     TAR_OVERHEAD,
     ClassFiles,
     ImageSource,
@@ -30,7 +26,7 @@ from dimr.data.imagenet.source import (
 )
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import save_array, single_line
+from dimr.runtime.files import read_json, single_line
 from dimr.runtime.progress import progress_bar
 
 BELOW = ("", "data")
@@ -38,15 +34,6 @@ BELOW = ("", "data")
 BATCH = 64
 """Rows that are converted at a time."""
 COLUMNS = {"image.bytes": "BYTE_ARRAY", "image.path": "BYTE_ARRAY", "label": "INT64"}
-ROW = np.dtype(
-    [
-        ("label", "<i4"),
-        ("name", f"S{NAME_BYTES}"),  # empty: the parquet file has none
-        ("row", "<i4"),
-        ("offset", "<i8"),
-        ("size", "<i4"),
-    ]
-)
 _SHARD = re.compile(r"train-(\d{5})-of-(\d{5})\.parquet")
 _OFFICIAL = re.compile(r"(n\d{8})_\d+(?:_(n\d{8}))?(\.\w+)")
 
@@ -91,30 +78,22 @@ class ShardsSource(ImageSource):
         ) as bar:
             for spill, shard in todo:
                 with self.opened(shard, work) as path:
-                    spill.write(path, shard.size, self.config.classes)
+                    spill.write(path, shard.size, self.config.classes, self.known_bad)
                 bar.update(shard.size)
         self._labels = {wnid: label for label, wnid in enumerate(self._find_wnids())}
 
     def classes(self) -> dict[str, ClassFiles]:
         """Counted over all shards."""
-        counts, nbytes = np.zeros((2, len(self._labels)), np.int64)
-        bad = [name.encode() for name in self.known_bad]
-        for spill in self._spills:
-            rows = spill.rows[~np.isin(spill.rows["name"], bad)] if bad else spill.rows
-            np.add.at(counts, rows["label"], 1)
-            np.add.at(nbytes, rows["label"], rows["size"])
-        return {
-            wnid: ClassFiles(int(counts[label]), int(nbytes[label]))
-            for wnid, label in self._labels.items()
-        }
+        found = {}
+        for wnid, label in self._labels.items():
+            parts = [spill.classes.get(label, (0, 0)) for spill in self._spills]
+            found[wnid] = ClassFiles(sum(count for count, _ in parts), sum(n for _, n in parts))
+        return found
 
     def images(self, wnid: str) -> Iterator[tuple[str, bytes]]:
         """The class is read from every shard; all of it is in memory (0.2 GB of ImageNet's)."""
         label = self._labels[wnid]
-        found = [image for spill in self._spills for image in spill.images(label, wnid)]
-        for name, data in sorted(found, key=lambda image: image[0]):
-            if name not in self.known_bad:
-                yield name, bytes(data)
+        yield from sorted(image for spill in self._spills for image in spill.images(label, wnid))
 
     def _find_wnids(self) -> list[str]:
         """WordNet ids by label; ``DimrError`` where they cannot be known, or are not sorted."""
@@ -199,42 +178,42 @@ def complete_set(paths: Sequence[str], where: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Spill:
-    """The images of shard ``number``, sorted by class, in ``work``.
+    """The images of shard ``number``, sorted by class, in ``work``, known-bad ones left out.
 
-    ``spill/00012.bin`` holds the files one after another by (label, name), ``00012.npy`` a ``ROW``
-    for each. A class's images lie together, so that a class is one read per shard.
+    ``spill/shard-00012.arrow`` has a record batch for each class: it is read at once.
     """
 
     work: StoreWork
     number: int
-
-    @property
-    def _name(self) -> str:
-        return f"spill/{self.number:05d}"
 
     def taken(self, size: int) -> bool:
         """Whether the shard, of so many bytes, was taken in."""
         note = self.work.finished(self._name)
         return note is not None and note["shard_bytes"] == size
 
+    @cached_property
+    def _note(self) -> dict[str, Any]:
+        return read_json(self.work.folder / f"{self._name}.json")
+
+    @cached_property
+    def classes(self) -> dict[int, tuple[int, int]]:
+        """Number of images, and their bytes, by label, in the order of the record batches."""
+        return {int(label): tuple(found) for label, found in self._note["classes"].items()}
+
     @property
     def wnids(self) -> dict[int, str]:
         """WordNet ids by label, as far as names of files tell them."""
-        note = self.work.finished(self._name) or {"wnids": {}}
-        return {int(label): wnid for label, wnid in note["wnids"].items()}
+        return {int(label): wnid for label, wnid in self._note["wnids"].items()}
 
-    @property
-    def rows(self) -> NDArray[Any]:
-        """The shard's ``ROW`` entries, sorted by label; a memory map."""
-        return np.load(self._file("npy"), mmap_mode="r", allow_pickle=False)
-
-    def write(self, shard: Path, size: int, classes: int) -> None:
+    def write(self, shard: Path, size: int, classes: int, known_bad: set[str]) -> None:
         """Take a shard of ``size`` bytes in; its images are held in memory (0.5 GB of ImageNet's).
 
         ``DimrError`` names the shard and the row that is not an image with a label.
         """
+        import pyarrow as pa  # slow to import
+
         wnids: dict[int, str] = {}
-        images = []
+        images: dict[int, list[tuple[str, int, bytes]]] = {}
         for row, (label, path, data) in enumerate(read_rows(shard)):
             where = f"{shard}: row {row}"
             if label is None or not 0 <= label < classes:
@@ -245,43 +224,38 @@ class Spill:
             check_content(name or "the image", data, where)
             if wnid and wnids.setdefault(label, wnid) != wnid:
                 raise DimrError(f"{where}: {name} has label {label}, which is {wnids[label]}")
-            images.append((label, name, row, data))
-        images.sort(key=lambda image: image[:3])
-        ends = itertools.accumulate(len(data) for *_, data in images)
-        entries = [
-            (label, name.encode(), row, end - len(data), len(data))
-            for (label, name, row, data), end in zip(images, ends, strict=True)
-        ]
-        with atomic_file(self._file("bin")) as temporary, open(temporary, "wb") as file:
-            file.writelines(data for *_, data in images)
-        with atomic_file(self._file("npy")) as temporary:
-            save_array(np.array(entries, ROW), temporary)
-        files = {self._file("bin"): None, self._file("npy"): None}
-        self.work.note(self._name, files, shard_bytes=size, wnids=wnids)
+            if name not in known_bad:
+                images.setdefault(label, []).append((name, row, data))
+        schema = pa.schema({"name": pa.string(), "row": pa.int64(), "data": pa.large_binary()})
+        with atomic_file(self._file) as temporary, pa.ipc.new_file(temporary, schema) as file:
+            for found in images.values():
+                columns = dict(zip(schema.names, zip(*found, strict=True), strict=True))
+                file.write_batch(pa.record_batch(columns, schema))
+        counts = {k: (len(found), sum(len(one[2]) for one in found)) for k, found in images.items()}
+        files = {self._file: None}
+        self.work.note(self._name, files, shard_bytes=size, wnids=wnids, classes=counts)
 
-    def images(self, label: int, wnid: str) -> Iterator[tuple[str, memoryview]]:
-        """The (name, bytes) of a class, read at once.
+    def images(self, label: int, wnid: str) -> Iterator[tuple[str, bytes]]:
+        """The (name, bytes) of a class.
 
         An image without a name is called by where it was: ``n01440764_00012_000345.JPEG`` is row
         345 of shard 12.
         """
-        rows = self.rows
-        first, end = np.searchsorted(rows["label"], [label, label + 1])
-        rows = rows[first:end]
-        if len(rows) == 0:
-            return
-        start, stop = int(rows[0]["offset"]), int(rows[-1]["offset"]) + int(rows[-1]["size"])
-        with open(self._file("bin"), "rb", buffering=0) as file:
-            block = memoryview(os.pread(file.fileno(), stop - start, start))
-        if len(block) != stop - start:
-            raise DimrError(f"{self._file('bin')}: truncated; remove {self._file('json')}")
-        for row in rows:
-            at = int(row["offset"]) - start
-            name = row["name"].decode() or f"{wnid}_{self.number:05d}_{row['row']:06d}.JPEG"
-            yield name, block[at : at + int(row["size"])]
+        import pyarrow as pa  # slow to import
 
-    def _file(self, kind: str) -> Path:
-        return self.work.folder / f"{self._name}.{kind}"
+        if label in self.classes:
+            with pa.OSFile(str(self._file)) as file:
+                batch = pa.ipc.open_file(file).get_batch(list(self.classes).index(label))
+            for one in batch.to_pylist():
+                yield one["name"] or f"{wnid}_{self.number:05d}_{one['row']:06d}.JPEG", one["data"]
+
+    @property
+    def _name(self) -> str:
+        return f"spill/shard-{self.number:05d}"
+
+    @property
+    def _file(self) -> Path:
+        return self.work.folder / f"{self._name}.arrow"
 
 
 def _opened(shard: Path) -> Any:
