@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dimr.config.recipes import ROOT as ROOT
 from dimr.config.runs import Run, resolve_run
 from dimr.config.schema import ConfigModel, Params, Recipe, Source, SourceData
 from dimr.config.validation import did_you_mean, load_section, mapping, validate
@@ -13,6 +12,8 @@ from dimr.config.variants import Variant, fits, parse_variants
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
 
+ROOT = Path(__file__).resolve().parents[3]
+"""The repository that this code belongs to (a queued experiment's own folder holds its own)."""
 AnySection = TypeVar("AnySection", bound=ConfigModel)
 
 

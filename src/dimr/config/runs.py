@@ -6,15 +6,9 @@ phase, each part holding only what the phase's result depends on (contract A of 
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimr.config.phases import section_key as section_key
-from dimr.config.phases import write_phases
-from dimr.config.recipes import ROOT as ROOT
-from dimr.config.recipes import _project
 from dimr.config.schema import (
     LEARNS,
     NETWORKS,
@@ -36,12 +30,7 @@ from dimr.config.schema import (
     sampling_problem,
 )
 from dimr.config.validation import did_you_mean, validate
-from dimr.config.validation import load_section as load_section
-from dimr.config.variants import Variant as Variant
-from dimr.config.variants import check_network as check_network
-from dimr.config.variants import fits as fits
-from dimr.config.variants import load_network_config as load_network_config
-from dimr.config.variants import taken
+from dimr.config.variants import Variant, taken
 from dimr.models.sizes import FAMILIES
 from dimr.runtime.errors import DimrError
 
@@ -268,26 +257,3 @@ def _overlay(recipe: Any, override: Any) -> Any:
         if chosen is not None and chosen != {}:
             merged[key] = chosen
     return merged
-
-
-# --- for callers that do not use Project and phases yet ------------------------------------------
-
-
-def write_run_config(run: Run, folder: Path) -> None:
-    """Write ``<folder>/<phase>.yaml`` for a run's phases, each only if its content differs."""
-    write_phases(run.phases(), folder)
-
-
-def variants(root: Path = ROOT) -> Iterator[Variant]:
-    """Every listed variant."""
-    return iter(_project(root).variants.values())
-
-
-def find_variant(name: str, root: Path = ROOT) -> Variant:
-    """``Project.variant``."""
-    return _project(root).variant(name)
-
-
-def load_run(name: str, root: Path = ROOT) -> Run:
-    """``Project.run``."""
-    return _project(root).run(name)

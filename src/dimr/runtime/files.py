@@ -9,21 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dimr.runtime.atomic import ABANDONED_SECONDS as ABANDONED_SECONDS
-from dimr.runtime.atomic import FULL as FULL
-from dimr.runtime.atomic import TEMPORARY as TEMPORARY
-from dimr.runtime.atomic import atomic_directory as atomic_directory
-from dimr.runtime.atomic import atomic_file as atomic_file
-from dimr.runtime.atomic import disk_full_named as disk_full_named
-from dimr.runtime.atomic import flush as flush
-from dimr.runtime.atomic import followed as followed
-from dimr.runtime.atomic import means_full as means_full
-from dimr.runtime.atomic import remove_leftovers as remove_leftovers
-from dimr.runtime.atomic import replace_directory as replace_directory
-from dimr.runtime.atomic import require_space as require_space
-from dimr.runtime.atomic import resolved as resolved
-from dimr.runtime.atomic import size_text as size_text
-from dimr.runtime.atomic import temporary_name as temporary_name
+from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.strict_yaml import LARGEST as LARGEST_YAML
 from dimr.runtime.strict_yaml import load as parse_yaml

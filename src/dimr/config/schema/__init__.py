@@ -1,63 +1,8 @@
 """The configuration's sections: names, types, units and limits. Unknown keys are refused."""
 
-from dimr.config.schema.base import ConfigModel, Positive, PositiveFloat, Share
-from dimr.config.schema.data import (
-    AUTOENCODERS,
-    Autoencoder,
-    Classifier,
-    Data,
-    DigitsData,
-    Identity,
-    Images,
-    Latents,
-    Md5,
-    Pretrained,
-    Reference,
-    ReferenceConfig,
-    Sha256,
-    Source,
-    SourceData,
-    SourceLatents,
-)
-from dimr.config.schema.human_study import Distortion, Study, StudyRow
-from dimr.config.schema.networks import (
-    NETWORKS,
-    VARIANTS,
-    AnyNetwork,
-    AnyVariant,
-    Input,
-    NetworkConfig,
-    NetworkInput,
-    PrintedCount,
-    Published,
-    Schedule,
-    VariantSizes,
-)
-from dimr.config.schema.runs import (
-    LEARNS,
-    SCHEMAS,
-    BaselineConfig,
-    Evaluate,
-    EvaluateConfig,
-    EvaluateOverrides,
-    Evaluations,
-    Guidance,
-    ImportConfig,
-    ModelChoice,
-    Params,
-    Recipe,
-    Resources,
-    Sample,
-    SampleConfig,
-    SampleOverrides,
-    SamplingConfig,
-    SettingOverrides,
-    Solver,
-    Step,
-    Train,
-    TrainConfig,
-    TrainOverrides,
-    Weights,
-    objective_problem,
-    sampling_problem,
-)
+# ruff: noqa: F403
+from dimr.config.schema.base import *
+from dimr.config.schema.data import *
+from dimr.config.schema.human_study import *
+from dimr.config.schema.networks import *
+from dimr.config.schema.runs import *
