@@ -126,7 +126,7 @@ def stream_batches(
         batch = draws.batch(*source.batch(step), step).rows(rows)
         return batch.pinned() if device.type == "cuda" else batch
 
-    batches = map(make, steps)
+    batches: Iterator[Batch] = map(make, steps)
     with contextlib.ExitStack() as stack:
         if ahead:
             batches = stack.enter_context(contextlib.closing(prefetch(batches, depth=1)))

@@ -50,10 +50,7 @@ class Saver:
         """Copy the state and begin to write it; the checkpoint before is committed first."""
         self.commit()
         begun = time.monotonic()
-        with self.world.agreed():
-            part = self._copy(tensors)
-            if self.world.is_first:
-                self._attempt(step, lambda: self.checkpoints.begin(step))
+        part = self._copy(tensors)
         future = self._thread.submit(self._write, step, part, begun) if part else None
         self._pending = step, facts, future
 

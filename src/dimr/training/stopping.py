@@ -160,7 +160,7 @@ def record_failure(state: Path, step: int, write: bool) -> TrainingFailed:
     if write:
         try:
             write_json(path, {"step": step, "message": message})
-        except OSError as error:  # a full disk must not hide what is told here
+        except OSError as error:  # a full disk must not hide the failure
             log.warning("%s: could not be written (%s)", path, single_line(error))
     return TrainingFailed(message)
 

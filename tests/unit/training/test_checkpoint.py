@@ -1,8 +1,9 @@
 """Checkpoints on disk: parts of tensors, sums, what is kept, what is refused; a full disk."""
 
-import json
+import contextlib
 import os
 import pickle
+import shutil
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dimr.runtime.errors import DimrError, SaveFailed
-from dimr.runtime.files import sha256
+from dimr.runtime.files import read_json, sha256, write_json
 from dimr.training.checkpoint import Checkpoints, checksum, load_tensors
 from dimr.training.saving import Saver
 
@@ -103,9 +104,15 @@ def test_a_damaged_newest_is_passed_over_and_outlived(checkpoints, caplog, file,
     assert [folder.name for folder in checkpoints.folders()] == ["step-000000005", "step-000000007"]
 
 
-def test_a_checkpoint_under_another_step_s_name_is_damaged(checkpoints):
+def test_a_checkpoint_that_is_not_what_it_says_is_damaged(checkpoints):
     save(checkpoints, 5)
-    (checkpoints.folder / "step-000000005").rename(checkpoints.folder / "step-000000007")
+    folder = checkpoints.folder / "step-000000005"
+    extra = folder / "part-0001.safetensors"
+    shutil.copy(folder / "part-0000.safetensors", extra)
+    with pytest.raises(DimrError, match=r"damaged checkpoint \(it has other parts than it lists"):
+        checkpoints.newest(WORLD)
+    extra.unlink()
+    folder.rename(folder.with_name("step-000000007"))
     with pytest.raises(DimrError, match=r"step-000000007: damaged checkpoint \(it is of step 5\)"):
         checkpoints.newest(WORLD)
 
@@ -131,69 +138,79 @@ def test_a_pickle_with_code_is_not_run(checkpoints, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_checkpoint_of_another_format_is_named(checkpoints):
-    save(checkpoints, 5)
-    path = checkpoints.folder / "step-000000005/manifest.json"
-    content = json.loads(path.read_text())["content"] | {"format": 99}
-    path.write_text(json.dumps({"sha256": checksum(content), "content": content}))
-    with pytest.raises(DimrError, match="of format 99; this code reads 2; no whole one is left"):
-        checkpoints.newest(WORLD)
-
-
-@pytest.mark.parametrize("parts", [1, 2])
-def test_the_first_format_is_read_if_it_is_one_part(checkpoints, parts):
+@pytest.mark.parametrize(("number", "parts"), [(1, 1), (1, 2), (99, 1)])
+def test_of_the_first_format_one_part_is_read_and_of_others_none(checkpoints, number, parts):
     """It had no offsets, without which several parts cannot be put together."""
     tensor = torch.arange(3.0)
-    files = [checkpoints.begin(5) / f"part-000{number}.safetensors" for number in range(parts)]
+    files = [checkpoints.begin(5) / f"part-000{part}.safetensors" for part in range(parts)]
     for file in files:
         save_file({"a": tensor}, file)
     path = checkpoints.commit(5, {}, list(map(sha256, files))) / "manifest.json"
-    content = json.loads(path.read_text())["content"] | {"format": 1}
-    path.write_text(json.dumps({"sha256": checksum(content), "content": content}))
-    if parts == 1:
+    content = read_json(path)["content"] | {"format": number}
+    write_json(path, {"sha256": checksum(content), "content": content})
+    if (number, parts) == (1, 1):
         assert torch.equal(read(checkpoints.newest(WORLD)), tensor)
     else:
-        with pytest.raises(DimrError, match="of format 1; this code reads 2"):
+        message = f"of format {number}; this code reads 2; no whole one is left"
+        with pytest.raises(DimrError, match=message):
             checkpoints.newest(WORLD)
 
 
-def test_training_goes_on_while_the_state_of_its_beginning_is_written(checkpoints, monkeypatch):
-    gate, write = threading.Event(), checkpoints.write_part
-    monkeypatch.setattr(checkpoints, "write_part", lambda *a: gate.wait(10) and write(*a))
-    saver, weights = Saver(checkpoints, WORLD), torch.ones(3)
-    saver.begin(1, {"a": weights}, {})
-    assert saver.writing
+class Watched(Checkpoints):
+    """Checkpoints whose parts are shown before they are written, in the writing thread."""
+
+    def __init__(self, checkpoints, show):
+        super().__init__(checkpoints.folder)
+        self.show = show
+
+    def write_part(self, step, number, part):
+        self.show(part)
+        return super().write_part(step, number, part)
+
+
+@pytest.fixture
+def saver(checkpoints):
+    """A saver that calls a function of each part before it writes it."""
+    with contextlib.ExitStack() as stack:
+
+        def make(show):
+            made = Saver(Watched(checkpoints, show), WORLD)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+def test_training_continues_while_the_state_of_its_beginning_is_written(checkpoints, saver):
+    gate, weights = threading.Event(), torch.ones(3)
+    slow = saver(lambda _: gate.wait(10))
+    slow.begin(1, {"a": weights}, {})
+    assert slow.writing
     weights += 1  # the next step
     assert checkpoints.folders() == []
     gate.set()
-    saver.commit()
-    saver.close()
+    slow.commit()
     assert torch.equal(read(checkpoints.newest(WORLD)), torch.ones(3))
 
 
-def test_the_copies_in_memory_are_used_again(checkpoints):
-    saver, weights = Saver(checkpoints, WORLD), torch.ones(3)
+def test_the_copies_in_memory_are_used_again(saver):
     addresses = set()
+    twice = saver(lambda part: addresses.add(part["a"][0].data_ptr()))
     for step in range(3):
-        saver.begin(step, {"a": weights}, {})
-        saver.commit()
-        addresses.add(saver._host["a"].data_ptr())
-    saver.close()
+        twice.begin(step, {"a": torch.ones(3)}, {})
+        twice.commit()
     assert len(addresses) == 1
 
 
-def test_an_error_of_the_writing_thread_is_raised_at_the_next_turn(checkpoints, monkeypatch):
-    save(checkpoints, 5)
-
-    def full(*_):
+def test_an_error_of_the_writing_thread_is_raised_at_the_next_turn(checkpoints, saver):
+    def fail(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "write_part", full)
-    saver = Saver(checkpoints, WORLD)
-    saver.begin(10, {"a": torch.ones(3)}, {})
+    save(checkpoints, 5)
+    full = saver(fail)
+    full.begin(10, {"a": torch.ones(3)}, {})
     with pytest.raises(SaveFailed, match=r"step 10 could not be written \(No space left") as error:
-        saver.begin(15, {"a": torch.ones(3)}, {})
-    saver.close()
+        full.begin(15, {"a": torch.ones(3)}, {})
     assert error.value.exit_code == 3
     assert [entry.name for entry in checkpoints.folder.iterdir()] == ["step-000000005"]
 

@@ -8,12 +8,10 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
+from tests.support.train_commands import wait_for
 
 from dimr.runtime.errors import DimrError
 from dimr.training.distributed import World, join, own_device
@@ -140,9 +138,9 @@ def test_a_full_disk_of_one_fails_all(commands):
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_a_rank_that_dies_ends_torchrun_and_the_state_is_usable(commands, sharding):
     command = commands(steps=600)
-    launched = launch(command, "a", "--checkpoint-every", "10", "--sharding", sharding)
+    launched = command.launch("a", "--checkpoint-every", "10", "--sharding", sharding)
     wait_for(lambda: command.checkpoints("a"))
-    ranks = children(launched.pid)
+    ranks = command.children(launched)
     assert len(ranks) == 2
     os.kill(ranks[1], signal.SIGKILL)
     assert launched.wait(60) == 128 + signal.SIGKILL
@@ -155,10 +153,10 @@ def test_a_rank_that_dies_ends_torchrun_and_the_state_is_usable(commands, shardi
 @pytest.mark.slow
 def test_torchrun_stopped_by_time_or_signal_leaves_with_that_code(commands):
     command = commands(steps=3000)
-    launched = launch(command, "a", "--stop-after", "0.5")
+    launched = command.launch("a", "--stop-after", "0.5")
     assert launched.wait(60) == 75
     (first,) = command.checkpoints("a")
-    launched = launch(command, "a", "--checkpoint-every", "20")
+    launched = command.launch("a", "--checkpoint-every", "20")
     wait_for(lambda: command.checkpoints("a")[-1] > first)
     launched.send_signal(signal.SIGTERM)
     assert launched.wait(60) == 128 + signal.SIGTERM
@@ -180,7 +178,7 @@ def test_where_one_process_has_no_compiler_none_compiles(commands, sharding, mon
     (command.folder / "sitecustomize.py").write_text(NO_COMPILER)  # python runs it when it starts
     monkeypatch.setenv("PYTHONPATH", str(command.folder))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(command.folder / "cache"))
-    assert launch(command, "a", "--sharding", sharding).wait(100) == 0
+    assert command.launch("a", "--sharding", sharding).wait(100) == 0
     assert "all processes continue without it" in command.messages("a")
 
 
@@ -230,30 +228,3 @@ def test_auto_shards_large_networks_on_several_gpus_only():
     assert not gpus.shards(large, "none")
     assert not World(CPU, 0, 8).shards(large, "auto")
     assert not World(torch.device("cuda", 0)).shards(large, "full")
-
-
-def launch(command, name, *more):
-    """Two real processes by torchrun."""
-    with open(command.folder / f"{name}.txt", "a") as messages:
-        return subprocess.Popen(
-            [
-                sys.executable, "-m", "dimr.cluster.launch",
-                "--standalone", "--nproc-per-node", "2",
-                *map(str, command.arguments(name, *more)),
-            ],
-            stderr=messages,
-            stdout=messages,
-        )  # fmt: skip
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        found = [int(child) for child in file.read().split()]
-    return [c for c in found if b"dimr" in open(f"/proc/{c}/cmdline", "rb").read()]
-
-
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
