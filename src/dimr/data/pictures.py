@@ -12,7 +12,7 @@ from PIL import Image
 from dimr.runtime.errors import DimrError
 
 WHITE = (255, 255, 255)
-"""What transparent images are put on: the page that they were drawn for."""
+"""What transparent images are put on."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
 TURNS = {
@@ -38,13 +38,13 @@ SCALES = {"L;2": 85, "L;4": 17}
 def as_rgb(
     image: Image.Image, background: tuple[int, int, int] = WHITE, orient: bool = True
 ) -> Image.Image:
-    """An image in RGB, 8 bits a channel, that looks as the given one does.
+    """An image in RGB, 8 bits per channel, that looks like the given one.
 
     - 16-bit grey is scaled: value / 257, rounded. 32-bit whole numbers and floats have no known
       range, and are refused.
-    - What is transparent, by an alpha channel, a palette or one colour, is put on ``background``
-      (the one place where this is done): alpha * colour + (1 - alpha) * background, rounded.
-    - All other modes are converted by Pillow; the profile of a colour space is not looked at.
+    - What is transparent, by an alpha channel, a palette or a key colour, is put on ``background``
+      (only here): alpha * colour + (1 - alpha) * background, rounded.
+    - All other modes are converted by Pillow; colour profiles are ignored.
     - With ``orient``, the image is turned as its EXIF (or XMP) orientation says.
 
     Args:
@@ -53,11 +53,11 @@ def as_rgb(
         orient: False for sets that are used as they are stored (ILSVRC2012: ADM ignores it).
 
     Returns:
-        The image itself if there is nothing to do, else another; without EXIF or other notes, so
-        that it can be turned once only.
+        The image itself if there is nothing to do, else a new one; without EXIF or other metadata,
+        so that it cannot be turned twice.
 
     Raises:
-        DimrError: a mode whose values have no known range, or are not known at all.
+        DimrError: a mode whose values have no known range, or an unknown mode.
     """
     key = _key_colour(image)  # before the pixels are read: reading forgets how they were stored
     image.load()
@@ -85,7 +85,7 @@ def _converted(image: Image.Image, key: Any, background: tuple[int, int, int]) -
     if image.mode not in CONVERTED:
         raise DimrError(
             f"mode {image.mode}: its values have no known range; save the image with 8 or 16 bits "
-            "a channel"
+            "per channel"
         )
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     if key is None:
@@ -111,12 +111,12 @@ def _key_colour(image: Image.Image) -> Any:
     if key is None or image.mode not in KEYED:
         return None
     tile: Any = getattr(image, "tile", None) or [(None,) * 4]
-    stored = tile[0][3]  # known until the pixels are read
+    stored = tile[0][3]  # known only until the pixels are read
     if image.mode == "RGB":
         if stored == "RGB;16B" or max(key) > 255:
             raise DimrError(
-                "mode RGB with 16 bits a channel and a transparent colour: only 8 of the bits can "
-                "be read, so what is transparent is not known; save it with an alpha channel"
+                "mode RGB with 16 bits per channel and a transparent colour: only 8 of the bits "
+                "can be read, so what is transparent is not known; save it with an alpha channel"
             )
         return key
     if image.mode == "1":
@@ -127,9 +127,9 @@ def _key_colour(image: Image.Image) -> Any:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The value of the tag; 1, upright, where there is none, or none that can be read."""
+    """The value of the tag; 1, upright, if it is missing or cannot be read."""
     try:
         found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # of damaged notes, nearly anything; the pixels are whole
+    except Exception:  # of damaged metadata, nearly anything; the pixels are intact
         return 1
     return found if isinstance(found, int) else 1
