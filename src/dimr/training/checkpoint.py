@@ -298,8 +298,8 @@ def check(folder: Path, world: World | None = None) -> Saved:
             raise DimrError(f"{MANIFEST} was changed since it was written")
         if content["step"] != step_of(folder):
             raise DimrError(f"it is of step {content['step']}")
-        if {file.name for file in folder.glob("*.safetensors")} != set(parts):
-            raise DimrError("it has other parts than it lists")
+        if stray := {file.name for file in folder.glob("*.safetensors")} ^ set(parts):
+            raise DimrError(f"{min(stray)}: missing, or not listed in {MANIFEST}")
         compare_files(folder, dict(list(parts.items())[share]))
         saved = Saved(folder, content["step"], content["facts"])
         readable = content["format"] == FORMAT or (content["format"] == 1 and len(parts) == 1)
