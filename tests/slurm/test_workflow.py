@@ -19,7 +19,7 @@ MODEL = f"{RUN}/model"
 
 def sessions(on):
     """Of the training that made the model."""
-    return json.loads((on.folder / MODEL / "record.json").read_text())["sessions"]
+    return json.loads((on.folder / MODEL / "provenance.json").read_text())["sessions"]
 
 
 def test_from_nothing_to_a_table(finished):
