@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dimr import build
+import dimr
 from dimr.config.schema import SampleConfig
 from dimr.config.variants import check_network
 from dimr.data.autoencoder import to_uint8
@@ -56,7 +56,7 @@ def make_network():
         config = {**complete(family, channels), **changes}
         sizes = {k: v for k, v in config.items() if k not in ("family", "schedule")}
         generator = torch.Generator().manual_seed(0)
-        network = build(family, **sizes).eval()
+        network = dimr.build(family, **sizes).eval()
         for name, parameter in network.named_parameters():
             # labels that make a difference
             std = 3.0 if "label" in name else 0.3
@@ -81,3 +81,24 @@ def model_folder(make_network, tmp_path):
         return folder
 
     return write
+
+
+def quiet(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def make_pipe(network, config, vae=None):
+    model = dimr.DiMRModel.from_network(network, config["schedule"])
+    return quiet(dimr.DiMRPipeline(model, dimr.AuthorsDPMSolver(config["schedule"]), vae))
+
+
+def draw(pipe, labels=(1, 2, 4), **options):
+    """What the solver ends with, from one seed."""
+    options = {"generator": torch.Generator().manual_seed(0), "output_type": "latent", **options}
+    return pipe(labels, **options).images
+
+
+@pytest.fixture
+def pixel_pipe(make_network):
+    return make_pipe(*make_network("dimr", 3))

@@ -1,4 +1,4 @@
-"""A folder of images in pieces: parts, restarts, what is beside the shards, and bad input."""
+"""A folder of images in pieces: shares, restarts, what is beside the shards, and bad input."""
 
 import errno
 import json
@@ -16,7 +16,14 @@ from dimr.data.resumable_shards import Assembly, Part
 from dimr.data.shards import open_shards, verify
 from dimr.runtime.errors import DimrError
 from dimr.sampling import folder as folder_module
-from dimr.sampling.folder import complete, fill, is_complete, plan, write_samples
+from dimr.sampling.folder import (
+    complete,
+    fill,
+    is_complete,
+    plan,
+    read_samples,
+    write_samples,
+)
 from dimr.sampling.grid import overview
 from dimr.sampling.sampler import labels_in_order
 
@@ -24,11 +31,6 @@ COUNT, CLASSES, SHARD = 28, 4, 8  # 4 shards, the last of 4
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 5, 6, 3), dtype=np.uint8)
 NAMES = list("abcd")
 LABELS = labels_in_order(COUNT, CLASSES)
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(folder_module, "SHARD_SIZE", SHARD)
 
 
 class Draws:
@@ -44,12 +46,15 @@ class Draws:
             self.batches.append(list(numbers))
             yield IMAGES[list(numbers)]
 
-    def numbers(self):
-        return [number for batch in self.batches for number in batch]
-
 
 def work(path, key="k"):
-    return plan(path, key, IMAGES.shape[1:3], COUNT)
+    return plan(path, key, IMAGES.shape[1:3], COUNT, SHARD)
+
+
+def interrupted(path, after):
+    with pytest.raises(KeyboardInterrupt):
+        fill(work(path), Draws(fail_after=after), 3)
+    return work(path)
 
 
 def contents(folder):
@@ -66,13 +71,14 @@ def make(path, batch=3):
 def test_what_is_in_the_folder(tmp_path):
     draws = make(tmp_path / "s")
     assert [len(b) for b in draws.batches] == [3, 3, 2] * 3 + [3, 1]  # batches end with shards
-    assert draws.numbers() == list(range(COUNT))
+    assert np.concatenate(draws.batches).tolist() == list(range(COUNT))
     manifest = verify(tmp_path / "s")
     assert (manifest.key, manifest.count, manifest.shape) == ("k", COUNT, (5, 6, 3))
     shards = open_shards(tmp_path / "s")
     assert [len(array) for array in shards.arrays] == [8, 8, 8, 4]
-    assert np.array_equal(np.concatenate(shards.arrays), IMAGES)
-    assert shards.labels.tolist() == [0, 1, 2, 3] * 7
+    images, labels = read_samples(tmp_path / "s")
+    assert np.array_equal(images, IMAGES)
+    assert labels.tolist() == [0, 1, 2, 3] * 7
     assert {path.name for path in (tmp_path / "s").iterdir()} == {
         *(f"0000{n}.npy" for n in range(4)), "labels.npy", "manifest.json", "samples.npz",
         "grid.png",
@@ -80,64 +86,46 @@ def test_what_is_in_the_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
-@pytest.mark.parametrize("cut", [0, 1, 4, 10])
-def test_a_cut_start_goes_on_to_the_same_folder(cut, tmp_path):
+@pytest.mark.parametrize(("cut", "full"), [(0, 0), (1, 0), (4, 8), (10, 24)])
+def test_an_interrupted_start_resumes_to_the_same_folder(cut, full, tmp_path):
     make(tmp_path / "whole")
-    first = Draws(fail_after=cut)
-    with pytest.raises(KeyboardInterrupt):
-        fill(work(tmp_path / "s"), first, 3)
+    torn = interrupted(tmp_path / "s", cut).store / ".00003.npy.dimr-tmp-00000000-4711.npy"
     assert not (tmp_path / "s").exists()
-    torn = work(tmp_path / "s").store / ".00003.npy.dimr-tmp-00000000-4711.npy"
     torn.parent.mkdir(parents=True, exist_ok=True)
     torn.write_bytes(b"half")
-    second = make(tmp_path / "s")
-    full = {0: 0, 1: 0, 4: 8, 10: 24}[cut]  # images of the shards that were full
-    assert second.batches[0][0] == full
+    assert make(tmp_path / "s").batches[0][0] == full  # images of the shards that were full
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
-def test_parts_in_any_order_make_the_same_folder(tmp_path):
+def test_shares_in_any_order_make_the_same_folder(tmp_path):
     make(tmp_path / "whole")
     drawn = []
-    for index in (2, 0, 1):
+    for share in (Part(2, 3), Part(0, 3), Part(1, 3), Part(0, 3), Part(6, 7)):
         draws = Draws()
-        fill(work(tmp_path / "s"), draws, 3, Part(index, 3))
+        fill(work(tmp_path / "s"), draws, 3, share)
         drawn.append(sorted({numbers[0] // SHARD for numbers in draws.batches}))
-        if index == 0:
+        if share == Part(0, 3) and len(drawn) == 2:
             with pytest.raises(DimrError, match="1 of 4 shards are missing"):
                 complete(work(tmp_path / "s"), LABELS, NAMES)
-    assert drawn == [[2], [0, 3], [1]]
-    again = Draws()
-    fill(work(tmp_path / "s"), again, 3, Part(0, 3))
-    assert again.batches == []
+    assert drawn == [[2], [0, 3], [1], [], []]
     complete(work(tmp_path / "s"), LABELS, NAMES)
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
-def test_more_parts_than_shards(tmp_path):
-    draws = Draws()
-    fill(work(tmp_path / "s"), draws, 3, Part(6, 7))
-    assert draws.batches == []
-
-
-def test_progress_counts_what_is_there(tmp_path, monkeypatch):
+def test_progress_counts_what_exists(tmp_path, monkeypatch):
     seen = {}
 
     class Bar:
         def __init__(self, **options):
             seen.update(options, done=0)
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda *_: None  # noqa: E731
 
         def update(self, count):
             seen["done"] += count
 
-    with pytest.raises(KeyboardInterrupt):
-        fill(work(tmp_path / "s"), Draws(fail_after=6), 3)
+    interrupted(tmp_path / "s", 6)
     monkeypatch.setattr(folder_module, "progress_bar", Bar)
     fill(work(tmp_path / "s"), Draws(), 3)
     assert (seen["total"], seen["initial"], seen["done"]) == (COUNT, 16, 12)
@@ -161,9 +149,7 @@ def test_it_says_what_it_does_and_how_fast(tmp_path, caplog):
 
 
 def test_a_damaged_shard_of_an_earlier_start_is_named_and_made_again(tmp_path, caplog):
-    unfinished = work(tmp_path / "s")
-    with pytest.raises(KeyboardInterrupt):
-        fill(unfinished, Draws(fail_after=9), 3)
+    unfinished = interrupted(tmp_path / "s", 9)
     shard = unfinished.store / "00001.npy"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
@@ -177,9 +163,8 @@ def test_a_damaged_shard_of_an_earlier_start_is_named_and_made_again(tmp_path, c
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "s").exists()
     assert not (unfinished.store / "samples.npz").exists()
-    again = make(tmp_path / "s")
-    assert again.numbers() == list(range(8, 16))
-    assert np.array_equal(np.concatenate(open_shards(tmp_path / "s").arrays), IMAGES)
+    assert np.concatenate(make(tmp_path / "s").batches).tolist() == list(range(8, 16))
+    assert np.array_equal(read_samples(tmp_path / "s")[0], IMAGES)
 
 
 def test_a_full_disk_is_an_error_of_the_system_and_keeps_what_is_there(tmp_path, monkeypatch):
@@ -218,7 +203,7 @@ def test_space_is_asked_for_before_the_first_image(tmp_path, monkeypatch):
 
 
 def test_images_of_another_size_than_planned(tmp_path):
-    wrong = plan(tmp_path / "s", "k", (6, 6), COUNT)
+    wrong = plan(tmp_path / "s", "k", (6, 6), COUNT, SHARD)
     with pytest.raises(DimrError, match=r"images of \(5, 6, 3\) where \(6, 6, 3\) were planned"):
         fill(wrong, Draws(), 3)
 
@@ -251,10 +236,10 @@ def test_what_counts_as_complete(tmp_path):
     assert not is_complete(work(tmp_path / "s"))
 
 
-def test_images_at_hand_are_not_mixed_with_those_of_a_cut_try(tmp_path):
-    plan(tmp_path / "s", "k", (5, 6), COUNT).write(0, 255 - IMAGES[:8])
+def test_given_images_are_not_mixed_with_those_of_an_interrupted_try(tmp_path):
+    plan(tmp_path / "s", "k", (5, 6), COUNT).write(0, 255 - IMAGES)
     write_samples(tmp_path / "s", IMAGES, LABELS, NAMES, "k")
-    assert np.array_equal(np.concatenate(open_shards(tmp_path / "s").arrays), IMAGES)
+    assert np.array_equal(read_samples(tmp_path / "s")[0], IMAGES)
 
 
 # --- samples.npz ----------------------------------------------------------------------------------

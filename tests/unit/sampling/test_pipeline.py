@@ -20,7 +20,7 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import noise_by_index
 from dimr.sampling.model import load_network
 
-from .conftest import draw_all, sampling_of
+from .conftest import draw, draw_all, make_pipe, quiet, sampling_of
 
 FAMILIES = ["dimr", "uvit", "dit"]
 
@@ -124,30 +124,6 @@ def test_an_unknown_family():
 # --- AuthorsDPMSolver -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", ["latent", "pixel", "linear"])
-def test_the_solver_is_its_schedule(schedule, tmp_path):
-    solver = dimr.AuthorsDPMSolver(schedule)
-    solver.save_pretrained(tmp_path)
-    again = dimr.AuthorsDPMSolver.from_pretrained(tmp_path)
-    assert again.config.schedule == schedule
-    assert torch.equal(again.betas, solver.betas)
-    again.set_timesteps(7)
-    solver.set_timesteps(7)
-    assert torch.equal(again.sigmas, solver.sigmas)
-    assert again.timesteps[0] == 999.0
-    betas = {s: dimr.AuthorsDPMSolver(s).betas for s in ("latent", "pixel", "linear")}
-    assert [s for s in betas if torch.equal(betas[s], solver.betas)] == [schedule]
-
-
-def test_a_solver_needs_a_schedule():
-    from diffusers import DPMSolverMultistepScheduler
-
-    with pytest.raises(ValueError, match=r"schedule 'cosine' is none of latent, pixel, linear"):
-        dimr.AuthorsDPMSolver("cosine")
-    with pytest.raises(ValueError, match="names no schedule"):
-        dimr.AuthorsDPMSolver.from_config(DPMSolverMultistepScheduler().config)
-
-
 def test_schedulers_take_each_others_place(pixel_pipe):
     """What makes the authors' solver what it is does not follow from another one's settings."""
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
@@ -167,21 +143,6 @@ def test_schedulers_take_each_others_place(pixel_pipe):
 # --- DiMRPipeline ---------------------------------------------------------------------------------
 
 
-def quiet(pipe):
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def make_pipe(network, config, vae=None):
-    model = dimr.DiMRModel.from_network(network, config["schedule"])
-    return quiet(dimr.DiMRPipeline(model, dimr.AuthorsDPMSolver(config["schedule"]), vae))
-
-
-@pytest.fixture
-def pixel_pipe(make_network):
-    return make_pipe(*make_network("dimr", 3))
-
-
 @pytest.fixture
 def grey_pipe(make_network):
     return make_pipe(*make_network("dimr", 1))
@@ -190,11 +151,6 @@ def grey_pipe(make_network):
 @pytest.fixture
 def latent_pipe(make_network, vae):
     return make_pipe(*make_network("dimr", 4), vae)
-
-
-def draw(pipe, labels=(1, 2, 4), **options):
-    options = {"generator": torch.Generator().manual_seed(0), "output_type": "latent", **options}
-    return pipe(list(labels), **options).images
 
 
 @pytest.mark.parametrize("family", FAMILIES)

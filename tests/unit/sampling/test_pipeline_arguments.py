@@ -6,21 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import dimr
-
-
-@pytest.fixture
-def pixel_pipe(make_network):
-    network, config = make_network("dimr", 3)
-    model = dimr.DiMRModel.from_network(network, config["schedule"])
-    pipe = dimr.DiMRPipeline(model, dimr.AuthorsDPMSolver(config["schedule"]), None)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def draw(pipe, labels=(1, 2, 4), **options):
-    options = {"generator": torch.Generator().manual_seed(0), "output_type": "latent", **options}
-    return pipe(labels, **options).images
+from .conftest import draw
 
 
 @pytest.mark.parametrize(
