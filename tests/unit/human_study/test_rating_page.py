@@ -174,7 +174,7 @@ def test_the_studies_name_runs_and_settings_that_there_are(tmp_path):
         file.write_text(good.replace(old, new, 1))
         with pytest.raises(DimrError, match=message):
             load_study("digits", Project(tmp_path))
-    with pytest.raises(DimrError, match="no study 'digit' .*allowed: digits, imagenet256"):
+    with pytest.raises(DimrError, match=r"no study 'digit' .*allowed: digits, imagenet256"):
         load_study("digit", Project(tmp_path))
 
 
