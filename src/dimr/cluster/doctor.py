@@ -126,7 +126,8 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
     """The kind of the file system that a path is on, as the kernel names it."""
     resolved = path.resolve()
     best, kind = Path(), "an unknown file system"
-    for line in mounts.read_text().splitlines() if mounts.is_file() else []:
+    text = mounts.read_text(encoding="utf-8", errors="replace") if mounts.is_file() else ""
+    for line in text.splitlines():
         _, point, name, *_ = line.split()
         mounted = Path(point.encode().decode("unicode_escape"))
         if resolved.is_relative_to(mounted) and len(mounted.parts) >= len(best.parts):

@@ -12,7 +12,7 @@ from pathlib import Path
 from dimr.config.validation import did_you_mean
 from dimr.paper.tables.render import markdown_lines
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import write_if_changed
+from dimr.runtime.files import read_text, write_if_changed
 
 END = "<!-- end -->"
 MARK = re.compile(
@@ -59,24 +59,17 @@ def fill(text: str, folder: Path, name: str = "README.md") -> str:
 
 def update(document: Path) -> bool:
     """Regenerate a document's blocks in place; returns whether it changed."""
-    return write_if_changed(document, fill(_text(document), document.parent, str(document)))
+    return write_if_changed(document, fill(read_text(document), document.parent, str(document)))
 
 
 def check(document: Path) -> None:
     """Refuse a document whose blocks differ from the results; the first line is named."""
-    old = _text(document)
+    old = read_text(document)
     new = fill(old, document.parent, str(document))
     if old != new:
         pairs = zip(old.split("\n"), new.split("\n"), strict=False)
         line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), new.count("\n"))
         raise DimrError(f"{document}: line {line} differs from the results: make readme")
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except FileNotFoundError:
-        raise DimrError(f"{file}: no such file") from None
 
 
 def _block(mark: re.Match[str], folder: Path, where: str) -> list[str]:
@@ -85,7 +78,7 @@ def _block(mark: re.Match[str], folder: Path, where: str) -> list[str]:
     file = folder / name
     if not file.is_file():
         raise DimrError(f"{where}: {name}: no such file (make study makes it)")
-    lines = file.read_text().splitlines()
+    lines = read_text(file).splitlines()
     if section:
         return _links(_section(lines, section, f"{where}: {name}"), posixpath.dirname(name), name)
     left_out = re.findall(r'"([^"]*)"', columns or "")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import write_text
+from dimr.runtime.files import read_text, write_text
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em;
@@ -57,8 +57,4 @@ def _embedded(link: str, folder: Path) -> str:
 
 def write_page(markdown: Path, out: Path) -> None:
     """Write ``out`` from a Markdown file; ``DimrError`` if there is none."""
-    try:
-        text = markdown.read_text()
-    except FileNotFoundError:
-        raise DimrError(f"{markdown}: no such file") from None
-    write_text(out, to_page(text, markdown.parent))
+    write_text(out, to_page(read_text(markdown), markdown.parent))

@@ -73,7 +73,7 @@ def holds(file: Path, kind: str) -> bool:
 def _text(file: Path) -> str:
     if file.stat().st_size > LARGEST:
         raise ValueError("too large")
-    return file.read_text()
+    return file.read_text(encoding="utf-8")
 
 
 def _mapping(file: Path) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _csv_with(first: Iterable[str], others: Iterable[str]) -> Callable[[Path], b
     """A CSV whose first column is one of ``first``, and that has some of ``others`` besides."""
 
     def holds(file: Path) -> bool:
-        with open(file) as opened:  # a log may be long
+        with open(file, encoding="utf-8") as opened:  # a log may be long
             header = next(csv.reader([opened.readline(LARGEST)]), [])
         return bool(header) and header[0] in first and bool(set(others) & set(header[1:]))
 

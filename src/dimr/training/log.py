@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError, SaveFailed
-from dimr.runtime.files import require_file, single_line
+from dimr.runtime.files import require_file, single_line, write_text
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ class Log:
                 self._write(list(line), [])
             elif new := [name for name in line if name not in self._columns]:
                 self._write([*self._columns, *new], self._whole_lines()[1])
-            with open(self.path, "a", newline="") as file:
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self._columns).writerow(line)
         except OSError as error:
             raise SaveFailed(
@@ -114,7 +113,8 @@ class Log:
 
     def _write(self, columns: list[str], lines: Sequence[Mapping[str, str]]) -> None:
         self._columns = columns
-        with atomic_file(self.path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(lines)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(lines)
+        write_text(self.path, text.getvalue())

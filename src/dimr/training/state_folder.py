@@ -98,12 +98,12 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        name = owner.read_text().strip() if owner.exists() else "unknown"
+        name = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
         raise DimrError(
             f"{folder}: process {name} is training here; wait for it or end it"
         ) from None
     try:
-        owner.write_text(f"{os.getpid()} on {socket.gethostname()}\n")
+        owner.write_text(f"{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
         lock.release()

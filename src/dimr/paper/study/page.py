@@ -16,7 +16,7 @@ from dimr.paper.study.claims import Claim, Claims, Finding, findings, load_claim
 from dimr.paper.study.results import StudyFacts
 from dimr.paper.tables.render import markdown_lines
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json, write_text
+from dimr.runtime.files import read_json, read_text, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,9 +48,7 @@ def study_page(claims: Path, template: Path, results: Path, page: Path) -> str:
     )
     context = {"made_by": MADE_BY.format(template.name), **_context(claims, results, page)}
     try:
-        text = blanks.from_string(template.read_text()).render(context)
-    except FileNotFoundError:
-        raise DimrError(f"{template}: no such file") from None
+        text = blanks.from_string(read_text(template)).render(context)
     except jinja2.TemplateSyntaxError as error:
         raise DimrError(f"{template}: line {error.lineno}: {error.message}") from None
     except jinja2.UndefinedError as error:

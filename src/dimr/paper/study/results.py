@@ -166,7 +166,7 @@ def _times(stage: str, made: Mapping[RunSetting, RunResult], logs: Path) -> Time
 def _job_seconds(benchmark: Path) -> float | None:
     """Wall time of a job from Snakemake's benchmark file; None without one."""
     try:
-        with open(benchmark) as file:
+        with open(benchmark, encoding="utf-8") as file:
             first = next(csv.DictReader(file, delimiter="\t"), {})
         return float(first["s"])
     except FileNotFoundError:
@@ -178,7 +178,7 @@ def _job_seconds(benchmark: Path) -> float | None:
 def _cpu_name() -> str:
     """The processor of this machine, as its system calls it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

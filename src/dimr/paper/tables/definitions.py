@@ -120,7 +120,7 @@ class Place:
         """The lines of the CSV; ``DimrError`` with the command if it does not exist."""
         if not self.csv.is_file():
             raise DimrError(f"{self.csv}: not made yet: snakemake -- {self.target}")
-        with open(self.csv, newline="") as file:
+        with open(self.csv, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
 
