@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -39,19 +39,11 @@ NAMED = 8
 """How many things are listed in a message."""
 
 
-@dataclass(frozen=True)
-class FoundNetwork:
-    """Tensors of one network.
-
-    Attributes:
-        tensors: by name, without wrappers' prefixes.
-        path: names of the mappings that they lay in, outermost first; empty: in the file itself.
-        prefix: what was removed before each name; empty: nothing.
-        passed_over: what else there was.
-    """
+class Found(NamedTuple):
+    """A network's tensors by name, without prefix; the others as in ``CheckpointInfo``."""
 
     tensors: dict[str, Tensor]
-    path: tuple[str, ...]
+    taken: str | None
     prefix: str
     passed_over: tuple[str, ...]
 
@@ -81,7 +73,7 @@ class _Place:
         return 2 if f"{self.prefix.removesuffix('module.')}n_averaged" in self.content else 1
 
 
-def find_network(content: Any, file: Path) -> FoundNetwork:
+def find_network(content: Any, file: Path) -> Found:
     """The network in what a file holds: its average if there is one.
 
     For networks of unknown formats the file must hold little else (``NESTED``).
@@ -123,7 +115,7 @@ def find_network(content: Any, file: Path) -> FoundNetwork:
             f"{file}: {shown(place.name)}: two tensors have the same name without wrappers"
         )
     passed_over = tuple(_passed_over(content, place, group, squashed))
-    return FoundNetwork(tensors, place.path, squashed or place.prefix, passed_over)
+    return Found(tensors, ".".join(place.path) or None, squashed or place.prefix, passed_over)
 
 
 def _places(content: Mapping[Any, Any]) -> list[_Place]:
@@ -161,7 +153,7 @@ def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {n: t for n, t in content.items() if isinstance(n, str) and isinstance(t, Tensor)}
 
 
-def _other_network(content: Mapping[Any, Any], file: Path) -> FoundNetwork:
+def _other_network(content: Mapping[Any, Any], file: Path) -> Found:
     """A network of an unknown format: a mapping of tensors and nothing else."""
     mappings = {name: content[name] for name in NESTED if isinstance(content.get(name), Mapping)}
     nested = {name: value for name, value in mappings.items() if len(_tensors(value)) == len(value)}
@@ -170,15 +162,15 @@ def _other_network(content: Mapping[Any, Any], file: Path) -> FoundNetwork:
             f"{file}: no tensors by name of a known network, nor under {', '.join(NESTED)} "
             f"(it holds: {listing(list(content))})"
         )
-    path = tuple(nested)[:1]
-    tensors = _tensors(nested[path[0]] if path else content)
+    taken = next(iter(nested), None)
+    tensors = _tensors(nested[taken] if taken else content)
     prefix = ""
     while tensors and (
         wrapper := next((w for w in WRAPPERS if all(n.startswith(prefix + w) for n in tensors)), "")
     ):
         prefix += wrapper
     bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return FoundNetwork(bare, path, prefix, tuple(nested)[1:])
+    return Found(bare, taken, prefix, tuple(nested)[1:])
 
 
 # --- averages in other forms ----------------------------------------------------------------------

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from dimr.checkpoints.find_network import shown
-from dimr.checkpoints.formats import FORMATS, Format, width_of
+from dimr.checkpoints.formats import FORMATS
+from dimr.checkpoints.formats.base import Format, width_of
 from dimr.checkpoints.match_variant import differences, find_listed, listed_sizes
 from dimr.checkpoints.read import CheckpointInfo
 from dimr.checkpoints.recorded import RECORDED

@@ -9,13 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from dimr.checkpoints.find_network import listing
-from dimr.checkpoints.formats import (
-    ConversionError,
-    Format,
-    from_published,
-    recognise,
-    to_published,
-)
+from dimr.checkpoints.formats import from_published, recognise, to_published
+from dimr.checkpoints.formats.base import ConversionError, Format
 from dimr.checkpoints.import_options import (
     PUBLISHED_CHANNELS,
     ImportOptions,

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from dimr.checkpoints.formats import ConversionError, Format, to_published
+from dimr.checkpoints.formats import to_published
+from dimr.checkpoints.formats.base import ConversionError, Format
 from dimr.config.project import PROJECT
 from dimr.config.variants import Variant
 from dimr.models import FAMILIES, Network

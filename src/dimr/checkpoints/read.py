@@ -106,7 +106,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
         path,
         file,
         kind=folder + ("PyTorch file" if file.suffix in TORCH_SUFFIXES else "safetensors"),
-        taken=".".join(network.path) or None,
+        taken=network.taken,
         passed_over=(*network.passed_over, *beside),
         prefix=network.prefix,
         config=config,

@@ -10,6 +10,7 @@ from dimr.checkpoints import read_model
 from dimr.config.variants import load_network_config
 from dimr.evaluation.measure import cost_of
 from dimr.runtime.files import sha256
+from dimr.sampling.model import load_network
 
 from .conftest import DITS, HEADS, VECTORS, WEIGHTS, assert_same, load, weights_of
 
@@ -57,11 +58,13 @@ def test_what_is_loaded_computes_what_the_authors_network_does(name, imported):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_precision_is_kept(dtype, imported, exported):
+def test_precision_is_kept_and_sampling_is_in_float32(dtype, imported, exported):
     weights = {name: tensor.to(dtype) for name, tensor in weights_of("dit").items()}
     model, _ = imported(weights, *DITS)
     assert {tensor.dtype for tensor in load(model / WEIGHTS).values()} == {dtype}
     assert_same(load(exported(model)), weights)
+    network, _ = load_network(model)
+    assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32}
 
 
 @pytest.fixture(scope="module")
@@ -117,19 +120,11 @@ def test_old_diffusers_folder_with_bin(diffusers_folder, imported, tmp_path):
     assert load_network_config(model / "config.json").heads == 4
 
 
-@pytest.mark.parametrize(
-    ("wrap", "said"),
-    [
-        (lambda w: {"step": 7, "model": w, "ema": w}, "'ema' (passed over: model)"),
-        (lambda w: {"nnet_ema": w}, "'nnet_ema'"),
-        (lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}}, "'module.' removed"),
-        (lambda w: {f"module._orig_mod.{k}": v for k, v in w.items()}, "'module._orig_mod.'"),
-    ],
-)
-def test_checkpoints_of_a_whole_training(wrap, said, imported, exported):
+def test_a_prefix_that_is_removed_is_reported(imported, exported):
     weights = weights_of("uvit_latent")
-    model, report = imported(wrap(weights), *HEADS)
-    assert said in report
+    wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in weights.items()}
+    model, report = imported({"nnet_ema": wrapped}, *HEADS)
+    assert "tensors under 'nnet_ema', prefix 'module._orig_mod.' removed" in report
     assert_same(load(exported(model)), weights)
 
 

@@ -11,20 +11,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dimr.checkpoints.formats.base import ConversionError, Format, width_of
+from dimr.checkpoints.formats.base import ConversionError as ConversionError
+from dimr.checkpoints.formats.base import Format
 from dimr.models import Network, build
 from dimr.runtime.files import single_line
 from dimr.runtime.tensors import first_difference
-
-__all__ = [
-    "FORMATS",
-    "ConversionError",
-    "Format",
-    "from_published",
-    "recognise",
-    "to_published",
-    "width_of",
-]
 
 FORMATS: dict[str, Format] = {
     form.name: form
