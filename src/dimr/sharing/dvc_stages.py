@@ -48,7 +48,7 @@ def _config_stage() -> dict[str, Any]:
         "deps": [
             "experiments/recipes.yaml",
             "experiments/variants.yaml",
-            *_shortened(code_files("dimr.config.project")),
+            *_shortened(code_files("dimr.config.phases", "dimr.config.project")),
         ],
         "params": ["dataset", "model", "seed", "train", "sample", "evaluate"],
         "outs": [

@@ -204,7 +204,9 @@ def test_16_bits_a_channel():
     assert pixels(colour).tolist() == [[[255, 9, 0]]]
     grey = png(16, 4, [struct.pack(">4H", 65535, 0, 257 * 9, 65535)], None, (2, 1))
     assert pixels(grey).tolist() == [[[255] * 3, [9] * 3]]
-    with pytest.raises(DimrError, match="mode RGB with 16 bits per channel and a transparent colour"):
+    with pytest.raises(
+        DimrError, match="mode RGB with 16 bits per channel and a transparent colour"
+    ):
         as_rgb(png(16, 2, [struct.pack(">3H", 1, 2, 3)], (1, 2, 3), (1, 1)))
 
 
