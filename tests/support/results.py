@@ -61,8 +61,7 @@ def _pipeline(root: Path) -> Pipeline:
 def frame_of(numbers: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.DataFrame:
     """A frame of results: numbers by (run, setting) and metric."""
     lines = [
-        dict(zip(("dataset", "model", "seed"), run.split("/"), strict=True), run=run,
-             setting=setting, metric=metric, value=value, origin="run", source=f"{run}.json", key="k")
+        (*run.split("/"), run, setting, metric, value, "run", f"{run}.json", "key")
         for (run, setting), own in numbers.items()
         for metric, value in own.items()
     ]  # fmt: skip

@@ -88,9 +88,6 @@ def _named(value: Any) -> Any:
     return {"published": value} if isinstance(value, str) else value
 
 
-Rows = list[Annotated[Row, BeforeValidator(_named)]]
-
-
 class RowBlock(ConfigModel):
     """Rows under one heading, beside a list of published.yaml; ``settings`` are of our runs."""
 
