@@ -4,7 +4,6 @@ Shapes: B images, K classes, D = 64 features.
 """
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from dimr.config.schema import ConfigModel
+from dimr.config.schema import Classifier, ConfigModel
 from dimr.config.validation import validate
 from dimr.evaluation.image_sets import check_images, image_tensor
 from dimr.runtime.atomic import atomic_directory
@@ -116,79 +115,78 @@ class Augmentation:
         return (moved * (1 + self.brightness * draws[5])[:, None, None, None]).clamp(0, 1)
 
 
-@dataclass(frozen=True)
-class ClassifierTraining:
-    """How a classifier is trained; see ``train_classifier``."""
-
-    steps: int
-    batch: int
-    lr: float
-    seed: int
-    augmentation: Augmentation
-
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up to ``lr``, then cosine to zero."""
-        cosine = 0.5 + 0.5 * math.cos(math.pi * step / self.steps)
-        return self.lr * linear_warmup(step, WARMUP_STEPS) * cosine
-
-
 def train_classifier(
     images: np.ndarray,
     labels: np.ndarray,
     out: str | Path,
+    config: Classifier,
     *,
     heldout: np.ndarray,
     heldout_labels: np.ndarray,
-    steps: int = 300,
-    batch: int = 100,
-    lr: float = 3e-3,
-    seed: int = 0,
     width: int = 16,
     classes: int = 10,
-    augmentation: Augmentation | None = None,
+    augmentation: Augmentation = Augmentation(),
 ) -> dict[str, Any]:
     """Train on ``images`` and write the folder ``out``; held-out images only measure accuracy.
+
+    AdamW on batches drawn with replacement, with a linear warm-up and a cosine to zero.
 
     Args:
         images: uint8 (N, S, S, 3), S of 16 or more.
         labels: integers (N,) in [0, classes).
         out: the folder, replaced as a whole: ``classifier.safetensors`` (which images and settings
             determine), ``config.json`` (``ClassifierConfig``), ``accuracy.json`` (the result).
+        config: steps, batch, peak learning rate, and the seed of weights, batches and augmentation.
         heldout: uint8 (M, S, S, 3).
         heldout_labels: integers (M,).
-        steps: AdamW steps.
-        batch: images per step, drawn with replacement.
-        lr: peak learning rate; linear warm-up, then cosine to zero.
-        seed: of initial weights, batches and augmentation.
         width: channels of the first convolution, a multiple of 4.
         classes: K.
-        augmentation: ``Augmentation()`` if not given.
+        augmentation: of the images of a batch.
 
     Returns:
         ``heldout_accuracy`` and ``train_accuracy`` in [0, 1], ``heldout_images``,
-        ``train_images``, ``parameters``, ``seconds``.
+        ``train_images``, ``parameters``.
 
     Raises:
         DimrError: wrong images or labels.
         TrainingFailed: weights that are not finite.
     """
+    import safetensors.torch
+
     size = max(MIN_SIZE, images.shape[1] if images.ndim == 4 else 0)
     _check_split("training", images, labels, classes, size)
     _check_split("held-out", heldout, heldout_labels, classes, size)
-    started = time.monotonic()
-    training = ClassifierTraining(steps, batch, lr, seed, augmentation or Augmentation())
-    classifier = _trained(images, labels, training, width, classes)
+    with torch.random.fork_rng(devices=[]):  # torch's own random state stays as it was
+        torch.manual_seed(derived_seed(config.seed, "classifier weights"))
+        classifier = DigitClassifier(width, classes, size)
+    inputs = image_tensor(images)
+    _fit(classifier, inputs, torch.from_numpy(labels.astype(np.int64)), config, augmentation)
+    _standardise(classifier, inputs)
+    if not all(bool(value.isfinite().all()) for value in classifier.state_dict().values()):
+        raise TrainingFailed(
+            f"classifier: weights not finite after {config.steps} steps with lr {config.lr}"
+        )
+    classifier.eval().requires_grad_(False)
     accuracy = {
         "heldout_accuracy": class_accuracy(classifier, heldout, heldout_labels),
         "train_accuracy": class_accuracy(classifier, images, labels),
         "heldout_images": len(heldout),
         "train_images": len(images),
         "parameters": sum(value.numel() for value in classifier.parameters()),
-        "seconds": round(time.monotonic() - started, 2),
     }
-    config = ClassifierConfig(width=width, classes=classes, size=size, training=asdict(training))
-    _write(classifier, Path(out), config, accuracy)
+    training = {**config.model_dump(), "augmentation": asdict(augmentation)}
+    settings = ClassifierConfig(width=width, classes=classes, size=size, training=training)
+    with atomic_directory(Path(out)) as folder:
+        safetensors.torch.save_file(classifier.state_dict(), folder / WEIGHTS)
+        write_json(folder / "config.json", settings.model_dump())
+        write_json(folder / "accuracy.json", accuracy)
     return accuracy
+
+
+def learning_rate(step: int, config: Classifier) -> float:
+    """Linear warm-up to the peak, then cosine to zero."""
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.steps)
+    return config.lr * linear_warmup(step, WARMUP_STEPS) * cosine
 
 
 def load_classifier(folder: str | Path) -> DigitClassifier:
@@ -268,38 +266,22 @@ def _check_split(
         raise DimrError(f"{name} labels: from {found}; allowed are 0 to {classes - 1}")
 
 
-def _trained(
-    images: np.ndarray, labels: np.ndarray, training: ClassifierTraining, width: int, classes: int
-) -> DigitClassifier:
-    """A new classifier, trained and standardised; torch's own random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(training.seed, "classifier weights"))
-        classifier = DigitClassifier(width, classes, images.shape[1])
-    inputs = image_tensor(images)
-    _fit(classifier, inputs, torch.from_numpy(labels.astype(np.int64)), training)
-    _standardise(classifier, inputs)
-    if not all(bool(value.isfinite().all()) for value in classifier.state_dict().values()):
-        raise TrainingFailed(
-            f"classifier: weights not finite after {training.steps} steps with lr {training.lr}"
-        )
-    return classifier.eval().requires_grad_(False)
-
-
 def _fit(
     classifier: DigitClassifier,
     images: torch.Tensor,
     labels: torch.Tensor,
-    training: ClassifierTraining,
+    config: Classifier,
+    augmentation: Augmentation,
 ) -> None:
     """Minimise the cross-entropy of augmented batches of uint8 images (N, 3, S, S)."""
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=WEIGHT_DECAY)
-    for step in progress_bar(range(training.steps), description="classifier", unit="step"):
-        generator = torch_generator(training.seed, "classifier step", step)
-        picked = torch.randint(len(images), (training.batch,), generator=generator)
-        inputs = training.augmentation(images[picked].float() / 255, generator)
+    for step in progress_bar(range(config.steps), description="classifier", unit="step"):
+        generator = torch_generator(config.seed, "classifier step", step)
+        picked = torch.randint(len(images), (config.batch,), generator=generator)
+        inputs = augmentation(images[picked].float() / 255, generator)
         loss = functional.cross_entropy(classifier(inputs)[0], labels[picked])
         for group in optimizer.param_groups:
-            group["lr"] = training.learning_rate(step)
+            group["lr"] = learning_rate(step, config)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -311,14 +293,3 @@ def _standardise(classifier: DigitClassifier, images: torch.Tensor) -> None:
     features = torch.cat([classifier(part)[1] for part in images.split(250)]).double()
     classifier.feature_mean.copy_(features.mean(0))
     classifier.feature_std.copy_(features.std(0, correction=0).clamp(min=1e-6))
-
-
-def _write(
-    classifier: DigitClassifier, out: Path, config: ClassifierConfig, accuracy: dict[str, Any]
-) -> None:
-    import safetensors.torch
-
-    with atomic_directory(out) as folder:
-        safetensors.torch.save_file(classifier.state_dict(), folder / WEIGHTS)
-        write_json(folder / "config.json", config.model_dump())
-        write_json(folder / "accuracy.json", accuracy)

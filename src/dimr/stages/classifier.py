@@ -31,13 +31,5 @@ class ClassifierStage(Stage):
         heldout, heldout_labels = load_images(images, "heldout")
         with job.result() as result:
             train_classifier(
-                train,
-                labels,
-                result.folder,
-                heldout=heldout,
-                heldout_labels=heldout_labels,
-                steps=config.steps,
-                batch=config.batch,
-                lr=config.lr,
-                seed=config.seed,
+                train, labels, result.folder, config, heldout=heldout, heldout_labels=heldout_labels
             )

@@ -5,13 +5,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from dimr.config.schema import Classifier
 from dimr.data.digits import load_images, make_digits
 from dimr.evaluation.classifier import (
     WEIGHTS,
     Augmentation,
-    ClassifierTraining,
     DigitClassifier,
     class_accuracy,
+    learning_rate,
     load_classifier,
     train_classifier,
 )
@@ -23,11 +24,15 @@ def noise(count, seed):
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
-def train_small(out, images=None, labels=None, **options):
+def config(**changes):
+    return Classifier(**{"steps": 3, "batch": 8, "lr": 3e-3, "seed": 0, **changes})
+
+
+def train_small(out, images=None, labels=None, lr=3e-3, seed=0, **options):
     images = noise(30, 0) if images is None else images
     labels = np.arange(30) % 10 if labels is None else labels
-    settings = {"steps": 3, "batch": 8, "heldout": noise(5, 1), "heldout_labels": np.arange(5)}
-    return train_classifier(images, labels, out, **{**settings, **options})
+    heldout = {"heldout": noise(5, 1), "heldout_labels": np.arange(5)}
+    return train_classifier(images, labels, out, config(lr=lr, seed=seed), **heldout | options)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,7 @@ def digits(tmp_path_factory):
     train_classifier(
         *splits["train"],
         folder / "classifier",
+        config(steps=300, batch=100),
         heldout=heldout,
         heldout_labels=heldout_labels,
     )
@@ -173,7 +179,7 @@ def test_bad_images_and_labels_leave_the_old_folder(tmp_path):
         with pytest.raises(DimrError, match=message):
             train_small(tmp_path / "c", **options)
     with pytest.raises(TrainingFailed, match="not finite after 3 steps with lr"):
-        train_small(tmp_path / "c", lr=1e38)
+        train_small(tmp_path / "c", lr=1e30)
     assert (tmp_path / "c" / WEIGHTS).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
@@ -256,10 +262,10 @@ def test_augmentation_stays_in_its_bounds():
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
-    training = ClassifierTraining(steps=200, batch=1, lr=2.0, seed=0, augmentation=Augmentation())
-    assert training.learning_rate(0) == pytest.approx(2.0 / 20)
-    assert training.learning_rate(100) == pytest.approx(1.0)
-    assert training.learning_rate(200) == pytest.approx(0.0)
+    training = config(steps=200, lr=2.0)
+    assert learning_rate(0, training) == pytest.approx(2.0 / 20)
+    assert learning_rate(100, training) == pytest.approx(1.0)
+    assert learning_rate(200, training) == pytest.approx(0.0)
 
 
 class ByFirstPixel(torch.nn.Module):

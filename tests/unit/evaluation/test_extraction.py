@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.support.shards import write_shards
 
+from dimr.config.schema import Classifier
 from dimr.evaluation.classifier import load_classifier, train_classifier
 from dimr.evaluation.extraction import extract_features, register_digits_extractor
 from dimr.evaluation.fidelity import fidelity
@@ -160,9 +161,8 @@ def test_weights_that_are_not_plain_or_foreign_are_refused(tmp_path):
 
 def small_classifier(folder, seed=0):
     images, labels = noise(20, 0), np.arange(20) % 10
-    train_classifier(
-        images, labels, folder, heldout=images, heldout_labels=labels, steps=1, batch=8, seed=seed
-    )
+    training = Classifier(steps=1, batch=8, lr=3e-3, seed=seed)
+    train_classifier(images, labels, folder, training, heldout=images, heldout_labels=labels)
     return folder
 
 

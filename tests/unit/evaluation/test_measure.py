@@ -12,7 +12,7 @@ from tests.support.shards import write_shards
 from dimr.cli import main
 from dimr.config.phases import section_key
 from dimr.config.project import PROJECT
-from dimr.config.schema import EvaluateConfig
+from dimr.config.schema import Classifier, EvaluateConfig
 from dimr.data.digits import load_images, make_digits
 from dimr.evaluation.classifier import class_accuracy, load_classifier, train_classifier
 from dimr.evaluation.reference import open_set
@@ -317,9 +317,10 @@ def digits(tmp_path_factory):
     make_digits(folder / "images", 16, 20)
     images, labels = load_images(folder / "images", "train")
     heldout, heldout_labels = load_images(folder / "images", "heldout")
+    training = Classifier(steps=30, batch=50, lr=3e-3, seed=0)
     train_classifier(
-        images, labels, folder / "classifier", heldout=heldout, heldout_labels=heldout_labels,
-        steps=30, batch=50,
+        images, labels, folder / "classifier", training, heldout=heldout,
+        heldout_labels=heldout_labels,
     )  # fmt: skip
     for name in ("images", "classifier"):
         seal(folder / name, name, {"key": key_of(name)})
