@@ -4,7 +4,7 @@ A definition's ``kind`` says which module draws it. It names the files that the 
 so that the workflow makes them first, and its caption says which runs and how many seeds it shows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -35,12 +35,14 @@ class Definition(ConfigModel):
     """Files of each run that is shown, at the setting that is shown."""
     beside: ClassVar[tuple[str, ...]] = ()
     """Files below ``experiments``, with fields of the definition in braces."""
+    named: ClassVar[tuple[str, ...]] = ()
+    """Fields that each name a run."""
     title: str
     caption: str
 
-    def cells(self, project: Project) -> Iterable[tuple[str, str | None]]:  # noqa: ARG002
+    def cells(self, project: Project) -> Sequence[tuple[str, str | None]]:  # noqa: ARG002
         """Runs that are shown, each with its setting of sampling if it matters."""
-        return []
+        return [(getattr(self, field), None) for field in self.named]
 
     def runs(self, project: Project) -> list[str]:
         """Names of the runs, without duplicates."""
@@ -107,15 +109,11 @@ class AdaLNFigure(Definition):
     """Principal components of adaLN-Zero's vectors over time; ``blocks`` are drawn in the plane."""
 
     module = "adaln_pca"
-    reads = ("model/" + RECORD,)
+    reads, named = ("model/" + RECORD,), ("run",)
     kind: Literal["adaln_pca"]
     run: str
     blocks: list[Index] = Field(min_length=1, max_length=3)
     label: Index | None = None  # class that is the condition beside time; null: no class
-
-    def cells(self, project: Project) -> list[tuple[str, None]]:  # noqa: ARG002
-        """The one run."""
-        return [(self.run, None)]
 
     def check(self, project: Project) -> None:
         """Refuse a run whose network has no adaLN-Zero, or fewer blocks or classes."""
@@ -132,14 +130,10 @@ class TimeFigure(Definition):
     """TD-LN's scales and shifts over time beside adaLN-Zero's, and their numbers of parameters."""
 
     module = "td_ln"
-    reads = ("model/" + RECORD,)
+    reads, named = ("model/" + RECORD,), ("td", "adaln")
     kind: Literal["td_ln"]
     td: str  # a run
     adaln: str  # a run
-
-    def cells(self, project: Project) -> list[tuple[str, None]]:  # noqa: ARG002
-        """The two runs."""
-        return [(self.td, None), (self.adaln, None)]
 
     def check(self, project: Project) -> None:
         """Refuse networks in which time enters in another way."""
@@ -291,16 +285,14 @@ def runs_in_words(runs: Iterable[str]) -> str:
     for run in dict.fromkeys(runs):
         model, _, seed = run.rpartition("/")
         by_model.setdefault(model, []).append(seed)
-    return "; ".join(f"{model} ({_seeds_in_words(seeds)})" for model, seeds in by_model.items())
-
-
-def _seeds_in_words(seeds: list[str]) -> str:
-    numbers = [seed for seed in seeds if seed != "published"]
-    words = ["authors' weights"] if len(numbers) < len(seeds) else []
-    if len(numbers) == 1:
-        words.append(f"seed {numbers[0]}")
-    elif numbers:
-        words.append(f"{len(numbers)} seeds: {', '.join(numbers)}")
+    words = []
+    for model, seeds in by_model.items():
+        numbers = [seed for seed in seeds if seed != "published"]
+        of = ["authors' weights"] if len(numbers) < len(seeds) else []
+        if numbers:
+            count = "seed" if len(numbers) == 1 else f"{len(numbers)} seeds:"
+            of.append(f"{count} {', '.join(numbers)}")
+        words.append(f"{model} ({'; '.join(of)})")
     return "; ".join(words)
 
 
