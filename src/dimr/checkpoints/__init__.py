@@ -8,7 +8,7 @@ the tensors. ``import_published`` makes a run's network of it all, ``model_folde
 """
 
 from dimr.checkpoints.download import fetch
-from dimr.checkpoints.export import export, is_dimr_export
+from dimr.checkpoints.export import export
 from dimr.checkpoints.formats import ConversionError, from_published, to_published
 from dimr.checkpoints.import_options import ImportOptions
 from dimr.checkpoints.import_published import Imported, read_published
@@ -23,7 +23,6 @@ __all__ = [
     "export",
     "fetch",
     "from_published",
-    "is_dimr_export",
     "read_checkpoint",
     "read_model",
     "read_published",

@@ -6,17 +6,11 @@ import torch
 
 from dimr.checkpoints.formats import ConversionError, to_published
 from dimr.checkpoints.model_folder import WEIGHTS, read_model
-from dimr.checkpoints.recorded import (
-    EXPORTED,
-    add_notes,
-    check_record,
-    read_notes,
-    record_of,
-    save_safetensors,
-)
+from dimr.checkpoints.recorded import check_record, record_of
 from dimr.runtime.atomic import atomic_file, require_space
 from dimr.runtime.errors import DimrError
 from dimr.runtime.tensors import first_unsound, separate
+from dimr.runtime.weight_notes import EXPORTED, add_notes, read_notes, save_safetensors
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -56,11 +50,3 @@ def export(folder: Path, out: Path) -> int:
                 torch.save(tensors, file)
             add_notes(temporary, notes)
     return len(tensors)
-
-
-def is_dimr_export(path: Path) -> bool:
-    """Whether ``export`` has written a file, of either kind."""
-    try:
-        return read_notes(path).items() >= EXPORTED.items()
-    except Exception:  # files of any content, for which the readers raise almost anything
-        return False

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dimr.checkpoints.match_variant import nearest_fit
-from dimr.checkpoints.recorded import record_of, save_safetensors
+from dimr.checkpoints.recorded import record_of
 from dimr.config.schema import NetworkConfig
 from dimr.config.variants import load_network_config
 from dimr.models import Network, build
@@ -19,6 +19,7 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line, write_json
 from dimr.runtime.record import verify
 from dimr.runtime.tensors import first_difference, first_unsound, separate
+from dimr.runtime.weight_notes import save_safetensors
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"

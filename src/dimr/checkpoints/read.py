@@ -19,11 +19,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dimr.checkpoints.find_network import DEPTH, find_network, listing, shown
-from dimr.checkpoints.recorded import check_record, is_zip, read_notes
+from dimr.checkpoints.recorded import check_record
 from dimr.config.validation import did_you_mean
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, require_file, single_line
 from dimr.runtime.tensors import first_unsound
+from dimr.runtime.weight_notes import is_zip, read_notes
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dimr.runtime.record import DIGEST, RECORD
+from dimr.runtime.weight_notes import is_dimr_export, read_notes
 
 FOLDERS = (
     "images", "autoencoder", "latents", "classifier", "model", "samples", "source", "reference",
@@ -115,12 +116,6 @@ def _picture(file: Path) -> bool:
         return opened.info.get("Software") == "dimr"
 
 
-def _export(file: Path) -> bool:
-    from dimr.checkpoints.export import is_dimr_export
-
-    return is_dimr_export(file)
-
-
 def _weights_named_by_digest(file: Path) -> bool:
     """A file whose name ends in the first digits of its SHA-256: what is fetched is the same."""
     from dimr.runtime.files import sha256
@@ -139,13 +134,6 @@ def _chosen(file: Path) -> bool:
 def _beside_chosen(file: Path) -> bool:
     """Confidences are known by the chosen images beside them, which are written first."""
     return _chosen(file.with_suffix(".npz"))
-
-
-def _timm(file: Path) -> bool:
-    from safetensors import safe_open
-
-    with safe_open(file, framework="numpy") as opened:
-        return "timm" in (opened.metadata() or {})
 
 
 FILES: dict[str, Callable[[Path], bool]] = {
@@ -178,9 +166,9 @@ FILES: dict[str, Callable[[Path], bool]] = {
     "rating page": _begins(r"<!doctype html>.*<title>Rate images</title>"),
     "picture": _picture,
     "figure": lambda file: b"/Creator (dimr)" in file.read_bytes()[-LARGEST:],
-    "weights": _export,
+    "weights": is_dimr_export,
     "extractor": _weights_named_by_digest,
-    "classifier weights": _timm,
+    "classifier weights": lambda file: "timm" in read_notes(file),
     "scores": _json_with("key", "config", "classifier", "inputs"),
     "scores .npz": _chosen,
     "scores .npy": _beside_chosen,

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from dimr import build
 from dimr.checkpoints import (
     ImportOptions,
-    is_dimr_export,
     read_published,
     to_published,
     write_model,
@@ -20,6 +19,7 @@ from dimr.checkpoints import (
 from dimr.config.project import PROJECT
 from dimr.config.variants import check_network
 from dimr.runtime.errors import DimrError
+from dimr.runtime.weight_notes import is_dimr_export
 
 from .conftest import HEADS, WEIGHTS, assert_same, load, weights_of, without_memory
 
