@@ -31,7 +31,7 @@ from dimr.config.project import PROJECT
 from dimr.config.schema import SampleConfig
 from dimr.config.variants import check_network
 from dimr.data.autoencoder import Decoder
-from dimr.data.shards import open_shards, write_shards
+from dimr.data.resumable_shards import Assembly
 from dimr.runtime.async_io import Waits
 from dimr.runtime.compute import autocast, resolve_precision
 from dimr.runtime.device import prepare_device
@@ -154,14 +154,11 @@ def plain(sampler, batch, out):
         with waits.on("decode and copy"):
             images.append(sampler.decode(x).cpu().numpy())
     with waits.on("write"):
-        classes = sampler.config.num_classes
-        labels = labels_in_order(sampler.sampling.count, classes)
-        write_shards(
-            out, images, labels, kind="pixels", classes=classes,
-            class_names=list(map(str, range(classes))), scaling_factor=None, key="k",
-            shard_size=10_000,
-        )  # fmt: skip
-        np.savez(out / "samples.npz", arr_0=np.concatenate(images))
+        images, classes = np.concatenate(images), sampler.config.num_classes
+        work = Assembly(out, "k", "pixels", images.shape[1:], len(images), len(images))
+        work.write(0, images)
+        work.finish(labels_in_order(len(images), classes), list(map(str, range(classes))))
+        np.savez(out / "samples.npz", arr_0=images)
     return waits.seconds
 
 
@@ -186,10 +183,10 @@ def ours(sampler, batch, out):
 
 def compare(folder, tolerance):
     """The largest difference of each way's images from plain's; refused if more than rounding."""
-    first = np.concatenate(open_shards(folder / "0").arrays).astype(np.int16)
+    first = samples.read_samples(folder / "0")[0].astype(np.int16)
     found = {}
     for number, name in enumerate(WAYS[1:], start=1):
-        other = np.concatenate(open_shards(folder / str(number)).arrays).astype(np.int16)
+        other = samples.read_samples(folder / str(number))[0].astype(np.int16)
         difference = np.abs(first - other)
         found[name] = int(difference.max())
         mean = difference.mean()
