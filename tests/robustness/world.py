@@ -17,11 +17,11 @@ from pathlib import Path
 import yaml
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parent)]  # not the root: a library has a package "tests"
 
-from tests.support.forks import Server  # noqa: E402
-from tests.support.inception import pictures, save_random_inception  # noqa: E402
-from tests.support.miniature import make_miniature  # noqa: E402
+from support.forks import Server  # noqa: E402
+from support.inception import pictures, save_random_inception  # noqa: E402
+from support.miniature import make_miniature  # noqa: E402
 
 MODULES = (
     "diffusers.models.autoencoders.autoencoder_kl", "torch_fidelity.metrics", "sklearn.datasets",

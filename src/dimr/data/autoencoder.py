@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, single_line
+from dimr.runtime.hub import reason
 from dimr.runtime.record import RECORD, read_record, verify
 
 Images = NDArray[np.uint8]
@@ -93,7 +94,6 @@ def _fetch(repo: str, revision: str | None) -> Path:
     """The hub's folder in its client's cache, named by the commit."""
     import huggingface_hub
 
-    from dimr.checkpoints.download import reason
 
     _check_hub_name(repo)
     files = ["config.json", WEIGHTS]

@@ -16,7 +16,7 @@ more: nobody looks at them first.
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -33,6 +33,7 @@ from dimr.human_study.classifiers import Scorer
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, save_array, sha256, write_json
+from dimr.runtime.output_kinds import CHOSEN
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import numpy_generator
 from dimr.runtime.record import is_intact, sealed
@@ -62,7 +63,6 @@ class Chosen:
     index: NDArray[np.int64]
 
 
-ARRAYS = tuple(field.name for field in fields(Chosen))
 """What ``<setting>.npz`` holds."""
 
 
@@ -216,7 +216,7 @@ def read_chosen(summary: Path) -> Chosen:
     recorded = read_json(summary).get("sha256", {}).get(".npz")
     if recorded is not None and path.is_file() and sha256(path) != recorded:
         raise DimrError(f"{path}: checksum differs from the recorded one: damaged")
-    images, labels, confidence, index = load_arrays(path, ARRAYS)
+    images, labels, confidence, index = load_arrays(path, CHOSEN)
     check_images(images, str(path), count=len(index))
     for name, array, kind in (
         ("labels", labels, "i"), ("confidence", confidence, "f"), ("index", index, "i"),

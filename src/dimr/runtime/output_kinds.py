@@ -33,6 +33,8 @@ GROWING = {
 """Kinds of folders that files are added to, and the names of everything in them."""
 BESIDE = {"scores": (".npz", ".npy")}
 """Files that are written beside an output of a kind, with the same name but for its end."""
+CHOSEN = ("images", "labels", "confidence", "index")
+"""Arrays of the images that raters are shown."""
 LARGEST = 64 << 20
 """Bytes of a file that is looked into; what is larger was not written by dimr."""
 
@@ -125,10 +127,8 @@ def _weights_named_by_digest(file: Path) -> bool:
 
 
 def _chosen(file: Path) -> bool:
-    from dimr.human_study.confidence import ARRAYS
-
     with zipfile.ZipFile(file) as opened:
-        return {Path(name).stem for name in opened.namelist()} == set(ARRAYS)
+        return {Path(name).stem for name in opened.namelist()} == set(CHOSEN)
 
 
 def _beside_chosen(file: Path) -> bool:

@@ -10,7 +10,6 @@ are compared with the record: ``verify``.
 
 import functools
 import logging
-import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,18 +50,12 @@ def seal(
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for path in sorted(folder.iterdir()):
-        own = path.name in (RECORD, PROVENANCE) or _is_of_work(path.name)
-        if path.is_file() and not own:
+        if path.is_file() and path.name not in (RECORD, PROVENANCE):
             checksum = (known or {}).get(path.name) or sha256(path)
             files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum}
     if origin is not None:
         write_json(folder / PROVENANCE, sealed(origin))
     write_json(folder / RECORD, sealed({"result": result, **content, FILES: files}))
-
-
-def _is_of_work(name: str) -> bool:
-    """Whether a file is a lock or note of unfinished work, which go when the result is placed."""
-    return name.startswith(".") or re.fullmatch(r".*lock|\d+\.json", name) is not None
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:

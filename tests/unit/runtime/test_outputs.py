@@ -10,11 +10,10 @@ from PIL import Image
 from tests.support.messages import error_in
 
 from dimr.cli import main
-from dimr.human_study.confidence import ARRAYS
 from dimr.runtime.atomic import temporary_name
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import save_png, write_json
-from dimr.runtime.output_kinds import FILES, FOLDERS
+from dimr.runtime.output_kinds import CHOSEN, FILES, FOLDERS
 from dimr.runtime.outputs import LOG_MARK, check_log, check_places, claim
 from dimr.runtime.record import seal
 
@@ -192,7 +191,7 @@ def test_scores_replace_no_arrays_but_their_own(tmp_path):
     np.save(tmp_path / "samples.npy", np.zeros(3))
     with pytest.raises(DimrError, match=r"samples\.npy: already exists and was not created"):
         check_places(out, {})
-    np.savez(samples, **dict.fromkeys(ARRAYS, np.zeros(3)))  # killed before the JSON was written
+    np.savez(samples, **dict.fromkeys(CHOSEN, np.zeros(3)))  # killed before the JSON was written
     check_places(out, {})
     with pytest.raises(DimrError, match="is a folder"):
         check_places({"--out": (Path("/"), "scores")}, {})

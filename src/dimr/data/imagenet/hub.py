@@ -12,6 +12,7 @@ from dimr.data.imagenet.parquet import Shard, ShardsSource, complete_set
 from dimr.data.imagenet.resumable_store import StoreWork
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of, read_json, sha256, write_json
+from dimr.runtime.hub import reason
 
 
 class Listing(ConfigModel):
@@ -88,8 +89,6 @@ class HubSource(ShardsSource):
 
     def _failed(self, what: str, error: Exception) -> Exception:
         """What to raise: a full disk stays what it is."""
-        from dimr.checkpoints.download import reason  # torch, slow to import
-
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return error
         return DimrError(
