@@ -4,10 +4,9 @@ Plain, as the authors sample: two passes for guidance, the time given image by i
 formulas of `benchmarks/network.py` one by one, float32 products of the default library; a batch is
 drawn, decoded, copied to the host and appended to a list, and everything is saved at the end as
 shards with checksums and as an .npz. The solver is diffusers' in every row: the authors' own code
-of the same one costs more. "Plain, same products" has those of ours: oneDNN's on a CPU, bfloat16 on
-CUDA. Ours is what the command does: one batch of both passes in pieces, compiled, shards in pieces
-that a killed job goes on with, the copy one batch behind, the writing in a thread of its own, and a
-grid. All draw with the same weights (random, or of `--model`), in turns, each in a process of its
+of it is slower. "Plain, same products" has our products: oneDNN's on a CPU, bfloat16 on CUDA. Ours
+is what the command does: one batch of both passes in pieces, compiled, shards that a killed job
+resumes with, the copy one batch behind, the writing in a thread of its own, and a grid. All draw with the same weights (random, or of `--model`), in turns, each in a process of its
 own, and their images are compared. "Waiting" is the share of the time in which the loop stands
 still for the autoencoder and the copy, and for the disk.
 """
@@ -241,7 +240,7 @@ def main():
     parser.add_argument("--count", type=int, default=250)
     parser.add_argument("--steps", type=int, default=250, help="network evaluations")
     parser.add_argument("--batch", type=int, default=250, help="images at a time")
-    parser.add_argument("--precision", default="auto", help="of ours, as in dimr sample")
+    parser.add_argument("--precision", default="auto", help="of our way, as in dimr sample")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda if there is one)")
     parser.add_argument("--threads", type=int)

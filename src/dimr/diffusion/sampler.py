@@ -59,7 +59,7 @@ def integrate(
     generator: torch.Generator | list[torch.Generator] | None = None,
     on_step: Callable[[], object] | None = None,
 ) -> Tensor:
-    """As ``sample``, with any diffusers scheduler of noise predictions whose steps are set.
+    """As ``sample``, with any diffusers scheduler of noise predictions, its steps already set.
 
     Times and noise levels stay on the CPU and the state on its device, in its dtype: the loop
     never waits for a device (``ancestral`` does: its noise comes from the CPU).

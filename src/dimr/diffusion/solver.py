@@ -23,7 +23,7 @@ SOLVERS = ("authors", "singlestep", "multistep", "ancestral")
 
 
 class NamedSchedule:
-    """A scheduler whose configuration is the name of a schedule, and nothing else."""
+    """A scheduler that is configured by the name of a schedule, and nothing else."""
 
     @classmethod
     def from_config(
@@ -110,8 +110,8 @@ class AncestralSampler(NamedSchedule, DDPMScheduler):
     def set_timesteps(self, num_inference_steps: int, device: Any = None, **_: Any) -> None:
         """Place the evaluations evenly among the 1,000 steps.
 
-        diffusers is told every one, so that none of its versions takes the one before to lie a
-        whole number of steps away.
+        They are all passed to diffusers, so that no version of it assumes the previous one to lie
+        a whole number of steps away.
         """
         chosen = np.linspace(0, STEPS - 1, num_inference_steps).round().astype(int)
         super().set_timesteps(timesteps=list(map(int, chosen[::-1])), device=device)

@@ -2,7 +2,7 @@
 
 The network predicts, after the noise, a value v in about [-1, 1] that places the log variance of
 the reverse step between the two extremes, beta (v = 1) and the posterior variance (v = -1). The
-bound teaches v alone: the noise enters it without gradient.
+bound teaches only v: the noise enters it without gradient.
 """
 
 import math
@@ -51,7 +51,7 @@ def variational_bound(
 
 def _coefficients(schedule: LatentSchedule, device: torch.device) -> list[Tensor]:
     """Tables (1000,) float32: alpha_bar, beta, the posterior mean's weights of x_0 and x_n, the log
-    of beta and of the posterior variance (whose first, 0, is given the second's place).
+    of beta and of the posterior variance (its first, 0, is replaced by the second).
     """
     beta = torch.from_numpy(schedule.betas)
     alpha_bar = (1 - beta).cumprod(0)

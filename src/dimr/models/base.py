@@ -47,7 +47,7 @@ class Network(nn.Module):
         self.sizes = sizes or FAMILIES[self.family](**arguments)
 
     def set_checkpointing(self, on: bool) -> None:
-        """Keep the inputs of blocks only, and compute what is inside them again going backward."""
+        """Keep only the inputs of blocks; recompute what is inside in the backward pass."""
         for module in self.modules():
             if isinstance(module, Blocks):
                 module.checkpointing = on
@@ -90,7 +90,7 @@ class Network(nn.Module):
 def initialise(module: nn.Module) -> None:
     """Linear and Embedding: truncated normal of std 0.02, bias 0. Convolutions keep the default."""
     if any(p.is_meta for p in module.parameters(recurse=False)):
-        return  # to be counted, or to be given weights
+        return  # to be counted, or to be loaded
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.trunc_normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
@@ -98,10 +98,10 @@ def initialise(module: nn.Module) -> None:
 
 
 def label_embedding(labels: int, dim: int) -> nn.Embedding:
-    """An embedding whose weights are yet to be drawn.
+    """An embedding with uninitialised weights.
 
-    torch's own would draw them at once: once too often, and on the meta device it imports the
-    compiler for it, which takes seconds.
+    torch's own would initialise them once too often, and on the meta device it imports the
+    compiler to do so, which takes seconds.
     """
     return nn.Embedding.from_pretrained(torch.empty(labels, dim), freeze=False)
 

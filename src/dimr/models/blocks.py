@@ -1,7 +1,7 @@
-"""The blocks that the networks are built of, and the U-shaped stack of them.
+"""The blocks that the networks are built of, and the U-shaped stack of blocks.
 
-Shapes: B batch, N tokens, H height, W width, D width of a branch, h heads. ``cond`` is what tells a
-block the time: tau, () or (B,), for time-dependent norms; an embedding (B, D) or (1, D) for
+Shapes: B batch, N tokens, H height, W width, D width of a branch, h heads. ``cond`` is how
+a block knows the time: tau, () or (B,), for time-dependent norms; an embedding (B, D) or (1, D) for
 adaLN-Zero; None where time is a token. Images inside a network are channels last, (B, H, W, D):
 linear layers and norms act on the last dimension, and the depthwise convolution sees the memory of
 a channels_last tensor.

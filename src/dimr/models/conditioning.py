@@ -1,4 +1,4 @@
-"""What a network is told beside the noisy image: the time, and a condition (the class).
+"""What a network takes beside the noisy image: the time, and a condition (the class).
 
 A condition has one entry per image. Only networks look inside it; batches, guidance, samplers and
 compiled forms carry it. Another kind (captions) needs a subclass here and a network that reads it.
@@ -97,7 +97,7 @@ def labels_of(condition: Condition | Tensor, num_classes: int) -> Tensor:
 
     Raises:
         TypeError: a condition of another kind.
-        ValueError: one on another number of classes, whose "no class" is another label.
+        ValueError: one on another number of classes, where "no class" is another label.
     """
     condition = as_condition(condition, num_classes)
     if not isinstance(condition, LabelCondition):

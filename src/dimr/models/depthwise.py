@@ -1,8 +1,8 @@
 """The depthwise 7x7 convolution of ConvNeXt blocks on images (B, H, W, D), in its fastest forms.
 
-The library's gradient of the weight takes ten times as long as the convolution itself on a CPU.
-There, where the network is compiled, it is written as sums that the compiler turns into one loop
-over the image: 6 to 12 times as fast. The bias is added apart, as a compiler fuses it.
+On a CPU the library's gradient of the weight takes ten times as long as the convolution itself.
+There, in a compiled network, it is written as sums that the compiler turns into one loop over the
+image: 6 to 12 times as fast. The bias is added separately, because a compiler fuses it.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 KERNEL, PADDING = 7, 3
-ROWS = 8  # rows of an image whose values stay in a core's cache while they are summed
+ROWS = 8  # rows of an image that stay in a core's cache while they are summed
 
 
 class DepthwiseConvolution(nn.Conv2d):

@@ -40,7 +40,7 @@ class InputLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, h, w, D)."""
-        # the layout of x would go on through the whole branch
+        # the layout of x would otherwise persist through the whole branch
         return self.patch(x).permute(0, 2, 3, 1).contiguous() + self.position
 
 

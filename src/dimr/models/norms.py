@@ -38,7 +38,7 @@ class TimeDependentParameter(nn.Module):
 
 
 class TimeDependentLayerNorm(nn.Module):
-    """TD-LN: layer norm over the last dimension whose scale and shift depend on time."""
+    """TD-LN: layer norm over the last dimension with time-dependent scale and shift."""
 
     eps = 1e-5
 
@@ -70,15 +70,15 @@ class TimeDependentRMSNorm(nn.Module):
 
 
 class UnconditionalLayerNorm(nn.LayerNorm):
-    """Layer norm with a learned scale and shift that no time reaches (U-ViT: time is a token)."""
+    """Layer norm with a learned scale and shift, independent of time (U-ViT: time is a token)."""
 
     def forward(self, x: Tensor, cond: Any = None) -> Tensor:  # noqa: ARG002
-        """(B, ..., D) -> (B, ..., D); ``cond`` is not looked at."""
+        """(B, ..., D) -> (B, ..., D); ``cond`` is ignored."""
         return super().forward(x)
 
 
 class Modulation(nn.Module):
-    """adaLN-Zero's road from the condition to a block: SiLU, then Linear to ``parts`` vectors.
+    """How adaLN-Zero's condition enters a block: SiLU, then Linear to ``parts`` vectors.
 
     Its weights start at 0 (see ``zero_modulations``), so that every block starts as the identity.
     """

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What every network is told of its input, and the base of each family's own sizes.
+    """What every network needs to know of its input; the base of each family's own sizes.
 
     Attributes:
         input_size: H = W of the input.
@@ -104,8 +104,8 @@ class DiMRSizes(Sizes):
         heads: attention heads of the lowest branch.
         norm: norm inside blocks, ``rms`` (released models) or ``layer`` (the paper's text).
         feed_forward: ``glu``, or ``mlp`` as in U-ViT (ablation).
-        outputs: ``all`` branches predict noise (the multi-scale loss), or only the ``last`` one,
-            whose prediction is then all that the loss sees (ablation).
+        outputs: ``all`` branches predict noise (the multi-scale loss), or only the ``last`` one
+            (ablation).
     """
 
     family = "dimr"

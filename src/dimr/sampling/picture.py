@@ -34,7 +34,7 @@ FEW = 8
 ALL_UP_TO = 20
 """Of up to so many classes, each has a row where none is asked for."""
 STEPS = 50
-"""Network evaluations of a model whose run is not known."""
+"""Network evaluations of a model without a run's setting."""
 GUIDANCE = 0.4
 """The constant guidance of the paper's latent models, in U-ViT's form."""
 BATCH = 32
@@ -42,7 +42,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """What is asked for; None: as the run's setting says, else the default named here.
+    """What is asked for; None: as in the run's setting, else the default given here.
 
     Attributes:
         classes: numbers, names or WordNet ids; none: all of them, or a few of many.
@@ -118,7 +118,7 @@ def draw_picture(
         device: where to compute.
 
     Returns:
-        The picture, and one line that says how many images there are and how they were drawn.
+        The picture, and one line: how many images it has and how they were drawn.
 
     Raises:
         DimrError: an option that does not fit the model, a missing or damaged file.

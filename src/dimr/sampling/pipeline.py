@@ -159,7 +159,7 @@ class DiMRPipeline(DiffusionPipeline):
         Args:
             model_folder: ``runs/<run>/model``.
             vae: folder or hub name of the autoencoder; None: that of the run's dataset
-                (``dimr.sampling.model.open_decoder`` says where it is looked for).
+                (found as in ``dimr.sampling.model.open_decoder``).
             device: where to compute.
 
         Raises:

@@ -101,7 +101,7 @@ def class_numbers(labels: Any, num_images: Any, classes: int) -> list[int]:
             raise ValueError("give class_labels, or num_images to draw without a class")
         return [classes] * _check_whole("num_images", num_images, 1, MOST_IMAGES)
     if num_images is not None:
-        raise ValueError("num_images is for images without a class: class_labels has one an image")
+        raise ValueError("num_images is for images without a class: class_labels has one per image")
     single = isinstance(labels, str | bytes) or not isinstance(labels, Iterable)
     if single or getattr(labels, "ndim", 1) == 0:
         labels = [labels]
