@@ -91,13 +91,6 @@ def test_what_cannot_be_compared_is_told_once(tmp_path, caplog):
         assert "damage to its files cannot be found" in told
 
 
-def test_files_of_unfinished_work_are_no_part_of_the_result(tmp_path):
-    for name in ("00000.npy", "00000.json", "1-of-1.lock", ".hidden"):
-        (tmp_path / name).write_text(name)
-    seal(tmp_path, "samples", {"key": "k"}, {"00000.npy": "0" * 64})
-    assert read_record(tmp_path)["files"] == {"00000.npy": {"bytes": 9, "sha256": "0" * 64}}
-
-
 def test_the_first_of_many_is_named(tmp_path):
     for i in range(20):
         (tmp_path / str(i)).write_text(str(i))
