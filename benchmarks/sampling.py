@@ -6,9 +6,10 @@ drawn, decoded, copied to the host and appended to a list, and everything is sav
 shards with checksums and as an .npz. The solver is diffusers' in every row: the authors' own code
 of it is slower. "Plain, same products" has our products: oneDNN's on a CPU, bfloat16 on CUDA. Ours
 is what the command does: one batch of both passes in pieces, compiled, shards that a killed job
-resumes with, the copy one batch behind, the writing in a thread of its own, and a grid. All draw with the same weights (random, or of `--model`), in turns, each in a process of its
-own, and their images are compared. "Waiting" is the share of the time in which the loop stands
-still for the autoencoder and the copy, and for the disk.
+resumes with, the copy one batch behind, the writing in a thread of its own, and a grid. All draw
+with the same weights (random, or of `--model`), in turns, each in a process of its own, and their
+images are compared. "Waiting" is the share of the time in which the loop stands still for the
+autoencoder and the copy, and for the disk.
 """
 
 import argparse
