@@ -37,7 +37,7 @@ class Imported:
         network: complete, as config.json of a run's model says it.
         tensors: by our names, in the file's precision.
         info: what the file is.
-        format: whose names it has (a key of ``FORMATS``).
+        format: that of the file's tensor names (a key of ``FORMATS``).
         in_file: number of tensors in the file.
         parameters: number of learned values.
         listed: the variant of variants.yaml; None: none.

@@ -117,7 +117,8 @@ def nearest_fit(
 
 def _candidates(one: Variant, sizes: Mapping[str, Any]) -> Iterator[Network]:
     """The variant without memory, for the input of ``sizes`` and for that of the paper."""
-    family, tried = FAMILIES[one.family], list[dict[str, Any]]()
+    family = FAMILIES[one.family]
+    tried: list[dict[str, Any]] = []
     allowed = {field.name for field in fields(family)}
     for known in (sizes, {**one.published_input, **family.of_published}):
         arguments = {**known, **listed_sizes(one)}

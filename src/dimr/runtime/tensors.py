@@ -37,7 +37,7 @@ def first_difference(
 
     Args:
         tensors: by name.
-        expected: by name; values do not matter, meta tensors will do.
+        expected: by name; values do not matter; meta tensors are fine.
         in_file: what messages call a tensor, given its name.
 
     Returns:

@@ -85,7 +85,7 @@ def to_published(network: Network) -> dict[str, Tensor]:
     """The network's weights under its authors' names: the inverse of ``from_published``.
 
     Raises:
-        ConversionError: a network of ours that the authors' code cannot build (ablations).
+        ConversionError: a network that the authors' code cannot build (an ablation).
     """
     form = FORMATS.get(network.family)
     if form is None:
