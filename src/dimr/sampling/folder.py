@@ -83,25 +83,17 @@ def fill(assembly: Assembly, draw: Draw, batch: int, part: Part | None = None) -
     ):
         for number in missing:
             shard = np.empty((len(assembly.samples(number)), *assembly.shape), np.uint8)
-            for piece in _filled(shard, images):
-                bar.update(piece)
+            for places in in_batches(range(len(shard)), batch):
+                found = next(images)
+                if found.shape[1:] != assembly.shape:
+                    raise DimrError(f"images of {found.shape[1:]}, not {assembly.shape}")
+                shard[places[0] : places[-1] + 1] = found
+                bar.update(len(found))
                 writer.check()
             writer.submit(assembly.write, number, shard)
     if left:
         _report(left, time.perf_counter() - started, waits)
     return waits
-
-
-def _filled(shard: NDArray[np.uint8], images: Iterator[NDArray[np.uint8]]) -> Iterator[int]:
-    """Put the next images into a shard, which they end with; yield the number of each batch."""
-    filled = 0
-    while filled < len(shard):
-        batch = next(images)
-        if batch.shape[1:] != shard.shape[1:]:
-            raise DimrError(f"images of {batch.shape[1:]} where {shard.shape[1:]} were planned")
-        shard[filled : filled + len(batch)] = batch
-        filled += len(batch)
-        yield len(batch)
 
 
 def complete(

@@ -204,7 +204,7 @@ def test_space_is_asked_for_before_the_first_image(tmp_path, monkeypatch):
 
 def test_images_of_another_size_than_planned(tmp_path):
     wrong = plan(tmp_path / "s", "k", (6, 6), COUNT, SHARD)
-    with pytest.raises(DimrError, match=r"images of \(5, 6, 3\) where \(6, 6, 3\) were planned"):
+    with pytest.raises(DimrError, match=r"images of \(5, 6, 3\), not \(6, 6, 3\)"):
         fill(wrong, Draws(), 3)
 
 

@@ -64,24 +64,10 @@ def test_a_model_folder_is_read_whole(make_network, model_folder):
     assert all(torch.equal(theirs[name], own) for name, own in network.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"dims": [8, 16]}, r"model/diffusion.*weights of another network"),
-        ({"nrom": "rms"}, r"model/config\.json: nrom: unknown key \(did you mean norm"),
-    ],
-)
-def test_bad_models_are_one_line(changes, message, model_folder):
-    with pytest.raises(DimrError, match=message) as caught:
-        load_network(model_folder(changes=changes))
-    assert "\n" not in str(caught.value)
-
-
-def test_damaged_and_missing_models_are_one_line(model_folder, tmp_path):
-    folder = model_folder()
-    weights = folder / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(DimrError, match=r"model/diffusion_pytorch_model.*not readable as safe"):
+def test_bad_models_are_one_line(model_folder, tmp_path):
+    folder = model_folder(changes={"dims": [8, 16]})
+    with pytest.raises(DimrError, match=r"model/diffusion.*weights of another network") as caught:
         load_network(folder)
+    assert "\n" not in str(caught.value)
     with pytest.raises(DimrError, match=r"config\.json: no such file"):
         load_network(tmp_path)
