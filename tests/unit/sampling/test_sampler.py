@@ -69,5 +69,9 @@ def test_bad_models_are_one_line(model_folder, tmp_path):
     with pytest.raises(DimrError, match=r"model/diffusion.*weights of another network") as caught:
         load_network(folder)
     assert "\n" not in str(caught.value)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(DimrError, match=r"model/diffusion_pytorch_model.*not readable as safe"):
+        load_network(folder)
     with pytest.raises(DimrError, match=r"config\.json: no such file"):
         load_network(tmp_path)
