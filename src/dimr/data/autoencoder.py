@@ -94,7 +94,6 @@ def _fetch(repo: str, revision: str | None) -> Path:
     """The hub's folder in its client's cache, named by the commit."""
     import huggingface_hub
 
-
     _check_hub_name(repo)
     files = ["config.json", WEIGHTS]
     try:

@@ -196,7 +196,7 @@ class UViTSizes(_Patched):
 
 @dataclass(frozen=True, kw_only=True)
 class DiTSizes(_Patched):
-    """Sizes of ``DiT``, whose time condition is 1000 t - 1 for both time maps; D is a multiple of 4.
+    """Sizes of ``DiT``, with time condition 1000 t - 1 for both time maps; D is a multiple of 4.
 
     Attributes:
         learn_sigma: predict the reverse process's variance too: 2 C output channels.
