@@ -1,1 +1,6 @@
-"""Run names and params.yaml to frozen configurations; imports no torch."""
+"""Run names and params.yaml to frozen configurations; imports no torch.
+
+The classes of ``dimr.config.schema`` (``Train``, ``SampleConfig``, ...) are offered here.
+"""
+
+from dimr.config.schema import *  # noqa: F403
