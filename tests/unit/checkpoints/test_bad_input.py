@@ -232,6 +232,7 @@ def test_ablations_have_no_published_form(name, tmp_path, error_of):
     assert not (tmp_path / "a.pth").exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_other_weights_names_tensor_and_variant(tmp_path):
     inputs = {"input_size": 8, "channels": 4, "num_classes": 10}
     network = build("dimr-xs-2r", **inputs)

@@ -33,6 +33,7 @@ def config(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_offline(tmp_path):
     write_phases(PROJECT.run("imagenet256/dimr-xl-2r/published").phases(), tmp_path)
     done = subprocess.run(
@@ -74,6 +75,7 @@ def test_a_folder_that_is_not_there(config, tmp_path, error_of, monkeypatch):
     assert "no such folder" in error_of("import", "--config", config("unet"), "--dry-run")
 
 
+@pytest.mark.slow
 def test_a_run_imports_what_its_configuration_names(
     config, tmp_path, file_of, imported, dimr, monkeypatch
 ):

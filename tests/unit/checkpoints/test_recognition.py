@@ -132,6 +132,7 @@ KERNEL = "stages.1.upsample.1.kernel.bias"
 W3 = "stages.1.blocks.3.block2.w3.bias"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

@@ -77,6 +77,7 @@ def matched(model):
     return json.loads((model / "record.json").read_text())["matched"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_out_and_in_again_is_the_same_model(name, suffix, trained, imported, exported):

@@ -393,6 +393,7 @@ def assert_complete(made, tmp_path):
     assert not list(tmp_path.glob(".latents*"))
 
 
+@pytest.mark.slow
 def test_processes_make_the_same(made, tmp_path):
     done = subprocess.run(
         command(tmp_path, made, "--processes", "2"), capture_output=True, text=True, check=False
@@ -403,6 +404,7 @@ def test_processes_make_the_same(made, tmp_path):
     assert_complete(made, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_whole_shards(made, tmp_path):
     """SIGKILL while the second shard is read: the first is whole, the rest is made later."""
     script = (

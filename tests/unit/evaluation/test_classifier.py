@@ -70,6 +70,7 @@ def frechet(a, b):
     return shift + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T)) - 2 * cross
 
 
+@pytest.mark.slow
 def test_digits_are_classified(digits):
     accuracy = json.loads((digits["folder"] / "accuracy.json").read_text())
     assert accuracy["heldout_accuracy"] >= 0.97

@@ -74,6 +74,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("name", ["a.npz", "shards"])
 def test_memory_of_the_process_does_not_grow_with_the_images(tmp_path, name):

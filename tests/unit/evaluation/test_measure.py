@@ -94,6 +94,7 @@ def expect(definitions, metrics, sets, fid, tolerance):
     assert recall == definitions.share_inside(b, a, 3)
 
 
+@pytest.mark.slow
 def test_against_an_adm_batch_of_other_statistics(
     tmp_path, sets, config, inception_weights, definitions
 ):
@@ -136,6 +137,7 @@ def test_against_an_adm_batch_of_other_statistics(
     assert provenance["versions"]["torch-fidelity"]
 
 
+@pytest.mark.slow
 def test_folder_against_folder_without_statistics(
     tmp_path, sets, config, inception_weights, definitions
 ):
@@ -279,6 +281,7 @@ def test_a_runs_evaluation_knows_how_many_images_are_drawn(name):
     assert phase.model_dump(exclude={"count"}) == run.recipe.evaluate.model_dump()
 
 
+@pytest.mark.slow
 def test_sorted_classes_and_unknown_ones_have_the_score_of_a_mixed_order(
     here, caplog, inception_weights
 ):

@@ -46,6 +46,7 @@ def test_weight_gradient_equals_the_library(side):
     close([ours], [theirs])
 
 
+@pytest.mark.slow
 def test_compiled_equals_the_library_also_under_autocast():
     layer, x, weights = case(16, 16)
     theirs = gradients(library(layer), layer, x, weights)

@@ -28,6 +28,7 @@ def test_what_decides_a_result_is_among_the_files_of_its_stage():
     assert {"data/imagenet/crop.py", "data/autoencoder.py"} <= names("encode")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["dimr.training.loop", "dimr.data.latent_folder"])
 def test_the_files_are_those_that_python_loads(module):
     """Asked of an interpreter: no list is kept by hand.

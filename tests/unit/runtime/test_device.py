@@ -30,6 +30,7 @@ def faults(keep):
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.slow
 def test_freed_memory_is_used_again():
     pages = 2 * (48 << 20) // 4096
     assert faults(keep=False) >= pages * 0.9  # else glibc does so by itself, and nothing is gained

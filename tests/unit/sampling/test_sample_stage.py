@@ -154,6 +154,7 @@ def test_record_and_key(command, tmp_path):
     assert command.key("s") != record["key"]
 
 
+@pytest.mark.slow
 def test_work_with_other_weights_is_not_continued(command):
     command.config(count=SHARD_SIZE + 5)
     weights = command.model / "diffusion_pytorch_model.safetensors"
@@ -257,6 +258,7 @@ def test_a_picture_has_no_shares(command, caplog):
         assert "--shard and --processes are for a folder, which needs --config" in message
 
 
+@pytest.mark.slow
 def test_every_guidance_in_pieces(command, tmp_path, monkeypatch):
     """The folder holds what is drawn at once, and no two settings draw the same."""
     monkeypatch.setattr(folder_module, "SHARD_SIZE", 4)

@@ -117,7 +117,12 @@ def test_what_is_slow_to_parse_is_short():
     """Python's pattern for pax records takes time that grows with the square of their length."""
     digits = b"1" * (HEADER_BYTES - 1024)
     data = header("pax", tarfile.XHDTYPE, len(digits), digits) + PLAIN
-    assert len(list(members(io.BytesIO(data), 0, len(data), "x.tar"))) == 1
+    try:
+        found = len(list(members(io.BytesIO(data), 0, len(data), "x.tar")))
+    except DimrError as error:  # some releases of Python 3.11 refuse such a record
+        assert "invalid header" in str(error)
+    else:
+        assert found == 1
 
 
 def test_sparse_members_are_refused(miniature, refused, tmp_path):

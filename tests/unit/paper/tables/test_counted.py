@@ -85,6 +85,7 @@ def message_of(root, name, caplog):
 # --- table 3 ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_variants_are_the_papers(written):
     rows = {row["model"]: row for row in read_csv(written / "table3.csv") if row["heads"]}
     assert list(rows) == list(VARIANTS)
