@@ -18,5 +18,5 @@ def test_what_the_studies_need(stubbed):
 def test_a_dataset_without_a_study_is_named(stubbed):
     done = stubbed.snakemake("-n", "results/imagenet64/distortion/ratings.html", check=False)
     assert done.returncode != 0
-    message = "imagenet64.yaml: no such study (there are: digits, imagenet256)"
+    message = "no study 'imagenet64' (did you mean imagenet256? allowed: digits, imagenet256)"
     assert message in done.stdout + done.stderr
