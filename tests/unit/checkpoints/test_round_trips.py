@@ -28,6 +28,7 @@ def told(name):
     return DITS if name == "dit" else HEADS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_published_to_ours_and_back(name, imported, exported):
     weights = weights_of(name)

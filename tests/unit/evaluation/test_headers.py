@@ -88,6 +88,7 @@ def test_headers_that_lie(tmp_path, lie):
     refused(open_set, tmp_path / "a.npy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("name", ["mu", "sigma", "arr_1"])
 def test_other_arrays_too(tmp_path, lie, name):

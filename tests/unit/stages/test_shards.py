@@ -170,6 +170,7 @@ def test_the_others_are_ended_when_one_fails(seen, monkeypatch, what, message, c
     assert_gone(seen())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_none_outlives_the_command(seen, monkeypatch, number):
     script = "import sys; from dimr.stages.shards import run_processes; import os, signal;"
