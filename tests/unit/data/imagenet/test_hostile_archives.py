@@ -1,7 +1,7 @@
 """Archives whose headers lie: one line, at once, and next to no memory."""
 
-import gzip
 import contextlib
+import gzip
 import io
 import re
 import struct
