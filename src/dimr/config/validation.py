@@ -1,4 +1,4 @@
-"""Values that people write, checked against the configuration's sections: errors of one line."""
+"""Checks of what people write against the configuration's sections; errors are one line."""
 
 import difflib
 import json
@@ -91,7 +91,7 @@ def choose(kinds: Mapping[str, Kind], value: Any, key: str, source: str) -> Kind
 
 
 def load_choice(kinds: Mapping[str, type[AnySection]], path: Path, key: str) -> AnySection:
-    """Read and check a YAML file whose section is the one of ``kinds`` that ``key`` names."""
+    """Read a YAML file and check it against the one of ``kinds`` that its ``key`` names."""
     value = read_yaml(path)
     return validate(choose(kinds, value, key, str(path)), value, str(path))
 

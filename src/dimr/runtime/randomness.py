@@ -26,6 +26,6 @@ def numpy_generator(seed: int, purpose: str, *index: int) -> np.random.Generator
 def noise_by_index(
     seed: int, purpose: str, indices: Sequence[int], shape: Sequence[int]
 ) -> torch.Tensor:
-    """Standard normal (len(indices), *shape) float32; row j depends on ``indices[j]`` alone."""
+    """Standard normal (len(indices), *shape) float32; row j depends on ``indices[j]`` only."""
     rows = [torch.randn(tuple(shape), generator=torch_generator(seed, purpose, i)) for i in indices]
     return torch.stack(rows)

@@ -155,7 +155,7 @@ def test_a_row_that_is_there_twice_is_refused(tmp_path, caplog):
     (tmp_path / "study.yaml").write_text(text)
     assert build(tmp_path) == 2
     assert "study.yaml" in caplog.records[-1].getMessage()
-    assert "'DiMR-XS/2R' is there twice" in caplog.records[-1].getMessage()
+    assert "'DiMR-XS/2R' is listed twice" in caplog.records[-1].getMessage()
 
 
 def test_the_studies_name_runs_and_settings_that_there_are(tmp_path):

@@ -1,12 +1,12 @@
-"""What every section of the configuration is made of."""
+"""What all sections of the configuration share: their base class, and numbers with limits."""
 
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Limits are far above what anybody uses: what is beyond them is a slip of the keyboard, and would
-# keep a machine busy for minutes before it failed.
+# Limits are far above what anybody uses: a number beyond them is a typing mistake, and would keep a
+# machine busy for minutes before it failed.
 Positive = Annotated[int, Field(gt=0, le=10**10)]
 Count = Annotated[int, Field(gt=0, le=10**7)]
 """How many images, of samples or of a shard."""
@@ -19,7 +19,7 @@ Depth = Annotated[int, Field(gt=0, le=1_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 LARGEST = 1e30
-"""Of numbers that become float32, whose range ends at 3e38: torch refuses others by a traceback."""
+"""Largest number that is stored as float32 (up to 3e38): torch refuses others with a traceback."""
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST)]
 

@@ -43,7 +43,7 @@ class Images(ConfigModel):
 
 
 class Autoencoder(ConfigModel):
-    """How the small autoencoder is trained: widths, steps, images a step, peak learning rate."""
+    """How the small autoencoder is trained: widths, steps, images per step, peak learning rate."""
 
     kind: Literal["trained"]
     channels: Annotated[
@@ -109,7 +109,7 @@ class ReferenceConfig(Reference):
 
 
 class Classifier(ConfigModel):
-    """Training of the digit classifier: steps, images a step, peak learning rate."""
+    """Training of the digit classifier: steps, images per step, peak learning rate."""
 
     steps: Positive
     batch: Batch
@@ -131,7 +131,7 @@ class DigitsData(ConfigModel):
 
 
 class SourceData(ConfigModel):
-    """How a dataset is made of a source's images (``source`` names it in sources.yaml)."""
+    """How a dataset is made from a source's images (``source`` names it in sources.yaml)."""
 
     source: str
     autoencoder: Annotated[Pretrained | Identity, Field(discriminator="kind")]

@@ -45,5 +45,5 @@ class Study(ConfigModel):
         cells = [f"{row.run}: {row.setting}" for row in self.rows]
         for values in ([row.name for row in self.rows], cells):
             if (twice := repeated(values)) is not None:
-                raise ValueError(f"rows: {twice!r} is there twice")
+                raise ValueError(f"rows: {twice!r} is listed twice")
         return self

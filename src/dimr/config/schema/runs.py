@@ -73,7 +73,7 @@ class Guidance(ConfigModel):
 
     @property
     def passes(self) -> float:
-        """Of the network, an evaluation: 2 where it is guided; the mean over uniform times."""
+        """Network passes per evaluation, the mean over uniform times: 2 where it is guided."""
         if self.kind in ("none", "unconditional"):
             return 1.0
         low, high = self.interval or (0.0, 1.0)
@@ -87,7 +87,7 @@ class SamplingConfig(Guidance):
     solver: Solver | None = None
 
     def guidance(self) -> Guidance:
-        """The guidance alone."""
+        """The guidance without the rest."""
         own = self.model_dump(exclude={"steps", "solver"})
         return Guidance.model_validate(own)
 
