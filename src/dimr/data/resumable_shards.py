@@ -76,7 +76,7 @@ class Assembly(WorkFolder):
 
         Every checksum is compared; what is damaged is named in the log.
         """
-        if not self.out.exists():
+        if not self.out.exists() or not any(self.out.iterdir()):  # Snakemake makes the folder
             return False
         try:
             if open_shards(self.out).manifest.key != self.key:

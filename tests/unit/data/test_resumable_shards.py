@@ -118,9 +118,13 @@ def test_a_flipped_byte_is_found_at_the_end_and_the_shard_made_again(work):
     assert verify(work.out).count == COUNT
 
 
-def test_complete_is_whole_and_of_this_work(work):
+def test_complete_is_whole_and_of_this_work(work, caplog):
     write(work, *range(5))
     assert not work.is_complete()
+    work.out.mkdir()  # as Snakemake leaves it for a job
+    assert not work.is_complete()
+    assert not caplog.messages
+    work.out.rmdir()
     finish(work)
     assert work.is_complete()
     assert not Assembly(work.out, "other", "pixels", (2, 2, 3), COUNT, SHARD).is_complete()

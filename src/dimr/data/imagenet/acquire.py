@@ -122,7 +122,7 @@ def _in_folder(folder: Path, config: Source) -> ImageSource:
 
 def _existing(out: Path, key: str) -> StoreManifest | None:
     """The manifest of a whole store with this key, else None."""
-    if not out.exists():
+    if not out.exists() or not any(out.iterdir()):  # Snakemake makes the folder of a record
         return None
     try:
         manifest = StoreManifest.read(out)
