@@ -78,6 +78,7 @@ def test_unknown_missing_and_misshapen_tensors_are_refused(vectors):
             from_published(state_dict, num_heads=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_network_of_ours_comes_back_the_same(channels, relative_error):
     """Tensors and meaning of time: pixel for images of 1 or 3 channels."""

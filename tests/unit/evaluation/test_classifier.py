@@ -82,6 +82,7 @@ def test_digits_are_classified(digits):
     assert accuracy["heldout_accuracy"] == pytest.approx(np.mean(found == labels), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_training_images_are_not_special_to_it(digits):
     """FID of the split it was trained on against the other, next to random splits of both."""
     classifier = load_classifier(digits["folder"])
@@ -99,6 +100,7 @@ def test_training_images_are_not_special_to_it(digits):
     )  # 1.2 over seeds; 1.7 without augmentation
 
 
+@pytest.mark.slow
 def test_fid_of_its_features_grows_with_damage(digits):
     classifier = load_classifier(digits["folder"])
     images, reference = digits["train"][0], features(classifier, digits["heldout"][0])
@@ -113,6 +115,7 @@ def test_fid_of_its_features_grows_with_damage(digits):
     assert found[2] > 2 * found[1]
 
 
+@pytest.mark.slow
 def test_features_of_training_images_are_standardised(digits):
     found = features(load_classifier(digits["folder"]), digits["train"][0])
     assert found.shape == (1000, 64)

@@ -102,12 +102,14 @@ def test_variants_are_the_papers(written):
         assert float(row["memory_mb"]) > 500
 
 
+@pytest.mark.slow
 def test_the_patch_and_side_of_every_branch(written):
     rows = {row["model"]: row for row in read_csv(written / "table3.csv")}
     assert (rows["DiMR-XL/2R"]["patches"], rows["DiMR-XL/2R"]["resolutions"]) == ("2, 1", "16, 32")
     assert rows["DiMR-XL/3R"]["resolutions"] == "16, 32, 64"
 
 
+@pytest.mark.slow
 def test_the_ablations_steps_cost_what_the_notes_say(written):
     rows = [row for row in read_csv(written / "table3.csv") if not row["heads"]]
     token, adaln, td, branches, glu, scales = rows
@@ -214,6 +216,7 @@ def test_patterns_families_and_datasets_choose():
 # --- table 4 ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_settings_are_the_papers_and_blank_where_unconfirmed(written):
     rows = read_csv(written / "table4.csv")
     published = {
@@ -230,6 +233,7 @@ def test_settings_are_the_papers_and_blank_where_unconfirmed(written):
             assert met == ("yes" if both else "")
 
 
+@pytest.mark.slow
 def test_ours_are_the_recipes(written):
     rows = {row["setting"]: row for row in read_csv(written / "table4.csv")}
     recipes = yaml.safe_load((ROOT / "experiments/recipes.yaml").read_text())
@@ -268,6 +272,7 @@ def test_what_no_recipe_says_is_what_training_does():
     assert late == {settings.lr}
 
 
+@pytest.mark.slow
 def test_reasons_for_blanks_and_sources_are_printed(written):
     text = (written / "table4.md").read_text()
     assert "ImageNet 512: published values from the authors' public repository." in text
@@ -308,6 +313,7 @@ def test_layout():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_latex_is_balanced_and_plain(written, name):
     text = (written / f"{name}.tex").read_text()
