@@ -56,7 +56,7 @@ report: setup ## results/report.html: tables, figures and run times on digits in
 test: setup ## all tests
 	@$(PYTEST)
 
-test-fast: setup ## units and parity, without tests that take more than 3 s: two minutes
+test-fast: setup ## units and parity, without tests that take seconds each: two minutes
 	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py
 
 lint: setup ## style, types, workflow format and lint

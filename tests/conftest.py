@@ -8,6 +8,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` takes them out
 def pytest_collection_modifyitems(items):
     """Folders of whole pipelines and files with slow tests first: what is short fills the end."""
     folders = ("workflow", "slurm", "robustness")

@@ -80,6 +80,7 @@ def test_our_own_sizes_bring_their_heads(name, file_of, dimr):
     assert f"4 heads ({run})" in told
 
 
+@pytest.mark.slow
 def test_a_size_that_is_not_listed_names_the_nearest(file_of, dimr):
     weights = without_memory(dimr_shapes([37, 20], [960, 480], side=32))
     report = dimr("import", file_of(weights), "--dry-run")
@@ -115,6 +116,7 @@ def test_a_dit_that_learns_its_variance_is_the_published_one_and_not_ours(refusa
     assert message in refusal(weights, "--variant", "dit-xs-2")
 
 
+@pytest.mark.slow
 def test_heads_that_disagree_or_are_unknown(xl, file_of, refusal, dimr):
     disagree = refusal(xl, "--variant", "dimr-xl-2r", "--heads", 8)
     assert "heads: 8 (--heads), 16 (--variant): which?" in disagree
@@ -168,6 +170,7 @@ def test_nothing_known(file_of, refusal):
     assert "conv1.weight" in load(path)  # the file itself is whole
 
 
+@pytest.mark.slow
 def test_damaged_weights_of_an_unlisted_size_are_not_those_of_a_listed_one(refusal):
     weights = without_memory(dimr_shapes([37, 20], [960, 480], side=32))
     del weights[DENSE]

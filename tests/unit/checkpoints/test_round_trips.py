@@ -45,6 +45,7 @@ def test_published_to_ours_and_back(name, imported, exported):
         assert_same(load(exported(model, file)), weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dimr_2r_tdrms", "uvit_pixel", "dit"])
 def test_what_is_loaded_computes_what_the_authors_network_does(name, imported):
     tensors = load_file(VECTORS / f"{name}.safetensors")

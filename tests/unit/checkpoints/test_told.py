@@ -258,6 +258,7 @@ def test_unusual_channels_need_their_maps(file_of, dimr, refusal, imported):
     assert (config["time_map"], config["schedule"]) == ("pixel", "linear")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [{"schedule": "latent"}, {"time_map": "latent"}])
 def test_time_map_and_schedule_go_together(told, file_of):
     """Of DiMR and U-ViT: that is how their authors have them."""
@@ -297,6 +298,7 @@ def test_a_run_without_a_convolution_is_not_one_with_it(file_of):
         read_published(with_conv, wanted)
 
 
+@pytest.mark.slow
 def test_whether_the_last_label_is_a_class(imported):
     """11 labels of a U-ViT: by its authors' habit, unless somebody says it."""
 

@@ -39,6 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     return out, train_autoencoder(IMAGES, HELDOUT, out, config(steps=80, batch=16, lr=5e-3))
 
 
+@pytest.mark.slow
 def test_training_learns(trained: tuple[Path, dict[str, Any]]) -> None:
     out, report = trained
     blank = np.square((HELDOUT - HELDOUT.mean(axis=0)) / 255).mean()  # error of the mean image

@@ -94,6 +94,7 @@ def test_other_references_are_refused_and_nothing_is_left(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_extractor_is_taken_once_it_is_known(tmp_path, inception_weights):
     out = tmp_path / "extractors" / inception_weights.name
     acquire_extractor(str(inception_weights), out)

@@ -201,6 +201,7 @@ def test_the_least_that_a_network_has_is_no_more_than_it_has(family, sizes):
 # --- imports --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_importing_the_networks_pulls_in_nothing_heavy():
     code = (
         "import sys, dimr.models; assert 'torch' not in sys.modules\n"

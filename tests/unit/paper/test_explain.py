@@ -348,6 +348,7 @@ def put_rerun(folder, seed, fid):
     return put_result(folder, run, "guided", metrics, **record_of(run, "guided"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["table1", "table2", "table5", "table6", "steps"])
 def test_no_committed_number_is_called_wrong(clone, table):
     """Each cell of each table follows from the recorded seeds, but for what they do not have."""

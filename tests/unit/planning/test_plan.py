@@ -106,6 +106,7 @@ def test_metrics_are_inception_and_pairs_of_features(cost):
     assert evaluate.gpus == 1
 
 
+@pytest.mark.slow
 def test_other_steps(cost, cheap_autoencoder):
     source = cost("data/imagenet/source")
     assert (source.stage, source.of, source.disk) == ("source", "imagenet", 138_000_000_000)

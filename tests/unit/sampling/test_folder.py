@@ -285,6 +285,7 @@ print(json.dumps([before, after]))
 """
 
 
+@pytest.mark.slow
 def test_the_archive_takes_no_memory(tmp_path):
     """300 MB of images; the process may grow by a tenth of that."""
     done = subprocess.run(

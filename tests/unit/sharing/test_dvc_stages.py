@@ -1,5 +1,6 @@
 """dvc.yaml is what the stages say, and each stage of it depends on the code of its result."""
 
+import pytest
 import yaml
 
 from dimr.config.project import PROJECT, ROOT
@@ -12,6 +13,7 @@ def test_the_file_in_the_repository_is_current():
     assert (ROOT / "dvc.yaml").read_text() == dvc_yaml(PROJECT), "run: make dvc.yaml"
 
 
+@pytest.mark.slow
 def test_the_code_of_a_result_is_covered():
     """A folder that is named covers all of its files; ``depthwise.py`` was once in no list."""
     stages = yaml.safe_load(dvc_yaml(PROJECT))["stages"]

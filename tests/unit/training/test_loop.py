@@ -32,6 +32,7 @@ def stopped_twice(run, config, steps, **engine):
     return run(config, "b", events=events, **engine)
 
 
+@pytest.mark.slow
 def test_stopped_twice_is_bitwise_uninterrupted(run, config, tmp_path):
     assert same(stopped_twice(run, config(), (11, 21)), run(config()))
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")

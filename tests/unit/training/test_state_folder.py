@@ -83,6 +83,7 @@ def test_a_state_that_does_not_say_what_it_is_of(place, config, tmp_path, caplog
     assert "differs in configuration unknown" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_training_that_was_made_longer_and_short_again(run, config, tmp_path, own):
     """The step at which it had ended stays, and nothing up to there is trained again."""
     short, medium = run(config(steps=10), data="d"), run(config(steps=12), "medium")

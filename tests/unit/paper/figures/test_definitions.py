@@ -104,6 +104,7 @@ def test_any_variant_has_an_architecture():
         define("cost", PROJECT, "dimr-g-2r")
 
 
+@pytest.mark.slow
 def test_the_command_writes_pdf_and_png(tmp_path):
     pdf, png = tmp_path / "a/x.pdf", tmp_path / "a/x.png"
     files = ["--out", str(pdf), "--png", str(png)]
