@@ -3,7 +3,7 @@
 A small store of JPEGs of ImageNet's usual size is made, and an autoencoder with random weights:
 small on a CPU, that of Stable Diffusion on a GPU. It is timed three times, on the same images: the
 path of `dimr encode`; plainly, one thing after the other (read, encode, copy; all is saved at the
-end); and reading alone. Both write the same latents, which is checked.
+end); and reading only. Both write the same latents, which is checked.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def timed(call):
 
 
 def main():
-    """Print images a second of each, and what the path of ``dimr encode`` waited for."""
+    """Print images per second of each, and what the path of ``dimr encode`` waited for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device")
     parser.add_argument("--images", type=int, help="default: 192, on a GPU 8192")
@@ -146,7 +146,7 @@ def main():
     for words, seconds in (
         ("dimr encode", ours),
         ("one thing after the other", in_turn),
-        ("reading alone, one process", reading),
+        ("reading only, one process", reading),
     ):
         print(f"{words:32} {count / seconds:9.1f}")
     shares = ", ".join(f"{waits.seconds.get(k, 0) / ours:.0%} for {w}" for k, w in (

@@ -80,7 +80,7 @@ def posterior(moments):
 
 
 def plain_rate(folder, count, batch, seconds, finish):
-    """Samples a second of the DataLoader, once its workers run; ``finish`` gets each batch."""
+    """Samples per second of the DataLoader, once its workers run; ``finish`` gets each batch."""
     loader = DataLoader(Files(folder / "files", count), batch, shuffle=True, num_workers=2,
                         drop_last=True)  # fmt: skip
     iterator, batches = iter(loader), 0
@@ -95,7 +95,7 @@ def plain_rate(folder, count, batch, seconds, finish):
 
 
 def reader_rate(read, first, batch, seconds):
-    """Samples a second of ``read(step)``, from step ``first`` on."""
+    """Samples per second of ``read(step)``, from step ``first`` on."""
     read(first)
     batches, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:

@@ -2,7 +2,7 @@
 
 Recorded with torch 2.15 on one CPU thread. The tolerance covers other processors and versions: a
 change of the method (loss, schedule, sampling of noise, initial weights) is far outside
-it. Truth is in tests/parity. To record anew, and say why: `python tests/golden/test_losses.py`.
+it. Truth is in tests/parity. To record again, and say why: `python tests/golden/test_losses.py`.
 """
 
 import json

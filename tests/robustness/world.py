@@ -265,7 +265,7 @@ def _foreign(world, np):
 
 
 def _unfinished(world):
-    """Work that was cut: samples that lack the end, and two stores.
+    """Interrupted work: samples that lack the end, and two stores.
 
     One has two classes of three, the other has taken shards in and has no class yet.
     """

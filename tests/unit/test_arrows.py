@@ -1,4 +1,4 @@
-"""Arrows between packages run one way (docs/extending.md), and the networks stand by themselves."""
+"""Arrows between packages run one way, and the networks stand by themselves."""
 
 import ast
 

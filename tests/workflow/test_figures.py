@@ -7,7 +7,7 @@ def test_a_figure_trains_what_it_shows(stubbed):
     jobs = [line.strip() for line in text.splitlines() if line.strip().startswith("wildcards: ")]
     trained = {job for job in jobs if "run=" in job}
     assert trained == {"wildcards: run=digits/dimr-xs-2r/0", "wildcards: run=digits/dit-xs-2/0"}
-    assert "wildcards: place=, figure=cost" in jobs  # with no run at hand: published values alone
+    assert "wildcards: place=, figure=cost" in jobs  # without any run: published values only
     assert "wildcards: variant=dimr-g-2r" in jobs
     assert "rule sample" not in text
     assert "rule evaluate" not in text

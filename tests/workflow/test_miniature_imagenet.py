@@ -125,7 +125,7 @@ def test_from_a_source_to_a_row(mini, miniature, tmp_path):
 
 
 def test_every_published_form_gives_the_same_pixels(mini, miniature, tmp_path):
-    """The pixel dataset, made anew from each form, is the same to the last bit."""
+    """The pixel dataset, made again from each form, is the same to the last bit."""
     sources = {
         "folders": miniature.class_folders(tmp_path / "folders/train"),
         "archive": miniature.archive(tmp_path / "official"),

@@ -33,7 +33,7 @@ def threads_of(dataset):
 
 
 def threads_of_step(step, wildcards):
-    """Runs of a table come in numbers: one core each is the most work a minute."""
+    """Runs of a table come in numbers: one core each is the most work per minute."""
     single = step == "train" and wildcards.run == "workspace"
     return max(2 if single else 1, threads_of(dataset_of(wildcards)))
 
@@ -57,12 +57,12 @@ def stage_threads(stage):
 
 @cache
 def gpus_here():
-    """GPUs of this machine, asked for when a step may need them."""
+    """GPUs of this machine, asked for when a stage may need them."""
     return cluster.visible_gpus()
 
 
 def gpus_given(step, wildcards):
-    """GPUs of a machine that the recipe gives a step, as far as they are here."""
+    """GPUs of a machine that the recipe gives a stage, as far as they exist."""
     given = prepare(dataset_of(wildcards)).resources.get(step)
     return min(given.gpus, gpus_here()) if given and given.gpus else 0
 
@@ -92,11 +92,11 @@ def stage_resources(stage):
 
 def threads_option(stage, wildcards, threads):
     """What a command is told of its threads: no parameter, as results do not depend on it."""
-    return f"--threads {threads}" if stage.has_threads else ""
+    return f"--threads {threads}" if not stage.is_short else ""
 
 
 def processes_to_train(wildcards):
-    """Processes on each machine: one a GPU."""
+    """Processes on each machine: one per GPU."""
     if ON_CLUSTER:
         return job_of("train", wildcards).processes
     return max(1, gpus_given("train", wildcards))
@@ -127,7 +127,7 @@ def seconds_to_train(wildcards, attempt):
 
 
 def end_retries(run):
-    """Make this try of a training the last one, if the one before failed in a way that no retry can fix."""
+    """Make this try of a training the last one, if no retry can fix what ended the one before."""
     left = Path("logs") / run / "train.exit"
     if left.is_file() and left.read_text().strip() in ("2", "3"):
         for job in workflow.dag.jobs:

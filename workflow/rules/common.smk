@@ -9,10 +9,10 @@ from snakemake.logging import logger
 SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
-from dimr.runtime.errors import DimrError
-from dimr.config.project import Project
 from dimr.config.phases import write_dataset, write_run, write_source
+from dimr.config.project import Project
 from dimr.planning.announcement import announcement
+from dimr.runtime.errors import DimrError
 from dimr.runtime.output_kinds import BESIDE
 from dimr.runtime.record import RECORD
 from dimr.runtime.snakemake_messages import install
@@ -109,15 +109,6 @@ def stage_outputs(stage):
         for suffix in BESIDE.get(output.kind, ()):
             outputs[suffix[1:]] = str(Path(output.place).with_suffix(suffix))
     return outputs
-
-
-def options(given, *names):
-    """``--name path`` for each of the named inputs that a job has."""
-    return " ".join(
-        f"--{name.replace('_', '-')} {given[name]}"
-        for name in names
-        if name in given.keys()
-    )
 
 
 def stage_command(stage, wildcards, input, output):

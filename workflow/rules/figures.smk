@@ -31,7 +31,9 @@ rule figure:
         "../../environment.yml"
     params:
         caption=figure_caption,  # of the report
-        metrics=lambda wildcards, input: options(input, "metrics"),
+        metrics=lambda wildcards, input: (
+            f"--metrics {input.metrics}" if input.metrics else ""
+        ),
     shell:
         "dimr --log {log} figure {wildcards.place}{wildcards.figure} --runs runs "
         "--out {output.pdf} --png {output.png} {params.metrics}"

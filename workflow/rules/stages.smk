@@ -32,3 +32,6 @@ for stage in [one for one in STAGES.values() if one is not TRAIN]:
             command=partial(stage_command, stage),
         shell:
             "dimr --log {log} {params.command} {resources.threads_option}"
+
+
+ruleorder: baseline > sample

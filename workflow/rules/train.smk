@@ -29,6 +29,3 @@ rule train:
         "{resources.launcher} --log {log} {params.command} "
         "--threads {resources.threads_each} --stop-after {resources.seconds} "
         "|| {{ code=$?; echo $code > $left; exit $code; }}"
-
-
-ruleorder: baseline > sample

@@ -66,7 +66,7 @@ class Fit:
         listed: the variant.
         parameters: how many it has.
         expected: its tensors by name, on the meta device.
-        agreeing: how many of them are there with the right shape.
+        agreeing: how many of them exist with the right shape.
         wrong: how many are missing, misshapen, or one too many.
     """
 

@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="dimr",
         description="Multi-resolution diffusion (DiMR), step by step. The workflow calls these "
         "commands; each can be run by hand, with all its inputs and outputs as arguments.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 failed for good or disk full, "
+        epilog="Exit codes: 0 done, 2 bad input, 3 failed, and a retry cannot help, or disk full, "
         "4 cannot be checked (dimr why), 75 stopped early with its state saved (the same command "
         "resumes).",
     )

@@ -19,7 +19,7 @@ def add(steps: Any) -> None:
                         help="ask the Hugging Face hub whether it answers; without this nothing "
                         "outside this machine and its cluster is asked")  # fmt: skip
     parser.add_argument("--no-job", action="store_true",
-                        help="start no job (of a second) to see what a node sees")  # fmt: skip
+                        help="start no job (of one second) to check what a node sees")  # fmt: skip
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 ASKED = ("classes", "unconditional", "per_class", "seed", "steps", "solver", "guidance",
          "power_cosine", "interval")  # fmt: skip
-"""Options of ``dimr sample`` that are a person's alone; fields of ``PictureOptions``."""
+"""Options of ``dimr sample`` that only a person gives; fields of ``PictureOptions``."""
 SAMPLE_EXAMPLES = """\
 examples:
   dimr sample --model runs/digits/dimr-xs-2r/0/model --class 3 --class 7 --out grid.png
@@ -61,7 +61,7 @@ def add(steps: Any) -> None:
                         help="uncond + w (cond - uncond), w from 1 to S as noise falls, the later "
                         "the larger A is")  # fmt: skip
     asked.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"),
-                       help="guide at diffusion times from LOW to HIGH alone, of 0 to 1, which "
+                       help="guide at diffusion times from LOW to HIGH only, of 0 to 1, which "
                        "saves half of an evaluation outside (default: all)")  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def add_stage(
             help=output.about or None,
         )
     stage.add_arguments(parser)
-    if stage.has_threads and "--threads" not in parser.format_usage():  # else beside --device
+    if not stage.is_short and "--threads" not in parser.format_usage():  # else beside --device
         add_threads(parser)
     return parser
 

@@ -34,7 +34,7 @@ VARIABLES = ("DIMR_REFERENCE", "DIMR_EXTRACTOR", "DIMR_CLASSIFIER")
 """Beside one for each source: ``DIMR_IMAGENET``."""
 HUB_SECONDS = 10.0
 WAIT_SECONDS = 20
-"""How long a node may take to start a job of a second."""
+"""How long a node may take to start a job of one second."""
 
 
 class Finding(NamedTuple):
@@ -197,7 +197,7 @@ def cluster_findings(root: Path, site_file: Path, ask_a_node: bool) -> Iterator[
     Args:
         root: the repository.
         site_file: that the profile names.
-        ask_a_node: start a job of a second, to see whether nodes see the repository.
+        ask_a_node: start a job of one second, to check whether nodes see the repository.
     """
     missing = slurm.missing_commands()
     if len(missing) == len(slurm.COMMANDS):
@@ -253,7 +253,7 @@ def site_findings(
 
 
 def node_finding(root: Path, site: Site) -> Finding:
-    """Whether a node sees the repository and its environment, by a job of a second."""
+    """Whether a node sees the repository and its environment, by a job of one second."""
     token, kind = root / f".doctor-{uuid.uuid4().hex}", file_system(root)
     partition = ["-p", site.partition] if site.partition else []
     account = ["-A", site.account] if site.account else []

@@ -36,7 +36,7 @@ from dimr.runtime.files import read_json, save_array, sha256, write_json
 from dimr.runtime.output_kinds import CHOSEN
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import numpy_generator
-from dimr.runtime.record import is_intact, sealed
+from dimr.runtime.record import read_sealed, sealed
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -192,11 +192,7 @@ def write_scores(
 
 def read_summary(path: Path) -> dict[str, Any]:
     """The content of ``<setting>.json``; ``DimrError`` names what is missing."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise DimrError(f"{path}: not the summary of a distortion study")
-    if not is_intact(value):
-        raise DimrError(f"{path}: changed since it was written (its digest differs)")
+    value = read_sealed(path, "the summary of a distortion study")
     for name in ("key", "config", *Summary.__annotations__):
         if name not in value:
             raise DimrError(f"{path}: not the summary of a distortion study (no {name})")

@@ -74,7 +74,7 @@ class Explanation:
 
     @property
     def absent(self) -> str:
-        """``4 of 5 runs are not available here``, or that those which are there are reruns."""
+        """``4 of 5 runs are not available here``, or that those which exist are reruns."""
         total, gone = len(self.runs) + len(self.missing), len(self.missing)
         if not gone:
             return "the runs here are reruns of the recorded ones, with other numbers"

@@ -30,7 +30,7 @@ def work_fingerprint(module: str) -> str:
 
 
 def work_files(module: str) -> list[Path]:
-    """The file of a module, and those of ours that its functions import, with what these import.
+    """The file of a module, and our files that its functions import, with what these import.
 
     Other modules of its own package are left out: definitions, not work.
     """
@@ -44,7 +44,7 @@ def work_files(module: str) -> list[Path]:
 
 
 def code_files(*modules: str) -> list[Path]:
-    """The files of modules and of all of ours that they import, when loaded or later, sorted."""
+    """The files of modules and of our modules that they import, when loaded or later, sorted."""
     found: set[Path] = set()
     waiting = [_file_of(name) for name in modules]
     while waiting:
@@ -57,7 +57,7 @@ def code_files(*modules: str) -> list[Path]:
 
 
 def _file_of(module: str) -> Path | None:
-    """The file of a module of ours; None: it is somebody else's, or a name within one."""
+    """The file of one of our modules; None: it is somebody else's, or a name within one."""
     first, *rest = module.split(".")
     if first != SOURCE.name:
         return None

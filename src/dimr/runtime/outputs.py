@@ -88,7 +88,7 @@ def claim(place: Path, kind: str, option: str = "") -> None:
 
 
 def _check_own(target: Path, kind: str, named: str) -> None:
-    """Refuse what is there unless it is an earlier result of this kind."""
+    """Refuse existing content unless it is an earlier result of this kind."""
     if kind in GROWING:
         if (foreign := _foreign_in_growing(target, GROWING[kind])) is not None:
             raise DimrError(f"{named}: has {foreign}, which is no part of a {kind}; name another")

@@ -75,18 +75,19 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         DimrError: there is no record, or one of the two was changed.
     """
-    record = _read_sealed(folder / RECORD)
+    record = read_sealed(folder / RECORD)
     if not isinstance(record.get("key"), str):
         raise DimrError(f"{folder / RECORD}: not the record of a stage (no key)")
     if not (folder / PROVENANCE).is_file():
         return record
-    return {**_read_sealed(folder / PROVENANCE), **record}
+    return {**read_sealed(folder / PROVENANCE), **record}
 
 
-def _read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: Path, what: str = "the record of a stage") -> dict[str, Any]:
+    """A mapping with a digest of itself; ``DimrError`` if it is not ``what``, or was changed."""
     content = read_json(path)
     if not isinstance(content, dict):
-        raise DimrError(f"{path}: not the record of a stage (no key)")
+        raise DimrError(f"{path}: not {what}")
     if not is_intact(content):
         raise DimrError(f"{path}: changed since it was written (its digest differs)")
     return content

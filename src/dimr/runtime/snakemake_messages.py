@@ -39,7 +39,7 @@ LOCKED = (
 )
 ERROR = "error: "
 OURS = ("WorkflowError", "InputFunctionException", "MissingRuleException")
-"""Exceptions whose message is one of ours, or reads like one."""
+"""Exceptions whose message is our own, or reads like it."""
 _HEAD = re.compile(r"\s*\w*(?:Exception|Error)\b.*:\s*")
 _PLACE = re.compile(r'\s*File ".*", line \d+, in .*')
 _AFTER = re.compile(r"\s*(?:Wildcards|Traceback)\b.*:\s*|Using workflow specific profile.*")

@@ -12,7 +12,7 @@ from typing import Any
 from dimr.config.project import Project
 from dimr.runtime.code import SOURCE, code_files, work_files
 from dimr.runtime.strict_yaml import dump
-from dimr.stages.pipeline import STAGES, Pipeline
+from dimr.stages.pipeline import Pipeline
 from dimr.stages.stage import Stage, Target
 
 HEAD = """\
@@ -22,7 +22,6 @@ HEAD = """\
 # SNAKEMAKE_PROFILE=slurm.
 """
 RUN, DATASET = "workspace", "${dataset}"
-NAMES = ("images", "autoencoder", "encode", "classifier", "train", "sample", "evaluate")
 PLOTS = [
     ("loss", "loss", "Training loss (multi-scale, mean since the last line)", "loss"),
     ("speed", "images_per_second", "Training speed", "images per second"),
@@ -31,7 +30,9 @@ PLOTS = [
 
 def dvc_yaml(project: Project) -> str:
     """The text of dvc.yaml."""
-    stages = {"config": _config_stage()} | {name: _stage(STAGES[name], project) for name in NAMES}
+    stages = {"config": _config_stage()} | {
+        stage.name: _stage(stage, project) for stage in run_stages(project)
+    }
     log = f"runs/{RUN}/log.csv"
     plots = [
         {name: {"x": "step", "y": {log: column}, "title": title,
@@ -41,8 +42,13 @@ def dvc_yaml(project: Project) -> str:
     return HEAD + dump({"stages": stages, "plots": plots})
 
 
-def _config_stage() -> dict[str, Any]:
+def run_stages(project: Project) -> list[Stage]:
+    """The stages that make the workspace run and its dataset, in an order in which they can run."""
+    results = Pipeline(project).results(project.run(RUN))
+    return list(dict.fromkeys(one.stage for one in results))
 
+
+def _config_stage() -> dict[str, Any]:
     return {
         "cmd": f"PYTHONPATH=src python -m dimr config {RUN}",
         "deps": [

@@ -56,7 +56,7 @@ class AutoencoderStage(Stage):
                 result.facts |= save_pretrained(config.repo, config.revision, result.folder)
             elif isinstance(config, Autoencoder):
                 assert images is not None
-                _ = job.device
+                _ = job.device  # sets its threads
                 result.facts = {"kind": "trained"}
                 train_autoencoder(
                     load_images(images, "train")[0],

@@ -26,7 +26,7 @@ class ClassifierStage(Stage):
         from dimr.evaluation.classifier import train_classifier
 
         config, images = job.config, job.options.images
-        _ = job.device
+        _ = job.device  # sets its threads
         train, labels = load_images(images, "train")
         heldout, heldout_labels = load_images(images, "heldout")
         with job.result() as result:

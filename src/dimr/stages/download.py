@@ -33,25 +33,22 @@ class SourceStage(Stage):
     command = "data {source}"
     config_is_required = False
     is_short = True
-    has_threads = False
 
     def cost(self, target: Target) -> "Cost":
         """The image files."""
         gigabytes = target.project.source(target.name).gigabytes
         return replace(super().cost(target), disk=round(gigabytes * 1e9))
 
-    def run(self, options: argparse.Namespace) -> None:
-        """``dimr data NAME`` with or without a configuration."""
+    def check(self, options: argparse.Namespace) -> None:
+        """Without a configuration NAME is one of sources.yaml."""
         names = list(PROJECT.sources)
         if options.config is None and options.name not in names:
             raise DimrError(
                 f"data: no {options.name!r} {did_you_mean(options.name, [*names, *OTHERS])}"
             )
-        super().run(options)
 
     def work(self, job: Job) -> None:
         """Write the store; what was interrupted resumes."""
-        from dimr.config.phases import section_key
         from dimr.data.imagenet.acquire import acquire
         from dimr.data.imagenet.store import checksums
 
@@ -64,8 +61,7 @@ class SourceStage(Stage):
                 f"data: {options.name} is not here: pass --source, or set {variable}, to a folder "
                 f"or archive{hub}"
             )
-        job.config, job.key = config, section_key(config)
-
+        job.config = config
         job.origin["source"] = source
 
         def complete(folder: Path) -> None:
@@ -85,7 +81,6 @@ class ReferenceStage(Stage):
     command = "data reference"
     config_is_required = False
     is_short = True
-    has_threads = False
 
     def cost(self, target: Target) -> "Cost":
         """The images in the file."""
@@ -117,7 +112,6 @@ class ExtractorStage(Stage):
     command = "data extractor"
     config_is_required = False
     is_short = True
-    has_threads = False
 
     @property
     def folder(self) -> str:

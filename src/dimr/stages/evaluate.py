@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from dimr.config.phases import section_key
 from dimr.config.schema import EvaluateConfig
 from dimr.runtime.files import write_json
-from dimr.stages.options import add_device, batch_size
+from dimr.stages.options import add_batch, add_device
 from dimr.stages.provenance import sealed
 from dimr.stages.stage import Input, Job, Output, Stage, Target
 
@@ -86,8 +86,7 @@ class EvaluateStage(Stage):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """How it is computed."""
-        text = "images at a time; changes speed only"
-        parser.add_argument("--batch", type=batch_size, default=64, help=text)
+        add_batch(parser)
         add_device(parser)
 
     def work(self, job: Job) -> None:

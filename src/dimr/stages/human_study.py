@@ -2,16 +2,12 @@
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dimr.config.schema import Distortion
-from dimr.stages.options import add_device, batch_size
+from dimr.stages.options import add_batch, add_device
 from dimr.stages.stage import Input, Job, Output, Stage, Target
-
-if TYPE_CHECKING:
-    from dimr.stages.costs import Cost
 
 WEIGHTS = "data/classifiers/{name}.safetensors"
 SOURCE = "DIMR_CLASSIFIER"
@@ -27,7 +23,6 @@ class ClassifierWeightsStage(Stage):
     outputs: ClassVar = {"out": Output("classifier weights", WEIGHTS)}
     command = "distortion-classifier --name {name}"
     is_short = True
-    has_threads = False
 
     @property
     def log(self) -> str:
@@ -74,14 +69,9 @@ class ScoresStage(Stage):
             return {**samples, "classifier": f"{target.data}/classifier"}
         return {**samples, "weights": WEIGHTS.format(name=config.classifier)}
 
-    def cost(self, target: Target) -> "Cost":
-        """Not estimated for a timm model."""
-        return replace(super().cost(target), setting=target.setting)
-
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """How it is computed."""
-        text = "images at a time; changes speed only"
-        parser.add_argument("--batch", type=batch_size, default=64, help=text)
+        add_batch(parser)
         add_device(parser)
 
     def work(self, job: Job) -> None:

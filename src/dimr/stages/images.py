@@ -15,7 +15,6 @@ class ImagesStage(Stage):
     config = Images
     outputs: ClassVar = {"out": Output("images", "data/{dataset}/images")}
     is_short = True
-    has_threads = False
 
     def work(self, job: Job) -> None:
         """Write the folder."""

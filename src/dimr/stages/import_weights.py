@@ -33,7 +33,6 @@ class ImportStage(Stage):
     wildcards: ClassVar = {"run": r"[\w-]+/[\w-]+/published"}
     config_is_required = False
     is_short = True
-    has_threads = False
 
     @property
     def log(self) -> str:

@@ -112,7 +112,6 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 positive = whole(1, 10_000_000)
-not_negative = whole(0, 10_000_000)
 batch_size = whole(1, 65_536)
 """Images at a time."""
 seed = whole(0, (1 << 63) - 1)
@@ -124,6 +123,12 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """Where to compute: neither changes the result beyond rounding."""
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda if there is one)")
     add_threads(parser)
+
+
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """``--batch`` for stages that look at existing images."""
+    text = "images at a time; changes speed only"
+    parser.add_argument("--batch", type=batch_size, default=64, help=text)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -41,7 +41,7 @@ def run_processes(processes: int, device: Any = None, threads: int | None = None
     On CUDA each has a device of its own while there are enough of them, and on a CPU its share of
     the threads. What they write to standard error is shown line by line, with its number in
     front. If one fails, or this process is told to end, all are ended. With one process there is
-    nothing to do: the caller goes on as it is (which is how a share knows not to start more).
+    nothing to do: the caller continues by itself (which is how a share knows not to start more).
 
     Args:
         processes: how many.
@@ -143,7 +143,7 @@ def _wait(processes: "Sequence[subprocess.Popen[str]]") -> None:
 
 
 def _end(processes: "Sequence[subprocess.Popen[str]]") -> None:
-    """End what still runs, with its workers: politely, then for good."""
+    """End what still runs, with its workers: politely, then with SIGKILL."""
     running = [process for process in processes if process.poll() is None]
     for process in running:
         _signal(process, signal.SIGTERM)

@@ -166,11 +166,9 @@ class Stage:
     resource: ClassVar[Step | None] = None
     """Whose resources of the recipe it takes; None: a single core."""
     is_short: ClassVar[bool] = False
-    """Whether it waits for disk or network only, and runs where Snakemake does."""
+    """Whether it waits for disk or network only: it runs where Snakemake does, without threads."""
     resumes: ClassVar[bool] = False
     """Whether an interrupted command resumes where it stopped."""
-    has_threads: ClassVar[bool] = True
-    """Whether its command takes ``--threads``."""
 
     # --- the workflow -----------------------------------------------------------------------------
 

@@ -178,7 +178,8 @@ def _open_data(job: Job) -> Any:
     from dimr.data.reader import ShardReader
 
     config, folder = job.config, job.options.data
-    _, network = job.key, config.network  # the key first: the data must have a record
+    network = config.network
+    _ = job.key  # before all else: the data must have a record
     reader = ShardReader(folder, config.train.batch, config.seed)
     wanted = (network.channels, network.input_size, network.input_size)
     if tuple(reader.sample_shape) != wanted or reader.classes != network.num_classes:

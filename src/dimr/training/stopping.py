@@ -1,4 +1,4 @@
-"""When to save, stop and preview: signals, limits, common decisions, and failures for good."""
+"""When to save, stop and preview: signals, limits, common decisions, and final failures."""
 
 import logging
 import signal

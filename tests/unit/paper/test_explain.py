@@ -212,7 +212,7 @@ def test_ours_and_published_in_the_papers_table(made):
 
 AUTHORS = "DiMR-XL/2R, authors' weights"
 BLANKS = [
-    (PAPER, "BigGAN", "fid", None, "a published row, no run of ours stands in it"),
+    (PAPER, "BigGAN", "fid", None, "a published row, none of our runs is in it"),
     (PAPER, "DiMR-XL/2R", "fid_published", "unguided", "no source confirms the FID"),
     (PAPER, AUTHORS, "fid", "unguided", "none of its runs exists"),
     (PAPER, AUTHORS, "fid_std", "guided", "a single seed has no deviation"),

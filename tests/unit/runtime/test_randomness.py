@@ -1,4 +1,4 @@
-"""Draws depend on (seed, purpose, index) alone."""
+"""Draws depend on (seed, purpose, index) only."""
 
 import torch
 

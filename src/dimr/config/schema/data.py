@@ -118,7 +118,7 @@ class Classifier(ConfigModel):
 
 
 class DigitsData(ConfigModel):
-    """How the digits are prepared, one section a step."""
+    """How the digits are prepared, one section per stage."""
 
     images: Images
     autoencoder: Annotated[Autoencoder | Identity, Field(discriminator="kind")]
@@ -126,7 +126,7 @@ class DigitsData(ConfigModel):
     classifier: Classifier
 
     def phases(self) -> dict[str, ConfigModel]:
-        """Configuration of each step by name."""
+        """Configuration of each stage by name."""
         return {name: getattr(self, name) for name in type(self).model_fields}
 
 
@@ -139,7 +139,7 @@ class SourceData(ConfigModel):
     reference: Reference
 
     def phases(self) -> dict[str, ConfigModel]:
-        """Configuration of each step by name."""
+        """Configuration of each stage by name."""
         size = self.latents.image_size
         return {
             "autoencoder": self.autoencoder,

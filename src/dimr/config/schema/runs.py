@@ -138,7 +138,7 @@ class Weights(ConfigModel):
 
 
 class Resources(ConfigModel):
-    """What a step is given: ``gpus`` on each of ``nodes`` (0: it runs on a CPU)."""
+    """What a stage is given: ``gpus`` on each of ``nodes`` (0: it runs on a CPU)."""
 
     nodes: Annotated[int, Field(gt=0, le=10_000)] = 1
     gpus: Annotated[int, Field(ge=0, le=1_000)] = 0
@@ -148,7 +148,7 @@ Step = Literal["encode", "train", "sample", "evaluate"]
 
 
 class Recipe(ConfigModel):
-    """Everything about a dataset. ``resources`` change how fast a step is, not its result."""
+    """Everything about a dataset. ``resources`` change how fast a stage is, not its result."""
 
     network: NetworkInput
     data: Data

@@ -17,7 +17,7 @@ from dimr.runtime.files import save_png
 if TYPE_CHECKING:
     import pandas as pd
 
-BAR, DOT = "#9ecae1", "#08306b"  # told apart by lightness alone
+BAR, DOT = "#9ecae1", "#08306b"  # told apart by lightness only
 WIDTH, ROW, MARGIN = 7.0, 0.42, 0.5  # inches: of a panel, of a bar, above and below the bars
 CURVES = (("#08306b", "o", "-"), ("#e6550d", "s", "--"), ("#31a354", "^", ":"))
 """Colour, marker and dash of each row: told apart without colour too."""

@@ -93,8 +93,8 @@ class Counted:
 def counting_input(one: Variant, project: Project) -> dict[str, Any]:
     """The input that a variant is counted on.
 
-    A variant with published numbers: theirs. A size of ours (``xs``): that of the first dataset in
-    recipes.yaml that takes it. Any other: that of the published variant nearest in name, of the
+    A variant with published numbers: theirs. A size of our own (``xs``): that of the first dataset
+    in recipes.yaml that takes it. Any other: that of the published variant nearest in name, of the
     same family; so ``m-last`` has the input of ``m``, and DiT-S/4 that of the published DiTs.
     """
     if one.variant.published:

@@ -176,7 +176,7 @@ class Filling:
         """Where a published value was seen, or why it is blank."""
         row = self._theirs(line)
         if row is None or line.list is None:
-            return Origin("blank: a row of ours only, nothing is published beside it")
+            return Origin("blank: a row of our own, nothing is published beside it")
         if getattr(row, key) is None:
             return Origin(f"blank: {row.note or self.lists[line.list].blank}")
         return Origin(f"published: {row.source}, {SOURCES[row.source]}")
@@ -202,9 +202,9 @@ class Filling:
 
 
 def _how(line: Line, runs: int, value: float | None, is_deviation: bool = False) -> str:
-    """What a number of ours is, of ``runs`` that exist, or why it is blank."""
+    """What our number is, of ``runs`` that exist, or why it is blank."""
     if line.run is None:
-        return "blank: a published row, no run of ours stands in it"
+        return "blank: a published row, none of our runs is in it"
     if not runs:
         return "blank: none of its runs exists"
     if value is None:

@@ -1,7 +1,7 @@
 """Tables of results: each row is a run (once per seed), a published row, or one beside the other.
 
-A row of ours has a line for each of its settings; a number is the mean over its seeds. A complete
-table has every run; a partial one marks what is missing and lists it.
+A row of our own has a line for each of its settings; a number is the mean over its seeds. A
+complete table has every run; a partial one marks what is missing and lists it.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Killed at any moment, the next start goes on; what is done is not read again."""
+"""Killed at any moment, the next start resumes; what is done is not read again."""
 
 import os
 import shutil
