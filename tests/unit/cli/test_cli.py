@@ -36,7 +36,6 @@ def error_of(arguments, caplog, code=2):
 
 
 def test_help_is_quick_and_lists_the_steps():
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "dimr", "--help"], capture_output=True, text=True
     )
@@ -55,7 +54,6 @@ def test_help_is_quick_and_lists_the_steps():
     ):
         assert f"\n    {step} " in done.stdout or f"\n    {step}\n" in done.stdout
     assert "torch" not in done.stderr  # what would make it slow, whatever the machine
-    assert time.monotonic() - started < 30
 
 
 def numeric_options(parser, name=()):

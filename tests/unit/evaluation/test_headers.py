@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 import tracemalloc
 import zipfile
 
@@ -21,13 +20,11 @@ IMAGES = np.zeros((6, 8, 8, 3), np.uint8)
 
 
 @pytest.fixture(autouse=True)
-def at_once():
+def in_little_memory():
     tracemalloc.start()
-    started = time.perf_counter()
     yield
-    seconds, peak = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert seconds < 5
     assert peak < 200e6
 
 

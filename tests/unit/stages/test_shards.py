@@ -23,7 +23,7 @@ facts = {"arguments": sys.argv[1:], "pid": os.getpid(), "part": part}
 facts |= {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
 what = os.environ["WHAT"]
 if "sleep" in what:  # with a worker of its own, as one that reads images
-    facts["worker"] = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
+    facts["worker"] = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
 with open(os.path.join(os.environ["SEEN"], number + ".tmp"), "w") as file:
     json.dump(facts, file)
 os.rename(file.name, file.name[:-4] + ".json")
@@ -33,7 +33,7 @@ if "fail" in what and number == "2":
 if "die" in what and number == "2":
     os.kill(os.getpid(), signal.SIGKILL)
 if "sleep" in what:
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -162,11 +162,9 @@ def test_each_part_has_a_gpu(seen, monkeypatch, visible):
 )
 def test_the_others_are_ended_when_one_fails(seen, monkeypatch, what, message, code):
     monkeypatch.setenv("WHAT", f"{what} sleep")
-    started = time.monotonic()
     with pytest.raises(ProcessFailed, match=rf"process 2/3 failed \({message}\)") as caught:
         run_processes(3, "cpu")
     assert caught.value.exit_code == code
-    assert time.monotonic() - started < 30
     assert_gone(seen())
 
 
