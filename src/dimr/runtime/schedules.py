@@ -2,8 +2,9 @@
 
 
 def linear_warmup(step: int, steps: int) -> float:
-    """The factor of the learning rate at a step, counted from 0: up to 1 at the last of ``steps``.
+    """The factor of the learning rate at a step, counted from 0: min(step / steps, 1).
 
-    With 0 steps it is 1 from the start.
+    As in the authors' trainer (LambdaLR, stepped after the optimizer): the first step has rate 0.
+    With 0 steps the factor is 1 from the start.
     """
-    return min(1.0, (step + 1) / max(1, steps))
+    return min(1.0, step / steps) if steps else 1.0

@@ -27,12 +27,15 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean images x (B, C, H, W), noise like x, times t (B,), conditions after dropping."""
+    """Clean images x (B, C, H, W), noise like x, times t (B,), conditions after dropping.
+
+    Labels (B,) int64 are a condition too.
+    """
 
     x: Tensor
     noise: Tensor
     t: Tensor
-    condition: Condition
+    condition: Condition | Tensor
 
     def __len__(self) -> int:
         return len(self.x)
@@ -40,7 +43,9 @@ class Batch:
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with a function of each tensor."""
         x, noise, t = map(function, (self.x, self.noise, self.t))
-        return Batch(x, noise, t, self.condition.map(function))
+        condition = self.condition
+        mapped = function(condition) if isinstance(condition, Tensor) else condition.map(function)
+        return Batch(x, noise, t, mapped)
 
     def rows(self, rows: slice) -> "Batch":
         """A part of it."""

@@ -110,7 +110,6 @@ def restore(state: TrainState, saved: "Saved", finished: bool, world: World) -> 
         DimrError: as ``load_tensors``.
     """
     load_tensors(state_tensors(state, finished), saved, world, EMA if finished else "")
-    state.ema.n_averaged.fill_(saved.step)  # the next EMA update is not the first one
 
 
 def load_tensors(targets: dict[str, Tensor], saved: "Saved", world: World, prefix: str) -> None:

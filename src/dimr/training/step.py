@@ -42,7 +42,7 @@ def train_step(state: TrainState, batch: Batch, step: int) -> Tensor:
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(step, state.settings)
     state.optimizer.step()
-    if state.engine.fused or step == 0:
+    if state.engine.fused:
         state.ema.update_parameters(state.network)
     else:
         _update_ema(state.ema.module, state.network, state.settings.ema_decay)

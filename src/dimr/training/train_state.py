@@ -138,8 +138,10 @@ def make_optimizer(network: Network, settings: Train, fused: bool = True) -> tor
 
 
 def make_ema(network: nn.Module, decay: float) -> AveragedModel:
-    """EMA of all parameters, updated in one call for all tensors."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    """EMA of all parameters, updated in one call for all tensors; it starts from their values."""
+    ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    ema.n_averaged.fill_(1)  # the initial weights count: the first update does not replace them
+    return ema
 
 
 def prepare(state: TrainState, world: World) -> None:

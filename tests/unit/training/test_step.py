@@ -80,7 +80,7 @@ def test_the_least_that_a_network_has_is_no_more_than_it_has(name):
 def test_warm_up(config):
     settings = config().train
     rates = [learning_rate(step, settings) for step in range(7)]
-    assert rates == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3, 1e-3, 1e-3])
+    assert rates == pytest.approx([0, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3, 1e-3])
     assert learning_rate(0, config(warmup_steps=0).train) == 1e-3
 
 
@@ -111,17 +111,15 @@ def test_a_step_is_adamw_on_the_multi_scale_loss(config, latents):
 
 
 def test_ema_is_the_average(config, latents):
-    settings, average = config(), None
+    settings = config(warmup_steps=0)
     state = make_train_state(settings, WORLD)
     reader = ShardReader(latents, 8, 3)
     batches = make_batches(settings, reader, Engine(prefetch=False), WORLD)
+    average = [p.detach().clone() for p in state.network.parameters()]
     for step in range(4):
         train_step(state, next(batches), step)
         weights = [p.detach().clone() for p in state.network.parameters()]
-        if average is None:
-            average = weights  # the first update copies
-        else:
-            average = [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]
+        average = [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]
     for ours, expected in zip(state.ema.module.parameters(), average, strict=True):
         torch.testing.assert_close(ours.detach(), expected)
 
