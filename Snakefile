@@ -17,6 +17,6 @@ include: "workflow/rules/study.smk"
 
 rule all:
     input:
-        "results/table3.csv",
         "results/table4.csv",
+        "results/table5.csv",
         "results/digits/table1.csv",

@@ -11,7 +11,7 @@ from dimr.stages.options import TABLE_FILES, add_output, add_step
 EXAMPLES = """\
 examples:
   dimr why results/table1.csv --row DiMR-XL/2R --column fid
-  dimr why results/digits/table6.csv --row DiMR-XS/2R --setting guided --column fid_digits
+  dimr why results/digits/table7.csv --row DiMR-XS/2R --setting guided --column fid_digits
 
 The cell is computed again from the metrics of its runs; where some are not available, from what
 the study recorded of all of them (results/digits/seeds.csv). Exit codes: 0 the table has that

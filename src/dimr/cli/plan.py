@@ -11,7 +11,7 @@ EXAMPLES = """\
 examples:
   dimr plan results/table1.csv
   dimr plan results/partial/table1.csv runs/imagenet256/dimr-xl-2r/published/metrics/guided.json
-  dimr plan results/table5.csv --gpu a100 --utilisation 0.3 --utilisation sample=0.15
+  dimr plan results/table6.csv --gpu a100 --utilisation 0.3 --utilisation sample=0.15
 """
 
 

@@ -11,12 +11,15 @@ from pydantic import Field, model_validator
 from dimr.config.project import PROJECT, Project
 from dimr.config.schema import ConfigModel, PrintedCount, Schedule
 
-Source = Literal["repo", "counted", "citing", "seed"]
+Source = Literal["paper", "image", "repo", "counted", "citing", "seed", "derived"]
 SOURCES: dict[Source, str] = {
+    "paper": "the text of the paper",
+    "image": "the authors' picture of the table on their project page",
     "repo": "the authors' public repository",
     "counted": "the authors' network, built and counted",
     "citing": "a later paper that cites this one",
     "seed": "the summary of the paper that this project began with",
+    "derived": "follows from two confirmed numbers",
 }
 """Where a value was seen."""
 
@@ -40,9 +43,13 @@ class PublishedValue(ConfigModel, Generic[Value]):
 
 
 class Size(ConfigModel):
-    """A variant as it is printed: parameters like ``505M``, GMACs ("Gflops") as a whole number."""
+    """A variant as it is printed: parameters like ``505M``, GMACs ("Gflops") as a whole number.
+
+    ``appendix``: the parameters in the paper's own table of variants, where they are others.
+    """
 
     parameters: PrintedCount | None
+    appendix: PrintedCount | None = None
     gmacs: Annotated[int, Field(gt=0)] | None
     source: Source
 
@@ -76,27 +83,56 @@ class Settings(ConfigModel):
 
 
 class Result(ConfigModel):
-    """A model's line in a table of results. All values are from ``source``.
+    """A model's line in a table of results. Values are from ``source``, or their own in ``sources``.
 
-    ``epochs`` are the paper's own; ``gmacs`` is what papers call "Gflops". What is null is blank in
-    the source; ``note`` says why, where it is not the list's ``blank``.
+    ``epochs`` are the paper's own; ``gmacs`` is what papers call "Gflops"; ``fid_unguided`` is the
+    FID without guidance, where a line has both. What is null is blank in the source; ``note`` says
+    why, where it is not the list's ``blank``, or how a value was derived.
     """
 
     type: str | None = None
     epochs: Annotated[int, Field(gt=0)] | None = None
     parameters: PrintedCount | None = None
     gmacs: Annotated[int, Field(gt=0)] | None = None
+    fid_unguided: Annotated[float, Field(ge=0)] | None = None
     fid: Annotated[float, Field(ge=0)] | None = None
     inception_score: Annotated[float, Field(ge=1)] | None = None
     precision: Annotated[float, Field(ge=0, le=1)] | None = None
     recall: Annotated[float, Field(ge=0, le=1)] | None = None
     source: Source
+    sources: dict[str, Source] = Field(default={})
     note: str | None = None
+
+    def source_of(self, key: str) -> Source:
+        """Where a value of the line was seen."""
+        return self.sources.get(key, self.source)
+
+    def numbers(self) -> dict[str, float]:
+        """Every number of the line, by key."""
+        known = ((key, as_number(getattr(self, key))) for key in NUMBERS)
+        return {key: value for key, value in known if value is not None}
+
+
+NUMBERS = (
+    "epochs", "parameters", "gmacs", "fid_unguided", "fid", "inception_score", "precision", "recall",
+)  # fmt: skip
+"""What a line may have a number of."""
 
 
 class Results(ConfigModel):
-    """Published results on a dataset, by the model's name; ``blank`` is why others are blank."""
+    """A list of published results, by the model's name.
 
+    Attributes:
+        where: the table that prints them, and where that was seen.
+        dataset: that they are on.
+        setting: of guidance (that of ``fid``).
+        blank: why values that are not listed are blank.
+        rows: the lines.
+    """
+
+    where: str
+    dataset: str
+    setting: str
     blank: str
     rows: dict[str, Result]
 

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimr.config.project import Project
 from dimr.config.validation import did_you_mean
-from dimr.paper.published import as_number, load_published
+from dimr.paper.published import load_published
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, single_line
 from dimr.stages.provenance import fault_of
@@ -99,17 +99,20 @@ def numbers(made: Mapping[RunSetting, "RunResult"], project: Project) -> "pd.Dat
     )
 
 
-def published(project: Project) -> "pd.DataFrame":
-    """What papers print of results on a dataset; blanks are left out."""
+def published(project: Project, only: str | None = None) -> "pd.DataFrame":
+    """What papers print of results (in one list of published.yaml); blanks are left out.
+
+    Several of the paper's tables may print the same model, and other numbers of it.
+    """
     lists = load_published(project).results
     return _frame(
-        (dataset, model, "", "", setting, metric, number, "published",
-         f"published.yaml: results.{name}.{model} ({row.source})", "")
+        (listed.dataset, model, "", "", setting, metric, number, "published",
+         f"published.yaml: results.{name}.{model} ({row.source_of(key)})", "")
         for name, listed in lists.items()
-        for dataset, _, setting in [name.rpartition("_")]
+        if only in (None, name)
         for model, row in listed.rows.items()
-        for metric, value in row.model_dump(exclude={"type", "source", "note"}).items()
-        if (number := as_number(value)) is not None
+        for key, number in row.numbers().items()
+        for metric, setting in [("fid", "unguided") if key == "fid_unguided" else (key, listed.setting)]
     )  # fmt: skip
 
 

@@ -102,10 +102,8 @@ def load_published(
 ) -> CostData:
     """Published rows with a FID, and our runs whose ``metrics`` are given."""
     lines = block_lines(definition.table, definition.block, project)
-    dataset, _, setting = (lines[0].list or "").rpartition("_")
-    images = project.training_images(dataset)
-    theirs, points = published(project), []
-    theirs = theirs[(theirs["dataset"] == dataset) & (theirs["setting"] == setting)]
+    theirs, points = published(project, lines[0].list), []
+    images = project.training_images(theirs["dataset"].iloc[0])
     for name, own in theirs.groupby("model", sort=False):
         numbers = {str(key): (value,) for key, value in own.set_index("metric")["value"].items()}
         series = _series(name)

@@ -35,7 +35,8 @@ def trained_rows(table: str, dataset: str, project: Project) -> list[TrainedRow]
     """
     rows: dict[tuple[str, ...], TrainedRow] = {}
     for line in _lines(table, project):
-        runs = tuple(run for run, setting in line.cells if setting != BASELINE_SETTING)
+        trained = (run for run, setting in line.cells if setting != BASELINE_SETTING)
+        runs = tuple(dict.fromkeys(trained))
         if not runs or runs[0].split("/")[0] != dataset or runs[0].endswith("/published"):
             continue
         known = rows.get(runs, TrainedRow(line.title, runs, ()))

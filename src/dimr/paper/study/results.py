@@ -51,7 +51,10 @@ class Machine(ConfigModel):
 
 
 class StudyFacts(ConfigModel):
-    """``study.json``; ``times`` by stage, ``git_revisions`` of the code that ran some stage."""
+    """``study.json``; ``times`` by stage, ``git_revisions`` of the code that ran some stage.
+
+    ``note`` is written by hand: what is to be known of recorded numbers before they are made again.
+    """
 
     datasets: dict[str, Shared]
     times: dict[str, Times]
@@ -60,6 +63,7 @@ class StudyFacts(ConfigModel):
     versions: dict[str, str]
     devices: list[str]
     machine: Machine
+    note: str = Field(default="", exclude_if=lambda value: not value)
 
 
 def collect_study(

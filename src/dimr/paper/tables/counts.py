@@ -75,6 +75,7 @@ class Counted:
         gmacs: multiply-accumulates of one forward pass / 1e9, what papers call "Gflops".
         memory_mb: what eager float32 training keeps of one image for the backward pass / 1e6.
         source: where the published numbers were seen.
+        appendix: the parameters in the paper's own table of variants, where they are others.
     """
 
     listed: Variant
@@ -83,6 +84,7 @@ class Counted:
     gmacs: Number
     memory_mb: float | None
     source: str | None
+    appendix: str | None = None
 
     @property
     def shape(self) -> str:
@@ -137,11 +139,11 @@ def count(
     figures = one.variant.published if inputs == one.published_input else None
     exact: tuple[Any, Any] = (None, None)
     printed: tuple[Any, Any] = (None, None)
+    size = load_published(project).variants.get(one.name) if figures else None
     if figures is not None and isinstance(figures.parameters, str):
         printed = (figures.parameters, figures.gmacs)
     elif figures is not None:  # of the authors' DiMR: how those are printed is in published.yaml
         exact = (figures.parameters, figures.gmacs)
-        size = load_published(project).variants.get(one.name)
         printed = (size.parameters, size.gmacs) if size else (None, None)
     return Counted(
         listed=one,
@@ -150,6 +152,7 @@ def count(
         gmacs=Number(gmacs, exact[1], printed[1]),
         memory_mb=memory,
         source=figures.source if figures else None,
+        appendix=size.appendix if size else None,
     )
 
 

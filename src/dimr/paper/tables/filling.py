@@ -1,13 +1,17 @@
 """Filling a table of results: group-bys of the frame of results, each cell with its origin."""
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from dimr.config.project import Project
+from dimr.config.schema import NetworkConfig
 from dimr.paper.published import SOURCES, Result, load_published
+from dimr.paper.results import COSTS, RunSetting
 from dimr.paper.statistics import change_of, summarise
-from dimr.paper.tables.runs import CHANGES, METRICS, PRINTED, Line, NumberColumn, RunsTable
+from dimr.paper.tables.runs import CHANGES, METRICS, Line, NumberColumn, RunsTable
 from dimr.paper.tables.sheet import MISSING, Block, Cell, Column, Origin, Sheet, cell
 from dimr.runtime.errors import DimrError
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 Pairs = Iterator[tuple[Column, Cell]]
 """Cells of a line with their columns, which are the same for every line."""
 
+SIZES = COSTS[:2]
 SAME = 1e-9
 """Seeds that differ by less than this share of their mean have the same value."""
 IMAGES = NumberColumn(key="images", title="Images", csv_only=True)
@@ -37,12 +42,12 @@ class Filling:
     ) -> None:
         import pandas as pd
 
-        self.table, self.frame, self.partial = table, frame, partial
+        self.table, self.project, self.frame, self.partial = table, project, frame, partial
         self.lists = {} if table.pictured else load_published(project).results
         self.available = set(zip(frame["run"], frame["setting"], strict=True))
         behind = [(number, *cell) for number, line in enumerate(table.lines) for cell in line.cells]
         found = pd.DataFrame(behind, columns=["line", "run", "setting"]).merge(frame)
-        summary = summarise(found, ("line", "metric"))
+        summary = summarise(found, ("line", "setting", "metric"))
         self.summary = dict(zip(summary.index, summary.to_numpy().tolist(), strict=True))
         paired = found[found["metric"] == table.paired]
         self.paired = paired.pivot(index="seed", columns="line", values="value")
@@ -54,7 +59,7 @@ class Filling:
         columns = [column for column, _ in lines[0]]
         rows = [[cell for _, cell in line] for line in lines]
         for number, column in enumerate(columns):
-            asked = any(one.key == column.key and not one.published for one in table.columns)
+            asked = any(one.name == column.key and not one.published for one in table.columns)
             if asked and not self.partial and all(row[number].value is None for row in rows):
                 raise DimrError(f"{table.title}: no row has a value for column {column.key!r}")
         blocks = []
@@ -66,11 +71,13 @@ class Filling:
 
     def _line(self, number: int, line: Line) -> Pairs:
         """What names a line, its numbers, and what stands behind them."""
-        runs = [run for run, setting in line.cells if (run, setting) in self.available]
+        runs = list(dict.fromkeys(run for run, name in line.cells if (run, name) in self.available))
         missing = [f"{run} {name}" for run, name in line.cells if (run, name) not in self.available]
         counted = Origin("which of its runs exist", line.cells)
         theirs, table = self._theirs(line), self.table
         yield Column(key="model", title="Model", left=True), cell(line.title)
+        for mark in table.marks:
+            yield Column(key=_key(mark), title=mark), cell(mark in line.marks or None)
         if table.pictured:
             yield Column(key="setting", title="Setting", left=True), cell(line.setting)
             column = Column(key="seeds", title="Seeds", csv_only=not self.partial)
@@ -82,16 +89,17 @@ class Filling:
             seeds = ", ".join(run.split("/")[-1] for run in runs)
             named = cell(seeds.replace("published", "authors' weights") or None, origin=counted)
             yield Column(key="seeds", title="seeds", group="Ours", left=True), named
-            column = Column(key="setting", title="setting", group="Ours", left=True)
-            yield column, cell(line.setting)
+            if not table.by_column:
+                column = Column(key="setting", title="setting", group="Ours", left=True)
+                yield column, cell(line.setting)
         changes = self._changes(line)
         for one in table.columns:
             if one.key == "change":
                 yield one, changes.pop("change")
             else:
-                yield from self._number(number, line, one, len(runs))
+                yield from self._number(number, line, one)
         if not table.pictured:
-            yield from self._number(number, line, IMAGES, len(runs))
+            yield from self._number(number, line, IMAGES)
         if table.paired:
             for key, change in changes.items():
                 yield Column(key=key, title=key, csv_only=True), change
@@ -102,39 +110,46 @@ class Filling:
             source = cell(theirs and theirs.source, origin=self._published_origin(line, "source"))
             yield Column(key="source", title="Source", left=True), source
 
-    def _number(self, number: int, line: Line, column: NumberColumn, runs: int) -> Pairs:
+    def _number(self, number: int, line: Line, column: NumberColumn) -> Pairs:
         """A number, its deviation, what is published beside it, and the difference."""
-        key, form, title = column.key, column.format, column.title
+        key, name, form, title = column.key, column.name, column.format, column.title
         of_metric = column.published and key in METRICS
-        mean, deviation, seeds = self.summary.get((number, key), (None, math.nan, 0))
+        asked = line.cells_at(column.setting)
+        cells = [one for one in asked if one in self.available]
+        runs, setting = len(cells), asked[0][1] if asked else None
+        mean, deviation, seeds = self.summary.get((number, setting, key), (None, math.nan, 0))
+        counted = self._counted(line, key) if mean is None else None
         if of_metric and seeds < runs:
-            self._refuse_gap(line, key)
-        ours = Column(key=key, title=title, csv_only=column.csv_only)
+            self._refuse_gap(cells, key)
+        ours = Column(key=name, title=title, csv_only=column.csv_only)
         if column.published:
-            ours = Column(key=key, title="ours", group=title)
+            ours = Column(key=name, title="ours", group=title)
         text = (MISSING if line.run and not runs else "") if mean is None else form.format(mean)
         if mean is not None and deviation > SAME * abs(mean):  # not the same for every seed
             text += f" ± {form.format(deviation)}"
-        origin = Origin(_how(line, runs, mean), line.cells, key)
+        origin = Origin(_how(line, asked, runs, mean), asked, key)
+        if counted is not None:
+            mean, text, origin = counted, form.format(counted), Origin("counted here: no run is needed")
         yield ours, Cell(_rounded(mean), text, origin)
         if of_metric or (self.table.seeds > 1 and not column.published and self.table.pictured):
             spread = None if math.isnan(deviation) else deviation
-            how = _how(line, runs, spread, is_deviation=seeds > 0)
-            std = Column(key=f"{key}_std", title=f"{title}, deviation", csv_only=True)
-            yield std, Cell(_rounded(spread), "", Origin(how, line.cells, key))
-        if not column.published:
+            how = _how(line, asked, runs, spread, is_deviation=seeds > 0)
+            std = Column(key=f"{name}_std", title=f"{title}, deviation", csv_only=True)
+            yield std, Cell(_rounded(spread), "", Origin(how, asked, key))
+        if not column.published or column.printed is None:
             return
-        printed = getattr(self._theirs(line), PRINTED[key], None)
-        theirs = self._published_origin(line, PRINTED[key])
-        beside = Column(key=f"{PRINTED[key]}_published", title="published", group=title)
+        printed = getattr(self._theirs(line), column.printed, None)
+        theirs = self._published_origin(line, column.printed)
+        prefix = name if column.setting else column.printed
+        beside = Column(key=f"{prefix}_published", title="published", group=title)
         yield beside, cell(printed, form if of_metric else "{}", theirs)
         if of_metric:
             less = None if mean is None or printed is None else mean - printed
             how = origin.how if mean is None else theirs.how
             how = how if less is None else f"ours less published: {how}"
             text = "" if less is None else form.replace(":", ":+").format(less)
-            origin = Origin(how, line.cells, key)
-            difference = Column(key=f"{key}_difference", title="difference", group=title)
+            origin = Origin(how, asked, key)
+            difference = Column(key=f"{name}_difference", title="difference", group=title)
             yield difference, Cell(_rounded(less), text, origin)
 
     def _changes(self, line: Line) -> dict[str, Cell]:
@@ -159,9 +174,16 @@ class Filling:
             for name, value in zip(CHANGES, [change.text(), *numbers], strict=True)
         }
 
-    def _refuse_gap(self, line: Line, key: str) -> None:
+    def _counted(self, line: Line, key: str) -> float | None:
+        """A size of a line's network, which is known before it is trained."""
+        if key not in SIZES or not line.cells:
+            return None
+        network = self.project.run(line.cells[0][0]).network
+        return None if network is None else sizes_of(network)[key]
+
+    def _refuse_gap(self, cells: Sequence[RunSetting], key: str) -> None:
         """Refuse a run without a metric that stands beside a published one."""
-        for run, setting in line.cells:
+        for run, setting in cells:
             own = self.frame[(self.frame["run"] == run) & (self.frame["setting"] == setting)]
             if len(own) and key not in set(own["metric"]):
                 known = ", ".join(own["metric"])
@@ -177,14 +199,21 @@ class Filling:
         row = self._theirs(line)
         if row is None or line.list is None:
             return Origin("blank: a row of our own, nothing is published beside it")
+        listed = self.lists[line.list]
         if getattr(row, key) is None:
-            return Origin(f"blank: {row.note or self.lists[line.list].blank}")
-        return Origin(f"published: {row.source}, {SOURCES[row.source]}")
+            return Origin(f"blank: {row.note or listed.blank}")
+        source = row.source_of(key)
+        note = f"; {row.note}" if source == "derived" and row.note else ""
+        place = f"{listed.where}, row {line.published}"
+        return Origin(f"published: {source}, {SOURCES[source]}: {place}{note}")
 
     def _notes(self) -> Iterator[str]:
         """Where published values were seen and why some are blank; and what is missing."""
         lines, cells = self.table.lines, self.table.cells()
-        if seen := dict.fromkeys(row.source for line in lines if (row := self._theirs(line))):
+        rows = [row for line in lines if (row := self._theirs(line))]
+        if seen := dict.fromkeys(
+            one for row in rows for one in (row.source, *row.sources.values())
+        ):
             words = "; ".join(f"{source}, {SOURCES[source]}" for source in seen)
             yield f"Source of published values: {words}."
         for title, name in dict.fromkeys((line.block, line.list) for line in lines):
@@ -201,8 +230,28 @@ class Filling:
             )
 
 
-def _how(line: Line, runs: int, value: float | None, is_deviation: bool = False) -> str:
-    """What our number is, of ``runs`` that exist, or why it is blank."""
+@cache
+def sizes_of(network: NetworkConfig) -> dict[str, float]:
+    """Parameters in millions and GMACs, by the keys of the frame of results."""
+    from dimr.models.complexity import complexity  # imports torch
+
+    counted = complexity(network.sizes)
+    return dict(zip(SIZES, (counted.parameters / 1e6, counted.macs / 1e9), strict=True))
+
+
+def _key(mark: str) -> str:
+    """The key of a column of ticks: "adaLN-Zero" is adaln_zero."""
+    return re.sub(r"\W+", "_", mark.lower()).strip("_")
+
+
+def _how(
+    line: Line,
+    asked: Sequence[RunSetting],
+    runs: int,
+    value: float | None,
+    is_deviation: bool = False,
+) -> str:
+    """What our number is, of ``runs`` of those asked for that exist, or why it is blank."""
     if line.run is None:
         return "blank: a published row, none of our runs is in it"
     if not runs:
@@ -212,7 +261,7 @@ def _how(line: Line, runs: int, value: float | None, is_deviation: bool = False)
         return f"blank: {reason}"
     what = "standard deviation (n - 1) over" if is_deviation else "mean of"
     said = f"{what} {runs} runs, one per seed" if runs > 1 else "the value of 1 run"
-    missing = len(line.cells) - runs
+    missing = len(asked) - runs
     return f"{said}; {missing} missing" if missing else said
 
 

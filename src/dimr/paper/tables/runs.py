@@ -36,15 +36,30 @@ KEYS = [*COSTS, "epochs", "evaluations", *METRICS, "change"]
 PRINTED = {
     "epochs": "epochs", "parameters_m": "parameters", "gmacs": "gmacs",
     **{key: key for key in ("fid", "inception_score", "precision", "recall")},
+    "fid unguided": "fid_unguided",
 }  # fmt: skip
 """What published.yaml calls the columns that may have a published side."""
 
 
 class NumberColumn(Column):
-    """A column of numbers; ``published``: what papers print stands beside ours."""
+    """A column of numbers; ``published``: what papers print stands beside ours.
+
+    ``setting``: of guidance. A table with such columns has one line per row, whatever the settings.
+    """
 
     format: str = "{:.3f}"
     published: bool = False
+    setting: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the column in the CSV, which other columns of the table do not have."""
+        return f"{self.key}_{self.setting}" if self.setting else self.key
+
+    @property
+    def printed(self) -> str | None:
+        """What published.yaml calls it; None: it has no published side."""
+        return PRINTED.get(f"{self.key} {self.setting}", PRINTED.get(self.key))
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -68,6 +83,7 @@ class Row(ConfigModel):
     seeds: list[Annotated[int, Field(ge=0)]] | Literal["published"] | None = None
     settings: list[str] | None = Field(default=None, min_length=1)
     published: str | None = None
+    marks: list[str] = Field(default=[])  # of the table's, those that the row has
 
     @model_validator(mode="after")
     def _is_something(self) -> Self:
@@ -109,6 +125,7 @@ class Line:
         cells: every (run, setting) behind it, seed by seed.
         list: of published.yaml, that its block stands beside.
         published: its row there.
+        marks: of the table's, those that it has.
     """
 
     block: str
@@ -118,6 +135,12 @@ class Line:
     cells: tuple[RunSetting, ...]
     list: str | None
     published: str | None
+    marks: tuple[str, ...] = ()
+
+    def cells_at(self, setting: str | None) -> tuple[RunSetting, ...]:
+        """The cells at a setting; None: at the line's own, or the first that it has."""
+        wanted = setting or next((one for _, one in self.cells), None)
+        return tuple(cell for cell in self.cells if cell[1] == wanted)
 
 
 def seed_values(frame: "pd.DataFrame", line: Line, metric: str) -> list[float]:
@@ -135,6 +158,7 @@ class RunsTable(Table):
     kind: Literal["runs"] = "runs"
     seeds: int = Field(default=1, ge=1)  # every trained row is averaged over seeds 0..seeds-1
     columns: list[NumberColumn]
+    marks: list[str] = Field(default=[])  # columns of ticks: what a row's network has
     rows: list[Row] = Field(default=[])
     blocks: list[RowBlock] = Field(default=[])
     # A column, the lower the better, that rows are compared in, seed by seed: every row less the
@@ -152,6 +176,13 @@ class RunsTable(Table):
         for block in self._blocks:
             if (twice := repeated([row.title for row in block.rows])) is not None:
                 raise ValueError(f"rows: two are called {twice!r}: give one a name")
+            for mark in (mark for row in block.rows for mark in row.marks):
+                if mark not in self.marks:
+                    raise ValueError(f"marks: {mark!r} {did_you_mean(mark, self.marks)}")
+        if (twice := repeated([column.name for column in self.columns])) is not None:
+            raise ValueError(f"columns: two are {twice!r}")
+        if self.paired and self.by_column:
+            raise ValueError("paired: not in a table whose columns have settings")
         keys, titles = [one.key for one in self.columns], [one.title for one in self.lines]
         for what, named in (("paired", [self.paired]), ("curve", self.curve or [])):
             for key in named:
@@ -167,6 +198,11 @@ class RunsTable(Table):
         return self
 
     @property
+    def by_column(self) -> bool:
+        """Whether settings are columns, and a row has one line."""
+        return any(column.setting for column in self.columns)
+
+    @property
     def _blocks(self) -> list[RowBlock]:
         """Rows without blocks are one."""
         return self.blocks or [RowBlock(rows=self.rows)]
@@ -175,17 +211,24 @@ class RunsTable(Table):
     def lines(self) -> list[Line]:
         """A line for each row and setting, in order."""
         return [
-            Line(block.title, row.title, row.run, setting, tuple(self._cells(row, setting)),
-                 block.published, row.published)
+            Line(block.title, row.title, row.run, settings[0] if len(settings) == 1 else None,
+                 tuple(cell for one in settings for cell in self._cells(row, one)),
+                 block.published, row.published, tuple(row.marks))
             for block in self._blocks
             for row in block.rows
-            for setting in ((row.settings or block.settings) if row.run else [None])
+            for settings in self._settings(row, block)
         ]  # fmt: skip
 
-    def _cells(self, row: Row, setting: str | None) -> Iterator[RunSetting]:
+    def _settings(self, row: Row, block: RowBlock) -> list[list[str]]:
+        """The settings of each line that a row has."""
+        if row.run is None:
+            return [[]]
+        if self.by_column:
+            return [list(dict.fromkeys(one.setting for one in self.columns if one.setting))]
+        return [[setting] for setting in row.settings or block.settings]
+
+    def _cells(self, row: Row, setting: str) -> Iterator[RunSetting]:
         """A row's runs at a setting; baselines depend on no seed."""
-        if row.run is None or setting is None:
-            return
         seeds = range(1 if setting == BASELINE_SETTING else self.seeds)
         for seed in ["published"] if row.seeds == "published" else row.seeds or seeds:
             yield f"{row.run}/{seed}", setting
@@ -230,7 +273,8 @@ class RunsTable(Table):
                 raise DimrError(
                     f"{where}: no row {line.published!r} of {line.list} in published.yaml {hint}"
                 )
-            for run, setting in line.cells[:1]:  # right for all seeds, or for none
+            first = {setting: run for run, setting in reversed(line.cells)}
+            for setting, run in first.items():  # right for all seeds, or for none
                 check_setting(f"{where}: {line.title}", run, setting, project)
 
     def fill(self, project: Project, frame: "pd.DataFrame", partial: bool = False) -> Sheet:

@@ -1,4 +1,4 @@
-"""The paper's table of variants (table 3), and their list for a terminal (``dimr models``)."""
+"""The paper's table of variants (table 4), and their list for a terminal (``dimr models``)."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,8 +14,8 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.progress import progress_bar
 
 HEADS = [
-    "variant", "input", "parameters", "authors' code", "published", "met",
-    "GMACs", "authors' code", "published", "met", "MB/image",
+    "variant", "input", "parameters", "their code's", "published", "met",
+    "GMACs", "their code's GMACs", "published", "met", "MB/image",
 ]  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def _cell(column: Column, value: Any, variant: str) -> Cell:
     key, file = column.key, f"experiments/variants.yaml, {variant}"
     if key == "model":
         return cell(value, column.format, DEFINED)
-    if key.endswith("_published") or key == "source":
+    if key.endswith(("_published", "_appendix")) or key == "source":
         said, blank = f"published: sources are in {file}", "no source is known"
     elif key.endswith("_counted"):
         said, blank = (
@@ -112,6 +112,7 @@ def variant_values(name: str, counted: Counted, above: Counted | None) -> dict[s
         "input": counted.shape,
         "memory_mb": counted.memory_mb,
         "source": counted.source,
+        "parameters_appendix": counted.appendix,
     }
     for key in ("parameters", "gmacs"):
         number: Number = getattr(counted, key)
