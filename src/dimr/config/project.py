@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from dimr.config.runs import Run, resolve_run
 from dimr.config.schema import ConfigModel, Params, Recipe, Source, SourceData
 from dimr.config.validation import did_you_mean, load_section, mapping, validate
-from dimr.config.variants import Variant, fits, parse_variants
+from dimr.config.variants import Variant, fits, names_of, parse_variants
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
 
@@ -100,13 +100,13 @@ class Project:
 
     @cached_property
     def variants(self) -> Mapping[str, Variant]:
-        """Every variant of variants.yaml by name (``dimr-xl-2r``)."""
+        """Every variant by name: those of variants.yaml (``dimr-xl-2r``), then their others."""
         return parse_variants(read_yaml(self.experiments / "variants.yaml"), "variants.yaml")
 
     def variant(self, name: str) -> Variant:
         """A variant by its name; ``DimrError`` lists the legal ones."""
         if name not in self.variants:
-            hint = did_you_mean(name, list(self.variants))
+            hint = did_you_mean(name, names_of(self.variants.values()))
             raise DimrError(f"variants.yaml: no variant {name!r} {hint}")
         return self.variants[name]
 

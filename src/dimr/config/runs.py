@@ -30,7 +30,7 @@ from dimr.config.schema import (
     sampling_problem,
 )
 from dimr.config.validation import did_you_mean, validate
-from dimr.config.variants import Variant, taken
+from dimr.config.variants import Variant, names_of, taken
 from dimr.models.sizes import FAMILIES
 from dimr.runtime.errors import DimrError
 
@@ -100,18 +100,16 @@ class Run:
 
 def _find_variant(model: str, dataset: str, project: "Project") -> Variant:
     """The variant of a run's name, which the dataset must take."""
-    fitting = [one.name for one in project.fitting(dataset)]
-    if model not in project.variants:
+    fitting = project.fitting(dataset)
+    hint = did_you_mean(model, names_of(fitting))
+    if (variant := project.variants.get(model)) is None:
+        raise DimrError(f"variants.yaml: no variant {model!r} for {dataset} {hint}")
+    if variant not in fitting:
+        wanted = taken(project.recipe(dataset), variant.family)
         raise DimrError(
-            f"variants.yaml: no variant {model!r} for {dataset} {did_you_mean(model, fitting)}"
+            f"variants.yaml: {model!r} does not fit {dataset}, which takes {wanted} {hint}"
         )
-    if model not in fitting:
-        wanted = taken(project.recipe(dataset), project.variants[model].family)
-        raise DimrError(
-            f"variants.yaml: {model!r} does not fit {dataset}, which takes "
-            f"{wanted} {did_you_mean(model, fitting)}"
-        )
-    return project.variants[model]
+    return variant
 
 
 def _complete(one: Variant, recipe: Recipe) -> NetworkConfig:
@@ -131,7 +129,7 @@ def _chosen_variant(choice: Params, source: str, project: "Project") -> Variant:
         raise DimrError(f"{source}: model.family: no family {family!r} {hint}")
     same = {one.number: one for one in fitting if (one.family, one.size) == (family, size)}
     if not same:
-        sizes = sorted({one.size for one in fitting if one.family == family})
+        sizes = sorted({one.size for one in fitting if one.family == family and one.is_listed})
         hint = f"which {choice.dataset} takes {did_you_mean(size, sizes)}"
         raise DimrError(
             f"{source}: model.variant: {size!r} is not listed in variants.yaml "

@@ -1,5 +1,6 @@
 """Networks by name: the variants of variants.yaml, and which of them a dataset takes."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,21 @@ from dimr.runtime.files import read_json
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant of variants.yaml; ``number`` is that of branches (DiMR) or the patch (others)."""
+    """A variant of variants.yaml, or one that is named after it with another norm.
+
+    Attributes:
+        family: ``dimr``, ``uvit``, ``dit``.
+        size: its name there; after it, what is other than in variants.yaml: ``xl-layer``.
+        number: of branches (DiMR), or the patch (others).
+        variant: what variants.yaml says of it.
+        is_listed: whether variants.yaml has it under this name.
+    """
 
     family: str
     size: str
     number: int
     variant: VariantSizes
+    is_listed: bool = True
 
     @property
     def name(self) -> str:
@@ -41,6 +51,23 @@ class Variant:
         """
         return FAMILIES[self.family](**{**self.sizes, **others})
 
+    def others(self) -> Iterator["Variant"]:
+        """The same with another value of each size that names can tell: ``dimr-xl-layer-2r``.
+
+        Of what is published the input stays, GMACs too (norms have none), and the parameters
+        where they were counted.
+        """
+        for key, values in FAMILIES[self.family].in_names.items():
+            own, published = getattr(self.variant, key), self.variant.published
+            if published is not None:
+                counts = {"parameters": published.other_norm, "other_norm": None}
+                published = published.model_copy(update=counts)
+            for value in values if own in values else ():
+                if value != own:
+                    changed = self.variant.model_copy(update={key: value, "published": published})
+                    size = f"{self.size}-{value}"
+                    yield Variant(self.family, size, self.number, changed, is_listed=False)
+
     @property
     def published_input(self) -> dict[str, Any]:
         """What the paper feeds it: 1,000 classes; empty for sizes of our own."""
@@ -57,7 +84,7 @@ class Variant:
 
 
 def parse_variants(content: Any, source: str) -> dict[str, Variant]:
-    """Every variant that the content of variants.yaml lists, by name.
+    """Every variant that the content of variants.yaml lists, by name, and their ``others``.
 
     Raises:
         DimrError: the message names ``source``, the key and what is allowed.
@@ -72,12 +99,21 @@ def parse_variants(content: Any, source: str) -> dict[str, Variant]:
             for number, value in mapping(by_number, f"{source}: {family}.{size}").items():
                 variant = validate(VARIANTS[family], value, source, f"{family}.{size}.{number}")
                 listed.append(Variant(family, size, number, variant))
-    return {one.name: one for one in listed}
+    named = {one.name: one for one in listed}
+    for one in listed:
+        for other in one.others():
+            named.setdefault(other.name, other)
+    return named
 
 
 def fits(one: Variant, recipe: Recipe) -> bool:
     """Whether a dataset takes a variant: by number of branches, or by patch."""
     return one.number in recipe.network.numbers(one.family)
+
+
+def names_of(variants: Iterable[Variant]) -> list[str]:
+    """Names for messages about what is allowed: those of variants.yaml."""
+    return [one.name for one in variants if one.is_listed]
 
 
 def taken(recipe: Recipe, family: str) -> str:

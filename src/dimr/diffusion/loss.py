@@ -1,6 +1,7 @@
 """The multi-scale loss: every branch is compared with the noise at its own scale (section 3.4)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,14 +27,19 @@ def branch_losses(predictions: Sequence[Tensor], noise: Tensor) -> list[Tensor]:
     return losses
 
 
-def branch_weights(branches: int) -> list[float]:
-    """c_r = 1 / s^2 for a branch at 1/s of the full resolution: [1/4, 1] for 2R, [1/16, 1/4, 1]."""
-    return [0.25 ** (branches - 1 - r) for r in range(branches)]
+def branch_weights(branches: int, counted: Literal["all", "last"] = "all") -> list[float]:
+    """c_r = 1 / s^2 for a branch at 1/s of the full resolution: [1/4, 1] for 2R, [1/16, 1/4, 1].
+
+    ``counted``: with ``last`` the other branches have weight 0 (ablation: no multi-scale loss).
+    """
+    below = 0.25 if counted == "all" else 0.0
+    return [below ** (branches - 1 - r) for r in range(branches)]
 
 
-def weighted_sum(losses: Sequence[Tensor]) -> Tensor:
+def weighted_sum(losses: Sequence[Tensor], counted: Literal["all", "last"] = "all") -> Tensor:
     """Sum over branches of c_r times the branch's loss; any shape, like the losses."""
-    weighted = [c * loss for c, loss in zip(branch_weights(len(losses)), losses, strict=True)]
+    weights = branch_weights(len(losses), counted)
+    weighted = [c * loss for c, loss in zip(weights, losses, strict=True)]
     return torch.stack(weighted).sum(0)
 
 

@@ -1,6 +1,6 @@
 """What every network here is: a module with its sizes, called ``model(x, t, condition)``."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class Network(nn.Module):
         family: name of the kind of network (``dimr``, ``uvit``, ``dit``).
         sizes: what this network is built from.
         predictions: how many predictions ``forward`` returns.
+        counted: which of them the training loss counts, ``all`` or the ``last`` alone.
 
     Raises:
         ValueError: sizes that do not fit together.
@@ -41,6 +42,7 @@ class Network(nn.Module):
     family: ClassVar[str]
     sizes: Sizes
     predictions = 1
+    counted: Literal["all", "last"] = "all"
 
     def __init__(self, sizes: Sizes | None = None, **arguments: Any) -> None:
         super().__init__()

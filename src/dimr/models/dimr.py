@@ -5,10 +5,26 @@ input, the others are ConvNeXt blocks at twice the resolution of the one before.
 the features of all its blocks to the next (the feature cascade) and predicts the noise at its own
 resolution.
 
+The paper's tables 2 and 3 compare this with other networks. It names them and does not describe
+them, so these are our readings, in each case the simplest:
+
+- adaLN-Zero (table 2, row 3; ``norm``): in every block, Transformer or ConvNeXt, from an embedding
+  of the time that each branch has of its own, as widths differ. It is that of U-ViT + adaLN-Zero
+  (row 2), so that only the branches are between the two, and as there the class stays a token: in
+  all rows it is only time that enters in another way. Norms of cascades and outputs are plain.
+- ConvNeXt in the first branch (table 3a; ``first``): the same number of blocks of the same width.
+  There is no place for a token, so the class embedding is added to every pixel.
+- Cascade by concatenation (3b; ``cascade``): input and cascade side by side on channels, and a
+  Linear back to D.
+- Skip connections between branches (3c; ``branch_skips``): ``BranchSkips``, beside the cascade.
+
 Shapes: B batch, C channels, H = W image side, R branches, N layers and D width of a branch,
-h = w = H / 2^(R-r) the side of branch r, tau time condition () or (B,).
+h = w = H / 2^(R-r) the side of branch r; cond, what norms and blocks know of the time: the time
+condition () or (B,), with adaLN-Zero the branch's embedding of it (1, D) or (B, D).
 """
 
+import operator
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +33,20 @@ from torch import Tensor, nn
 from dimr.models.base import Network, initialise, label_embedding
 from dimr.models.blocks import (
     FEED_FORWARDS,
+    AdaLNZeroBlock,
+    AdaLNZeroConvNeXtBlock,
     ConvNeXtBlock,
-    MakeLayer,
+    TimeEmbedding,
     TransformerBlock,
     UNetStack,
 )
-from dimr.models.conditioning import DIMR_CONDITIONS, Condition, labels_of
-from dimr.models.norms import BLOCK_NORMS, TimeDependentLayerNorm
+from dimr.models.conditioning import DIMR_CONDITIONS, UVIT_STEPS, Condition, labels_of
+from dimr.models.norms import (
+    BLOCK_NORMS,
+    TimeDependentLayerNorm,
+    UnconditionalLayerNorm,
+    zero_modulations,
+)
 from dimr.models.sizes import DiMRSizes, blocks_built
 
 
@@ -47,14 +70,14 @@ class InputLayer(nn.Module):
 class OutputLayer(nn.Module):
     """TD-LN and a 3x3 convolution to the noise at this branch's resolution."""
 
-    def __init__(self, dim: int, channels: int) -> None:
+    def __init__(self, sizes: DiMRSizes, branch: int) -> None:
         super().__init__()
-        self.norm = TimeDependentLayerNorm(dim)
-        self.conv = nn.Conv2d(dim, channels, 3, padding=1)
+        self.norm = _outer_norm(sizes, sizes.dims[branch])
+        self.conv = nn.Conv2d(sizes.dims[branch], sizes.channels, 3, padding=1)
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, C, h, w)."""
-        return self.conv(self.norm(x, tau).permute(0, 3, 1, 2))
+        return self.conv(self.norm(x, cond).permute(0, 3, 1, 2))
 
 
 class Cascade(nn.Module):
@@ -63,82 +86,127 @@ class Cascade(nn.Module):
     TD-LN, Linear to 4 D channels, pixel shuffle x2, TD-LN. There is no stop-gradient.
     """
 
-    def __init__(self, features: int, dim: int) -> None:
+    def __init__(self, sizes: DiMRSizes, branch: int) -> None:
         super().__init__()
-        self.norm_in = TimeDependentLayerNorm(features)
+        dim = sizes.dims[branch]
+        features = sizes.dims[branch - 1] * (blocks_built(sizes.layers[branch - 1]) + 1)
+        self.norm_in = _outer_norm(sizes, features)
         self.expand = nn.Linear(features, 4 * dim)
-        self.norm_out = TimeDependentLayerNorm(dim)
+        self.norm_out = _outer_norm(sizes, dim)
 
-    def forward(self, features: list[Tensor], tau: Tensor) -> Tensor:
+    def forward(self, features: list[Tensor], cond: Tensor) -> Tensor:
         """Features (B, h, w, D') of every block below -> (B, 2h, 2w, D)."""
-        x = self.norm_in(torch.cat(features, dim=-1), tau)  # (B, h, w, D' (blocks + 1))
+        x = self.norm_in(torch.cat(features, dim=-1), cond)  # (B, h, w, D' (blocks + 1))
         x = self.expand(x)  # (B, h, w, 4 D)
         batch, height, width, _ = x.shape
         # Pixel shuffle; the 4 D channels are (row, column, D), as in the authors' weights.
         x = x.view(batch, height, width, 2, 2, -1).transpose(2, 3)
-        return self.norm_out(x.reshape(batch, 2 * height, 2 * width, -1), tau)
+        return self.norm_out(x.reshape(batch, 2 * height, 2 * width, -1), cond)
 
 
-def _block_parts(sizes: DiMRSizes) -> tuple[MakeLayer, MakeLayer]:
-    """Norm and feed-forward layer of every block."""
-    return BLOCK_NORMS[sizes.norm], FEED_FORWARDS[sizes.feed_forward]
+class BranchSkips(nn.Module):
+    """Skip connections from the branch below (table 3c).
+
+    To the input of every block is added the output of the block below at the same share of the
+    depth: a Linear to this width, then each pixel four times.
+    """
+
+    def __init__(self, sizes: DiMRSizes, branch: int) -> None:
+        super().__init__()
+        below, own = (blocks_built(layers) for layers in sizes.layers[branch - 1 : branch + 1])
+        self.sources = [i * (below - 1) // max(own - 1, 1) for i in range(own)]
+        width, dim = sizes.dims[branch - 1 : branch + 1]
+        self.project = nn.ModuleList(nn.Linear(width, dim) for _ in range(own))
+
+    def forward(self, features: list[Tensor], index: int, x: Tensor) -> Tensor:
+        """Features below (B, h, w, D'), a block's number and input (B, 2h, 2w, D) -> the sum."""
+        skip = self.project[index](features[1 + self.sources[index]])  # of the input is the first
+        return x + skip.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
 
 
-def _output_layer(sizes: DiMRSizes, branch: int) -> OutputLayer | None:
-    """That of a branch, if it predicts."""
-    predicts = sizes.outputs == "all" or branch == len(sizes.dims) - 1
-    return OutputLayer(sizes.dims[branch], sizes.channels) if predicts else None
+def _outer_norm(sizes: DiMRSizes, dim: int) -> nn.Module:
+    """The norm of cascades and outputs, of width D."""
+    if sizes.norm == "adaln_zero":
+        return UnconditionalLayerNorm(dim)
+    return TimeDependentLayerNorm(dim)
 
 
-class TransformerBranch(nn.Module):
+def _stack(sizes: DiMRSizes, branch: int) -> UNetStack:
+    """A branch's blocks."""
+    dim, feed_forward = sizes.dims[branch], FEED_FORWARDS[sizes.feed_forward]
+    attends = branch == 0 and sizes.first == "transformer"
+
+    def block() -> nn.Module:
+        if sizes.norm == "adaln_zero":
+            if attends:
+                return AdaLNZeroBlock(dim, sizes.heads, feed_forward)
+            return AdaLNZeroConvNeXtBlock(dim, feed_forward)
+        norm = BLOCK_NORMS[sizes.norm]
+        if attends:
+            return TransformerBlock(dim, sizes.heads, norm, feed_forward)
+        return ConvNeXtBlock(dim, norm, feed_forward)
+
+    return UNetStack([block() for _ in range(blocks_built(sizes.layers[branch]))], dim)
+
+
+def _embedding(sizes: DiMRSizes, branch: int) -> nn.Module:
+    """From the time condition to a branch's cond."""
+    return TimeEmbedding(sizes.dims[branch]) if sizes.norm == "adaln_zero" else nn.Identity()
+
+
+class LowestBranch(nn.Module):
     """The lowest resolution: Transformer blocks on tokens behind one class token."""
 
     def __init__(self, sizes: DiMRSizes) -> None:
         super().__init__()
-        dim, (norm, feed_forward) = sizes.dims[0], _block_parts(sizes)
         self.input = InputLayer(sizes, 0)
-        self.label = label_embedding(sizes.num_classes + 1, dim)
-        blocks = [
-            TransformerBlock(dim, sizes.heads, norm, feed_forward)
-            for _ in range(blocks_built(sizes.layers[0]))
-        ]
-        self.stack = UNetStack(blocks, dim)
-        self.output = _output_layer(sizes, 0)
+        self.label = label_embedding(sizes.num_classes + 1, sizes.dims[0])
+        self.has_token = sizes.first == "transformer"
+        self.embedding = _embedding(sizes, 0)
+        self.stack = _stack(sizes, 0)
+        self.output = OutputLayer(sizes, 0)
 
-    def forward(self, x: Tensor, tau: Tensor, labels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """(B, C, H, W) and labels (B,) -> predictions and features.
+    def forward(self, x: Tensor, time: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, C, H, W) and labels (B,) -> prediction and features.
 
-        Predictions: one (B, C, h, w), or none. Features: (B, h, w, D) of the input, every block.
+        Prediction: (B, C, h, w). Features: (B, h, w, D) of the input and of every block.
         """
+        cond = self.embedding(time)
         image = self.input(x)  # (B, h, w, D)
         label = self.label(labels)[:, None]
-        tokens = torch.cat([label, image.flatten(1, 2)], dim=1)  # (B, 1 + hw, D)
-        features = [f[:, 1:].view(image.shape) for f in self.stack(tokens, tau)]
-        return [self.output(features[-1], tau)] if self.output else [], features
+        if self.has_token:
+            tokens = torch.cat([label, image.flatten(1, 2)], dim=1)  # (B, 1 + hw, D)
+            features = [f[:, 1:].view(image.shape) for f in self.stack(tokens, cond)]
+        else:
+            features = self.stack(image + label[:, None], cond)
+        return self.output(features[-1], cond), features
 
 
-class ConvNeXtBranch(nn.Module):
+class HigherBranch(nn.Module):
     """A higher resolution: ConvNeXt blocks on the input plus the cascade from the branch below."""
 
     def __init__(self, sizes: DiMRSizes, branch: int) -> None:
         super().__init__()
-        dim, (norm, feed_forward) = sizes.dims[branch], _block_parts(sizes)
-        below = sizes.dims[branch - 1] * (blocks_built(sizes.layers[branch - 1]) + 1)
+        dim = sizes.dims[branch]
         self.input = InputLayer(sizes, branch)
-        self.cascade = Cascade(below, dim)
-        blocks = [
-            ConvNeXtBlock(dim, norm, feed_forward)
-            for _ in range(blocks_built(sizes.layers[branch]))
-        ]
-        self.stack = UNetStack(blocks, dim)
-        self.output = _output_layer(sizes, branch)
+        self.cascade = Cascade(sizes, branch)
+        self.merge = nn.Linear(2 * dim, dim) if sizes.cascade == "concat" else None
+        self.skips = BranchSkips(sizes, branch) if sizes.branch_skips else None
+        self.embedding = _embedding(sizes, branch)
+        self.stack = _stack(sizes, branch)
+        self.output = OutputLayer(sizes, branch)
 
-    def forward(
-        self, x: Tensor, below: list[Tensor], tau: Tensor
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """(B, C, H, W), features below (B, h/2, w/2, D') -> predictions and features, as above."""
-        features = self.stack(self.input(x) + self.cascade(below, tau), tau)
-        return [self.output(features[-1], tau)] if self.output else [], features
+    def forward(self, x: Tensor, below: list[Tensor], time: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, C, H, W), features below (B, h/2, w/2, D') -> prediction and features, as above."""
+        cond = self.embedding(time)
+        image, cascade = self.input(x), self.cascade(below, cond)
+        if self.merge is None:
+            image = image + cascade
+        else:
+            image = self.merge(torch.cat([image, cascade], dim=-1))
+        joining = None if self.skips is None else partial(self.skips, below)
+        features = self.stack(image, cond, joining)
+        return self.output(features[-1], cond), features
 
 
 class DiMR(Network):
@@ -150,18 +218,21 @@ class DiMR(Network):
     def __init__(self, sizes: DiMRSizes | None = None, **arguments: Any) -> None:
         super().__init__(sizes, **arguments)
         sizes = self.sizes
-        branches = len(sizes.layers)
-        self.predictions = branches if sizes.outputs == "all" else 1
+        self.predictions, self.counted = len(sizes.layers), sizes.outputs
         self.time_condition = DIMR_CONDITIONS[sizes.time_map]
-        self.lowest = TransformerBranch(sizes)
-        self.higher = nn.ModuleList(ConvNeXtBranch(sizes, r) for r in range(1, branches))
+        if sizes.norm == "adaln_zero":
+            self.time_condition = partial(operator.mul, UVIT_STEPS[sizes.time_map])
+        self.lowest = LowestBranch(sizes)
+        self.higher = nn.ModuleList(HigherBranch(sizes, r) for r in range(1, self.predictions))
         self.apply(initialise)
+        zero_modulations(self)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
-        """As ``Network.forward``: R predictions, or one where ``outputs`` is ``last``."""
-        tau = self.time_condition(t)
-        predictions, features = self.lowest(x, tau, labels_of(condition, self.sizes.num_classes))
+        """As ``Network.forward``: R predictions."""
+        time, labels = self.time_condition(t), labels_of(condition, self.sizes.num_classes)
+        prediction, features = self.lowest(x, time, labels)
+        predictions = [prediction]
         for branch in self.higher:
-            own, features = branch(x, features, tau)
-            predictions += own
+            prediction, features = branch(x, features, time)
+            predictions.append(prediction)
         return predictions

@@ -3,13 +3,14 @@
 Shapes: B batch, C channels, H = W image side, N = (H / patch)^2 tokens, D width.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dimr.models.base import Blocks, Network, label_embedding, patches_to_image
-from dimr.models.blocks import AdaLNZeroBlock, TimeEmbedding
+from dimr.models.blocks import MLP, AdaLNZeroBlock, TimeEmbedding
 from dimr.models.conditioning import Condition, dit_step, labels_of
 from dimr.models.norms import Modulation, modulate, zero_modulations
 from dimr.models.sizes import DiTSizes
@@ -31,7 +32,7 @@ class DiT(Network):
         self.embedding = TimeEmbedding(dim)
         self.register_buffer("position", position_sinusoids(sizes.input_size // patch, dim))
         self.blocks = Blocks(
-            AdaLNZeroBlock(dim, sizes.heads, qkv_bias=True, approximate="tanh")
+            AdaLNZeroBlock(dim, sizes.heads, partial(MLP, approximate="tanh"), qkv_bias=True)
             for _ in range(sizes.depth)
         )
         self.modulation = Modulation(dim, 2)
@@ -63,7 +64,7 @@ class DiT(Network):
         cond = self.embedding(dit_step(t)) + label  # (B, D)
         for i in range(len(self.blocks)):
             tokens = self.blocks.run(i, tokens, cond)
-        tokens = modulate(tokens, *self.modulation(cond))
+        tokens = modulate(tokens, *self.modulation(cond, tokens.ndim))
         return [patches_to_image(self.output(tokens), self.sizes.patch)]
 
 

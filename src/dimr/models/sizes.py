@@ -38,6 +38,8 @@ class Sizes:
     """Whether the later half of the blocks has long skips from the first."""
     of_published: ClassVar[dict[str, Any]] = {}
     """Sizes that all published weights have, and that variants.yaml does not list."""
+    in_names: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """Sizes that can be asked for in a variant's name, and their values: ``dimr-xl-layer-2r``."""
 
     input_size: int
     channels: int
@@ -102,21 +104,30 @@ class DiMRSizes(Sizes):
             authors' network does and the published counts say).
         dims: D of each branch.
         heads: attention heads of the lowest branch.
-        norm: norm inside blocks, ``rms`` (released models) or ``layer`` (the paper's text).
+        norm: how time enters blocks: TD-RMS norm ``rms`` (released models), TD-LN ``layer`` (the
+            paper's text), or ``adaln_zero`` (ablation; then norms outside blocks know no time).
         feed_forward: ``glu``, or ``mlp`` as in U-ViT (ablation).
-        outputs: ``all`` branches predict noise (the multi-scale loss), or only the ``last`` one
-            (ablation).
+        outputs: whose predictions the loss counts: ``all`` branches' (the multi-scale loss), or
+            that of the ``last`` one (ablation). All branches have an output layer in either case,
+            as the parameters that the paper prints for its ablation say.
+        first: blocks of the lowest branch: ``transformer``, or ``convnext`` (design choice a).
+        cascade: how features from below join a branch's input: ``add``, or ``concat`` (b).
+        branch_skips: skip connections from each branch to the next, too (c).
     """
 
     family = "dimr"
     title = "DiMR"
+    in_names = {"norm": ("rms", "layer")}  # noqa: RUF012 annotated in the base
 
     layers: tuple[int, ...]
     dims: tuple[int, ...]
     heads: int
-    norm: Literal["rms", "layer"] = "rms"
+    norm: Literal["rms", "layer", "adaln_zero"] = "rms"
     feed_forward: Literal["glu", "mlp"] = "glu"
     outputs: Literal["all", "last"] = "all"
+    first: Literal["transformer", "convnext"] = "transformer"
+    cascade: Literal["add", "concat"] = "add"
+    branch_skips: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -131,8 +142,10 @@ class DiMRSizes(Sizes):
         _check_heads(self.dims[0], self.heads)
 
     def _stacks(self) -> Sequence[tuple[int, int, int, int]]:
-        # attention has 4 matrices, the feed-forward layer 6 (or 8)
-        matrices = [10, *[6] * (len(self.dims) - 1)]
+        # attention has 4 matrices, the feed-forward layer 6 (or 8), adaLN-Zero 6
+        least = 12 if self.norm == "adaln_zero" else 6
+        lowest = least + (4 if self.first == "transformer" else 0)
+        matrices = [lowest, *[least] * (len(self.dims) - 1)]
         patches = [2**r for r in reversed(range(len(self.dims)))]
         blocks = map(blocks_built, self.layers)
         return list(zip(blocks, self.dims, patches, matrices, strict=True))

@@ -49,7 +49,7 @@ class UViT(Network):
         if sizes.time == "adaln_zero":
             self.embedding = TimeEmbedding(dim)
             self.modulation = Modulation(dim, 2)
-            blocks: list[nn.Module] = [AdaLNZeroBlock(dim, heads) for _ in range(sizes.depth)]
+            blocks: list[nn.Module] = [AdaLNZeroBlock(dim, heads, MLP) for _ in range(sizes.depth)]
         else:
             norm, last = {
                 "token": (UnconditionalLayerNorm, UnconditionalLayerNorm),
@@ -84,7 +84,7 @@ class UViT(Network):
         tokens = torch.cat([*front, tokens], dim=1) + self.position
         tokens = self.stack(tokens, cond)[-1]
         if self.sizes.time == "adaln_zero":
-            tokens = modulate(tokens, *self.modulation(cond))
+            tokens = modulate(tokens, *self.modulation(cond, tokens.ndim))
         else:
             tokens = self.norm(tokens, cond)
         image = patches_to_image(self.output(tokens)[:, self.extras :], self.sizes.patch)

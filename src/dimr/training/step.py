@@ -56,7 +56,7 @@ def losses_of(state: TrainState, batch: Batch) -> Tensor:
         predictions = state.forward(noisy, batch.t, batch.condition)
     predictions = [prediction.float() for prediction in predictions]
     branches = [loss.mean() for loss in branch_losses(predictions, batch.noise)]
-    loss = weighted_sum(branches)
+    loss = weighted_sum(branches, state.network.counted)
     if state.settings.objective == "hybrid":  # config checks that the schedule is discrete
         bound = variational_bound(state.schedule, predictions[-1], batch.x, noisy, batch.t)  # type: ignore[arg-type]
         loss = loss + bound.mean()

@@ -22,11 +22,13 @@ class Published(ConfigModel):
     """What papers say of a variant: input (H, W, C), parameters and GMACs ("Gflops"), and where.
 
     ``parameters`` is exact where it was counted with the authors' code, else as it is printed.
-    What no source confirms is null.
+    What no source confirms is null. ``other_norm``: parameters with the other norm inside blocks,
+    counted likewise.
     """
 
     input: tuple[int, int, int]
-    parameters: int | PrintedCount
+    parameters: int | PrintedCount | None
+    other_norm: int | None = None
     gmacs: float | int | None = None
     source: str
 
@@ -40,8 +42,8 @@ class VariantSizes(ConfigModel):
     published: Published | None = None
 
     def sizes(self) -> dict[str, Any]:
-        """The network's sizes that are listed."""
-        return self.model_dump(exclude={"published"})
+        """The network's sizes that are listed, those of default values too."""
+        return {name: value for name, value in self if name != "published"}
 
 
 Schedule = Literal["latent", "pixel", "linear"]
@@ -115,6 +117,9 @@ LIMITS: dict[Any, Any] = {
 OF_INPUT = {field.name for field in dataclasses.fields(Sizes)}
 NOT_LISTED = {"patch", "has_null_label", "final_conv"}
 """Sizes that variants.yaml does not give: its number, and what only published weights differ in."""
+WRITTEN = {"norm", "feed_forward", "outputs", "time", "has_null_label", "learn_sigma"}
+"""Sizes that are written at their default, too. Later switches are not: what was trained before
+there was the switch keeps its configuration, and so its key."""
 ANY_INPUT: dict[str, Any] = {"input_size": 128, "channels": 1, "num_classes": 1}
 """An input that all branches and patches of 1 fit, to check a listed size by itself."""
 
@@ -128,8 +133,8 @@ def _fields(sizes: type[Sizes], listed: bool) -> dict[str, Any]:
         kind = hints[field.name]
         limited = LIMITS.get(field.name, LIMITS.get(kind, kind))
         default = ... if field.default is dataclasses.MISSING else field.default
-        if default is None:  # a file, and a key, without it does not name it
-            default = Field(default=None, exclude_if=lambda value: value is None)
+        if default is not ... and field.name not in WRITTEN:
+            default = Field(default=default, exclude_if=functools.partial(operator.eq, default))
         found[field.name] = (limited, default)
     return found
 

@@ -17,10 +17,10 @@ from matplotlib.patches import FancyBboxPatch
 from dimr.config.project import Project
 from dimr.config.variants import Variant
 from dimr.diffusion.loss import branch_weights
-from dimr.models import DiMR, DiT, UViT
-from dimr.models.blocks import GLU, AdaLNZeroBlock, ConvNeXtBlock, TransformerBlock, UNetStack
+from dimr.models import DiMR, DiMRSizes, DiT, UViT
+from dimr.models.blocks import GLU, UNetStack
 from dimr.models.complexity import complexity, count_parameters, on_meta
-from dimr.models.dimr import ConvNeXtBranch, TransformerBranch
+from dimr.models.dimr import HigherBranch, LowestBranch
 from dimr.models.norms import (
     TimeDependentLayerNorm,
     TimeDependentRMSNorm,
@@ -38,6 +38,13 @@ NORMS: dict[type, str] = {
 }
 TAU = {"latent": r"$\tau = 8t - 4$", "pixel": r"$\tau = \log\,\mathrm{SNR}(t)$"}
 """DiMR's time condition by ``time_map``, as ``dimr.models.conditioning`` computes it."""
+
+OTHER = {
+    ("first", "convnext"): "class: added to the first branch's input",
+    ("cascade", "concat"): "+: concatenated",
+    ("branch_skips", True): "skips between branches",
+}
+"""In words, what the drawing does not show of the networks that DiMR is compared with."""
 
 ROW, HEIGHT, TOP = 1.34, 0.52, 0.42  # of a row, a box, the heading
 NOISY, INPUT, ADD, IN, MID, OUT, HEAD, END = 0.05, 0.72, 1.36, 1.50, 2.46, 3.14, 4.12, 4.90
@@ -60,9 +67,9 @@ class Branch:
         tokens: what is added to them as tokens.
         parts: numbers of blocks: in, mid, out with long skips between; or one, without.
         block: what a block does, a line each.
-        head: the layers before the output; empty: it has none.
-        output: (C, h, w) that it predicts; None: nothing.
-        weight: of its loss; None where it predicts nothing.
+        head: the layers before the output.
+        output: (C, h, w) that it predicts.
+        weight: of its loss.
         parameters: learned in this branch.
         cascade: how many features of which width come from the branch below: of its input and
             every block; None: there is no branch below.
@@ -76,8 +83,8 @@ class Branch:
     parts: tuple[int, ...]
     block: tuple[str, ...]
     head: tuple[str, ...]
-    output: tuple[int, int, int] | None
-    weight: float | None
+    output: tuple[int, int, int]
+    weight: float
     parameters: int
     cascade: tuple[int, int] | None = None
 
@@ -126,6 +133,11 @@ def sketch(name: str, sizes: Sizes) -> Sketch:
     network, counted = on_meta(sizes), complexity(sizes)
     if isinstance(network, DiMR):
         branches, time = _dimr(network), f"time: {TAU[sizes.time_map]}, in every norm"
+        if network.sizes.norm == "adaln_zero":
+            time = "time: an embedding per branch, in every block by adaLN-Zero"
+        time += "".join(
+            f"; {words}" for (key, value), words in OTHER.items() if getattr(sizes, key) == value
+        )
     elif isinstance(network, UViT):
         branches = [_single(network, network.stack.blocks[0], _parts(network.stack))]
         time = {
@@ -142,39 +154,29 @@ def sketch(name: str, sizes: Sizes) -> Sketch:
 
 
 def _dimr(network: DiMR) -> list[Branch]:
-    weights = iter(branch_weights(network.predictions))
-    branches: list[Branch] = []
-    for branch in (network.lowest, *network.higher):
-        below = branches[-1].dim if branches else None
-        weight = next(weights) if branch.output else None
-        branches.append(_dimr_branch(branch, network.sizes.channels, below, weight))
-    return branches
+    weights = branch_weights(network.predictions, network.counted)
+    branches = enumerate((network.lowest, *network.higher))
+    return [_dimr_branch(network.sizes, r, branch, weights[r]) for r, branch in branches]
 
 
 def _dimr_branch(
-    branch: TransformerBranch | ConvNeXtBranch,
-    channels: int,
-    below: int | None,
-    weight: float | None,
+    sizes: DiMRSizes, number: int, branch: LowestBranch | HigherBranch, weight: float
 ) -> Branch:
-    """A branch above one of width ``below``."""
     side, _, dim = branch.input.position.shape
-    first, output = branch.stack.blocks[0], branch.output
-    cascade, head = None, ("", "")
-    if isinstance(branch, ConvNeXtBranch) and below is not None:
+    first, output, cascade = branch.stack.blocks[0], branch.output, None
+    if isinstance(branch, HigherBranch):
+        below = sizes.dims[number - 1]
         cascade = (branch.cascade.expand.in_features // below, below)
-    if output:
-        head = (NORMS[type(output.norm)], "{}×{} conv".format(*output.conv.kernel_size))
     return Branch(
-        kind="ConvNeXt" if isinstance(first, ConvNeXtBlock) else "Transformer",
+        kind="ConvNeXt" if hasattr(first, "depthwise") else "Transformer",
         side=side,
         dim=dim,
         patch=branch.input.patch.stride[0],
-        tokens=("class",) if isinstance(branch, TransformerBranch) else (),
+        tokens=("class",) if isinstance(branch, LowestBranch) and branch.has_token else (),
         parts=_parts(branch.stack),
         block=_block(first),
-        head=head if output else (),
-        output=(channels, side, side) if output else None,
+        head=(NORMS[type(output.norm)], "{}×{} conv".format(*output.conv.kernel_size)),
+        output=(sizes.channels, side, side),
         weight=weight,
         parameters=count_parameters(branch),
         cascade=cascade,
@@ -213,12 +215,13 @@ def _block(block: Any) -> tuple[str, ...]:
         feed_forward = f"GLU {layer.w2.in_features // layer.w2.out_features}D"
     else:
         feed_forward = f"MLP {layer.fc2.in_features // layer.fc2.out_features}D"
-    if isinstance(block, ConvNeXtBlock):
-        convolution = "{}×{} depthwise conv".format(*block.depthwise.kernel_size)
-        return convolution, f"{NORMS[type(block.norm)]}, {feed_forward}"
-    assert isinstance(block, TransformerBlock | AdaLNZeroBlock)
-    norm = "adaLN-Zero" if isinstance(block, AdaLNZeroBlock) else NORMS[type(block.norm1)]
-    return f"{norm}, attention, {block.attention.heads} heads", f"{norm}, {feed_forward}"
+    is_adaln, is_convnext = hasattr(block, "modulation"), hasattr(block, "depthwise")
+    norm = "adaLN-Zero" if is_adaln else NORMS[type(block.norm if is_convnext else block.norm1)]
+    if not is_convnext:
+        return f"{norm}, attention, {block.attention.heads} heads", f"{norm}, {feed_forward}"
+    before = f"{norm}, " if is_adaln else ""
+    convolution = "{}×{} depthwise conv".format(*block.depthwise.kernel_size)
+    return before + convolution, f"{norm}, {feed_forward}"
 
 
 # --- the drawing ----------------------------------------------------------------------------------
@@ -282,8 +285,7 @@ def _row(axes: Axes, branch: Branch, middle: float) -> None:
         axes.text(ADD, middle - 0.44, words, ha="center", va="top", fontsize=TINY)
         style.arrow(axes, (ADD, middle - 0.42), (ADD, middle - 0.06))
     _stack(axes, branch, middle)
-    if branch.output:
-        _output(axes, branch, middle)
+    _output(axes, branch, middle)
     axes.text(IN, middle - 0.36, "a block: " + "; ".join(branch.block), va="center", fontsize=TINY)
 
 
@@ -308,12 +310,11 @@ def _stack(axes: Axes, branch: Branch, middle: float) -> None:
 
 def _output(axes: Axes, branch: Branch, middle: float) -> None:
     """The head, the prediction's shape and the weight of its loss."""
-    assert branch.output is not None
     style.arrow(axes, (OUT + WIDTHS[OUT], middle), (HEAD, middle))
     _box(axes, HEAD, middle, "\n".join(branch.head), IO)
     style.arrow(axes, (HEAD + WIDTHS[HEAD], middle), (END, middle))
     channels, side, _ = branch.output
-    text = f"{channels}×{side}×{side}\n\nloss ×{Fraction(branch.weight or 0)}"
+    text = f"{channels}×{side}×{side}\n\nloss ×{Fraction(branch.weight)}"
     axes.text(END + 0.02, middle, text, va="center", fontsize=style.SMALL)
 
 

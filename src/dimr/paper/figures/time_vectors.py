@@ -71,10 +71,10 @@ def adaln_zero_vectors(
     found = []
     blocks = [module for module in network.modules() if isinstance(module, AdaLNZeroBlock)]
     for number, block in enumerate(blocks):
-        shift1, scale1, _, shift2, scale2, _ = block.modulation(condition)
+        shift1, scale1, _, shift2, scale2, _ = block.modulation(condition, condition.ndim)
         found.append(NormVectors(number, "attention", 1 + _array(scale1), _array(shift1)))
         found.append(NormVectors(number, "MLP", 1 + _array(scale2), _array(shift2)))
-    shift, scale = network.modulation(condition)  # type: ignore[operator]
+    shift, scale = network.modulation(condition, condition.ndim)  # type: ignore[operator]
     return [*found, NormVectors(None, "output", 1 + _array(scale), _array(shift))]
 
 
@@ -85,7 +85,7 @@ def td_norm_vectors(network: DiMR, times: Tensor) -> list[NormVectors]:
     branches: list[Any] = [network.lowest, *network.higher]
     norms = [
         *((n, "attention", block.norm1) for n, block in enumerate(network.lowest.stack.blocks)),
-        *((None, "output", branch.output.norm) for branch in branches if branch.output),
+        *((None, "output", branch.output.norm) for branch in branches),
     ]
     return [
         NormVectors(

@@ -11,7 +11,7 @@ from typing import Any
 from dimr.config.project import Project
 from dimr.config.schema import NetworkInput
 from dimr.config.validation import did_you_mean
-from dimr.config.variants import Variant
+from dimr.config.variants import Variant, names_of
 from dimr.paper.published import UNITS, as_number, load_published
 from dimr.runtime.errors import DimrError
 
@@ -179,7 +179,8 @@ def chosen_variants(
 
     Args:
         project: whose variants they are.
-        patterns: names or patterns (``dimr-*-2r``), of which one must match; none: all variants.
+        patterns: names or patterns (``dimr-*-2r``), of which one must match; none: all that
+            variants.yaml lists. Others are chosen by what matches none of these: ``*-rms-*``.
         family: of this family only.
         dataset: of those that this dataset takes, on its input; None: see ``counting_input``.
 
@@ -191,12 +192,13 @@ def chosen_variants(
     if family is not None and family not in families:
         raise DimrError(f"variants.yaml: no family {family!r} {did_you_mean(family, families)}")
     listed = [one for one in listed if family in (None, one.family)]
-    names = [one.name for one in listed]
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
+    every, names, chosen = [one.name for one in listed], names_of(listed), set[str]()
+    for pattern in patterns or ["*"]:
+        matching = fnmatch.filter(names, pattern) or fnmatch.filter(every, pattern)
+        if not matching and patterns:
             raise DimrError(
                 f"variants.yaml: no variant matches {pattern!r} {did_you_mean(pattern, names)}"
             )
-    chosen = {name for pattern in patterns or ["*"] for name in fnmatch.filter(names, pattern)}
+        chosen.update(matching)
     given = None if dataset is None else _input_of(project.recipe(dataset).network)
     return [(one, given or counting_input(one, project)) for one in listed if one.name in chosen]
