@@ -4,6 +4,7 @@ What no source confirms is blank, with the reason beside it: a value without a s
 without a reason are refused.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -83,7 +84,7 @@ class Settings(ConfigModel):
 
 
 class Result(ConfigModel):
-    """A model's line in a table of results. Values are from ``source``, or their own in ``sources``.
+    """A model's line in a table of results; ``sources`` are of values that are not from ``source``.
 
     ``epochs`` are the paper's own; ``gmacs`` is what papers call "Gflops"; ``fid_unguided`` is the
     FID without guidance, where a line has both. What is null is blank in the source; ``note`` says
@@ -107,16 +108,17 @@ class Result(ConfigModel):
         """Where a value of the line was seen."""
         return self.sources.get(key, self.source)
 
-    def numbers(self) -> dict[str, float]:
-        """Every number of the line, by key."""
-        known = ((key, as_number(getattr(self, key))) for key in NUMBERS)
-        return {key: value for key, value in known if value is not None}
+    def numbers(self, setting: str) -> Iterator[tuple[str, str, float]]:
+        """Setting, metric and value of every number; ``setting`` is that of the list."""
+        for key in NUMBERS:
+            if (value := as_number(getattr(self, key))) is not None:
+                yield setting, key, value
+        if self.fid_unguided is not None:
+            yield "unguided", "fid", self.fid_unguided
 
 
-NUMBERS = (
-    "epochs", "parameters", "gmacs", "fid_unguided", "fid", "inception_score", "precision", "recall",
-)  # fmt: skip
-"""What a line may have a number of."""
+NUMBERS = ("epochs", "parameters", "gmacs", "fid", "inception_score", "precision", "recall")
+"""What a line may have a number of, at the setting of its list."""
 
 
 class Results(ConfigModel):

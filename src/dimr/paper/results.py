@@ -104,15 +104,13 @@ def published(project: Project, only: str | None = None) -> "pd.DataFrame":
 
     Several of the paper's tables may print the same model, and other numbers of it.
     """
-    lists = load_published(project).results
     return _frame(
-        (listed.dataset, model, "", "", setting, metric, number, "published",
-         f"published.yaml: results.{name}.{model} ({row.source_of(key)})", "")
-        for name, listed in lists.items()
+        (listed.dataset, model, "", "", *number, "published",
+         f"published.yaml: results.{name}.{model} ({row.source})", "")
+        for name, listed in load_published(project).results.items()
         if only in (None, name)
         for model, row in listed.rows.items()
-        for key, number in row.numbers().items()
-        for metric, setting in [("fid", "unguided") if key == "fid_unguided" else (key, listed.setting)]
+        for number in row.numbers(listed.setting)
     )  # fmt: skip
 
 
