@@ -26,6 +26,7 @@ from dimr.paper.results import (
 )
 from dimr.paper.tables.definitions import definition_of, load_table, place_of
 from dimr.paper.tables.render import csv_value
+from dimr.paper.tables.runs import RunsTable
 from dimr.paper.tables.sheet import Block, Cell, Column, Sheet
 from dimr.paper.trace import SIX_DIGITS, trace
 from dimr.runtime.errors import DimrError
@@ -126,12 +127,14 @@ class Explainer:
         Args:
             row: its title, or its run or variant.
             column: a key or a heading.
-            setting: of guidance; None: every setting that the row has.
+            setting: of guidance, of a row or of a column; None: every one that the row has.
 
         Raises:
             DimrError: an unknown name, or results that were changed by hand, are damaged or of
                 another configuration.
         """
+        if setting and isinstance(self.table, RunsTable) and self.table.by_column:
+            column, setting = f"{column}_{setting}", None
         return [self._explain(*at, column) for at in self._rows(row, setting)]
 
     def _explain(self, b: int, r: int, asked: str) -> Explanation:

@@ -44,9 +44,9 @@ def test_each_row_beside_the_same_seed_and_all_seeds(clone, capsys):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("results/demo/digits/table6.csv", "not made yet: snakemake -- results/demo/digits/"),
-        ("results/digits/table3.csv", "not a table of runs"),
-        ("results/digits/table7.csv", "not a table of runs"),
+        ("results/demo/digits/table7.csv", "not made yet: snakemake -- results/demo/digits/"),
+        ("results/digits/table4.csv", "not a table of runs"),
+        ("results/digits/table8.csv", "not a table of runs"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(clone, caplog, table, message):

@@ -13,8 +13,8 @@ from dimr.cli import main
 from dimr.config.project import ROOT
 from dimr.paper.explain import Explainer
 
-DIGITS, PAPER = "results/digits/table1.csv", "results/partial/table1.csv"
-TABLE6, PARTIAL6 = "results/digits/table6.csv", "results/partial/digits/table6.csv"
+DIGITS, PAPER = "results/digits/table1.csv", "results/partial/table7.csv"
+TABLE7, PARTIAL7 = "results/digits/table7.csv", "results/partial/digits/table7.csv"
 DIMR = "digits/dimr-xs-2r/0"
 GUIDED = ("--row", "DiMR-XS/2R", "--setting", "guided", "--column", "fid_digits")
 ORIGIN = {
@@ -58,7 +58,7 @@ def put(project, run, setting, fid):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Tables 1 and (partial) 6 of digits, and table 1 of the paper with what exists."""
+    """Tables 1 and (partial) 7 of digits, and table 7 of the paper with what exists."""
     project = tmp_path_factory.mktemp("why") / "project"
     shutil.copytree(ROOT / "experiments", project / "experiments")
     for run, setting in (("real", "reference"), ("reconstruction", "reference")):
@@ -71,8 +71,8 @@ def made(tmp_path_factory):
         put(project, f"digits/uvit-xs-2/{seed}", "guided", 0.75 + gap)
     put(project, "imagenet256/dimr-xl-2r/published", "guided", 1.75)
     assert make_table(project, "digits/table1") == 0
-    assert make_table(project, "digits/table6", "--partial", to=project / "results/partial") == 0
-    assert make_table(project, "table1", "--partial", to=project / "results/partial") == 0
+    assert make_table(project, "digits/table7", "--partial", to=project / "results/partial") == 0
+    assert make_table(project, "table7", "--partial", to=project / "results/partial") == 0
     return project
 
 
@@ -174,16 +174,16 @@ def test_sanity_rows_have_no_training(made):
 
 
 def test_a_partial_cell_and_a_paired_difference(made):
-    (cell,) = cells(made, PARTIAL6, "U-ViT-XS/2", "fid_digits", "guided")
+    (cell,) = cells(made, PARTIAL7, "U-ViT-XS/2", "fid_digits", "guided")
     assert float(cell.value) == pytest.approx(0.75 + (1 + 1.5 + 1.25) / 3)
     assert cell.how == "mean of 3 runs, one per seed; 2 missing"
     assert [run["run"][-1] for run in cell.runs] == ["0", "1", "2"]
     assert [one["command"] for one in cell.missing] == [
         f"snakemake -- runs/digits/uvit-xs-2/{seed}/metrics/guided.json" for seed in (3, 4)
     ]
-    (cell,) = cells(made, PARTIAL6, "U-ViT-XS/2", "fid_digits_std", "guided")
+    (cell,) = cells(made, PARTIAL7, "U-ViT-XS/2", "fid_digits_std", "guided")
     assert float(cell.value) == pytest.approx(0.25)
-    (cell,) = cells(made, PARTIAL6, "U-ViT-XS/2", "change", "guided")
+    (cell,) = cells(made, PARTIAL7, "U-ViT-XS/2", "change", "guided")
     assert cell.value.startswith("-1.25 [-1.87, -0.63], better")
     assert cell.how.startswith("DiMR-XS/2R less U-ViT-XS/2, FID-digits, seed by seed")
     assert [run["run"] for run in cell.runs] == [
@@ -203,7 +203,8 @@ def test_ours_and_published_in_the_papers_table(made):
     assert [cell.column for cell in cells(made, PAPER, row, "IS")] == ["inception_score"] * 2
     (cell,) = cells(made, PAPER, row, "fid_published", "guided")
     assert (cell.value, cell.runs) == ("1.7", [])
-    assert cell.how == "published: repo, the authors' public repository"
+    place = "table 7 of the paper, row DiMR-XL/2R"
+    assert cell.how == f"published: repo, the authors' public repository: {place}"
     (cell,) = cells(made, PAPER, row, "fid_difference", "guided")
     assert float(cell.value) == pytest.approx(0.05)
     assert cell.how.startswith("ours less published: published: repo")
@@ -213,11 +214,11 @@ def test_ours_and_published_in_the_papers_table(made):
 AUTHORS = "DiMR-XL/2R, authors' weights"
 BLANKS = [
     (PAPER, "BigGAN", "fid", None, "a published row, none of our runs is in it"),
-    (PAPER, "DiMR-XL/2R", "fid_published", "unguided", "no source confirms the FID"),
+    (PAPER, "CDM", "precision_published", None, "the authors' table has no value"),
     (PAPER, AUTHORS, "fid", "unguided", "none of its runs exists"),
     (PAPER, AUTHORS, "fid_std", "guided", "a single seed has no deviation"),
     (PAPER, AUTHORS, "epochs", "guided", "its records do not say it"),
-    (PARTIAL6, "DiMR-XS/2R", "change", "guided", "this row is compared with no other"),
+    (PARTIAL7, "DiMR-XS/2R", "change", "guided", "this row is compared with no other"),
 ]
 
 
@@ -228,16 +229,16 @@ def test_blanks_say_why(made, table, row, column, setting, reason):
 
 
 def test_counted_tables(project):
-    definition = project / "experiments/tables/digits/table3.yaml"
+    definition = project / "experiments/tables/digits/table4.yaml"
     content = yaml.safe_load(definition.read_text())
     content["blocks"] = [{**content["blocks"][0], "rows": content["blocks"][0]["rows"][:1]}]
     definition.write_text(yaml.safe_dump(content))  # one network, as counting takes its time
-    for name in ("table3", "table4"):
+    for name in ("table4", "table5"):
         assert make_table(project, f"digits/{name}") == 0
-    (cell,) = cells(project, "results/digits/table3.csv", "DiMR-XS/2R", "parameters")
+    (cell,) = cells(project, "results/digits/table4.csv", "DiMR-XS/2R", "parameters")
     assert cell.value == "1209288"
     assert "experiments/variants.yaml, dimr-xs-2r: dimr models dimr-xs-2r" in cell.how
-    (cell,) = cells(project, "results/digits/table4.csv", "Learning rate", "digits-pixel")
+    (cell,) = cells(project, "results/digits/table5.csv", "Learning rate", "digits-pixel")
     assert cell.how == "the recipe digits-pixel in experiments/recipes.yaml"
 
 
@@ -303,10 +304,10 @@ NAMES = [
     (PAPER, "DiMR-XL/2R", "%", (), r"no column '%' \(allowed: model,"),
     (DIGITS, "DiMR-XS/2R", "fid_digits", ("--setting", "gided"),
      r"DiMR-XS/2R: no setting 'gided' \(did you mean guided\? allowed: unguided, guided"),
-    ("results/digits/table8.csv", "DiMR", "fid", (),
-     r"table8\.yaml: no such definition \(did you mean digits/table\d\?"),
-    ("results/digits/table7.csv", "DiMR", "fid", (), "no counterpart on digits"),
-    ("results/digits/table2.csv", "+ GLU for the MLP", "fid_digits", (),
+    ("results/digits/table9.csv", "DiMR", "fid", (),
+     r"table9\.yaml: no such definition \(did you mean digits/table\d\?"),
+    ("results/digits/table8.csv", "DiMR", "fid", (), "no counterpart on digits"),
+    ("results/digits/table2.csv", "+ GLU", "fid_digits", (),
      r"not made yet: snakemake -- results/digits/table2\.csv"),
     ("runs/digits/real/0", "DiMR", "fid", (), r"no table \(results/NAME\.csv"),
 ]  # fmt: skip
@@ -349,7 +350,7 @@ def put_rerun(folder, seed, fid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", ["table1", "table2", "table5", "table6", "steps"])
+@pytest.mark.parametrize("table", ["table1", "table6", "table7", "steps"])
 def test_no_committed_number_is_called_wrong(clone, table):
     """Each cell of each table follows from the recorded seeds, but for what they do not have."""
     file = clone / f"results/digits/{table}.csv"
@@ -364,12 +365,12 @@ def test_no_committed_number_is_called_wrong(clone, table):
 
 
 def test_a_mean_of_recorded_seeds(clone, why):
-    code, out, _ = why(clone, TABLE6, *GUIDED)
+    code, out, _ = why(clone, TABLE7, *GUIDED)
     assert code == 0
     assert "agrees with the recorded seeds in" in out
     assert "the runs themselves are not available" in out
     assert len(re.findall("not available +digits/dimr-xs-2r/", out)) == 5
-    (cell,) = cells(clone, TABLE6, "DiMR-XS/2R", "fid_digits", "guided")
+    (cell,) = cells(clone, TABLE7, "DiMR-XS/2R", "fid_digits", "guided")
     values = [
         float(line["fid_digits"])
         for line in rows_of(clone / "results/digits/seeds.csv")
@@ -390,8 +391,8 @@ def test_a_mean_of_recorded_seeds(clone, why):
 )  # fmt: skip
 def test_an_edited_number_is_told_without_runs(clone, why, column, value):
     row = "U-ViT-XS/2" if column.startswith("change") else "DiMR-XS/2R"
-    edit(clone, TABLE6, row, column, value)
-    code, out, message = why(clone, TABLE6, "--row", row, "--setting", "guided", "--column", column)
+    edit(clone, TABLE7, row, column, value)
+    code, out, message = why(clone, TABLE7, "--row", row, "--setting", "guided", "--column", column)
     assert code == 2
     assert "NOT what the recorded seeds in" in out
     assert "stale or edited" in message
@@ -399,23 +400,23 @@ def test_an_edited_number_is_told_without_runs(clone, why, column, value):
 
 def test_an_edited_verdict_is_told(clone):
     words = next(
-        row["change"] for row in rows_of(clone / TABLE6)
+        row["change"] for row in rows_of(clone / TABLE7)
         if (row["model"], row["setting"]) == ("DiT-XS/2", "guided")
     )  # fmt: skip
     assert words.endswith("undecided")
-    edit(clone, TABLE6, "DiT-XS/2", "change", words.replace("undecided", "better"))
-    (cell,) = Explainer(clone / TABLE6).explain("DiT-XS/2", "change", "guided")
+    edit(clone, TABLE7, "DiT-XS/2", "change", words.replace("undecided", "better"))
+    (cell,) = Explainer(clone / TABLE7).explain("DiT-XS/2", "change", "guided")
     assert cell.verdict == "wrong"
 
 
 def test_one_seed_is_not_compared_with_a_mean_of_five(clone, why):
     """As after `make demo`: seed 0 exists, trained on this machine."""
     put_rerun(clone, 0, 0.689)
-    code, out, _ = why(clone, TABLE6, *GUIDED)
+    code, out, _ = why(clone, TABLE7, *GUIDED)
     assert code == 0
     assert "4 of 5 runs are not available here" in out
     assert "0.726113: a rerun: differs by 0.0371 (5.1%)" in " ".join(out.split())
-    (cell,) = cells(clone, TABLE6, "DiMR-XS/2R", "fid_digits", "guided")
+    (cell,) = cells(clone, TABLE7, "DiMR-XS/2R", "fid_digits", "guided")
     assert cell.value == cell.stated  # of the five recorded ones, none of them taken from here
     assert [run["value"] for run in cell.runs] == [0.689]
     assert len(cell.missing) == 4
@@ -423,33 +424,33 @@ def test_one_seed_is_not_compared_with_a_mean_of_five(clone, why):
 
 def test_a_run_that_is_the_recorded_one_is_told(clone, why):
     put_rerun(clone, 0, 0.7261130001)
-    out = why(clone, TABLE6, *GUIDED)[1]
+    out = why(clone, TABLE7, *GUIDED)[1]
     assert "0.726113: the same, to six digits" in " ".join(out.split())
 
 
 def test_reruns_of_all_runs_do_not_make_the_committed_number_wrong(clone, why):
     for seed in range(5):
         put_rerun(clone, seed, 0.5)
-    code, out, _ = why(clone, TABLE6, *GUIDED)
+    code, out, _ = why(clone, TABLE7, *GUIDED)
     assert code == 0
     assert "the runs here are reruns, which differ" in out
-    edit(clone, TABLE6, "DiMR-XS/2R", "fid_digits", "0.5")  # a table that was made from them
-    (cell,) = cells(clone, TABLE6, "DiMR-XS/2R", "fid_digits", "guided")
+    edit(clone, TABLE7, "DiMR-XS/2R", "fid_digits", "0.5")  # a table that was made from them
+    (cell,) = cells(clone, TABLE7, "DiMR-XS/2R", "fid_digits", "guided")
     assert (cell.seeds, cell.value) == (None, "0.5")
-    edit(clone, TABLE6, "DiMR-XS/2R", "fid_digits", "0.4")  # from neither
-    assert why(clone, TABLE6, *GUIDED)[0] == 2
+    edit(clone, TABLE7, "DiMR-XS/2R", "fid_digits", "0.4")  # from neither
+    assert why(clone, TABLE7, *GUIDED)[0] == 2
 
 
 def test_what_is_not_recorded_cannot_be_checked(clone, why):
     (clone / "results/digits/seeds.csv").unlink()
-    code, out, message = why(clone, TABLE6, *GUIDED)
+    code, out, message = why(clone, TABLE7, *GUIDED)
     assert code == 4
     assert "cannot be checked: 5 of 5 runs are not available here" in out
     assert "value " not in out
     for seed in range(5):
         assert f"runs/digits/dimr-xs-2r/{seed}/metrics/guided.json" in message
     assert put_rerun(clone, 0, 0.689).is_file()
-    code, out, message = why(clone, TABLE6, *GUIDED, "--json")
+    code, out, message = why(clone, TABLE7, *GUIDED, "--json")
     assert code == 4
     assert "4 of 5 runs are not available here: snakemake -- runs/digits/dimr-xs-2r/1/" in message
     (cell,) = json.loads(out)
@@ -466,9 +467,9 @@ def test_seconds_of_a_rerun_say_nothing_of_the_recorded_run(clone, why):
 
 def test_a_partial_table_whose_runs_are_gone_cannot_be_checked(clone, why):
     file = put_rerun(clone, 0, 0.689)
-    assert make_table(clone, "digits/table6", "--partial", to=clone / "results/partial") == 0
-    assert why(clone, PARTIAL6, *GUIDED)[0] == 0
+    assert make_table(clone, "digits/table7", "--partial", to=clone / "results/partial") == 0
+    assert why(clone, PARTIAL7, *GUIDED)[0] == 0
     put_rerun(clone, 1, 0.7)
-    assert why(clone, PARTIAL6, *GUIDED)[0] == 2  # stale: it lacks a run that exists
+    assert why(clone, PARTIAL7, *GUIDED)[0] == 2  # stale: it lacks a run that exists
     file.unlink()
-    assert why(clone, PARTIAL6, *GUIDED)[0] == 4
+    assert why(clone, PARTIAL7, *GUIDED)[0] == 4

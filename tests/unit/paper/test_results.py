@@ -127,15 +127,18 @@ def test_records_are_read_with_the_numbers(project):
 
 
 def test_what_papers_print():
-    frame = published(PROJECT)
+    frame = published(PROJECT, "table7")
     own = frame[(frame["dataset"] == "imagenet256") & (frame["model"] == "DiMR-XL/2R")]
-    guided = own[own["setting"] == "guided"]
-    assert dict(zip(guided["metric"], guided["value"], strict=True)) == {
+    assert set(own["setting"]) == {"guided"}
+    assert dict(zip(own["metric"], own["value"], strict=True)) == {
         "epochs": 800, "parameters": 505e6, "gmacs": 160, "fid": 1.7, "inception_score": 289.0,
         "precision": 0.79, "recall": 0.63,
     }  # fmt: skip
-    assert set(own[own["setting"] == "unguided"]["metric"]) == {"parameters", "gmacs"}
-    assert set(guided["source"]) == {"published.yaml: results.imagenet256_guided.DiMR-XL/2R (repo)"}
+    assert set(own["source"]) == {"published.yaml: results.table7.DiMR-XL/2R (repo)"}
+    both = published(PROJECT, "table1a").set_index(["model", "setting", "metric"])["value"]
+    assert both["DiMR-XL/2R", "unguided", "fid"] == 4.5
+    assert both["DiMR-XL/2R", "guided", "fid"] == 1.7
+    assert set(published(PROJECT)["dataset"]) == {"imagenet64", "imagenet256", "imagenet512"}
 
 
 def test_recorded_numbers_have_the_same_form(tmp_path):

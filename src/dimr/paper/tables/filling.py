@@ -129,11 +129,8 @@ class Filling:
             text += f" ± {form.format(deviation)}"
         origin = Origin(_how(line, asked, runs, mean), asked, key)
         if counted is not None:
-            mean, text, origin = (
-                counted,
-                form.format(counted),
-                Origin("counted here: no run is needed"),
-            )
+            mean, text = counted, form.format(counted)
+            origin = Origin("counted here, as no run exists", asked, key)
         yield ours, Cell(_rounded(mean), text, origin)
         if of_metric or (self.table.seeds > 1 and not column.published and self.table.pictured):
             spread = None if math.isnan(deviation) else deviation
