@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Annotation
 
 from dimr.config.project import PROJECT
 from dimr.paper.figures import cost, training
-from dimr.paper.figures.definitions import define
+from dimr.paper.figures.lookup import define
 from dimr.runtime.errors import DimrError
 
 from .conftest import check_legible, leave_metrics, texts
@@ -106,6 +107,21 @@ def test_every_published_row_with_a_fid_is_a_point(tmp_path):
     assert [len(axes.lines) for axes in figure.axes] == [len(panel) for panel in panels]
     drawn = {tuple(line.get_xydata()[0]) for line in figure.axes[1].lines}
     assert (160, 1.70) in drawn
+
+
+def test_every_panel_names_our_models_at_their_cost(tmp_path):
+    data = cost.load_published(define("cost", PROJECT), PROJECT, tmp_path)
+    figure = cost.draw(data)
+    named = {p.label: p for p in data.points if p.label}
+    assert {"XL/2R", "G/2R"} <= set(named)
+    for axes, panel in zip(figure.axes, data.panels, strict=True):
+        lines = [text for text in axes.texts if isinstance(text, Annotation)]
+        found = {name: text for text in lines for name in text.get_text().split("\n")}
+        assert set(found) == {name for name, p in named.items() if panel.key in p.costs}
+        for name, text in found.items():
+            x, (foot, top) = named[name].costs[panel.key] / panel.unit, text.xyann
+            assert text.xy[0] == foot == pytest.approx(x)  # the line is upright
+            assert 0 < top < 0.3
 
 
 def test_runs_of_ours_are_drawn_beside_what_is_published(tmp_path):
