@@ -10,7 +10,6 @@ import subprocess
 from itertools import pairwise
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from dimr.config.project import ROOT, Project

@@ -1,12 +1,23 @@
 # What figures are made of, by their definitions: a new figure is one file in experiments/figures.
 
-from dimr.paper.figures.definitions import define, names
+from dimr.paper.figures.lookup import define, find, names
+
+
+@one_line_errors
+def figure_place(wildcards):
+    """Where the definition of a figure is."""
+    return find(f"{wildcards.place}{wildcards.figure}", PROJECT)
 
 
 @one_line_errors
 def definition_of(wildcards):
     """The definition of a figure, whose runs, settings and tables are checked."""
     return define(f"{wildcards.place}{wildcards.figure}", PROJECT)
+
+
+def figure_meant(wildcards):
+    """The name by which a figure is drawn, whichever it was asked for by."""
+    return figure_place(wildcards).name
 
 
 @one_line_errors
@@ -16,7 +27,7 @@ def figure_inputs(wildcards):
     for run in figure.runs(PROJECT):
         resolve(run)
     return {
-        "definition": f"experiments/figures/{wildcards.place}{wildcards.figure}.yaml",
+        "definition": figure_place(wildcards).file,
         "files": figure.files(PROJECT),
         "metrics": available_files(figure.optional_cells(PROJECT)),
     }
@@ -26,9 +37,3 @@ def figure_inputs(wildcards):
 def figure_caption(wildcards):
     """What a figure shows, of which runs and how many seeds."""
     return definition_of(wildcards).full_caption(PROJECT)
-
-
-@one_line_errors
-def architecture_files(wildcards):
-    """Input function: sizes of the variants, and the networks' code."""
-    return define("architecture", PROJECT, wildcards.variant).files(PROJECT)

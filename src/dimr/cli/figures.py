@@ -12,8 +12,9 @@ EXAMPLES = """\
 examples:
   dimr figure digits/td_ln --out td_ln.pdf --png td_ln.png
   dimr figure architecture --variant dimr-g-2r --out g.pdf --png g.png
-Names are the definitions in experiments/figures. `snakemake results/digits/figures/td_ln.pdf` makes
-what a figure needs first.
+  dimr figure figure4 --out 4.pdf --png 4.png
+Names are the definitions in experiments/figures, and the numbers in experiments/figures.yaml, the
+paper's. `snakemake results/digits/figures/td_ln.pdf` makes what a figure needs first.
 """
 
 
@@ -23,7 +24,9 @@ def add(steps: Any) -> None:
     parser = add_step(steps, "figure", figure, text, out="figure", png="picture")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
-    parser.add_argument("name", metavar="NAME", help="of the figure: td_ln, digits/td_ln, ...")
+    parser.add_argument(
+        "name", metavar="NAME", help="of the figure: figure4, td_ln, digits/td_ln, ..."
+    )
     parser.add_argument("--variant", help="figure architecture: of this variant")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="PATH",
                         help="the folder of runs (default: runs)")  # fmt: skip
@@ -36,12 +39,17 @@ def add(steps: Any) -> None:
 
 def figure(options: argparse.Namespace) -> None:
     """``dimr figure``."""
-    from dimr.paper.figures.definitions import PublishedCostFigure, define
+    from dimr.paper.figures.definitions import PublishedCostFigure
+    from dimr.paper.figures.lookup import define
 
-    project = Project(options.root)
-    definition = define(options.name, project, options.variant)
+    project, name, variant = Project(options.root), options.name, options.variant
+    if variant is not None:
+        if name != "architecture":
+            raise DimrError(f"--variant: {variant}: only for figure architecture, not for {name}")
+        name = f"{name}/{variant}"
+    definition = define(name, project)
     if options.metrics and not isinstance(definition, PublishedCostFigure):
-        raise DimrError(f"--metrics: not used by figure {options.name} (it names its runs)")
+        raise DimrError(f"--metrics: not used by figure {name} (it names its runs)")
     from dimr.paper.figures.make import write_figure  # matplotlib: after the checks
 
     write_figure(

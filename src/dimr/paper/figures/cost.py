@@ -25,6 +25,8 @@ OURS = "made here"
 OTHERS = "others"
 TINY = 5.5
 """Points: size of the labels."""
+LINE = 0.065
+"""Of the axes' height, that a line of them takes."""
 FAMILIES = ("DiMR", "U-ViT", "DiT")
 """Published models with a look of their own: the ones that the paper compares."""
 
@@ -47,7 +49,7 @@ class Point:
         series: what it is drawn as; every series has one look.
         costs: by ``Panel.key``; an unknown cost leaves it out of that panel.
         values: the metric, one per seed.
-        label: what stands below it in the first panel; empty: nothing.
+        label: what stands below it; empty: nothing.
     """
 
     name: str
@@ -165,7 +167,11 @@ def draw(data: CostData) -> Figure:
     for axes in grid:  # once all are filled: the limits are known, and the y axis is shared
         style.plain_log_ticks(axes.xaxis)
         style.plain_log_ticks(axes.yaxis)
-    _label_points(grid[0], [p for p in data.points if p.label], data.panels[0])
+    labelled = [point for point in data.points if point.label]
+    low, high = grid[0].get_ylim()
+    grid[0].set_ylim(low / (high / low) ** (LINE * len(labelled)), high)
+    for axes, panel in zip(grid, data.panels, strict=True):
+        _label_points(axes, labelled, panel)
     grid[0].set_ylabel(f"{data.metric} (lower is better)")
     handles = [Line2D([], [], linestyle="", label=name, **looks[name]) for name in order]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(order), 4),
@@ -204,14 +210,21 @@ def _draw_point(axes: Axes, point: Point, panel: Panel, look: dict[str, Any]) ->
 
 
 def _label_points(axes: Axes, points: Sequence[Point], panel: Panel) -> None:
-    """Names below everything, one per line, the leftmost point's lowest, tied to their points."""
-    known = sorted((p for p in points if panel.key in p.costs), key=lambda p: p.costs[panel.key])
-    if not known:
-        return
-    low, high = axes.get_ylim()
-    axes.set_ylim(low / (high / low) ** (0.07 * len(known)), high)
-    for number, point in enumerate(known):
-        place = (point.costs[panel.key] / panel.unit, fmean(point.values))
-        line = {"arrowstyle": "-", "lw": 0.4, "shrinkA": 1, "shrinkB": 2, "relpos": (1, 1)}
-        axes.annotate(point.label, place, xytext=(0.03, 0.04 + 0.075 * number), va="center",
-                      textcoords="axes fraction", fontsize=TINY, arrowprops=line)  # fmt: skip
+    """Names below everything, each at the foot of a vertical line from its point.
+
+    Names of points of one cost share a line. Names extend to the right, the rightmost highest, so
+    that no name lies on another's line.
+    """
+    by_cost: dict[float, list[Point]] = {}
+    for point in sorted(points, key=lambda point: -fmean(point.values)):
+        if panel.key in point.costs:
+            by_cost.setdefault(point.costs[panel.key], []).append(point)
+    above = LINE * sum(map(len, by_cost.values()))  # as a share of the axes, so that all fit
+    for cost in sorted(by_cost, reverse=True):
+        names, lowest = "\n".join(p.label for p in by_cost[cost]), by_cost[cost][-1]
+        line = {"arrowstyle": "-", "lw": 0.4, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 1)}
+        place = (cost / panel.unit, above)
+        axes.annotate(names, (cost / panel.unit, fmean(lowest.values)), xytext=place, va="top",
+                      textcoords=axes.get_xaxis_transform(), fontsize=TINY,
+                      arrowprops=line)  # fmt: skip
+        above -= LINE * len(by_cost[cost])

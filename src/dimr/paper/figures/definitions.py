@@ -5,29 +5,27 @@ so that the workflow makes them first, and its caption says which runs and how m
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from dimr.config.project import Project
 from dimr.config.schema import ConfigModel, Positive, Study, StudyRow
-from dimr.config.validation import choose, did_you_mean, mapping, validate
+from dimr.config.validation import did_you_mean
 from dimr.human_study.study import FOLDER as STUDIES
 from dimr.paper.figures.rows import TrainedRow, block_lines, trained_rows
 from dimr.paper.results import RunSetting
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_yaml
 from dimr.runtime.record import RECORD
 
-FOLDER = Path("experiments/figures")
-ARCHITECTURE = "architecture"
-"""The figure that is drawn of any variant."""
 Index = Annotated[int, Field(ge=0)]
 
 
 class Definition(ConfigModel):
-    """What all kinds have: ``title``, also of the files, and ``caption``, without its runs."""
+    """What all kinds have: ``title``, also of the files, and ``caption``, without its runs.
+
+    In both, the name of the field ``choice`` in braces stands for its value.
+    """
 
     module: ClassVar[str]
     """Of ``dimr.paper.figures``: its ``make(definition, project, runs)`` draws the figure."""
@@ -37,6 +35,8 @@ class Definition(ConfigModel):
     """Files below ``experiments``, with fields of the definition in braces."""
     named: ClassVar[tuple[str, ...]] = ()
     """Fields that each name a run."""
+    choice: ClassVar[str | None] = None
+    """Field that a longer name sets: ``variant`` by ``architecture/dimr-g-2r``."""
     title: str
     caption: str
 
@@ -69,10 +69,16 @@ class Definition(ConfigModel):
             if setting is not None and setting not in settings:
                 raise DimrError(f"{run}: no setting {setting!r} {did_you_mean(setting, settings)}")
 
+    def filled(self, text: str) -> str:
+        """The title or the caption on one line, with the choice's value where it is named."""
+        line = " ".join(text.split())
+        name = self.choice
+        return line.replace(f"{{{name}}}", str(getattr(self, name))) if name else line
+
     def full_caption(self, project: Project) -> str:
         """The caption, with the runs and their seeds after it."""
         runs = runs_in_words(self.runs(project))
-        return f"{' '.join(self.caption.split())}{f' Runs: {runs}.' if runs else ''}"
+        return f"{self.filled(self.caption)}{f' Runs: {runs}.' if runs else ''}"
 
 
 class SampleRow(ConfigModel):
@@ -105,25 +111,57 @@ class SamplesFigure(Definition):
         return [(row.run, row.setting) for block in self.blocks for row in block.rows]
 
 
-class AdaLNFigure(Definition):
-    """Principal components of adaLN-Zero's vectors over time; ``blocks`` are drawn in the plane."""
+class ClassFigure(Definition):
+    """The first images of a class that a run has drawn: ``images`` at most, ``columns`` a line."""
 
-    module = "adaln_pca"
-    reads, named = ("model/" + RECORD,), ("run",)
-    kind: Literal["adaln_pca"]
+    module = "class_samples"
+    reads = ("samples/{setting}/" + RECORD,)
+    choice = "label"
+    kind: Literal["class_samples"]
     run: str
-    blocks: list[Index] = Field(min_length=1, max_length=3)
-    label: Index | None = None  # class that is the condition beside time; null: no class
+    setting: str
+    label: Index  # the class
+    images: Positive
+    columns: Positive
+
+    def cells(self, project: Project) -> list[RunSetting]:  # noqa: ARG002
+        """The run."""
+        return [(self.run, self.setting)]
 
     def check(self, project: Project) -> None:
-        """Refuse a run whose network has no adaLN-Zero, or fewer blocks or classes."""
-        sizes = _adaln_sizes(self.run, project)
-        limits = {"blocks": (max(self.blocks), sizes["depth"])}
-        if self.label is not None:
-            limits["label"] = (self.label, sizes["num_classes"])
-        for key, (value, count) in limits.items():
-            if value >= count:
-                raise DimrError(f"{key}: {value} is not in 0..{count - 1} of {self.run}")
+        """Refuse a class that the run does not have."""
+        super().check(project)
+        classes = project.run(self.run).recipe.network.num_classes
+        if self.label >= classes:
+            raise DimrError(f"label: {self.label} is not in 0..{classes - 1} of {self.run}")
+
+
+class AdaLNFigure(Definition):
+    """Principal components of adaLN-Zero's vectors, as a run's sampler meets them.
+
+    ``images`` are the first of ``setting``. ``depths`` are numbers of blocks from 1, a row of
+    panels each; null: one row, of all blocks.
+    """
+
+    module = "adaln_pca"
+    reads = ("model/" + RECORD, "config/sample-{setting}.yaml")
+    kind: Literal["adaln_pca"]
+    run: str
+    setting: str
+    images: Positive
+    depths: list[Positive] | None = Field(default=None, min_length=1, max_length=6)
+
+    def cells(self, project: Project) -> list[RunSetting]:  # noqa: ARG002
+        """The run."""
+        return [(self.run, self.setting)]
+
+    def check(self, project: Project) -> None:
+        """Refuse a run whose network has no adaLN-Zero, or fewer blocks."""
+        blocks = _adaln_sizes(self.run, project)["depth"]
+        super().check(project)
+        for depth in self.depths or []:
+            if depth > blocks:
+                raise DimrError(f"depths: {depth} is not in 1..{blocks} of {self.run}")
 
 
 class TimeFigure(Definition):
@@ -149,6 +187,7 @@ class ArchitectureFigure(Definition):
 
     module = "architecture"
     beside = ("variants.yaml", "recipes.yaml")
+    choice = "variant"
     kind: Literal["architecture"]
     variant: str
 
@@ -258,6 +297,7 @@ class LowFidelityFigure(Definition):
 
 KINDS: dict[str, type[Definition]] = {
     "samples": SamplesFigure,
+    "class_samples": ClassFigure,
     "adaln_pca": AdaLNFigure,
     "td_ln": TimeFigure,
     "architecture": ArchitectureFigure,
@@ -294,38 +334,3 @@ def runs_in_words(runs: Iterable[str]) -> str:
             of.append(f"{count} {', '.join(numbers)}")
         words.append(f"{model} ({'; '.join(of)})")
     return "; ".join(words)
-
-
-def names(project: Project) -> list[str]:
-    """Every defined figure: ``td_ln``, ``digits/td_ln``."""
-    folder = project.root / FOLDER
-    files = folder.rglob("*.yaml")
-    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in files)
-
-
-def define(name: str, project: Project, variant: str | None = None) -> Definition:
-    """The definition of a figure by its name, with what it names checked.
-
-    Args:
-        name: ``td_ln``, ``digits/td_ln``.
-        project: whose ``experiments`` are read.
-        variant: of figure ``architecture``: any variant, which needs no definition of its own.
-
-    Raises:
-        DimrError: an unknown figure with the known ones; a mistake in a definition with its file.
-    """
-    if name not in (known := names(project)):
-        raise DimrError(f"{FOLDER}: no figure {name!r} {did_you_mean(name, known)}")
-    if variant is not None and name != ARCHITECTURE:
-        raise DimrError(f"--variant: {variant}: only for figure {ARCHITECTURE}, not for {name}")
-    path = FOLDER / f"{name}.yaml"
-    value = mapping(read_yaml(project.root / path), str(path))
-    definition = validate(choose(KINDS, value, "kind", str(path)), value, str(path))
-    if variant is not None:
-        own = {"title": f"Architecture of {variant}", "variant": variant}
-        definition = definition.model_copy(update=own)
-    try:
-        definition.check(project)
-    except DimrError as error:
-        raise DimrError(f"{path}: {error}") from None
-    return definition

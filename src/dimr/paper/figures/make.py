@@ -38,4 +38,4 @@ def write_figure(
     caption = definition.full_caption(project)
     with mpl.rc_context(style.STYLE):
         figure = module.make(definition, project, runs, **options)
-        style.save(figure, pdf, png, title=definition.title, subject=caption)
+        style.save(figure, pdf, png, title=definition.filled(definition.title), subject=caption)

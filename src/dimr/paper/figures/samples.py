@@ -20,7 +20,7 @@ from dimr.runtime.errors import DimrError
 GAP = 0.03
 """Gap between images, as a share of their side."""
 MARGIN, BELOW = 0.95, 0.06
-"""Inches: to the left of the images, for the rows' names; below a block."""
+"""Inches: of the rows' names to the left of the images; below a block."""
 LETTERS = 12
 """At most, of a class's name on one line of its heading."""
 
@@ -31,8 +31,8 @@ class Tiles:
 
     Attributes:
         title: of the block.
-        rows: a name each.
-        classes: a name each; every class has as many columns as ``images`` of it are in a row.
+        rows: a name each; all empty: no names stand beside the images.
+        classes: likewise, above them; each has as many columns as ``images`` of it are in a row.
         images: uint8 (rows, classes, images, H, W, 3).
     """
 
@@ -61,7 +61,7 @@ def _load_block(block: SampleBlock, per_class: int, runs: Path) -> Tiles:
         classes = [short_name(shards.manifest.class_names[label]) for label in labels]
         setting = "" if row.setting == BASELINE_SETTING else f"\n{row.setting.replace('_', '-')}"
         names.append(row.name + setting)
-        rows.append([_images(shards, label, per_class, folder) for label in labels])
+        rows.append([first_of_class(shards, label, per_class, folder) for label in labels])
     shapes = {images.shape for row in rows for images in row}
     if len({len(row) for row in rows}) > 1 or len(shapes) > 1:
         raise DimrError(f"{block.title}: rows of different classes or sizes: {sorted(shapes)}")
@@ -74,7 +74,7 @@ def evenly_spaced(classes: int, wanted: int | None) -> list[int]:
     return [number * classes // count for number in range(count)]
 
 
-def _images(shards: OpenShards, label: int, count: int, folder: Path) -> NDArray[np.uint8]:
+def first_of_class(shards: OpenShards, label: int, count: int, folder: Path) -> NDArray[np.uint8]:
     """The first images of a class, (count, H, W, 3), in the order in which they were drawn."""
     found = np.flatnonzero(shards.labels == label)[:count]
     if len(found) < count:
@@ -86,7 +86,7 @@ def draw(blocks: Sequence[Tiles]) -> Figure:
     """The blocks below each other; images fill the width."""
     canvases = [_canvas(block) for block in blocks]
     heights = [
-        _heading(block) + _inches(canvas) + BELOW
+        _heading(block) + _inches(block, canvas) + BELOW
         for block, canvas in zip(blocks, canvases, strict=True)
     ]
     figure = Figure(figsize=(style.WIDTH, sum(heights)))
@@ -111,13 +111,20 @@ def _canvas(block: Tiles) -> NDArray[np.uint8]:
     return canvas.reshape(rows * (height + gap), -1, 3)
 
 
-def _inches(canvas: NDArray[np.uint8]) -> float:
+def _margin(block: Tiles) -> float:
+    """Inches to the left of the images."""
+    return MARGIN if any(block.rows) else 0.0
+
+
+def _inches(block: Tiles, canvas: NDArray[np.uint8]) -> float:
     """Height of a canvas that fills the width beside the rows' names."""
-    return (style.WIDTH - MARGIN) * canvas.shape[0] / canvas.shape[1]
+    return (style.WIDTH - _margin(block)) * canvas.shape[0] / canvas.shape[1]
 
 
 def _heading(block: Tiles) -> float:
     """Inches above the images: title, and the classes' names."""
+    if not any(block.classes):
+        return 0.18
     lines = max(name.count("\n") + 1 for name in _wrapped(block.classes))
     return 0.24 + 0.11 * lines
 
@@ -128,12 +135,13 @@ def _wrapped(names: Sequence[str]) -> list[str]:
 
 def _draw_block(figure: Figure, block: Tiles, canvas: NDArray[np.uint8], top: float) -> None:
     """Title, names and images, from ``top`` (inches from the figure's lower edge) down."""
-    (width, total), height = figure.get_size_inches(), _inches(canvas)
+    (width, total), height = figure.get_size_inches(), _inches(block, canvas)
+    margin = _margin(block)
     figure.text(0.0, (top - 0.02) / total, block.title, va="top", fontsize=style.NORMAL)
     foot = top - _heading(block) - height
-    axes = figure.add_axes((MARGIN / width, foot / total, 1 - MARGIN / width, height / total))
+    axes = figure.add_axes((margin / width, foot / total, 1 - margin / width, height / total))
     # Pixels as they are, unless there are more than can be printed.
-    large = canvas.shape[1] > (width - MARGIN) * style.DPI
+    large = canvas.shape[1] > (width - margin) * style.DPI
     axes.imshow(canvas, interpolation="antialiased" if large else "none", aspect="auto")
     rows, classes = block.images.shape[:2]
     across, down = canvas.shape[1] / classes, canvas.shape[0] / rows

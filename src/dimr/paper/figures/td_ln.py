@@ -84,7 +84,7 @@ def load(definition: TimeFigure, runs: Path) -> TimeData:
     times = diffusion_times()
     return TimeData(
         panels(td_norm_vectors(td, times)),
-        panels(adaln_zero_vectors(adaln, times)),
+        panels(list(adaln_zero_vectors(adaln, times))),
         [*network_counts(td, adaln), *block_counts(adaln.sizes.dim)],  # type: ignore[attr-defined]
     )
 

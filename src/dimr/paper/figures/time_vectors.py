@@ -1,8 +1,9 @@
-"""The vectors by which time scales and shifts a trained network's features, at every time step.
+"""The vectors by which time scales and shifts a trained network's features.
 
 T times, D width. Nothing but the few layers that time passes through is computed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dimr.config.schema import NetworkConfig, SampleConfig
 from dimr.models import DiMR, DiT, Network, UViT
 from dimr.models.blocks import AdaLNZeroBlock
-from dimr.models.conditioning import UVIT_STEPS, dit_step
+from dimr.models.conditioning import UVIT_STEPS, Condition, dit_step, labels_of
 from dimr.runtime.errors import DimrError
+from dimr.sampling.sampler import Sampler
 
 Vectors = NDArray[np.float64]
 """(T, D)."""
@@ -42,21 +45,42 @@ def diffusion_times(count: int = 1000) -> Tensor:
     return torch.arange(1, count + 1) / count
 
 
+def sampled_conditions(
+    config: NetworkConfig, sampling: SampleConfig, images: int
+) -> tuple[Tensor, Tensor]:
+    """Times and labels that a network is given while its sampler draws the first ``images``.
+
+    The sampler runs with a stand-in for the network, as neither depends on what is predicted.
+
+    Returns:
+        Times (T,) and labels (T,) of all evaluations, one of each for every image; where it is
+        guided, also for "no class".
+    """
+    times, labels = [], []
+
+    def stand_in(x: Tensor, t: Tensor, condition: Condition) -> list[Tensor]:
+        times.append(t.expand(len(x)))
+        labels.append(labels_of(condition, config.num_classes))
+        return [torch.cat([x, x], 1) if config.sizes.learns_variance else x]
+
+    sampler = Sampler(stand_in, config, sampling, lambda x: x, torch.device("cpu"))
+    sampler.solve(range(images))
+    return torch.cat(times), torch.cat(labels)
+
+
 @torch.no_grad()
-def adaln_zero_condition(network: Network, times: Tensor, label: int | None = None) -> Tensor:
+def adaln_zero_condition(network: Network, times: Tensor, labels: Tensor | None = None) -> Tensor:
     """adaLN-Zero's condition (T, D) at the given times (T,).
 
-    DiT adds a class to it: ``label``, or None for "no class". U-ViT's class is a token.
+    DiT adds a class to it: ``labels`` (T,), or None for "no class". U-ViT's class is a token.
 
     Raises:
         DimrError: a network without adaLN-Zero.
     """
     if isinstance(network, DiT):
-        none = network.sizes.num_classes
-        return (
-            network.embedding(dit_step(times))
-            + network.label.weight[none if label is None else label]
-        )
+        if labels is None:
+            labels = torch.full(times.shape, network.sizes.num_classes)
+        return network.embedding(dit_step(times)) + network.label(labels)
     if isinstance(network, UViT) and network.sizes.time == "adaln_zero":
         return network.embedding(UVIT_STEPS[network.sizes.time_map] * times)
     raise DimrError(f"a network of family {network.family!r} without adaLN-Zero")
@@ -64,18 +88,20 @@ def adaln_zero_condition(network: Network, times: Tensor, label: int | None = No
 
 @torch.no_grad()
 def adaln_zero_vectors(
-    network: Network, times: Tensor, label: int | None = None
-) -> list[NormVectors]:
-    """Of every layer norm under adaLN-Zero: two per block, and the one before the output."""
-    condition = adaln_zero_condition(network, times, label)
-    found = []
+    network: Network, times: Tensor, labels: Tensor | None = None
+) -> Iterator[NormVectors]:
+    """Of every layer norm under adaLN-Zero: two per block, and the one before the output.
+
+    One after the other: of a large network they are gigabytes together.
+    """
+    condition = adaln_zero_condition(network, times, labels)
     blocks = [module for module in network.modules() if isinstance(module, AdaLNZeroBlock)]
     for number, block in enumerate(blocks):
         shift1, scale1, _, shift2, scale2, _ = block.modulation(condition, condition.ndim)
-        found.append(NormVectors(number, "attention", 1 + _array(scale1), _array(shift1)))
-        found.append(NormVectors(number, "MLP", 1 + _array(scale2), _array(shift2)))
+        yield NormVectors(number, "attention", 1 + _array(scale1), _array(shift1))
+        yield NormVectors(number, "MLP", 1 + _array(scale2), _array(shift2))
     shift, scale = network.modulation(condition, condition.ndim)  # type: ignore[operator]
-    return [*found, NormVectors(None, "output", 1 + _array(scale), _array(shift))]
+    yield NormVectors(None, "output", 1 + _array(scale), _array(shift))
 
 
 @torch.no_grad()

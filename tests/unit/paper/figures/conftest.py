@@ -8,6 +8,7 @@ import torch
 from tests.support.results import leave_result
 
 from dimr.checkpoints.model_folder import write_model
+from dimr.config.phases import write_phases
 from dimr.config.project import PROJECT
 from dimr.models import build
 from dimr.paper.figures import style
@@ -35,6 +36,7 @@ def runs(tmp_path_factory):
         network = made_up(build(sizes.sizes), seed)
         (folder / run / "model").mkdir(parents=True)
         write_model(folder / run / "model", sizes, network.state_dict())
+        write_phases(PROJECT.run(run).phases(), folder / run / "config")
     return folder
 
 

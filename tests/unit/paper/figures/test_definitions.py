@@ -7,17 +7,53 @@ import yaml
 
 from dimr.cli import main
 from dimr.config.project import PROJECT, ROOT, Project
-from dimr.paper.figures.definitions import define, names, runs_in_words
+from dimr.data.classes import class_names
+from dimr.paper.figures.definitions import runs_in_words
+from dimr.paper.figures.lookup import define, names, other_names
 from dimr.runtime.errors import DimrError
 
-PAPER = {"samples", "adaln_pca", "td_ln", "architecture", "low_fidelity", "training", "cost"}
+PAPER = {
+    "samples", "class_samples", "adaln_pca", "adaln_pca_depths", "td_ln", "architecture",
+    "low_fidelity", "training", "cost",
+}  # fmt: skip
+CLASSES = {
+    7: (270, "Arctic wolf"), 8: (980, "volcano"), 9: (250, "Siberian husky"),
+    10: (89, "sulphur-crested cockatoo"), 11: (972, "drop-off"), 12: (417, "balloon"),
+    13: (291, "lion"), 14: (360, "otter"), 15: (387, "red panda"), 16: (388, "panda"),
+    17: (973, "coral reef"), 18: (88, "macaw"),
+}  # fmt: skip
+"""Of the paper's figures 7 to 18, by number."""
 
 
 def test_every_figure_is_defined_for_the_paper_and_on_digits():
     assert set(names(PROJECT)) >= PAPER | {f"digits/{name}" for name in PAPER}
 
 
-@pytest.mark.parametrize("name", names(PROJECT))
+@pytest.mark.parametrize(("number", "meant"), CLASSES.items())
+def test_figures_7_to_18_are_the_papers_classes(number, meant):
+    label, name = meant
+    figure = define(f"figure{number}", PROJECT)
+    assert (figure.run, figure.setting, figure.label) == (
+        "imagenet512/dimr-xl-3r/0", "guided", label,
+    )  # fmt: skip
+    assert name in class_names(1000)[label].split(", ")
+    assert f"class {label}" in figure.filled(figure.title)
+    assert f"of class {label}," in figure.full_caption(PROJECT)
+
+
+def test_numbers_are_further_names_of_defined_figures():
+    others = other_names(PROJECT)
+    assert not set(others) & set(names(PROJECT))
+    for name, meant in others.items():
+        assert define(name, PROJECT) == define(meant, PROJECT)
+    assert others["figure2"] == "architecture"
+    assert others["figure3"] == "adaln_pca"
+    assert others["figure4"] == "td_ln"
+    assert define("figure6", PROJECT).depths == [7, 14, 21, 28]
+    assert [define(f"digits/figure{7 + n}", PROJECT).label for n in range(10)] == list(range(10))
+
+
+@pytest.mark.parametrize("name", [*names(PROJECT), *other_names(PROJECT)])
 def test_committed_figures_name_what_is_there(name):
     definition = define(name, PROJECT)
     for file in definition.files(PROJECT):
@@ -69,13 +105,14 @@ def edited(root, name, **changes):
         ("td_ln", {"adaln": "digits/dimr-xs-2r/0"}, r"digits/dimr-xs-2r/0: dimr without adaLN"),
         ("td_ln", {"td": "digits/dit-xs-2/0"}, r"td: digits/dit-xs-2/0: no TD-LN in its branches"),
         ("adaln_pca", {"run": "digits/real/0"}, r"digits/real/0: no network without adaLN-Zero"),
-        ("adaln_pca", {"blocks": [28]}, r"blocks: 28 is not in 0\.\.27 of imagenet256/dit-xl-2"),
-        ("digits/adaln_pca", {"label": 10}, r"label: 10 is not in 0\.\.9 of digits/dit-xs-2/0"),
+        ("adaln_pca", {"depths": [29]}, r"depths: 29 is not in 1\.\.28 of imagenet256/dit-xl-2"),
+        ("adaln_pca", {"setting": "gided"}, r"no setting 'gided' \(did you mean guided\?"),
+        ("digits/class_samples", {"label": 10}, r"label: 10 is not in 0\.\.9 of digits/dimr-xs"),
         ("digits/training", {"table": "digits/table66"}, r"no table 'digits/table66' \(did you"),
-        ("digits/training", {"table": "digits/table7"}, r"table7\.yaml: no row is trained on"),
-        ("digits/training", {"dataset": "digitz"}, r"table6\.yaml: no row is trained on 'digitz'"),
+        ("digits/training", {"table": "digits/table4"}, r"table4\.yaml: no row is trained on"),
+        ("digits/training", {"dataset": "digitz"}, r"table7\.yaml: no row is trained on 'digitz'"),
         ("digits/cost", {"setting": "gided"}, r"setting: 'gided' \(did you mean guided\?"),
-        ("cost", {"block": "ImageNet"}, r"table1\.yaml: no block 'ImageNet'"),
+        ("cost", {"block": "ImageNet"}, r"table7\.yaml: no block 'ImageNet'"),
         ("architecture", {"variant": "dimr-xl-4r"}, r"no variant 'dimr-xl-4r' \(did you"),
         ("low_fidelity", {"study": "imagenet"}, r"no study 'imagenet' \(did you mean"),
     ],
@@ -98,10 +135,24 @@ def test_an_unknown_setting_of_samples_is_named(root):
         define("digits/samples", Project(root))
 
 
-def test_any_variant_has_an_architecture():
-    assert define("architecture", PROJECT, "uvit-h-2").variant == "uvit-h-2"
-    with pytest.raises(DimrError, match="--variant: dimr-g-2r: only for figure architecture"):
-        define("cost", PROJECT, "dimr-g-2r")
+def test_a_longer_name_says_what_is_shown():
+    figure = define("architecture/uvit-h-2", PROJECT)
+    assert figure.variant == "uvit-h-2"
+    assert figure.filled(figure.title) == "Architecture of uvit-h-2"
+    assert define("class_samples/88", PROJECT).label == 88
+    with pytest.raises(
+        DimrError, match=r"cost\.yaml: 'dimr-g-2r': a figure of kind published_cost"
+    ):
+        define("cost/dimr-g-2r", PROJECT)
+    with pytest.raises(DimrError, match=r"class_samples\.yaml: label: 'wolf': input should be"):
+        define("class_samples/wolf", PROJECT)
+
+
+def test_a_number_of_no_figure_is_named(root):
+    (root / "experiments/figures.yaml").write_text("figure4: td_lm\n")
+    message = r"experiments/figures\.yaml: figure4: no figure 'td_lm' \(did you mean td_ln\?"
+    with pytest.raises(DimrError, match=message):
+        define("figure4", Project(root))
 
 
 @pytest.mark.slow
@@ -124,6 +175,7 @@ def test_the_command_writes_pdf_and_png(tmp_path):
         (["digits/tdln"], "no figure 'digits/tdln' (did you mean digits/td_ln?"),
         (["digits/td_ln"], "runs/digits/dimr-xs-2r/0/model/config.json: no such file"),
         (["digits/td_ln", "--metrics", "m.json"], "--metrics: not used by figure digits/td_ln"),
+        (["cost", "--variant", "dimr-g-2r"], "--variant: dimr-g-2r: only for figure architecture"),
     ],
 )
 def test_the_commands_mistakes_are_one_line(tmp_path, monkeypatch, caplog, arguments, message):

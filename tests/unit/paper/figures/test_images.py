@@ -7,8 +7,8 @@ from tests.support.shards import write_shards
 from dimr.config.project import PROJECT
 from dimr.config.schema import Distortion
 from dimr.human_study.confidence import Chosen, write_scores
-from dimr.paper.figures import low_fidelity, samples
-from dimr.paper.figures.definitions import LowFidelityFigure, SamplesFigure
+from dimr.paper.figures import class_samples, low_fidelity, samples
+from dimr.paper.figures.definitions import ClassFigure, LowFidelityFigure, SamplesFigure
 from dimr.runtime.errors import DimrError
 
 from .conftest import check_legible, leave_metrics, texts
@@ -19,7 +19,7 @@ SIDE = 6
 def numbered(count):
     """Images whose every value is their number."""
     return np.broadcast_to(
-        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, SIDE, SIDE, 3)
+        np.arange(count).astype(np.uint8)[:, None, None, None], (count, SIDE, SIDE, 3)
     )
 
 
@@ -87,6 +87,41 @@ def test_rows_of_other_classes_are_refused(drawn_runs):
     leave_samples(drawn_runs, "digits/dimr-xs-2r/0", "guided", classes=5)
     with pytest.raises(DimrError, match="Digits: rows of different classes"):
         samples.load(definition(), drawn_runs)
+
+
+def class_figure(label, **changes):
+    value = {
+        "kind": "class_samples", "title": "t", "caption": "c", "run": "digits/dimr-xs-2r/0",
+        "setting": "guided", "label": label, "images": 9, "columns": 3, **changes,
+    }  # fmt: skip
+    return ClassFigure.model_validate(value)
+
+
+def test_images_of_a_class_are_in_the_order_of_drawing(drawn_runs):
+    block = class_samples.load(class_figure(4), drawn_runs)
+    assert block.images[:, :, 0, 0, 0, 0].tolist() == [[4, 14, 24]]
+    assert block.title == "Class 4"
+    lines = class_samples.load(class_figure(4, columns=2), drawn_runs)  # all there are
+    assert lines.images[:, :, 0, 0, 0, 0].tolist() == [[4, 14], [24, 255]]
+    one = class_samples.load(class_figure(4, images=1, columns=1), drawn_runs)
+    assert one.images[:, :, 0, 0, 0, 0].tolist() == [[4]]
+
+
+def test_images_of_a_class_fill_the_width(drawn_runs):
+    figure = class_samples.make(class_figure(4), PROJECT, drawn_runs)
+    check_legible(figure)
+    (axes,) = figure.axes
+    assert axes.get_position().x0 == 0
+    assert axes.get_position().x1 == pytest.approx(1)
+    shown = axes.images[0].get_array()[0, :, 0]
+    assert [int(value) for value in shown if value != 255] == [4] * SIDE + [14] * SIDE + [24] * SIDE
+
+
+def test_a_class_is_named_with_its_synonyms(tmp_path):
+    run = "imagenet512/dimr-xl-3r/0"
+    leave_samples(tmp_path, run, "guided", count=271, classes=1000)
+    block = class_samples.load(class_figure(270, run=run, columns=1), tmp_path)
+    assert block.title == "white wolf, Arctic wolf, Canis lupus tundrarum (class 270)"
 
 
 # --- low confidence -------------------------------------------------------------------------------

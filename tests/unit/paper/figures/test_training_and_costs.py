@@ -3,15 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Annotation
 
 from dimr.config.project import PROJECT
 from dimr.paper.figures import cost, training
-from dimr.paper.figures.definitions import define
+from dimr.paper.figures.lookup import define
 from dimr.runtime.errors import DimrError
 
 from .conftest import check_legible, leave_metrics, texts
 
 STEPS = np.arange(1, 21)
+ROWS = 7  # of the ablation
 
 
 def write_log(path, branches, level):
@@ -34,9 +36,10 @@ def logged(tmp_path_factory):
 
 def test_curves_are_the_logs_and_their_median_over_seeds(logged):
     models = training.load(define("digits/training_ablation", PROJECT), PROJECT, logged)
-    assert [len(model.logs) for model in models] == [3] * 6
-    assert models[-1].branches == ["loss_branch_1", "loss_branch_2", "loss_branch_3"]
-    middle = models[-1].median("loss_branch_3")
+    assert [len(model.logs) for model in models] == [3] * ROWS
+    (dimr,) = [model for model in models if len(model.branches) > 1]
+    assert dimr.branches == ["loss_branch_1", "loss_branch_2", "loss_branch_3"]
+    middle = dimr.median("loss_branch_3")
     assert middle.index.tolist() == (STEPS * 1600).tolist()
     assert middle.iloc[10] == pytest.approx(3 * 2 / 11)  # the second of three seeds
 
@@ -54,7 +57,8 @@ def test_the_picture_of_training_is_legible(logged):
     models = training.load(define("digits/training_ablation", PROJECT), PROJECT, logged)
     figure = training.draw(models)
     check_legible(figure)
-    assert [len(axes.lines) for axes in figure.axes] == [24, 8, 24, 24]  # three seeds and a median
+    lines = [4 * number for number in (ROWS, 2, ROWS, ROWS)]  # three seeds and a median
+    assert [len(axes.lines) for axes in figure.axes] == lines
     assert {model.name for model in models} <= {text.get_text() for text in figure.legends[0].texts}
 
 
@@ -106,6 +110,21 @@ def test_every_published_row_with_a_fid_is_a_point(tmp_path):
     assert [len(axes.lines) for axes in figure.axes] == [len(panel) for panel in panels]
     drawn = {tuple(line.get_xydata()[0]) for line in figure.axes[1].lines}
     assert (160, 1.70) in drawn
+
+
+def test_every_panel_names_our_models_at_their_cost(tmp_path):
+    data = cost.load_published(define("cost", PROJECT), PROJECT, tmp_path)
+    figure = cost.draw(data)
+    named = {p.label: p for p in data.points if p.label}
+    assert {"XL/2R", "G/2R"} <= set(named)
+    for axes, panel in zip(figure.axes, data.panels, strict=True):
+        lines = [text for text in axes.texts if isinstance(text, Annotation)]
+        found = {name: text for text in lines for name in text.get_text().split("\n")}
+        assert set(found) == {name for name, p in named.items() if panel.key in p.costs}
+        for name, text in found.items():
+            x, (foot, top) = named[name].costs[panel.key] / panel.unit, text.xyann
+            assert text.xy[0] == foot == pytest.approx(x)  # the line is upright
+            assert 0 < top < 0.3
 
 
 def test_runs_of_ours_are_drawn_beside_what_is_published(tmp_path):

@@ -1,0 +1,37 @@
+"""Generated images of one class, uncurated: the first that were drawn of it."""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dimr.config.project import Project
+from dimr.data.classes import class_names
+from dimr.data.shards import open_shards
+from dimr.paper.figures.definitions import ClassFigure
+from dimr.paper.figures.samples import Tiles, draw, first_of_class
+
+LETTERS = 80
+"""At most, of the class's name with its synonyms."""
+
+
+def make(definition: ClassFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
+    """The figure of a definition."""
+    return draw([load(definition, runs)])
+
+
+def load(definition: ClassFigure, runs: Path) -> Tiles:
+    """Read the images, line by line in the order of drawing; the last line may be short."""
+    folder, label = runs / definition.run / "samples" / definition.setting, definition.label
+    columns, shards = definition.columns, open_shards(folder)
+    count = min(definition.images, max(1, int((shards.labels == label).sum())))
+    images = first_of_class(shards, label, count, folder)
+    rows = -(-count // columns)
+    tiles = np.full((rows * columns, 1, *images.shape[1:]), 255, np.uint8)
+    tiles[:count, 0] = images
+    name = textwrap.shorten(
+        class_names(shards.manifest.classes)[label], LETTERS, placeholder=" ..."
+    )
+    title = f"{name} (class {label})" if name != str(label) else f"Class {label}"
+    return Tiles(title, [""] * rows, [""] * columns, tiles.reshape(rows, columns, *tiles.shape[1:]))
