@@ -8,32 +8,38 @@ import pytest
 
 from dimr.cli import main
 from dimr.config.schema import Study
+from dimr.data.classes import class_names
 from dimr.human_study.confidence import Chosen
 from dimr.human_study.rating_page import ModelImages, write_rating_page
 from dimr.human_study.ratings import read_key, read_ratings
 
 MODELS = ("DiMR-XS/2R", "U-ViT-XS/2")
 IMAGES = 3  # of each model
+RATERS = 2
+LABELS = [391, 56, 0]  # the longest names of ImageNet are among them
 PLACE = "document.getElementById('image').alt"
 STATUS = "document.getElementById('status').textContent"
 MESSAGE = "document.getElementById('message').textContent"
+LABEL = "document.getElementById('label').textContent"
 PRESSED = "document.querySelector('[aria-pressed=true]')?.dataset.rating ?? null"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A page of six images and its key."""
+    """A page of six images for two raters, who both see all, and its key."""
     folder = tmp_path_factory.mktemp("site")
     random = np.random.default_rng(0)
     rows = [
         {"name": name, "run": f"digits/m{k}/0", "setting": "guided"}
         for k, name in enumerate(MODELS)
     ]
-    study = Study.model_validate({"title": "Test", "seed": 1, "rows": rows}, strict=False)
+    study = Study.model_validate(
+        {"title": "Test", "seed": 1, "raters": RATERS, "per_image": 2, "rows": rows}, strict=False
+    )
     summary = {
         "images": 100, "mean": 0.9, "quantiles": {"0.5": 0.9, "0.05": 0.5, "0.01": 0.2},
-        "below_half": 0.05, "least_confident": 3, "threshold": 0.3, "shown": 3, "key": "k",
-        "config": {"classifier": "digits", "share": 0.03, "shown": 3, "seed": 0},
+        "low_fidelity": 3, "shown": 3, "key": "k", "classes": 1000,
+        "config": {"classifier": "digits", "threshold": 0.2, "shown": 3, "seed": 0},
     }  # fmt: skip
     models = [
         ModelImages(
@@ -41,7 +47,7 @@ def site(tmp_path_factory):
             summary,
             Chosen(
                 random.integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8),
-                np.arange(IMAGES),
+                np.array(LABELS),
                 np.full(IMAGES, 0.1, np.float32),
                 np.arange(IMAGES),
             ),
@@ -60,9 +66,16 @@ def page(browser, site, tmp_path):
     )  # fmt: skip
     browser.events.clear()
     opened = browser.open(site / "ratings.html")
+    opened.click("#numbers button")  # the first
     yield opened
     opened.value("localStorage.clear()")  # files share one storage
     opened.close()
+
+
+def shown_to(page, rater):
+    """Ids of the images of a rater, in the order in which they are shown."""
+    data = "JSON.parse(document.getElementById('data').textContent)"
+    return page.value(f"(data => data.raters[{rater}].map(i => data.images[i].id))({data})")
 
 
 def saved(page, folder):
@@ -87,13 +100,13 @@ def test_it_needs_no_network(page, site):
 
 
 def test_rating_by_key_and_by_mouse(page):
-    assert page.value(PLACE) == "Picture 1 of 6"
+    assert page.value(PLACE).startswith("Picture 1 of 6")
     assert page.value(STATUS) == "0 of 6 rated"
     page.press("1")
     page.click("[data-rating='not distorted']")
     page.press("s")
     assert page.value(STATUS) == "3 of 6 rated"
-    assert page.value(PLACE) == "Picture 4 of 6"
+    assert page.value(PLACE).startswith("Picture 4 of 6")
     for expected in ("unsure", "not distorted"):
         page.press("Backspace")
         assert page.value(PRESSED) == expected
@@ -103,6 +116,49 @@ def test_rating_by_key_and_by_mouse(page):
     page.press("Backspace")
     assert page.value(PRESSED) == "unsure"
     assert page.value(STATUS) == "3 of 6 rated"
+
+
+def test_each_image_is_shown_with_its_class(page):
+    seen = []
+    for _ in range(6):
+        seen.append(page.value(LABEL))
+        assert page.value(PLACE).endswith(f": {seen[-1]}")
+        page.press("1")
+    assert sorted(seen) == sorted(2 * [class_names(1000)[label] for label in LABELS])
+    assert page.value(LABEL) == ""
+
+
+def test_a_number_says_what_is_shown_and_has_a_progress_of_its_own(page, tmp_path):
+    first, second = (shown_to(page, rater) for rater in range(RATERS))
+    assert first != second
+    assert sorted(first) == sorted(second)
+    page.click("#rater")
+    page.write("Ann")
+    page.press("Enter")
+    page.press("1")
+    page.click("#other")
+    assert page.value("document.getElementById('numbers').checkVisibility()")
+    assert not page.value("document.getElementById('image').checkVisibility()")
+    page.press("1")  # there is nothing to rate
+    page.click("#save")
+    assert page.value(MESSAGE) == "Please choose your number first."
+    page.click("#numbers button:nth-of-type(2)")
+    assert page.value(STATUS) == "0 of 6 rated"
+    assert page.value("document.getElementById('rater').value") == ""
+    page.click("#rater")
+    page.write("Ben")
+    page.press("Enter")
+    page.press("2")
+    page.reload()
+    assert page.value(STATUS) == "1 of 6 rated"
+    assert page.value("document.getElementById('other').textContent") == "Number 2"
+    [line] = csv.DictReader(saved(page, tmp_path).open())
+    assert (line["image"], line["rater"], line["number"]) == (second[0], "Ben", "2")
+    page.click("#other")
+    page.click("#numbers button")
+    assert page.value("document.getElementById('rater').value") == "Ann"
+    [line] = csv.DictReader(saved(page, tmp_path).open())
+    assert (line["image"], line["rater"], line["number"]) == (first[0], "Ann", "1")
 
 
 def test_keys_that_rate_nothing(page):
@@ -124,7 +180,7 @@ def test_every_button_is_reached_with_the_keyboard(page):
         reached.add(
             page.value("document.activeElement.id || document.activeElement.dataset.rating || ''")
         )
-    assert {"rater", "distorted", "not distorted", "unsure", "save", "clear"} <= reached
+    assert {"rater", "other", "distorted", "not distorted", "unsure", "save", "clear"} <= reached
     page.value("document.querySelector('[data-rating=unsure]').focus()")
     page.press(" ")
     assert page.value(STATUS) == "1 of 6 rated"
@@ -141,7 +197,7 @@ def test_progress_is_kept_and_the_csv_is_read_by_dimr(page, site, tmp_path, caps
         page.press(key)
     page.reload()
     assert page.value(STATUS) == "4 of 6 rated"
-    assert page.value(PLACE) == "Picture 5 of 6"
+    assert page.value(PLACE).startswith("Picture 5 of 6")
     page.press("2")
     page.press("2")
     assert page.value("document.getElementById('done').checkVisibility()")
@@ -153,12 +209,14 @@ def test_progress_is_kept_and_the_csv_is_read_by_dimr(page, site, tmp_path, caps
     ratings = read_ratings([file], key)
     short = {"distorted": "1", "not distorted": "2", "unsure": "0"}
     assert "".join(short[rating] for rating in ratings["rating"]) == "121022"
-    assert list(ratings["image"]) == list(json.loads(key.file.read_text())["images"])
+    assert list(ratings["image"]) == shown_to(page, 0)
+    assert set(ratings["image"]) == set(json.loads(key.file.read_text())["images"])
     assert set(ratings["rater"]) == {'Ann "A", B'}
+    assert set(ratings["number"]) == {"1"}
     table, text = tmp_path / "rates.csv", tmp_path / "rates.md"
     arguments = [file, "--key", key.file, "--csv", table, "--markdown", text]
     assert main(["distortion", *map(str, arguments)]) == 0
-    rows = list(csv.DictReader(table.open()))
+    rows = [row for row in csv.DictReader(table.open()) if row["block"] == "Models"]
     assert [row["model"] for row in rows] == [*MODELS, "All"]
     assert float(rows[-1]["rate"]) == 2 / 5
     assert capsys.readouterr().out.strip() == text.read_text().strip()
@@ -179,10 +237,14 @@ def test_starting_over_asks_first(page):
 
 
 def test_a_damaged_store_is_no_end(page):
-    page.value("localStorage.setItem('ratings-' + JSON.parse("
-               "document.getElementById('data').textContent).page, '{\"place\": 3')")  # fmt: skip
+    stored = "Object.keys(localStorage).toSorted()"
+    assert len(page.value(stored)) == 2  # the number, and its ratings
+    page.value(f"localStorage.setItem({stored}[1], '{{\"place\": 3')")
     page.reload()
     assert page.value(STATUS) == "0 of 6 rated"
+    page.value(f"localStorage.setItem({stored}[0], '9')")  # there is no such number
+    page.reload()
+    assert page.value("document.getElementById('numbers').checkVisibility()")
 
 
 def test_it_fits_a_phone(page):

@@ -15,6 +15,15 @@ def test_what_the_studies_need(stubbed):
     assert "evaluate" not in jobs
 
 
+def test_what_the_figure_of_low_fidelity_images_needs(stubbed):
+    """80,000 images of three models to choose from, and the FID of 50,000."""
+    text = stubbed.snakemake("-n", "--", "results/figures/figure5.pdf").stdout
+    jobs = [line.strip() for line in text.splitlines() if line.strip().startswith("wildcards: ")]
+    settings = [job.rpartition("setting=")[2] for job in jobs if "setting=" in job]
+    counts = {setting: settings.count(setting) for setting in settings}
+    assert counts == {"guided": 6, "guided80k": 6}  # samples and metrics; samples and scores
+
+
 def test_a_dataset_without_a_study_is_named(stubbed):
     done = stubbed.snakemake("-n", "results/imagenet64/distortion/ratings.html", check=False)
     assert done.returncode != 0

@@ -59,6 +59,11 @@ class Run:
         """Names of the settings that the run is sampled with."""
         return list(self.recipe.sample.settings) if self.network else [BASELINE_SETTING]
 
+    def is_measured(self, setting: str) -> bool:
+        """Whether a setting has metrics, which are all of the recipe's count of images."""
+        own = self.recipe.sample.settings.get(setting)
+        return own is None or own.count is None
+
     def phases(self) -> dict[str, ConfigModel]:
         """Each phase's configuration by name: train, sample-<setting>, evaluate, distortion."""
         phases = {**self._model_phase(), **self._sample_phases()}
@@ -86,7 +91,7 @@ class Run:
         return {
             f"sample-{name}": SampleConfig(
                 seed=self.seed,
-                count=sample.count,
+                count=sample.count_at(name),
                 steps=setting.steps or sample.steps,
                 solver=setting.solver or sample.solver,
                 guidance=setting.guidance(),
@@ -158,7 +163,7 @@ def _check_together(recipe: Recipe, network: NetworkConfig, source: str) -> None
             )
         solver = setting.solver or sample.solver
         complete = setting.model_copy(update={"solver": solver})
-        if (problem := sampling_problem(complete, sample.count, network)) is not None:
+        if (problem := sampling_problem(complete, sample.count_at(name), network)) is not None:
             named = problem.split(":")[0]
             where = f"{source}: sample" if getattr(setting, named, None) is None else key
             raise DimrError(f"{where}.{problem}")

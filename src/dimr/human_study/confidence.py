@@ -1,6 +1,7 @@
-"""The distortion study's images: those of a run that a classifier is least confident of.
+"""The distortion study's images: those of a run that a classifier calls low-fidelity.
 
-Confidence is the softmax probability of the class that an image was drawn for. Files of a run at a
+Confidence is the softmax probability of the class that an image was drawn for; an image below the
+configured threshold is low-fidelity (paper, section 5.3). Files of a run at a
 setting, below ``runs/<run>/distortion/`` (``dimr distortion-scores``, rule ``distortion``):
 
     <setting>.json  the summary (``Summary``'s keys), its ``key``, ``inputs``, ``config``,
@@ -10,7 +11,7 @@ setting, below ``runs/<run>/distortion/`` (``dimr distortion-scores``, rule ``di
                     images uint8 (n, H, W, 3), labels int64 (n,), confidence float32 (n,),
                     index int64 (n,) among the samples
 
-The chosen images are a random draw from the least confident share, or all of it where it has no
+The chosen images are a random draw from the low-fidelity ones, or all of these where there are no
 more: nobody looks at them first.
 """
 
@@ -26,13 +27,13 @@ from numpy.typing import NDArray
 from dimr.config.phases import section_key
 from dimr.config.schema import Distortion
 from dimr.data.npz import load_arrays
-from dimr.data.shards import open_shards
+from dimr.data.shards import map_array, open_shards
 from dimr.evaluation.image_sets import ImageSet, check_images
 from dimr.evaluation.reference import open_set
 from dimr.human_study.classifiers import Scorer
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json, save_array, sha256, write_json
+from dimr.runtime.files import read_json, require_file, save_array, sha256, write_json
 from dimr.runtime.output_kinds import CHOSEN
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import numpy_generator
@@ -47,9 +48,7 @@ class Summary(TypedDict):
     images: int  # N
     mean: float
     quantiles: dict[str, float]  # by "0.01", "0.05", ...
-    below_half: float  # share of the images with a confidence below 0.5
-    least_confident: int  # images in the least confident share
-    threshold: float  # the highest confidence among these
+    low_fidelity: int  # images with a confidence below the threshold
     shown: int  # of these, drawn
 
 
@@ -72,7 +71,7 @@ def score_samples(
     """Score a run's samples, and choose images for raters.
 
     Args:
-        config: share and number of the images that are chosen.
+        config: threshold and number of the images that are chosen.
         folder: of the samples, all of whose checksums are compared first.
         scorer: the classifier.
         batch_size: images at a time.
@@ -99,6 +98,7 @@ def score_samples(
     facts = {
         "key": section_key(config, *inputs.values()),
         **summarise(confidence, config),
+        "classes": classes,
         "inputs": inputs,
         "config": config.model_dump(mode="json"),
         "classifier": scorer.facts,
@@ -135,6 +135,11 @@ def own_confidence(
     return found
 
 
+def low_fidelity(confidence: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
+    """Indices of the images whose confidence is below the threshold."""
+    return np.flatnonzero(confidence < threshold)
+
+
 def least_confident(confidence: NDArray[np.float32], share: float) -> NDArray[np.int64]:
     """Indices of the least confident share of the images, least first; at least one.
 
@@ -144,29 +149,27 @@ def least_confident(confidence: NDArray[np.float32], share: float) -> NDArray[np
     return np.argsort(confidence, kind="stable")[:count]
 
 
-def choose(confidence: NDArray[np.float32], config: Distortion) -> NDArray[np.int64]:
-    """Indices of the images that are shown, in random order.
+def draw_some(indices: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """At most ``count`` of some images, in random order: the first few are a draw too."""
+    order = numpy_generator(seed, "distortion draw").permutation(len(indices))
+    return indices[order[:count]]
 
-    Ranks are drawn, the same for all models with as many images: their n images lie equally far
-    down among their own.
-    """
-    least = least_confident(confidence, config.share)
-    random = numpy_generator(config.seed, "distortion draw")
-    return least[random.permutation(len(least))[: config.shown]]
+
+def choose(confidence: NDArray[np.float32], config: Distortion) -> NDArray[np.int64]:
+    """Indices of the low-fidelity images that are shown."""
+    return draw_some(low_fidelity(confidence, config.threshold), config.shown, config.seed)
 
 
 def summarise(confidence: NDArray[np.float32], config: Distortion) -> Summary:
     """The numbers of ``<setting>.json``."""
-    least = least_confident(confidence, config.share)
+    low = len(low_fidelity(confidence, config.threshold))
     values = np.quantile(confidence.astype(np.float64), QUANTILES)
     return {
         "images": len(confidence),
         "mean": float(confidence.mean(dtype=np.float64)),
         "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, values, strict=True)},
-        "below_half": float((confidence < 0.5).mean()),
-        "least_confident": len(least),
-        "threshold": float(confidence[least[-1]]),
-        "shown": min(len(least), config.shown),
+        "low_fidelity": low,
+        "shown": min(low, config.shown),
     }
 
 
@@ -193,7 +196,7 @@ def write_scores(
 def read_summary(path: Path) -> dict[str, Any]:
     """The content of ``<setting>.json``; ``DimrError`` names what is missing."""
     value = read_sealed(path, "the summary of a distortion study")
-    for name in ("key", "config", *Summary.__annotations__):
+    for name in ("key", "config", "classes", "inputs", *Summary.__annotations__):
         if name not in value:
             raise DimrError(f"{path}: not the summary of a distortion study (no {name})")
     return value
@@ -208,15 +211,31 @@ def read_chosen(summary: Path) -> Chosen:
     Raises:
         DimrError: a missing or damaged file, or arrays of other kinds.
     """
-    path = summary.with_suffix(".npz")
-    recorded = read_json(summary).get("sha256", {}).get(".npz")
-    if recorded is not None and path.is_file() and sha256(path) != recorded:
-        raise DimrError(f"{path}: checksum differs from the recorded one: damaged")
+    path = _unchanged(summary, ".npz")
     images, labels, confidence, index = load_arrays(path, CHOSEN)
-    check_images(images, str(path), count=len(index))
+    if len(index):  # there may be no low-fidelity image
+        check_images(images, str(path), count=len(index))
     for name, array, kind in (
         ("labels", labels, "i"), ("confidence", confidence, "f"), ("index", index, "i"),
     ):  # fmt: skip
         if array.shape != (len(images),) or array.dtype.kind != kind:
             raise DimrError(f"{path}: {name} is {array.dtype} {array.shape}")
     return Chosen(images, labels, confidence, index)
+
+
+def read_confidence(summary: Path, images: int) -> NDArray[np.float32]:
+    """The confidence (N,) of all N images, from the ``.npy`` beside a summary.
+
+    ``DimrError`` names a file that is missing, damaged or of other images.
+    """
+    return map_array(_unchanged(summary, ".npy"), (images,), "float32")
+
+
+def _unchanged(summary: Path, suffix: str) -> Path:
+    """A file beside a summary; ``DimrError`` if it is not as it was written."""
+    path = summary.with_suffix(suffix)
+    require_file(path)
+    recorded = read_json(summary).get("sha256", {}).get(suffix)
+    if recorded is not None and sha256(path) != recorded:
+        raise DimrError(f"{path}: checksum differs from the recorded one: damaged")
+    return path

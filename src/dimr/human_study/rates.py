@@ -1,8 +1,7 @@
-"""Distortion rates with their intervals, several raters combined, and how far raters agree.
+"""Each rater's distortion rate, and how far raters agree.
 
 *Answers* are a data frame with a row per image and a column per rater: 1 (distorted), 0 (not
-distorted) or NaN (unsure, or not rated). An image's verdict is that of the majority of its answers;
-a tie gives none, and the image counts in no rate, as an image without answers does.
+distorted) or NaN (unsure, or not rated).
 """
 
 from dataclasses import dataclass
@@ -12,21 +11,6 @@ from dimr.human_study.ratings import DISTORTED, INTACT
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Proportion:
-    """How many of the images with a verdict are distorted, with Wilson's 95% score interval."""
-
-    distorted: int
-    images: int
-    low: float
-    high: float
-
-    @property
-    def value(self) -> float:
-        """The rate, in [0, 1]."""
-        return self.distorted / self.images
 
 
 @dataclass(frozen=True)
@@ -50,21 +34,9 @@ def answers_of(ratings: "pd.DataFrame") -> "pd.DataFrame":
     return ratings.assign(answer=answered).pivot(index="image", columns="rater", values="answer")
 
 
-def majority(answers: "pd.DataFrame") -> "pd.Series":
-    """The verdict on each image that has one: whether it is distorted."""
-    share = answers.mean(axis=1).dropna()
-    return share[share != 0.5] > 0.5
-
-
-def rate(verdicts: "pd.Series") -> Proportion | None:
-    """The share of distorted images; None without verdicts."""
-    from scipy.stats import binomtest
-
-    if verdicts.empty:
-        return None
-    distorted, images = int(verdicts.sum()), len(verdicts)
-    interval = binomtest(distorted, images).proportion_ci(0.95, method="wilson")
-    return Proportion(distorted, images, float(interval.low), float(interval.high))
+def rates_of(answers: "pd.DataFrame") -> "pd.Series":
+    """Each rater's rate: of the images that the rater answered, the share called distorted."""
+    return answers.mean().dropna()
 
 
 def agreement(answers: "pd.DataFrame") -> Agreement | None:

@@ -1,21 +1,29 @@
 "use strict";
-// Ratings are kept in the browser under the page's id, and leave it only as a file that the rater saves.
+// Ratings are kept in the browser, by page and rater's number, and leave it only as a file that the rater saves.
 (() => {
   const page = JSON.parse(document.getElementById("data").textContent);
   const key = "ratings-" + page.page;
   const byKey = { 1: "distorted", 2: "not distorted", 0: "unsure", s: "unsure" };
   const find = (id) => document.getElementById(id);
-  const [image, done, rater, bar, status, message, back, save, clear] =
-    ["image", "done", "rater", "bar", "status", "message", "back", "save", "clear"].map(find);
+  const [image, label, numbers, done, rater, other, bar, status, message, back, save, clear] =
+    ["image", "label", "numbers", "done", "rater", "other", "bar", "status", "message", "back", "save", "clear"].map(find);
   const choices = [...document.querySelectorAll("[data-rating]")];
   const empty = () => ({ rater: "", place: 0, ratings: {} });
-  let state = restore();
+  let number, images, state; // the rater's number, from 1, and what it is shown; without one nothing
+
+  function stored(name) {
+    try {
+      return localStorage.getItem(name);
+    } catch {
+      return null;
+    }
+  }
 
   function restore() {
     try {
-      const kept = JSON.parse(localStorage.getItem(key));
+      const kept = JSON.parse(stored(`${key}-${number}`));
       if (kept === null) return empty();
-      const place = Math.min(Math.max(0, Math.trunc(kept.place) || 0), page.images.length);
+      const place = Math.min(Math.max(0, Math.trunc(kept.place) || 0), images.length);
       return { rater: String(kept.rater), place, ratings: { ...kept.ratings } };
     } catch {
       return empty();
@@ -24,21 +32,36 @@
 
   function keep() {
     try {
-      localStorage.setItem(key, JSON.stringify(state));
+      localStorage.setItem(key, number);
+      if (number > 0) localStorage.setItem(`${key}-${number}`, JSON.stringify(state));
     } catch {
       message.textContent =
         "This browser does not keep your progress: save your ratings before you close the page.";
     }
   }
 
+  function choose(chosen) {
+    number = chosen in page.raters ? chosen + 1 : 0;
+    images = (page.raters[chosen] ?? []).map((index) => page.images[index]);
+    state = restore();
+    rater.value = state.rater;
+    rater.disabled = other.hidden = number === 0;
+    other.textContent = `Number ${number}`;
+    message.textContent = "";
+    keep();
+    show();
+  }
+
   function show() {
-    const current = page.images[state.place];
+    const current = images[state.place];
     const rated = Object.keys(state.ratings).length;
     image.hidden = current === undefined;
-    done.hidden = current !== undefined;
+    numbers.hidden = number > 0;
+    done.hidden = current !== undefined || number === 0;
+    label.textContent = label.title = current?.label ?? "";
     if (current !== undefined) {
       image.src = "data:image/png;base64," + current.png;
-      image.alt = `Picture ${state.place + 1} of ${page.images.length}`;
+      image.alt = `Picture ${state.place + 1} of ${images.length}: ${current.label}`;
     }
     for (const button of choices) {
       button.disabled = current === undefined;
@@ -46,13 +69,13 @@
       button.setAttribute("aria-pressed", String(Boolean(given) && given.rating === button.dataset.rating));
     }
     back.disabled = state.place === 0;
-    bar.max = page.images.length;
+    bar.max = images.length || 1;
     bar.value = rated;
-    status.textContent = `${rated} of ${page.images.length} rated`;
+    status.textContent = `${rated} of ${images.length} rated`;
   }
 
   function rate(rating) {
-    const current = page.images[state.place];
+    const current = images[state.place];
     if (current === undefined) return;
     state.ratings[current.id] = { rating, time: new Date().toISOString() };
     move(state.place + 1);
@@ -71,15 +94,19 @@
   }
 
   function table(name) {
-    const rows = page.images
+    const rows = images
       .filter(({ id }) => id in state.ratings)
-      .map(({ id }) => [id, state.ratings[id].rating, name, state.ratings[id].time]);
-    const lines = [["image", "rating", "rater", "time"], ...rows];
+      .map(({ id }) => [id, state.ratings[id].rating, name, String(number), state.ratings[id].time]);
+    const lines = [["image", "rating", "rater", "number", "time"], ...rows];
     return lines.map((line) => line.map(quoted).join(",") + "\n").join("");
   }
 
   function download() {
     const name = state.rater.trim();
+    if (number === 0) {
+      message.textContent = "Please choose your number first.";
+      return;
+    }
     if (name === "") {
       message.textContent = "Please enter your name first.";
       rater.focus();
@@ -91,7 +118,7 @@
     }
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([table(name)], { type: "text/csv;charset=utf-8" }));
-    link.download = `ratings-${page.page}-${name.replace(/[^\p{L}\p{N}]+/gu, "_")}.csv`;
+    link.download = `ratings-${page.page}-${number}-${name.replace(/[^\p{L}\p{N}]+/gu, "_")}.csv`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000); // the browser may read it only later
     message.textContent = "";
@@ -116,6 +143,14 @@
     }
   });
   for (const button of choices) button.addEventListener("click", () => rate(button.dataset.rating));
+  for (const index of page.raters.keys()) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = index + 1;
+    button.addEventListener("click", () => choose(index));
+    numbers.append(button);
+  }
+  other.addEventListener("click", () => choose(-1));
   rater.addEventListener("input", () => {
     state.rater = rater.value;
     keep();
@@ -129,8 +164,6 @@
   save.addEventListener("click", download);
   clear.addEventListener("click", startOver);
 
-  find("count").textContent = page.images.length;
+  choose(Number(stored(key)) - 1);
   find("instructions").open = Object.keys(state.ratings).length === 0; // who comes back has read them
-  rater.value = state.rater;
-  show();
 })();

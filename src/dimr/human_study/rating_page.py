@@ -1,8 +1,9 @@
 """The rating page of the distortion study: one HTML file for a browser, and the key to it.
 
-The page holds the images of all models in random order, as PNG, under ids that say nothing; which
-model an image is from, only the key says. It needs no network. It exports the CSV files that
-``dimr.human_study.ratings`` reads.
+The page holds the low-fidelity images of all models in random order, as PNG, each with the name of
+its class, under ids that say nothing; which model an image is from, only the key says. A rater's
+number says which images that rater is shown, and in which order (``assignment``). The page needs no
+network. It exports the CSV files that ``dimr.human_study.ratings`` reads.
 """
 
 import base64
@@ -19,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.config.schema import Distortion, Study
+from dimr.data.classes import class_names
+from dimr.human_study.assignment import hand_out, orders
 from dimr.human_study.confidence import Chosen, Summary, read_chosen, read_summary
 from dimr.human_study.ratings import KEY_FORMAT
 from dimr.human_study.study import scores_file
@@ -26,6 +29,9 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of, write_json, write_text
 from dimr.runtime.progress import progress_bar
 from dimr.runtime.randomness import numpy_generator
+
+LARGEST = 400 << 20
+"""Characters of a page: browsers refuse texts of 512 MiB."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,25 @@ class ModelImages:
     row: dict[str, Any]
     summary: dict[str, Any]
     chosen: Chosen
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image of the page.
+
+    Attributes:
+        id: 16 hex digits that reveal nothing, the same for the same image of the same run.
+        pixels: uint8 (H, W, 3).
+        label: name of its class, with its synonyms.
+        facts: what the key says of it.
+        raters: who is shown it, numbered from 0.
+    """
+
+    id: str
+    pixels: NDArray[np.uint8]
+    label: str
+    facts: dict[str, Any]
+    raters: list[int]
 
 
 def read_models(study: Study, runs: Path) -> list[ModelImages]:
@@ -60,25 +85,35 @@ def write_rating_page(study: Study, models: Sequence[ModelImages], out: Path, ke
     """Write the page and its key; the same study and images give the same files.
 
     Args:
-        study: title, and seed of the order.
+        study: title, raters, and seed of who is shown what.
         models: whose images are shown.
         out: the page.
-        key: which model each image is from, and the confidence that it was chosen by.
+        key: which model each image is from, who is shown it, and its confidence.
+
+    Raises:
+        DimrError: there is no low-fidelity image, or more than a browser can open.
     """
-    entries = [
-        _entry(study, model, number)
-        for model in models
-        for number in range(len(model.chosen.images))
-    ]
+    entries = [entry for model in models for entry in _entries(study, model)]
+    if not entries:
+        raise DimrError(f"{out}: there is no low-fidelity image of any model")
     order = numpy_generator(study.seed, "rating page").permutation(len(entries))
-    shown = [entries[i] for i in order]
-    page = key_of([image for image, _, _ in shown])[:8]
-    images = progress_bar(shown, description="rating page", unit="image")
-    data = {"page": page, "images": [{"id": i, "png": _png(pixels)} for i, pixels, _ in images]}
+    entries = [entries[i] for i in order]
+    raters = orders([entry.raters for entry in entries], study.raters, study.seed)
+    page = key_of([entry.id for entry in entries], raters)[:8]
+    images = [
+        {"id": entry.id, "label": entry.label, "png": _png(entry.pixels)}
+        for entry in progress_bar(entries, description="rating page", unit="image")
+    ]
+    html = _html({"page": page, "images": images, "raters": raters})
+    if len(html) > LARGEST:
+        size = f"{len(html) >> 20} MiB of {len(images)} images"
+        raise DimrError(f"{out}: {size}: no browser opens it: lower recipes.yaml: distortion.shown")
     content = {
         "format": KEY_FORMAT,
         "page": page,
         "title": study.title,
+        "raters": study.raters,
+        "per_image": study.per_image,
         "models": [
             {
                 **model.row,
@@ -88,29 +123,31 @@ def write_rating_page(study: Study, models: Sequence[ModelImages], out: Path, ke
             }
             for model in models
         ],
-        "images": {image: facts for image, _, facts in shown},
+        "images": {entry.id: entry.facts for entry in entries},
     }
     write_json(key, content)
-    write_text(out, _html(data))
+    write_text(out, html)
 
 
-def _entry(
-    study: Study, model: ModelImages, number: int
-) -> tuple[str, NDArray[np.uint8], dict[str, Any]]:
-    """Id, pixels and facts of a chosen image.
-
-    The id is 16 hex digits that reveal nothing, the same for the same image of the same run.
-    """
-    chosen = model.chosen
-    pixels, index = chosen.images[number], int(chosen.index[number])
-    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-    facts = {
-        "model": model.row["name"],
-        "index": index,
-        "label": int(chosen.labels[number]),
-        "confidence": float(chosen.confidence[number]),
-    }
-    return key_of(study.seed, model.row["run"], model.row["setting"], index, digest), pixels, facts
+def _entries(study: Study, model: ModelImages) -> list[Entry]:
+    """The chosen images of a model."""
+    row, chosen, names = model.row, model.chosen, class_names(model.summary["classes"])
+    purpose = f"raters of {row['run']} {row['setting']}"
+    given = hand_out(len(chosen.index), study.raters, study.per_image, study.seed, purpose)
+    entries = []
+    for number, raters in enumerate(given):
+        pixels, index = chosen.images[number], int(chosen.index[number])
+        label, digest = int(chosen.labels[number]), hashlib.sha256(pixels.tobytes()).hexdigest()
+        facts = {
+            "model": row["name"],
+            "index": index,
+            "label": label,
+            "confidence": float(chosen.confidence[number]),
+            "raters": [rater + 1 for rater in raters],
+        }
+        named = key_of(study.seed, row["run"], row["setting"], index, digest)
+        entries.append(Entry(named, pixels, names[label], facts, raters))
+    return entries
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:

@@ -1,8 +1,9 @@
 """What human raters said: the CSV files that a rating page exports, checked against its key.
 
-A CSV has the columns ``image,rating,rater,time``: the image's id on the page, one of ``RATINGS``, a
-name, and when it was rated (ISO 8601). The key (``key.json``, which is not part of the page) says
-which model each image is from.
+A CSV has the columns ``image,rating,rater,number,time``: the image's id on the page, one of
+``RATINGS``, a name, the rater's number on the page, and when it was rated (ISO 8601). The key
+(``key.json``, which is not part of the page) says which model each image is from, and which numbers
+are shown it.
 """
 
 from collections.abc import Iterable
@@ -19,25 +20,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DISTORTED, INTACT, UNSURE = RATINGS = ("distorted", "not distorted", "unsure")
-COLUMNS = ("image", "rating", "rater", "time")
-KEY_FORMAT = "dimr-rating-key-1"
+COLUMNS = ("image", "rating", "rater", "number", "time")
+KEY_FORMAT = "dimr-rating-key-2"
 
 
 @dataclass(frozen=True)
 class Key:
-    """Which model each image of a page is from.
+    """Which model each image of a page is from, and who is shown it.
 
     Attributes:
         file: for messages.
         models: the page's models: ``name``, ``run``, ``setting``, ``published``, ``confidence``
             (``dimr.human_study.confidence.Summary``).
         images: index into ``models``, by the image's id.
+        shown_to: numbers of the raters, by the image's id.
+        per_image: how many these are.
         title: of the study.
     """
 
     file: Path
     models: list[dict[str, Any]]
     images: dict[str, int]
+    shown_to: dict[str, list[int]]
+    per_image: int
     title: str
 
 
@@ -50,7 +55,8 @@ def read_key(path: Path) -> Key:
         models = list(value["models"])
         names = [model["name"] for model in models]
         images = {image: names.index(entry["model"]) for image, entry in value["images"].items()}
-        return Key(path, models, images, value["title"])
+        shown_to = {image: list(entry["raters"]) for image, entry in value["images"].items()}
+        return Key(path, models, images, shown_to, value["per_image"], value["title"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DimrError(f"{path}: not the key of a rating page ({single_line(error)})") from None
 
@@ -59,12 +65,13 @@ def read_ratings(paths: Iterable[Path], key: Key) -> "pd.DataFrame":
     """All ratings of some CSVs, each by one rater or several.
 
     Returns:
-        A row per rating: ``image``, ``rating``, ``rater``, ``time``, and ``where`` it was read
-        (file and line).
+        A row per rating: ``image``, ``rating``, ``rater``, ``number``, ``time``, and ``where`` it
+        was read (file and line).
 
     Raises:
-        DimrError: names file, line and value: an image that the page does not have, an unknown
-            rating, an empty rater, a second rating of an image by the same rater, an empty file.
+        DimrError: names file, line and value: an image that the page does not have or does not show
+            to that number, an unknown rating, an empty rater, a second rating of an image by the
+            same rater, two raters of one number, an empty file.
     """
     import pandas as pd
 
@@ -76,6 +83,14 @@ def read_ratings(paths: Iterable[Path], key: Key) -> "pd.DataFrame":
             raise DimrError(
                 f"{second.where}: rater {second.rater!r} has already rated image "
                 f"{second.image!r} ({first.where})"
+            )
+    for number, same in ratings.groupby("number", sort=False):
+        others = same[same["rater"] != same["rater"].iloc[0]]
+        if len(others):
+            first, other = same.iloc[0], others.iloc[0]
+            raise DimrError(
+                f"{other['where']}: rater {other['rater']!r} has the number {number} of "
+                f"{first['rater']!r} ({first['where']})"
             )
     return ratings
 
@@ -123,6 +138,9 @@ def _checked(path: Path, ratings: "pd.DataFrame", key: Key) -> "pd.DataFrame":
             raise DimrError(f"{row.where}: rating {row.rating!r} {hint}")
         if not row.rater:
             raise DimrError(f"{row.where}: rater is empty")
+        if row.number not in map(str, key.shown_to[row.image]):
+            what = f"image {row.image!r}"
+            raise DimrError(f"{row.where}: {what} is not shown to number {row.number!r}")
         try:
             datetime.fromisoformat(row.time)
         except ValueError:

@@ -26,9 +26,10 @@ def load_study(name: str, project: Project = PROJECT) -> Study:
     study = project.load(Study, f"{FOLDER}/{name}.yaml")
     for row in study.rows:
         run = project.run(row.run)
-        if row.setting not in run.settings:
-            hint = did_you_mean(row.setting, run.settings)
-            raise DimrError(f"{name}.yaml: {row.run}: no setting {row.setting!r} {hint}")
+        for setting in (row.setting, row.fid_setting):
+            if setting not in run.settings:
+                hint = did_you_mean(setting, run.settings)
+                raise DimrError(f"{name}.yaml: {row.run}: no setting {setting!r} {hint}")
         if "distortion" not in run.phases():
             raise DimrError(f"{name}.yaml: {row.run}: recipes.yaml has no distortion section")
     return study

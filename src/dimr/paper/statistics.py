@@ -48,9 +48,9 @@ def by_seed(frame: "pd.DataFrame", model: str, setting: str, metric: str) -> "pd
 
 @dataclass(frozen=True)
 class Change:
-    """The mean difference (one model less the other), and its 95% confidence interval.
+    """A mean, as of differences (one model less the other), and its 95% confidence interval.
 
-    ``low`` and ``high`` are None for one seed.
+    ``low`` and ``high`` are None for one value.
     """
 
     mean: float
@@ -69,6 +69,20 @@ class Change:
         return f"{self.mean:+.2f}{interval}, {self.verdict()}"
 
 
+def mean_of(values: Sequence[float]) -> Change:
+    """The mean of n independent values, with Student's interval; ``ValueError`` of none."""
+    from scipy.stats import t  # slow to import
+
+    if not values:
+        raise ValueError("no values")
+    n = len(values)
+    mean = sum(values) / n
+    if n == 1:
+        return Change(mean, None, None)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(values) / math.sqrt(n)
+    return Change(mean, mean - half, mean + half)
+
+
 def paired_change(values: Sequence[float], others: Sequence[float]) -> Change:
     """Compare two models seed by seed.
 
@@ -79,17 +93,10 @@ def paired_change(values: Sequence[float], others: Sequence[float]) -> Change:
     Raises:
         ValueError: numbers of seeds that differ, or none.
     """
-    from scipy.stats import t  # slow to import
-
     differences = [a - b for a, b in zip(values, others, strict=True)]
-    n = len(differences)
-    if n == 0:
+    if not differences:
         raise ValueError("no seeds to compare")
-    mean = sum(differences) / n
-    if n == 1:
-        return Change(mean, None, None)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(differences) / math.sqrt(n)
-    return Change(mean, mean - half, mean + half)
+    return mean_of(differences)
 
 
 def change_of(values: "pd.Series", others: "pd.Series") -> Change | None:

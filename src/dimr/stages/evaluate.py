@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from dimr.config.phases import section_key
-from dimr.config.schema import EvaluateConfig
+from dimr.config.schema import ConfigModel, EvaluateConfig
+from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
 from dimr.stages.options import add_batch, add_device
 from dimr.stages.provenance import sealed
@@ -53,6 +54,15 @@ class EvaluateStage(Stage):
     def record(self) -> str:
         """The provenance."""
         return self.outputs["provenance"].place
+
+    def config_of(self, target: Target) -> ConfigModel:
+        """As every stage's; ``DimrError`` too for a setting that has no metrics."""
+        setting = target.wildcards.get("setting", "")
+        if not target.run.is_measured(setting):
+            raise DimrError(
+                f"{target.run.name}: {setting} has no metrics: its count of images is its own"
+            )
+        return super().config_of(target)
 
     def sources(self, target: Target) -> dict[str, str]:
         """The samples, what the extractor compares with, and the model, unless it is a baseline."""

@@ -145,5 +145,6 @@ class Pipeline:
 
         visit(f"data/{run.dataset}/latents")
         for setting in run.settings:
-            visit(f"runs/{run.name}/metrics/{setting}.json")
+            made = f"metrics/{setting}.json" if run.is_measured(setting) else f"samples/{setting}"
+            visit(f"runs/{run.name}/{made}")
         return list(found.values())

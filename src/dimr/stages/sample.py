@@ -57,7 +57,7 @@ class SampleStage(Stage):
         from dimr.stages.costs import count_autoencoder, count_network, gpus, image_bytes
 
         recipe, sample = target.recipe, target.recipe.sample
-        setting = sample.settings[target.setting]
+        setting, count = sample.settings[target.setting], sample.count_at(target.setting)
         passes = setting.passes * (setting.steps or sample.steps)
         flops = round(passes * 2 * count_network(target.run)[1])
         cost = super().cost(target)
@@ -68,9 +68,9 @@ class SampleStage(Stage):
         return replace(
             cost,
             resource="sample",
-            flops=flops * sample.count,
-            images=sample.count,
-            disk=2 * sample.count * image_bytes(recipe),
+            flops=flops * count,
+            images=count,
+            disk=2 * count * image_bytes(recipe),
             gpus=gpus(recipe, "sample"),
         )
 

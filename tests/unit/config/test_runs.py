@@ -110,6 +110,17 @@ def test_a_setting_may_have_steps_and_a_solver_and_guide_at_some_times(change, t
     assert "steps" not in WORKSPACE["sample-guided"].model_dump()["guidance"]
 
 
+def test_a_setting_may_have_a_count(change):
+    run = change({"sample.settings.guided.count": 2000})
+    assert run.phases()["sample-guided"].count == 2000
+    assert [n for n in WORKSPACE if run.phases()[n] != WORKSPACE[n]] == ["sample-guided"]
+    assert (run.is_measured("guided"), run.is_measured("unguided")) == (False, True)
+    study = PROJECT.run("imagenet256/dimr-xl-2r/published").phases()
+    assert (study["sample-guided80k"].count, study["sample-guided"].count) == (80_000, 50_000)
+    assert study["evaluate"].count == 50_000
+    assert study["sample-guided80k"].guidance == study["sample-guided"].guidance
+
+
 def test_a_setting_of_ones_own(change):
     phases = change({"sample.settings.strong": {"kind": "constant", "scale": 3.0}}).phases()
     assert phases["sample-strong"].guidance.scale == 3.0
@@ -161,6 +172,7 @@ BAD = [
     (f"{GUIDED}.interval", [0.5, 0.5], rf"{GUIDED}: interval \[0\.5, 0\.5\] is not"),
     (f"{GUIDED}.interval", [0.1], rf"{GUIDED}\.interval"),
     ("sample.settings.unguided.interval", [0.1, 0.5], r"interval \[0\.1, 0\.5\]: kind none guides"),
+    (f"{GUIDED}.count", 1005, rf"{GUIDED}\.count: 1005 is no multiple of the 10 classes"),
     (f"{GUIDED}.steps", 2, rf"{GUIDED}\.steps: 2: input should be greater than or equal to 3"),
     (f"{GUIDED}.solver", "euler", rf"{GUIDED}\.solver: 'euler'"),
     (f"{GUIDED}.solver", "ancestral", rf"{GUIDED}\.solver: ancestral needs a network that learns"),

@@ -22,9 +22,12 @@ from dimr.human_study.classifiers import digit_scorer, fetch_timm, load_timm, ti
 from dimr.human_study.confidence import (
     Chosen,
     choose,
+    draw_some,
     least_confident,
+    low_fidelity,
     own_confidence,
     read_chosen,
+    read_confidence,
     read_summary,
     summarise,
     write_scores,
@@ -39,7 +42,7 @@ COUNT = 60
 
 
 def settings(**changes):
-    given = {"classifier": "digits", "share": 0.25, "shown": 10, "seed": 0}
+    given = {"classifier": "digits", "threshold": 0.2, "shown": 10, "seed": 0}
     return Distortion.model_validate({**given, **changes})
 
 
@@ -97,37 +100,44 @@ def test_the_least_confident_share():
     assert len(least_confident(np.zeros(100, np.float32), 0.07)) == 7
 
 
+def test_low_fidelity_is_below_the_threshold():
+    confidence = np.array([0.2, 0.19, 0.9, 0.0, 0.21], np.float32)  # 0.2 itself is not below
+    assert low_fidelity(confidence, 0.2).tolist() == [1, 3]
+    assert low_fidelity(confidence, 1).tolist() == [0, 1, 2, 3, 4]
+    assert len(low_fidelity(confidence[:1], 0.2)) == 0
+
+
 def test_more_than_are_shown_are_drawn_at_random():
     confidence = np.random.default_rng(0).random(1000).astype(np.float32)
-    least = set(least_confident(confidence, 0.1).tolist())
-    drawn = choose(confidence, settings(share=0.1, shown=30))
+    low = set(np.flatnonzero(confidence < 0.1).tolist())
+    drawn = choose(confidence, settings(threshold=0.1, shown=30))
     assert len(set(drawn.tolist())) == 30
-    assert set(drawn.tolist()) < least
+    assert set(drawn.tolist()) < low
+    assert drawn.tolist() != sorted(drawn.tolist())
     assert drawn.tolist() != sorted(drawn.tolist(), key=lambda i: confidence[i])
-    again = choose(confidence, settings(share=0.1, shown=30))
-    other = choose(confidence, settings(share=0.1, shown=30, seed=1))
+    again = choose(confidence, settings(threshold=0.1, shown=30))
+    other = choose(confidence, settings(threshold=0.1, shown=30, seed=1))
     assert (drawn == again).all()
     assert set(drawn.tolist()) != set(other.tolist())
     # the first of a draw are a draw, whatever its size
-    assert (choose(confidence, settings(share=0.1, shown=8)) == drawn[:8]).all()
-    everything = choose(confidence, settings(share=0.1, shown=500))
-    assert set(everything.tolist()) == least
-    # ranks: the same for another model with as many images
+    assert (choose(confidence, settings(threshold=0.1, shown=8)) == drawn[:8]).all()
+    everything = choose(confidence, settings(threshold=0.1, shown=500))
+    assert set(everything.tolist()) == low
+    # of the same share of two models' images the same ranks are drawn
     ranks = {i: r for r, i in enumerate(least_confident(confidence, 0.1).tolist())}
-    shifted = choose(np.roll(confidence, 5), settings(share=0.1, shown=30))
-    assert [ranks[(i - 5) % 1000] for i in shifted] == [ranks[i] for i in drawn]
+    first = draw_some(least_confident(confidence, 0.1), 30, 0)
+    shifted = draw_some(least_confident(np.roll(confidence, 5), 0.1), 30, 0)
+    assert [ranks[(i - 5) % 1000] for i in shifted] == [ranks[i] for i in first]
 
 
 def test_the_summary_by_hand():
     confidence = np.array([0.0, 0.25, 0.5, 0.75, 1.0], np.float32)
-    found = summarise(confidence, settings(share=0.4, shown=1))
+    found = summarise(confidence, settings(threshold=0.3, shown=1))
     quantiles = found.pop("quantiles")
     expected = {"0.01": 0.01, "0.05": 0.05, "0.25": 0.25, "0.5": 0.5, "0.75": 0.75, "0.95": 0.95}
     assert quantiles == pytest.approx(expected)
-    assert found == {
-        "images": 5, "mean": 0.5, "below_half": 0.4, "least_confident": 2, "threshold": 0.25,
-        "shown": 1,
-    }  # fmt: skip
+    assert found == {"images": 5, "mean": 0.5, "low_fidelity": 2, "shown": 1}
+    assert summarise(confidence + 1, settings())["low_fidelity"] == 0
 
 
 # --- the classifiers ------------------------------------------------------------------------------
@@ -242,17 +252,33 @@ def test_the_command_writes_summary_confidence_and_images(digits, tmp_path):
     confidence = np.load(out.with_suffix(".npy"))
     assert (confidence.shape, confidence.dtype) == ((COUNT,), np.float32)
     assert summary["inputs"] == {"samples": "s", "classifier": "c"}
-    assert (summary["images"], summary["least_confident"], summary["shown"]) == (COUNT, 15, 10)
-    assert summary["threshold"] == np.sort(confidence)[14]
+    low = int((confidence < 0.2).sum())
+    assert 10 < low < COUNT
+    assert (summary["images"], summary["low_fidelity"], summary["shown"]) == (COUNT, low, 10)
+    assert summary["classes"] == 10
+    assert (read_confidence(out, COUNT) == confidence).all()
     assert (chosen.index == choose(confidence, settings())).all()
     assert (chosen.confidence == confidence[chosen.index]).all()
-    assert chosen.confidence.max() <= summary["threshold"]
+    assert chosen.confidence.max() < 0.2
     assert (chosen.images == noise(COUNT, 32)[chosen.index]).all()
     assert (chosen.labels == chosen.index % 10).all()
     assert scores(digits, tmp_path / "b/guided.json", "--batch", "13") == 0
     other = read_chosen(tmp_path / "b/guided.json")
     assert (other.index == chosen.index).all()
     assert (other.images == chosen.images).all()
+
+
+def test_a_model_without_low_fidelity_images(digits, tmp_path):
+    """Nothing is shown of it, and that is no error."""
+    settings_file = tmp_path / "config.yaml"
+    settings_file.write_text(json.dumps(settings(threshold=1e-30).model_dump()))
+    out = tmp_path / "guided.json"
+    given = ["--config", settings_file, "--samples", digits / "samples", "--out", out]
+    more = ["--classifier", digits / "classifier", "--threads", "1"]
+    assert main(["distortion-scores", *map(str, [*given, *more])]) == 0
+    assert read_summary(out)["low_fidelity"] == 0
+    chosen = read_chosen(out)
+    assert (chosen.images.shape, len(chosen.index)) == ((0, 32, 32, 3), 0)
 
 
 def test_bad_input_of_the_command(digits, tmp_path, caplog):
@@ -277,7 +303,7 @@ def test_bad_input_of_the_command(digits, tmp_path, caplog):
 
 def test_the_command_with_a_timm_model(digits, weights, tmp_path, caplog):
     config = tmp_path / "config.yaml"
-    config.write_text(json.dumps(settings(classifier=TIMM, share=0.5, shown=2).model_dump()))
+    config.write_text(json.dumps(settings(classifier=TIMM, threshold=1, shown=2).model_dump()))
 
     def add(samples):
         write_json(samples / "record.json", {"key": "t"})
@@ -313,6 +339,11 @@ def test_damaged_scores_are_named(tmp_path):
     write_scores(out, np.zeros(4, np.float32), replace(arrays, labels=np.zeros(2)), {"key": "k"})
     with pytest.raises(DimrError, match=r"guided\.npz: labels is float64"):
         read_chosen(out)
+    with pytest.raises(DimrError, match=r"guided\.npy: holds float32 \(4,\), should hold .*\(5,\)"):
+        read_confidence(out, 5)
+    np.save(out.with_suffix(".npy"), np.ones(4, np.float32))
+    with pytest.raises(DimrError, match=r"guided\.npy: checksum differs"):
+        read_confidence(out, 4)
     out.with_suffix(".npz").unlink()
     with pytest.raises(DimrError, match=r"guided\.npz: no such file"):
         read_chosen(out)
@@ -323,7 +354,7 @@ def test_its_settings_change_no_other_phase(tmp_path):
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
     recipes = tmp_path / "experiments/recipes.yaml"
     content = yaml.safe_load(recipes.read_text())
-    content["digits"]["distortion"]["share"] = 0.5
+    content["digits"]["distortion"]["threshold"] = 0.5
     recipes.write_text(yaml.safe_dump(content))
     old, new = (Project(root).run("digits/dimr-xs-2r/0").phases() for root in (ROOT, tmp_path))
     assert [name for name in old if old[name] != new[name]] == ["distortion"]
@@ -331,7 +362,12 @@ def test_its_settings_change_no_other_phase(tmp_path):
     recipes.write_text(yaml.safe_dump(content))
     without = Project(tmp_path).run("digits/dimr-xs-2r/0").phases()
     assert without == {name: part for name, part in old.items() if name != "distortion"}
-    content["digits"]["distortion"] = {"classifier": "digits", "share": 0, "shown": 1, "seed": 0}
+    content["digits"]["distortion"] = {
+        "classifier": "digits",
+        "threshold": 0,
+        "shown": 1,
+        "seed": 0,
+    }
     recipes.write_text(yaml.safe_dump(content))
-    with pytest.raises(DimrError, match=r"recipes\.yaml: digits\.distortion\.share: 0"):
+    with pytest.raises(DimrError, match=r"recipes\.yaml: digits\.distortion\.threshold: 0"):
         Project(tmp_path).run("digits/dimr-xs-2r/0")

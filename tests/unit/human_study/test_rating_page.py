@@ -16,29 +16,33 @@ from dimr.cli import main
 from dimr.config.project import ROOT, Project
 from dimr.config.schema import Study
 from dimr.config.validation import load_section
+from dimr.data.classes import class_names
 from dimr.human_study.confidence import Chosen, write_scores
 from dimr.human_study.rating_page import read_models
 from dimr.human_study.ratings import read_key
 from dimr.human_study.study import load_study
 from dimr.runtime.errors import DimrError
+from dimr.runtime.output_kinds import CHOSEN
 
+CLASS_NAMES = class_names(1000)
 NAMES = ("DiMR-XS/2R", "U-ViT-XS/2", "DiT-XS/2")
 SHOWN = 8
-CONFIG = {"classifier": "digits", "share": 0.1, "shown": SHOWN, "seed": 0}
+RATERS, PER_IMAGE = 6, 5
+CONFIG = {"classifier": "digits", "threshold": 0.2, "shown": SHOWN, "seed": 0}
 
 
-def put_scores(runs, number, **changes):
+def put_scores(runs, number, chosen=None, **changes):
     """Scores of a run, with images of its own."""
     random = np.random.default_rng(number)
-    chosen = Chosen(
+    chosen = chosen or Chosen(
         random.integers(0, 256, (SHOWN, 8, 8, 3), dtype=np.uint8),
-        np.arange(SHOWN) % 10,
+        np.arange(SHOWN) * 100,
         random.random(SHOWN).astype(np.float32),
         random.permutation(100)[:SHOWN],
     )
     summary = {
-        "key": f"key{number}", "images": 100, "mean": 0.9, "quantiles": {}, "below_half": 0.1,
-        "least_confident": 10, "threshold": 0.2, "shown": SHOWN, "config": {**CONFIG, **changes},
+        "key": f"key{number}", "images": 100, "mean": 0.9, "quantiles": {}, "low_fidelity": 10,
+        "shown": SHOWN, "classes": 1000, "inputs": {}, "config": {**CONFIG, **changes},
     }  # fmt: skip
     out = runs / f"digits/model-{number}/0/distortion/guided.json"
     write_scores(out, np.zeros(100, np.float32), chosen, summary)
@@ -52,7 +56,8 @@ def study(tmp_path):
         {"name": name, "run": f"digits/model-{k}/0", "setting": "guided"}
         for k, name in enumerate(NAMES)
     ]
-    (tmp_path / "study.yaml").write_text(json.dumps({"title": "T", "seed": 0, "rows": rows}))
+    content = {"title": "T", "seed": 0, "raters": RATERS, "per_image": PER_IMAGE, "rows": rows}
+    (tmp_path / "study.yaml").write_text(json.dumps(content))
     return {name: put_scores(tmp_path / "runs", k) for k, name in enumerate(NAMES)}
 
 
@@ -82,6 +87,7 @@ def test_every_image_is_there_once_in_random_order(study, tmp_path):
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["png"]))))
         assert (pixels == chosen.images[place]).all()
         assert facts["label"] == chosen.labels[place]
+        assert one["label"] == CLASS_NAMES[facts["label"]]
         assert facts["confidence"] == pytest.approx(float(chosen.confidence[place]))
     assert all(sorted(places) == list(range(SHOWN)) for places in seen.values())
     order = [facts["model"] for facts in key["images"].values()]
@@ -90,12 +96,62 @@ def test_every_image_is_there_once_in_random_order(study, tmp_path):
 
 
 @pytest.mark.usefixtures("study")
+def test_every_image_is_shown_to_five_raters_each_in_an_order_of_their_own(tmp_path):
+    assert build(tmp_path) == 0
+    data, _ = content(tmp_path / "a.html")
+    key = json.loads((tmp_path / "a.json").read_text())
+    seen = {one["id"]: [] for one in data["images"]}
+    for number, shown in enumerate(data["raters"], start=1):
+        assert len(set(shown)) == len(shown)
+        for index in shown:
+            seen[data["images"][index]["id"]].append(number)
+    assert seen == {image: facts["raters"] for image, facts in key["images"].items()}
+    assert seen == read_key(tmp_path / "a.json").shown_to
+    assert all(len(to) == PER_IMAGE for to in seen.values())
+    for name in NAMES:  # a like share of every model's images for every rater
+        of = [to for image, to in seen.items() if key["images"][image]["model"] == name]
+        loads = [sum(number in to for to in of) for number in range(1, RATERS + 1)]
+        assert max(loads) - min(loads) <= 1
+    first, second, *_ = data["raters"]
+    both = set(first) & set(second)
+    assert [n for n in first if n in both] != [n for n in second if n in both]
+
+
+@pytest.mark.usefixtures("study")
+def test_raters_are_no_fewer_than_an_image_has(tmp_path, caplog):
+    file = tmp_path / "study.yaml"
+    file.write_text(file.read_text().replace(f'"raters": {RATERS}', '"raters": 4'))
+    assert build(tmp_path) == 2
+    assert "raters: 4 are fewer than per_image: 5" in caplog.records[-1].getMessage()
+
+
+def test_a_model_without_low_fidelity_images_and_a_study_without_any(study, tmp_path, caplog):
+    chosen = study[NAMES[1]]
+    nothing = Chosen(*(getattr(chosen, field)[:0] for field in CHOSEN))
+    for number in (0, 1, 2):
+        assert build(tmp_path, f"p{number}") == 0
+        data, _ = content(tmp_path / f"p{number}.html")
+        assert len(data["images"]) == SHOWN * (3 - number)
+        put_scores(tmp_path / "runs", number, nothing)
+    assert build(tmp_path) == 2
+    assert "there is no low-fidelity image of any model" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.usefixtures("study")
+def test_a_page_that_no_browser_opens_is_refused(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("dimr.human_study.rating_page.LARGEST", 10_000)
+    assert build(tmp_path) == 2
+    assert "24 images: no browser opens it: lower" in caplog.records[-1].getMessage()
+    assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.usefixtures("study")
 def test_the_page_says_nothing_of_the_models(tmp_path):
     assert build(tmp_path) == 0
     data, rest = content(tmp_path / "a.html")
-    assert data.keys() == {"page", "images"}
+    assert data.keys() == {"page", "images", "raters"}
     for one in data["images"]:
-        assert one.keys() == {"id", "png"}
+        assert one.keys() == {"id", "label", "png"}
         assert re.fullmatch("[0-9a-f]{16}", one["id"])
         kinds = re.findall(b"IHDR|tEXt|iTXt|zTXt|tIME|eXIf", base64.b64decode(one["png"]))
         assert kinds == [b"IHDR"]  # nothing but pixels
@@ -119,18 +175,18 @@ def test_the_same_images_give_the_same_files(tmp_path):
     (tmp_path / "study.yaml").write_text(text)
     assert build(tmp_path, "c") == 0
     other = json.loads((tmp_path / "c.json").read_text())
-    assert (
-        len(ids.keys() & other["images"].keys()) == 2 * SHOWN
-    )  # ratings of the others still count
+    same = ids.keys() & other["images"].keys()
+    assert len(same) == 2 * SHOWN
+    assert all(ids[one] == other["images"][one] for one in same)  # ratings of them still count
     assert other["page"] != json.loads((tmp_path / "a.json").read_text())["page"]
 
 
 @pytest.mark.usefixtures("study")
 def test_models_that_were_chosen_in_other_ways_are_refused(tmp_path, caplog):
-    put_scores(tmp_path / "runs", 1, share=0.2)
+    put_scores(tmp_path / "runs", 1, threshold=0.3)
     assert build(tmp_path) == 2
     message = caplog.records[-1].getMessage()
-    assert "model-1/0/distortion/guided.json: share is 0.2; digits/model-0/0 has 0.1" in message
+    assert "model-1/0/distortion/guided.json: threshold is 0.3; digits/model-0/0 has 0.2" in message
     assert not (tmp_path / "a.html").exists()
 
 

@@ -15,20 +15,24 @@ from dimr.human_study.rates import (
     answers_of,
     cohen_kappa,
     krippendorff_alpha,
-    majority,
-    rate,
+    rates_of,
 )
 from dimr.human_study.ratings import read_key, read_ratings
 from dimr.paper.published import load_published
 from dimr.runtime.errors import DimrError
 
+HEADER = "image,rating,rater,number,time\n"
 TIME = "2024-06-13T12:00:00.000Z"
 MODELS = {"DiMR-XL/2R": "DiMR", "U-ViT-H/2": "U-ViT", "DiT-XL/2": "DiT"}
 
 
-def table(*rows):
+NUMBERS = {"ann": 1, "ben": 2, " ": 3}
+
+
+def table(*rows, number=None):
     """A CSV as the page saves it; each row is image, rating and rater."""
-    return "image,rating,rater,time\n" + "".join(f"{','.join(row)},{TIME}\n" for row in rows)
+    lines = [f"{','.join(row)},{number or NUMBERS[row[2]]},{TIME}\n" for row in rows]
+    return HEADER + "".join(lines)
 
 
 def spoken(text, rater="ann"):
@@ -48,34 +52,27 @@ def key(tmp_path):
     """The key of a page with four images of each of three models: a to d, e to h, i to l."""
     file = tmp_path / "key.json"
     confidence = {
-        "images": 50000, "mean": 0.8, "quantiles": {"0.01": 0.01, "0.05": 0.2, "0.5": 0.9},
-        "below_half": 0.1, "least_confident": 500, "threshold": 0.012, "shown": 4,
+        "images": 80000, "mean": 0.8, "quantiles": {"0.01": 0.01, "0.05": 0.2, "0.5": 0.9},
+        "low_fidelity": 4000, "shown": 4,
     }  # fmt: skip
-    config = {"classifier": "net", "share": 0.01, "shown": 4, "seed": 3}
+    config = {"classifier": "net", "threshold": 0.2, "shown": 4, "seed": 3}
     models = [
         {"name": name, "run": f"imagenet256/{name}", "setting": "guided", "published": published,
          "confidence": confidence, "key": "k", "config": config}
         for name, published in MODELS.items()
     ]  # fmt: skip
-    images = {image: {"model": list(MODELS)[k // 4]} for k, image in enumerate("abcdefghijkl")}
-    value = {"format": "dimr-rating-key-1", "title": "Study", "models": models, "images": images}
+    images = {
+        image: {"model": list(MODELS)[k // 4], "raters": [1, 2, 3, 4, 5]}
+        for k, image in enumerate("abcdefghijkl")
+    }
+    images["l"]["raters"] = [2, 3, 4, 5, 6]
+    value = {"format": "dimr-rating-key-2", "title": "Study", "raters": 6, "per_image": 2,
+             "models": models, "images": images}  # fmt: skip
     file.write_text(json.dumps(value))
     return read_key(file)
 
 
 # --- numbers by hand ------------------------------------------------------------------------------
-
-
-def test_wilson_interval_by_its_formula():
-    found = rate(pd.Series([True] * 7 + [False] * 3))
-    n, p, z = 10, 0.7, 1.959963984540054
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    assert (found.value, found.low, found.high) == pytest.approx((p, centre - half, centre + half))
-    none = rate(pd.Series([False] * 20))
-    assert (none.value, none.low) == (0, 0)
-    assert none.high == pytest.approx(z * z / (20 + z * z))
-    assert rate(pd.Series([], dtype=bool)) is None
 
 
 def test_cohens_kappa_by_hand():
@@ -114,11 +111,9 @@ def test_agreement_of_two_and_of_more():
     assert (same.raw, same.kappa) == (1, None)
 
 
-def test_the_majority_of_answers():
-    answers = answered(ann="a1 b1 c1 d0", ben="a1 b2 c0 d0", eve="a2 e2")
-    # b is a tie, d has no answer
-    assert majority(answers).to_dict() == {"a": True, "c": True, "e": False}
-    assert answers.mean().to_dict() == {"ann": 1.0, "ben": 0.5, "eve": 0.0}
+def test_each_raters_rate():
+    answers = answered(ann="a1 b1 c1 d0", ben="a1 b2 c0 d0", eve="a2 e2", tim="a0")
+    assert rates_of(answers).to_dict() == {"ann": 1.0, "ben": 0.5, "eve": 0.0}  # tim said nothing
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -127,8 +122,8 @@ def test_the_majority_of_answers():
 def test_a_csv_as_spreadsheets_save_it(key, tmp_path):
     file = tmp_path / "r.csv"
     file.write_bytes(
-        b"\xef\xbb\xbfrater,image,time,rating\r\n"
-        b'"Ann ""A"", B",a,2024-06-13T12:00:00Z,distorted\r\n\r\n'
+        b"\xef\xbb\xbfrater,image,time,number,rating\r\n"
+        b'"Ann ""A"", B",a,2024-06-13T12:00:00Z,1,distorted\r\n\r\n'
     )
     [row] = read_ratings([file], key).to_dict("records")
     assert (row["image"], row["rating"], row["rater"]) == ("a", "distorted", 'Ann "A", B')
@@ -138,8 +133,8 @@ def test_a_csv_as_spreadsheets_save_it(key, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "an empty file; expected a line image,rating,rater,time"),
-        ("image,rating,rater,time\n", "no ratings in it"),
+        ("", "an empty file; expected a line image,rating,rater,number,time"),
+        (HEADER, "no ratings in it"),
         ("image,rating,who,time\n", "line 1: columns 'image,rating,who,time'; expected image,"),
         (table(*spoken("a1 z1")), "line 3: image 'z' is not in"),
         (table(*spoken("y1 z1")), "line 2: image 'y', as all of the file's, is not in"),
@@ -148,9 +143,11 @@ def test_a_csv_as_spreadsheets_save_it(key, tmp_path):
         (table(*spoken("a1 b1 a2")), "line 4: rater 'ann' has already rated image 'a' ("),
         (table(("a", "unsure", " ")), "line 2: rater is empty"),
         (table(*spoken("a1")).replace(TIME, "noon"), "line 2: time 'noon' is not as in 2024-06"),
-        (table(("a", "unsure")), "line 2: time '' is not as in 2024-06"),
-        (table(("a", "unsure", "ann", "x")), "Expected 4 fields in line 2, saw 5"),
-        ('image,rating,rater,time\n"a,unsure', "not readable as CSV ("),
+        (table(*spoken("a1"), number="7"), "line 2: image 'a' is not shown to number '7'"),
+        (table(*spoken("a1 l1")), "line 3: image 'l' is not shown to number '1'"),
+        (f"{HEADER}a,unsure,ann,1", "line 2: time '' is not as in 2024-06"),
+        (table(("a", "unsure", "ann", "x"), number=1), "Expected 5 fields in line 2, saw 6"),
+        (f'{HEADER}"a,unsure', "not readable as CSV ("),
         ("image\0", "line 1: columns"),
     ],
 )
@@ -174,8 +171,15 @@ def test_a_rater_in_two_files(key, tmp_path):
         read_ratings([tmp_path / "x.csv", tmp_path / "y.csv"], key)
 
 
+def test_two_raters_of_one_number(key, tmp_path):
+    (tmp_path / "x.csv").write_text(table(*spoken("a1")))
+    (tmp_path / "y.csv").write_text(table(*spoken("b1", "eve"), number=1))
+    with pytest.raises(DimrError, match=r"y\.csv: line 2: rater 'eve' has the number 1 of 'ann'"):
+        read_ratings([tmp_path / "x.csv", tmp_path / "y.csv"], key)
+
+
 def test_what_is_no_key(tmp_path, key):
-    for value in ([], {"format": "dimr-rating-key-1"}, {"format": "dimr-shards-1"}):
+    for value in ([], {"format": "dimr-rating-key-2"}, {"format": "dimr-shards-1"}):
         (tmp_path / "k.json").write_text(json.dumps(value))
         with pytest.raises(DimrError, match=r"k\.json: not the key of a rating page"):
             read_key(tmp_path / "k.json")
@@ -200,32 +204,64 @@ def test_rates_beside_the_published(key, tmp_path):
     texts = {"ann": "a1 b1 c1 d2 e2 f2 g2 h2 i0", "ben": "a1 b1 c2 d2 e2 f2 g2 h1 i0"}
     for rater, text in texts.items():
         (tmp_path / f"{rater}.csv").write_text(table(*spoken(text, rater)))
-    rows, text = rates(key, tmp_path, tmp_path / "ann.csv", tmp_path / "ben.csv")
+    found, text = rates(key, tmp_path, tmp_path / "ann.csv", tmp_path / "ben.csv")
+    rows = [row for row in found if row["block"] == "Models"]
     assert [row["model"] for row in rows] == [*MODELS, "All"]
     first, second, third, together = rows
-    # DiMR: a, b distorted, d not, c a tie
-    assert (first["raters"], first["verdicts"], first["undecided"]) == ("2", "3", "1")
-    expected = rate(pd.Series([True, True, False]))
-    for name, value in (("rate", 2 / 3), ("low", expected.low), ("high", expected.high),
-                        ("rater_mean", 5 / 8), ("raw", 3 / 4), ("kappa", 0.5)):  # fmt: skip
+    # DiMR: ann calls 3 of 4 distorted, ben 2 of 4
+    assert (first["raters"], first["complete"]) == ("2", "4")
+    half = 12.706204736432095 * (0.25 / math.sqrt(2)) / math.sqrt(2)  # Student's, 1 degree
+    for name, value in (("rate", 5 / 8), ("low", max(0, 5 / 8 - half)), ("high", 1),
+                        ("raw", 3 / 4), ("kappa", 0.5)):  # fmt: skip
         assert float(first[name]) == pytest.approx(value), name
-    assert (float(second["rate"]), second["kappa"]) == (0, "0.0")
-    assert (third["rate"], third["low"], third["undecided"], third["unsure"]) == ("", "", "1", "2")
-    assert (together["verdicts"], together["distorted"], together["images"]) == ("6", "2", "")
+    assert (float(second["rate"]), second["kappa"]) == (1 / 8, "0.0")
+    assert (third["rate"], third["low"], third["complete"], third["unsure"]) == ("", "", "1", "2")
+    # ann 3 of 8, ben 3 of 8
+    assert (together["complete"], float(together["rate"]), together["images"]) == ("9", 3 / 8, "")
+    shares = [(row["low_fidelity"], row["low_share"], row["threshold"]) for row in rows[:3]]
+    assert shares == [("4000", "0.05", "0.2")] * 3
+    each = [(row["model"], row["rater"], row["answers"], row["rate"]) for row in found[4:]]
+    assert each == [
+        ("DiMR-XL/2R", "ann", "4", "0.75"), ("DiMR-XL/2R", "ben", "4", "0.5"),
+        ("U-ViT-H/2", "ann", "4", "0.0"), ("U-ViT-H/2", "ben", "4", "0.25"),
+    ]  # fmt: skip
     published = {row["model"]: row["published_rate"] for row in rows}
     assert published == {"DiMR-XL/2R": "0.292", "U-ViT-H/2": "0.635", "DiT-XL/2": "0.71", "All": ""}
     assert "29.2%" in text
-    assert "66.7%" in text
+    assert "62.5%" in text
+    assert "all 2 ratings" in text
     assert "Nobody has rated" not in text
+
+
+def test_the_interval_of_five_raters_by_its_formula(key, tmp_path):
+    said = {"ann": "1112", "ben": "1122", "cem": "1111", "dan": "1222", "eve": "1112"}
+    files = []
+    for number, (rater, words) in enumerate(said.items(), start=1):
+        text = " ".join(f"{image}{word}" for image, word in zip("abcd", words, strict=True))
+        files.append(tmp_path / f"{rater}.csv")
+        files[-1].write_text(table(*spoken(text, rater), number=number))
+    first, *_ = rates(key, tmp_path, *files)[0]
+    values = np.array([3, 2, 4, 1, 3]) / 4
+    half = 2.7764451051977987 * values.std(ddof=1) / math.sqrt(5)  # Student's, 4 degrees
+    assert float(first["rate"]) == pytest.approx(0.65)
+    assert float(first["low"]) == pytest.approx(0.65 - half)
+    assert float(first["high"]) == pytest.approx(min(1, 0.65 + half))
+
+
+def test_one_rater_has_no_interval(key, tmp_path):
+    (tmp_path / "ann.csv").write_text(table(*spoken("a1 b2")))
+    first, *_ = rates(key, tmp_path, tmp_path / "ann.csv")[0]
+    assert (first["rate"], first["low"], first["high"], first["complete"]) == ("0.5", "", "", "0")
 
 
 def test_without_ratings_there_are_no_rates(key, tmp_path):
     rows, text = rates(key, tmp_path)
     assert [row["model"] for row in rows] == list(MODELS)
     assert "rate" not in rows[0]
-    assert rows[0]["below_half"] == "0.1"
+    assert (rows[0]["low_fidelity"], rows[0]["low_share"]) == ("4000", "0.05")
+    assert "5.0%" in text
     assert "Nobody has rated these images yet" in text
-    assert "least confident 1% of each" in text
+    assert "a probability below 0.2 by the classifier net" in text
 
 
 def test_published_rates_have_a_source():

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ttest_rel
 from tests.support.results import frame_of
 
-from dimr.paper.statistics import Change, by_seed, change_of, paired_change, summarise
+from dimr.paper.statistics import Change, by_seed, change_of, mean_of, paired_change, summarise
 
 ABOVE = [3.0, 3.4, 2.9]
 OWN = [2.0, 2.5, 1.8]
@@ -41,6 +41,16 @@ def test_interval_is_scipys():
     assert change.mean == pytest.approx(np.mean(OWN) - np.mean(ABOVE))
     assert (change.low, change.high) == pytest.approx((expected.low, expected.high))
     assert change.text() == f"-1.00 [{change.low:+.2f}, {change.high:+.2f}], better"
+
+
+def test_a_mean_has_students_interval():
+    values = [0.5, 0.75, 0.25, 1.0]  # deviation sqrt(5/48); Student's 97.5%, 3 degrees: 3.18245
+    half = 3.182446305284263 * (5 / 48) ** 0.5 / 4**0.5
+    found = mean_of(values)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.625, 0.625 - half, 0.625 + half))
+    assert mean_of([0.5]) == Change(0.5, None, None)
+    with pytest.raises(ValueError, match="no values"):
+        mean_of([])
 
 
 @pytest.mark.parametrize(

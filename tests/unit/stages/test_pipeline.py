@@ -104,6 +104,25 @@ def test_what_the_configuration_lacks_is_one_line(pipeline, place, message):
         pipeline.key(place)
 
 
+def test_a_setting_with_a_count_of_its_own_has_samples_but_no_metrics(pipeline):
+    run = PROJECT.run("imagenet256/dit-xl-2/published")
+    places = [one.place for one in pipeline.results(run)]
+    folder = f"runs/{run.name}"
+    assert f"{folder}/samples/guided80k" in places
+    assert f"{folder}/metrics/guided.json" in places
+    assert f"{folder}/metrics/guided80k.json" not in places
+    with pytest.raises(DimrError, match=r"published: guided80k has no metrics: its count of"):
+        pipeline.key(f"{folder}/metrics/guided80k.json")
+    costs = [
+        one.stage.cost(one.target)
+        for name in ("guided", "guided80k")
+        for one in [pipeline.result(f"{folder}/samples/{name}")]
+    ]
+    assert [cost.images for cost in costs] == [50_000, 80_000]
+    assert costs[1].flops * 5 == costs[0].flops * 8
+    assert costs[1].disk * 5 == costs[0].disk * 8
+
+
 def test_each_stage_has_a_command_with_its_inputs_and_outputs():
     actions = make_parser()._actions
     (commands,) = [a.choices for a in actions if isinstance(a, argparse._SubParsersAction)]

@@ -11,34 +11,56 @@ class Distortion(ConfigModel):
     """Which images of a run are shown to raters; ``config/distortion.yaml`` of a run.
 
     ``classifier`` is ``digits`` (the digit classifier of the workflow) or a timm model by name.
-    Of all images the ``share`` that it is least confident of is taken, and ``shown`` of these are
-    drawn at random.
+    An image is low-fidelity if its own class has a probability below ``threshold`` (paper, section
+    5.3: 0.2); at most ``shown`` of these are drawn at random.
     """
 
     classifier: Annotated[str, Field(pattern=r"^[\w.-]+$")]
-    share: Annotated[float, Field(gt=0, le=1)]
+    threshold: Annotated[float, Field(gt=0, le=1)]
     shown: Count
     seed: Seed
 
 
+Raters = Annotated[int, Field(gt=0, le=1000)]
+
+
 class StudyRow(ConfigModel):
-    """A model of the study: a run and a setting; ``published`` is its name in published.yaml."""
+    """A model of the study: a run and the setting whose images are rated.
+
+    ``measured`` is the setting whose FID stands beside them (null: the same), ``published`` the
+    model's name in published.yaml.
+    """
 
     name: str
     run: str
     setting: str
+    measured: str | None = None
     published: str | None = None
+
+    @property
+    def fid_setting(self) -> str:
+        """The setting whose FID stands beside the images."""
+        return self.measured or self.setting
 
 
 class Study(ConfigModel):
     """A distortion study (``experiments/distortion``): the models whose images are rated together.
 
-    ``seed`` is of the order in which a page shows them.
+    The page is for so many ``raters``, and each image goes to ``per_image`` of them (paper: 5).
+    ``seed`` is of who is shown what, and in which order.
     """
 
     title: str
     seed: Seed
+    raters: Raters
+    per_image: Raters
     rows: Annotated[tuple[StudyRow, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _enough_raters(self) -> Self:
+        if self.raters < self.per_image:
+            raise ValueError(f"raters: {self.raters} are fewer than per_image: {self.per_image}")
+        return self
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:

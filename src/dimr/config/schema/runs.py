@@ -81,14 +81,18 @@ class Guidance(ConfigModel):
 
 
 class SamplingConfig(Guidance):
-    """A way to sample a run: guidance, and what is not as for the run's other settings."""
+    """A way to sample a run: guidance, and what is not as for the run's other settings.
 
+    A setting with a ``count`` of its own has no metrics: those are of the recipe's count.
+    """
+
+    count: Count | None = None
     steps: Evaluations | None = None
     solver: Solver | None = None
 
     def guidance(self) -> Guidance:
         """The guidance without the rest."""
-        own = self.model_dump(exclude={"steps", "solver"})
+        own = self.model_dump(exclude={"count", "steps", "solver"})
         return Guidance.model_validate(own)
 
 
@@ -99,6 +103,10 @@ class Sample(ConfigModel):
     steps: Evaluations
     solver: Solver
     settings: dict[str, SamplingConfig]
+
+    def count_at(self, setting: str) -> int:
+        """How many images are drawn at a setting."""
+        return self.settings[setting].count or self.count
 
 
 class Evaluate(ConfigModel):

@@ -14,7 +14,7 @@ from dimr.config.schema import ConfigModel, Positive, Study, StudyRow
 from dimr.config.validation import did_you_mean
 from dimr.human_study.study import FOLDER as STUDIES
 from dimr.paper.figures.rows import TrainedRow, block_lines, trained_rows
-from dimr.paper.results import RunSetting
+from dimr.paper.results import RunSetting, metrics_file, provenance_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import RECORD
 
@@ -269,30 +269,50 @@ class PublishedCostFigure(Definition):
 
 
 class LowFidelityFigure(Definition):
-    """The first images of each model that a distortion study shows to raters."""
+    """Low-fidelity images of the models of a distortion study, a random draw of each.
+
+    They are those below the study's threshold or, for the same rejection rate of all models, the
+    least confident ``share`` of each one's images.
+    """
 
     module = "low_fidelity"
     reads = (
         "distortion/{setting}.json",
-        "distortion/{setting}.npz",
-        "metrics/{setting}.json",
-        "provenance/{setting}.json",
+        "distortion/{setting}.npy",
+        "samples/{setting}/" + RECORD,
     )
     beside = ("distortion/{study}.yaml", "published.yaml")
     kind: Literal["low_fidelity"]
     study: str  # below experiments/distortion
-    shown: Positive
+    models: list[str] = Field(default=[])  # names in the study, in the figure's order; []: all
+    share: Annotated[float, Field(gt=0, le=1)] | None = None  # null: those below the threshold
+    shown: Positive  # images of each model, at most
 
-    def rows(self, project: Project) -> tuple[StudyRow, ...]:
+    def rows(self, project: Project) -> list[StudyRow]:
         """The models."""
         known = sorted(file.stem for file in (project.experiments / STUDIES).glob("*.yaml"))
         if self.study not in known:
             raise DimrError(f"study: no study {self.study!r} {did_you_mean(self.study, known)}")
-        return project.load(Study, f"{STUDIES}/{self.study}.yaml").rows
+        rows = project.load(Study, f"{STUDIES}/{self.study}.yaml").rows
+        by_name = {row.name: row for row in rows}
+        for name in self.models:
+            if name not in by_name:
+                raise DimrError(f"models: no model {name!r} {did_you_mean(name, list(by_name))}")
+        return [by_name[name] for name in self.models or by_name]
 
     def cells(self, project: Project) -> list[RunSetting]:
-        """Their runs."""
+        """Their runs, with the settings whose images are shown."""
         return [(row.run, row.setting) for row in self.rows(project)]
+
+    def fid_cells(self, project: Project) -> list[RunSetting]:
+        """Their runs, with the settings whose FID stands beside the images."""
+        return [(row.run, row.fid_setting) for row in self.rows(project)]
+
+    def files(self, project: Project) -> list[str]:
+        """Images, and metrics."""
+        kinds = (metrics_file, provenance_file)
+        measured = [f"runs/{kind(*cell)}" for cell in self.fid_cells(project) for kind in kinds]
+        return [*super().files(project), *measured]
 
 
 KINDS: dict[str, type[Definition]] = {

@@ -1,21 +1,31 @@
-"""Images that a classifier is least confident of, model by model, uncurated."""
+"""Low-fidelity images, model by model, uncurated: paper, figures 1 (below) and 5."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dimr.config.project import Project
-from dimr.data.classes import class_names, short_name
-from dimr.human_study.confidence import read_chosen, read_summary
+from dimr.data.classes import short_name
+from dimr.data.shards import open_shards
+from dimr.human_study.confidence import (
+    draw_some,
+    least_confident,
+    low_fidelity,
+    read_confidence,
+    read_summary,
+)
+from dimr.human_study.study import scores_file
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import LowFidelityFigure
 from dimr.paper.published import load_published
 from dimr.paper.results import results
 from dimr.runtime.errors import DimrError
+from dimr.runtime.record import recorded_key
 
 COLUMNS = 8
 """Images per line."""
@@ -56,37 +66,50 @@ def make(definition: LowFidelityFigure, project: Project, runs: Path) -> Figure:
 
 
 def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[LowFidelity]:
-    """Read the chosen images of a distortion study's models, and their metrics."""
-    frame = results(project, runs, definition.cells(project))
+    """Draw low-fidelity images of a distortion study's models, and read their FID.
+
+    Raises:
+        DimrError: scores, samples or metrics that are missing, damaged, or not of each other.
+    """
+    frame = results(project, runs, definition.fid_cells(project))
     numbers = frame.set_index(["run", "metric"])["value"].to_dict()
     published = load_published(project).distortion
     models = []
     for row in definition.rows(project):
         key = next((key for key in FIDS if (row.run, key) in numbers), None)
         if key is None:
-            raise DimrError(f"{row.run}: no {' and no '.join(FIDS)} at {row.setting}")
-        file = runs / row.run / "distortion" / f"{row.setting}.json"
-        summary, chosen = read_summary(file), read_chosen(file)
-        if len(chosen.images) < definition.shown:
-            found = f"{len(chosen.images)} images, not {definition.shown}"
-            raise DimrError(f"{file.with_suffix('.npz')}: {found}")
-        lines = [
-            f"{row.name}, {row.setting.replace('_', '-')}: {FIDS[key]} {numbers[row.run, key]:.2f}",
-            f"own class below 0.5: {summary['below_half']:.1%} of {summary['images']:,} images; "
-            f"the {summary['least_confident']} least confident: up to {summary['threshold']:.3f}",
-        ]
+            raise DimrError(f"{row.run}: no {' and no '.join(FIDS)} at {row.fid_setting}")
+        file = runs / scores_file(row.run, row.setting)
+        folder = runs / row.run / "samples" / row.setting
+        summary, samples = read_summary(file), open_shards(folder)
+        if summary["inputs"]["samples"] != recorded_key(folder):
+            raise DimrError(f"{file}: not of the images in {folder}")
+        confidence = read_confidence(file, summary["images"])
+        rejected, what = _rejected(confidence, summary, definition.share)
+        index = draw_some(rejected, definition.shown, summary["config"]["seed"])
+        fid, setting = numbers[row.run, key], row.fid_setting.replace("_", "-")
+        lines = [f"{row.name}, {setting}: {FIDS[key]} {fid:.2f}", what]
         if theirs := published.get(row.published or ""):
             rate = f"{theirs.rate:.1%} rated as distorted"
             lines.append(f"published: FID {theirs.fid:.2f}, {rate}")
-        network = project.run(row.run).network
-        names = class_names(network.sizes.num_classes) if network else []
-        captions = [
-            f"{short_name(names[label])[:LETTERS]} {confidence:.2f}"
-            for label, confidence in zip(chosen.labels, chosen.confidence, strict=True)
-        ]
-        shown = slice(definition.shown)
-        models.append(LowFidelity(lines, chosen.images[shown], captions[shown]))
+        names = [short_name(name)[:LETTERS] for name in samples.manifest.class_names]
+        captions = [f"{names[samples.labels[n]]} {confidence[n]:.2f}" for n in index]
+        models.append(LowFidelity(lines, samples.take(index), captions))
     return models
+
+
+def _rejected(
+    confidence: NDArray[np.float32], summary: dict[str, Any], share: float | None
+) -> tuple[NDArray[np.int64], str]:
+    """The images that a draw is from, and what they are in words."""
+    if share is None:
+        threshold = summary["config"]["threshold"]
+        found, how = low_fidelity(confidence, threshold), f"own class below {threshold:g}"
+    else:
+        found = least_confident(confidence, share)
+        how = f"least confident, own class up to {confidence[found].max():.3f}"
+    total = len(confidence)
+    return found, f"{how}: {len(found):,} of {total:,} images, {len(found) / total:.1%}"
 
 
 def draw(models: Sequence[LowFidelity]) -> Figure:

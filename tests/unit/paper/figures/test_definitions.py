@@ -74,6 +74,22 @@ def test_a_figure_needs_what_it_shows_and_no_more():
     assert len(define("digits/training", PROJECT).files(PROJECT)) == 15  # three models, five seeds
 
 
+def test_low_fidelity_images_and_the_metrics_beside_them():
+    """The study's images are not those that the metrics are of."""
+    runs = [f"runs/imagenet256/{run}" for run in ("dimr-xl-2r/published", "dit-xl-2/published")]
+    files = define("figure1", PROJECT).files(PROJECT)
+    assert sorted(file for file in files if file.startswith("runs/")) == sorted(
+        f"{run}/{file}"
+        for run in runs
+        for file in ("distortion/guided80k.json", "distortion/guided80k.npy",
+                     "samples/guided80k/record.json", "metrics/guided.json",
+                     "provenance/guided.json")
+    )  # fmt: skip
+    figure5 = define("figure5", PROJECT)
+    names = [row.name for row in figure5.rows(PROJECT)]
+    assert names == ["U-ViT-H/2", "DiT-XL/2", "DiMR-XL/2R"]
+
+
 def test_captions_say_how_many_seeds():
     assert (
         define("digits/cost", PROJECT)
@@ -115,6 +131,7 @@ def edited(root, name, **changes):
         ("cost", {"block": "ImageNet"}, r"table7\.yaml: no block 'ImageNet'"),
         ("architecture", {"variant": "dimr-xl-4r"}, r"no variant 'dimr-xl-4r' \(did you"),
         ("low_fidelity", {"study": "imagenet"}, r"no study 'imagenet' \(did you mean"),
+        ("figure1", {"models": ["DiT-XL"]}, r"models: no model 'DiT-XL' \(did you mean DiT-XL/2\?"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_that_names_the_file(root, name, changes, message):

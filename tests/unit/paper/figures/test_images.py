@@ -6,12 +6,13 @@ from tests.support.shards import write_shards
 
 from dimr.config.project import PROJECT
 from dimr.config.schema import Distortion
-from dimr.human_study.confidence import Chosen, write_scores
+from dimr.human_study.confidence import Chosen, summarise, write_scores
 from dimr.paper.figures import class_samples, low_fidelity, samples
 from dimr.paper.figures.definitions import ClassFigure, LowFidelityFigure, SamplesFigure
 from dimr.runtime.errors import DimrError
+from dimr.runtime.files import write_json
 
-from .conftest import check_legible, leave_metrics, texts
+from .conftest import check_legible, leave_metrics
 
 SIDE = 6
 
@@ -127,53 +128,94 @@ def test_a_class_is_named_with_its_synonyms(tmp_path):
 # --- low confidence -------------------------------------------------------------------------------
 
 STUDY = [f"digits/{model}/0" for model in ("dimr-xs-2r", "uvit-xs-2", "dit-xs-2")]
+CONFIDENCE = np.linspace(0, 1, 200, endpoint=False, dtype=np.float32)[::-1]  # image 199 is lowest
 
 
 @pytest.fixture
 def scored_runs(tmp_path):
-    settings = Distortion(classifier="digits", share=0.05, shown=50, seed=0)
+    settings = Distortion(classifier="digits", threshold=0.2, shown=5, seed=0)
     for number, run in enumerate(STUDY):
         leave_metrics(tmp_path, run, "power_cosine", {"fid_digits": 1.25 + number})
-        file = tmp_path / run / "distortion/power_cosine.json"
-        file.parent.mkdir()
-        labels = np.arange(20) % 10
-        confidence = np.linspace(0.01, 0.2, 20, dtype=np.float32)
-        summary = {
-            "key": "k", "config": settings.model_dump(), "images": 1000, "mean": 0.9,
-            "quantiles": {}, "below_half": 0.066, "least_confident": 50, "threshold": 0.378,
-            "shown": 20,
-        }  # fmt: skip
-        chosen = Chosen(numbered(20), labels, confidence, np.arange(20))
-        write_scores(file, np.ones(1000, np.float32), chosen, summary)
+        leave_samples(tmp_path, run, "power_cosine", count=200)
+        write_json(tmp_path / run / "samples/power_cosine/record.json", {"key": f"s{number}"})
+        leave_scores(tmp_path, run, settings, f"s{number}", CONFIDENCE * (1 + number))
     return tmp_path
 
 
-def low(shown=16):
-    return LowFidelityFigure(
-        kind="low_fidelity", title="t", caption="c", study="digits", shown=shown
-    )
+def leave_scores(runs, run, settings, samples, confidence):
+    file = runs / run / "distortion/power_cosine.json"
+    file.parent.mkdir(exist_ok=True)
+    summary = {
+        "key": "k", "config": settings.model_dump(), "inputs": {"samples": samples}, "classes": 10,
+        **summarise(confidence, settings),
+    }  # fmt: skip
+    chosen = Chosen(numbered(5), np.arange(5), confidence[:5], np.arange(5))  # the raters' images
+    write_scores(file, confidence, chosen, summary)
 
 
-def test_low_fidelity_images_are_the_first_of_the_draw(scored_runs):
+def low(**changes):
+    value = {"kind": "low_fidelity", "title": "t", "caption": "c", "study": "digits", "shown": 16}
+    return LowFidelityFigure.model_validate({**value, **changes})
+
+
+def shown_of(model):
+    return set(model.images[:, 0, 0, 0].tolist())
+
+
+def test_low_fidelity_images_are_drawn_from_those_below_the_threshold(scored_runs):
     models = low_fidelity.load(low(), PROJECT, scored_runs)
     assert [model.lines[0] for model in models] == [
         "DiMR-XS/2R, power-cosine: FID-digits 1.25",
         "U-ViT-XS/2, power-cosine: FID-digits 2.25",
         "DiT-XS/2, power-cosine: FID-digits 3.25",
     ]
-    assert "6.6% of 1,000 images" in models[0].lines[1]
-    assert "0.378" in models[0].lines[1]
-    assert models[0].images[:, 0, 0, 0].tolist() == list(range(16))
-    assert models[0].captions[:2] == ["0 0.01", "1 0.02"]
+    assert [model.lines[1] for model in models] == [
+        "own class below 0.2: 40 of 200 images, 20.0%",
+        "own class below 0.2: 20 of 200 images, 10.0%",
+        "own class below 0.2: 14 of 200 images, 7.0%",
+    ]
+    # numbered() counts, so that a pixel is the image's number: the last ones are the lowest
+    assert all(len(shown_of(model)) == 16 for model in models[:2])
+    assert shown_of(models[0]) < set(range(160, 200))
+    assert shown_of(models[1]) < set(range(180, 200))
+    assert shown_of(models[2]) == set(range(186, 200))  # all there are
+    for image, caption in zip(models[0].images, models[0].captions, strict=True):
+        number = int(image[0, 0, 0])
+        assert caption == f"class {number % 10} {CONFIDENCE[number]:.2f}"
     figure = low_fidelity.draw(models)
     check_legible(figure)
-    assert sum(len(axes.images) for axes in figure.axes) == 3 * 16
-    assert "9 0.10" in [text for text, _ in texts(figure)]
+    assert sum(len(axes.images) for axes in figure.axes) == 16 + 16 + 14
 
 
-def test_too_few_chosen_images_are_named(scored_runs):
-    with pytest.raises(DimrError, match=r"power_cosine\.npz: 20 images, not 30"):
-        low_fidelity.load(low(30), PROJECT, scored_runs)
+def test_the_same_share_of_some_models(scored_runs):
+    """Figure 1: the same rejection rate; the raters' images do not limit it."""
+    names = ["DiT-XS/2", "DiMR-XS/2R"]
+    models = low_fidelity.load(low(models=names, share=0.3, shown=8), PROJECT, scored_runs)
+    assert [model.lines[0].split(",")[0] for model in models] == names
+    assert [model.lines[1] for model in models] == [
+        "least confident, own class up to 0.885: 60 of 200 images, 30.0%",
+        "least confident, own class up to 0.295: 60 of 200 images, 30.0%",
+    ]
+    assert all(shown_of(model) < set(range(140, 200)) for model in models)
+    assert shown_of(models[0]) == shown_of(models[1])  # the same ranks
+    more = low_fidelity.load(low(models=names, share=0.3), PROJECT, scored_runs)
+    assert (more[0].images[:8] == models[0].images).all()
+
+
+def test_a_model_without_low_fidelity_images_has_a_heading_alone(scored_runs):
+    settings = Distortion(classifier="digits", threshold=0.2, shown=5, seed=0)
+    leave_scores(scored_runs, STUDY[1], settings, "s1", np.ones(200, np.float32))
+    models = low_fidelity.load(low(), PROJECT, scored_runs)
+    assert models[1].lines[1] == "own class below 0.2: 0 of 200 images, 0.0%"
+    assert len(models[1].images) == 0
+    check_legible(low_fidelity.draw(models))
+
+
+def test_scores_of_other_images_are_refused(scored_runs):
+    settings = Distortion(classifier="digits", threshold=0.2, shown=5, seed=0)
+    leave_scores(scored_runs, STUDY[1], settings, "older", CONFIDENCE)
+    with pytest.raises(DimrError, match=r"uvit.*cosine\.json: not of the images in .*samples"):
+        low_fidelity.load(low(), PROJECT, scored_runs)
 
 
 def test_published_rates_stand_beside_their_models():
