@@ -25,7 +25,7 @@ TABLE = {
     "seeds": 1,
     "columns": [
         {"key": key, "title": key}
-        for key in ("parameters_m", "fid", "inception_score", "precision", "recall")
+        for key in ("parameters_m", "fid", "sfid", "inception_score", "precision", "recall")
     ],
     "rows": [{"name": "DiMR-XS/2R", "run": "mini-latent/dimr-xs-2r", "settings": ["guided"]}],
 }
@@ -80,7 +80,10 @@ def mini(project, miniature, inception_weights, tmp_path):
 
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (10, SIZE, SIZE, 3), np.uint8)
-    np.savez(tmp_path / "reference.npz", arr_0=images, mu=np.zeros(2048), sigma=np.eye(2048))
+    np.savez(
+        tmp_path / "reference.npz", arr_0=images, mu=np.zeros(2048), sigma=np.eye(2048),
+        mu_s=np.zeros(2023), sigma_s=np.eye(2023),
+    )  # fmt: skip
     project.files = {
         "DIMR_REFERENCE": str(tmp_path),
         "DIMR_EXTRACTOR": str(inception_weights),
@@ -101,6 +104,7 @@ def test_from_a_source_to_a_row(mini, miniature, tmp_path):
     with open(folder / table) as file:
         (row,) = csv.DictReader(file)
     assert float(row["fid"]) > 0
+    assert float(row["sfid"]) > 0
     assert 1 <= float(row["inception_score"]) <= CLASSES * COUNT
     assert Image.open(folder / "results/mini-latent/table1.png").width > 100
 
@@ -114,6 +118,8 @@ def test_from_a_source_to_a_row(mini, miniature, tmp_path):
     provenance = json.loads(
         (folder / "runs/mini-latent/dimr-xs-2r/0/provenance/guided.json").read_text()
     )
+    assert provenance["precision_recall_distances"] == "float16"
+    assert provenance["reference"]["sfid_statistics"] == "mu_s and sigma_s of the file"
     assert (
         provenance["inputs"]["reference"]
         == read_json(folder / "data/mini-latent/reference/record.json")["key"]

@@ -12,7 +12,7 @@ from dimr.config.schema import ReferenceConfig
 from dimr.data.npz import check_whole
 from dimr.evaluation.extraction import INCEPTION, load_extractor
 from dimr.evaluation.image_sets import REFERENCE, NpzImages, check_kind
-from dimr.evaluation.reference import NOTE, read_statistics
+from dimr.evaluation.reference import NOTE, read_spatial_statistics, read_statistics
 from dimr.runtime.atomic import atomic_file, require_space
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import sha256, single_line, write_json
@@ -39,6 +39,7 @@ def acquire_reference(config: ReferenceConfig, source: str | None, out: Path) ->
     images = NpzImages(path)
     check_kind(str(path), np.dtype(np.uint8), images.shape, config.image_size)
     statistics = read_statistics(path)
+    read_spatial_statistics(path)  # they must be right
     digest = sha256(path)
     if config.sha256 and digest != config.sha256:
         raise DimrError(f"{path}: SHA-256 is {digest}; expected {config.sha256}")

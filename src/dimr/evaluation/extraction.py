@@ -26,6 +26,9 @@ from dimr.runtime.progress import progress_bar
 INCEPTION = "inception-v3-compat"
 """torch-fidelity's name of the network of the original FID, with TensorFlow's resizing."""
 METRICS = ("isc", "fid", "prc")
+SPATIAL = "mixed_6/conv"
+"""ADM's name of the layer of sFID, which torch-fidelity's Inception has but does not give."""
+SPATIAL_CHANNELS = 7
 
 
 def call_options(**options: Any) -> dict[str, Any]:
@@ -37,6 +40,8 @@ def call_options(**options: Any) -> dict[str, Any]:
 def resolve_layers(extractor: str, chosen: Mapping[str, str] | None = None) -> dict[str, str]:
     """The layer of each metric (``isc``, ``fid``, ``prc``): as chosen, or the extractor's default.
 
+    Inception has one for ``sfid`` too.
+
     Raises:
         DimrError: an unknown extractor or layer.
     """
@@ -45,10 +50,11 @@ def resolve_layers(extractor: str, chosen: Mapping[str, str] | None = None) -> d
     for layer in chosen.values():
         if layer not in provided:
             raise DimrError(f"{extractor}: no layer {layer}; allowed are {', '.join(provided)}")
-    return {
+    layers = {
         metric: chosen.get(metric, own.get_default_feature_layer_for_metric(metric))
         for metric in METRICS
     }
+    return {**layers, "sfid": SPATIAL} if extractor == INCEPTION else layers
 
 
 def load_extractor(
@@ -61,7 +67,7 @@ def load_extractor(
         weights: the weights file of torch-fidelity's own extractors (they would download it
             otherwise); None for those that carry theirs. It is a pickle, which torch-fidelity
             would run: it must first load as plain tensors.
-        layers: names of the layers; duplicates are dropped.
+        layers: names of the layers; duplicates are dropped, and ``SPATIAL`` is put last.
         cuda: put it on the GPU.
 
     Raises:
@@ -80,12 +86,38 @@ def load_extractor(
     if weights is None:
         return create_feature_extractor(name, wanted, cuda=cuda, **options)
     _check_plain(Path(weights))
+    given = [layer for layer in wanted if layer != SPATIAL]
     try:
-        network = create_feature_extractor(name, wanted, cuda=False, **options)
+        network = create_feature_extractor(name, given, cuda=False, **options)
     except Exception as error:  # what names and shapes that do not fit raise has no common class
         reason = single_line(error)[:200]
         raise DimrError(f"{weights}: not the weights of {name} ({reason})") from None
+    network = _SpatialInception(network) if SPATIAL in wanted else network
     return network.cuda() if cuda else network
+
+
+class _SpatialInception(torch.nn.Module):
+    """Inception's layers, and last ADM's spatial features: (B, 17 * 17 * 7), channels innermost.
+
+    They are the first channels that Mixed_6d's 1x1 convolution gives, behind its norm and ReLU
+    (``mixed_6/conv:0`` of the TensorFlow graph), in TensorFlow's order, as ``mu_s`` is.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        network.Mixed_6d.branch1x1.register_forward_hook(self._keep)
+
+    def _keep(self, _module: torch.nn.Module, _inputs: Any, output: Tensor) -> None:
+        self.kept = output[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
+
+    def get_requested_features_list(self) -> list[str]:
+        """Names of the layers that it gives."""
+        return [*self.network.get_requested_features_list(), SPATIAL]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The layers of uint8 images (B, 3, H, W)."""
+        return (*self.network(images), self.kept)
 
 
 @torch.no_grad()

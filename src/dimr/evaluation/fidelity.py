@@ -1,16 +1,17 @@
-"""FID, Inception Score, precision and recall, as the ADM suite defines them, by torch-fidelity.
+"""FID, sFID, Inception Score, precision and recall, as the ADM suite defines them.
+
+The first three are torch-fidelity's.
 
 - FID is the squared Frechet distance of two Gaussians fitted to D features. N images bias it by
   about D / N, so values compare only at equal counts. Mean and covariance are float64.
+- sFID is the same of features that say where in the image something is (Nash et al. 2021): of
+  Inception, 17 x 17 places with 7 channels.
 - Inception Score is exp(mean KL(p(y|x) || p(y))) within each split, then the mean and standard
   deviation over splits. Split k of S is images kN/S to (k+1)N/S of ``score_order``, by default of
   the order given. ADM's splits of 5,000 are S = 10 of 50,000. The order must mix the classes: a
   split of one class has the score 1, however good its images (``dimr.evaluation.labels``).
-- Precision is the share of generated images within the reference's manifold, recall the share of
-  the reference within that of the generated images. A manifold is the union of balls around its
-  images, each up to its k-th nearest neighbour, not counting the image itself, and with its
-  surface (``<=``). The distances are float32; ADM's own code takes them from float16 features.
-  Of a reference of more than 10,000 images (as many as ADM's batches have) 10,000 are compared.
+- Precision and recall are those of ``dimr.evaluation.manifold``. Of a reference of more than 10,000
+  images (as many as ADM's batches have) 10,000 are compared.
 
 The last is the largest: 50,000 x 10,000 features of width 2048 take 8.9 GB at the peak and 210
 seconds of CPU time, FID 1.7 GB and 14 seconds (``benchmarks/metrics.py``). Of the images only a few
@@ -27,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dimr.config.schema import Distances
 from dimr.evaluation.extraction import (
     call_options,
     extract_features,
@@ -34,6 +36,7 @@ from dimr.evaluation.extraction import (
     resolve_layers,
 )
 from dimr.evaluation.image_sets import ImageSet, as_image_set
+from dimr.evaluation.manifold import precision_recall
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 from dimr.runtime.randomness import numpy_generator
@@ -59,16 +62,21 @@ def fidelity(
     *,
     extractor: str,
     statistics: Statistics | None = None,
+    spatial_statistics: Statistics | None = None,
     weights: str | Path | None = None,
     layers: Mapping[str, str] | None = None,
     isc_splits: int = 10,
     batch_size: int = 64,
     cuda: bool = False,
     prc_neighborhood: int = 3,
+    prc_distances: Distances = "float32",
     score_order: NDArray[np.int64] | None = None,
     progress: bool = False,
 ) -> dict[str, float]:
     """``fid``, ``inception_score``, ``inception_score_std``, ``precision`` and ``recall``.
+
+    With Inception also ``sfid``, unless FID compares with given statistics and sFID has none: those
+    of the reference's images are of other images.
 
     Args:
         images: generated, uint8 (N, H, W, 3).
@@ -77,6 +85,7 @@ def fidelity(
             ``register_digits_extractor`` returned.
         statistics: what FID compares with, as an ADM reference batch holds it for more images than
             it has; ``None``: of the reference's images.
+        spatial_statistics: the same for sFID.
         weights: as in ``load_extractor``.
         layers: feature layers of ``fid``, ``isc`` (logits) and ``prc`` other than the extractor's
             defaults.
@@ -84,6 +93,7 @@ def fidelity(
         batch_size: images at a time through the extractor.
         cuda: run the extractor on the GPU.
         prc_neighborhood: the k of precision and recall.
+        prc_distances: as in ``precision_recall``.
         score_order: numbers of the images (N,) in the order that the Inception Score splits; None:
             as they are, which must mix the classes.
         progress: show how far the extraction is.
@@ -96,6 +106,8 @@ def fidelity(
     other = as_image_set(reference, "reference images")
     _check_counts(own, other, isc_splits, prc_neighborhood)
     layers = resolve_layers(extractor, layers)
+    if statistics and not spatial_statistics:
+        layers.pop("sfid", None)
     network = load_extractor(extractor, weights, layers.values(), cuda)
     generated, real = (
         extract_features(each, network, batch_size=batch_size, cuda=cuda, progress=progress)
@@ -107,8 +119,10 @@ def fidelity(
         real,
         layers,
         statistics=statistics,
+        spatial_statistics=spatial_statistics,
         isc_splits=isc_splits,
         prc_neighborhood=prc_neighborhood,
+        prc_distances=prc_distances,
         score_order=score_order,
     )
     if not np.isfinite(list(found.values())).all():
@@ -122,8 +136,10 @@ def metrics_of_features(
     layers: dict[str, str],
     *,
     statistics: Statistics | None = None,
+    spatial_statistics: Statistics | None = None,
     isc_splits: int = 10,
     prc_neighborhood: int = 3,
+    prc_distances: Distances = "float32",
     score_order: NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
     """The metrics of ``fidelity``, from features.
@@ -131,33 +147,39 @@ def metrics_of_features(
     Args:
         generated: (N, D) by layer; the layer for the Inception Score holds logits (N, K).
         real: (M, D) by layer.
-        layers: of each metric: ``isc``, ``fid``, ``prc``.
+        layers: of each metric: ``isc``, ``fid``, ``prc``; with ``sfid`` there is one more.
         statistics: as in ``fidelity``.
+        spatial_statistics: as in ``fidelity``.
         isc_splits: as in ``fidelity``.
         prc_neighborhood: as in ``fidelity``.
+        prc_distances: as in ``fidelity``.
         score_order: as in ``fidelity``.
     """
     from torch_fidelity.metric_isc import isc_featuresdict_to_metric
-    from torch_fidelity.metric_prc import prc_featuresdict_to_metric
 
-    options = call_options(isc_splits=isc_splits, prc_neighborhood=prc_neighborhood)
+    options = call_options(isc_splits=isc_splits)
     logits = generated[layers["isc"]]
     if score_order is not None:
         logits = logits[torch.from_numpy(score_order)]
     score = isc_featuresdict_to_metric({layers["isc"]: logits}, layers["isc"], **options)
-    fid = frechet_distance(
-        feature_statistics(generated[layers["fid"]]),
-        statistics or feature_statistics(real[layers["fid"]]),
+    frechet = {
+        metric: frechet_distance(
+            feature_statistics(generated[layers[metric]]),
+            given or feature_statistics(real[layers[metric]]),
+        )
+        for metric, given in (("fid", statistics), ("sfid", spatial_statistics))
+        if metric in layers
+    }
+    compared = prc_reference(real[layers["prc"]])
+    precision, recall = precision_recall(
+        generated[layers["prc"]], compared, prc_neighborhood, prc_distances
     )
-    # torch-fidelity's convention: the first are the generated ones.
-    compared = {layers["prc"]: prc_reference(real[layers["prc"]])}
-    covered = prc_featuresdict_to_metric(generated, compared, layers["prc"], **options)
     return {
-        "fid": fid,
+        **frechet,
         "inception_score": float(score["inception_score_mean"]),
         "inception_score_std": float(score["inception_score_std"]),
-        "precision": float(covered["precision"]),
-        "recall": float(covered["recall"]),
+        "precision": precision,
+        "recall": recall,
     }
 
 

@@ -117,6 +117,7 @@ def _measure_digits(
         extractor=extractor,
         isc_splits=config.isc_splits,
         prc_neighborhood=config.prc_neighborhood,
+        prc_distances=config.prc_distances,
         score_order=_score_order(opened, "class_accuracy is left out, and "),
         cuda=cuda,
     )
@@ -136,6 +137,7 @@ def _measure_digits(
         "extractor": extractor,
         "images": config.count,
         "reference": {"images": len(heldout), "what": "held-out images, never trained on"},
+        "precision_recall_distances": config.prc_distances,
         "samples": opened.record,
         "inception_score_order": opened.labels.score_note,
     }
@@ -157,25 +159,35 @@ def _measure_inception(
         real.images,
         extractor=config.extractor,
         statistics=real.statistics,
+        spatial_statistics=real.spatial_statistics,
         weights=weights,
         isc_splits=config.isc_splits,
         prc_neighborhood=config.prc_neighborhood,
+        prc_distances=config.prc_distances,
         score_order=_score_order(opened),
         batch_size=batch_size,
         cuda=cuda,
         progress=True,
     )
+    layers = resolve_layers(config.extractor)
+    compared = {"fid": "mu and sigma of the file" if real.statistics else "of its images"}
+    if "sfid" in metrics:
+        given = real.spatial_statistics
+        compared["sfid"] = "mu_s and sigma_s of the file" if given else "of its images"
+    else:
+        del layers["sfid"]
     return {**metrics, "images": config.count}, {
         "inputs": {"samples": opened.record["key"], "reference": real.record["key"]},
         "extractor": config.extractor,
         "extractor_weights": {"file": weights.name, "sha256": digest},
-        "layers": resolve_layers(config.extractor),
+        "layers": layers,
         "images": config.count,
         "reference": {
             **real.record,
-            "fid_statistics": "mu and sigma of the file" if real.statistics else "of its images",
+            **{f"{metric}_statistics": source for metric, source in compared.items()},
             "precision_recall_images": min(real.images.shape[0], PRC_REFERENCE),
         },
+        "precision_recall_distances": config.prc_distances,
         "samples": opened.record,
         "inception_score_order": opened.labels.score_note,
     }

@@ -1,8 +1,7 @@
 """Samples, or an ADM reference batch, opened for measuring: images, labels, statistics, record.
 
-ADM's batches hold 10,000 images (``arr_0``) for precision and recall, and ``mu`` and ``sigma`` of
-the features of many more for FID (``mu_s`` and ``sigma_s``, of the spatial features of sFID, are
-not used).
+ADM's batches hold 10,000 images (``arr_0``) for precision and recall, and of the features of many
+more ``mu`` and ``sigma`` for FID, ``mu_s`` and ``sigma_s`` for sFID.
 """
 
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from dimr.data.npz import array_header, array_names, check_whole, load_arrays
 from dimr.data.shards import open_shards
 from dimr.data.shards import verify as verify_shards
+from dimr.evaluation.extraction import SPATIAL_CHANNELS
 from dimr.evaluation.fidelity import Statistics
 from dimr.evaluation.image_sets import (
     LABELS,
@@ -31,6 +31,8 @@ from dimr.runtime.record import DIGEST, FILES, RECORD, read_record, verify
 
 WIDTH = 2048
 """Features of Inception's pool3."""
+SPATIAL_WIDTH = 17 * 17 * SPATIAL_CHANNELS
+"""Features of its layer for sFID."""
 NOTE = "reference.json"
 """Beside a reference batch: its file, SHA-256, number of images."""
 
@@ -43,6 +45,7 @@ class Opened:
     labels: Labels
     statistics: Statistics | None
     record: dict[str, Any]
+    spatial_statistics: Statistics | None = None
 
 
 def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Opened:
@@ -63,12 +66,13 @@ def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Ope
         DimrError: damage, no images, labels that do not fit them, statistics that are incomplete or
             of another width.
     """
-    path, images, statistics = Path(path), open_images(path), None
+    path, images, statistics, spatial = Path(path), open_images(path), None, None
     count, labels = images.shape[0], Labels(None, "not asked for")
     record = {"file": str(path), "images": count, "size": list(images.shape[1:3])}
     if isinstance(images, NpzImages):
         record["sha256"] = record["key"] = _checked_npz(path, Path(images.path))
         statistics = read_statistics(images.path, width)
+        spatial = read_spatial_statistics(images.path)
         if labelled:
             labels = npz_labels(images.path, count)
     elif isinstance(images, PictureFiles):
@@ -87,7 +91,7 @@ def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Ope
     record["labels"] = labels.note
     noted = read_record(path) if (path / RECORD).is_file() else {}
     facts = {key: value for key, value in noted.items() if key not in (FILES, DIGEST)}
-    return Opened(images, labels, statistics, record | facts)
+    return Opened(images, labels, statistics, record | facts, spatial)
 
 
 def _checked_npz(path: Path, file: Path) -> str:
@@ -102,28 +106,35 @@ def _checked_npz(path: Path, file: Path) -> str:
     return digest
 
 
-def read_statistics(path: str | Path, width: int = WIDTH) -> Statistics | None:
+def read_spatial_statistics(path: str | Path) -> Statistics | None:
+    """``mu_s`` and ``sigma_s`` of an ``.npz``, as ``read_statistics``."""
+    return read_statistics(path, SPATIAL_WIDTH, ("mu_s", "sigma_s"))
+
+
+def read_statistics(
+    path: str | Path, width: int = WIDTH, names: tuple[str, str] = ("mu", "sigma")
+) -> Statistics | None:
     """``mu`` (width,) and ``sigma`` (width, width) of an ``.npz`` as float64; None without both.
 
     Raises:
         DimrError: one without the other, another shape, not real, not finite, or a sigma that is
             not a covariance.
     """
-    held = [name for name in ("mu", "sigma") if name in array_names(path)]
+    held = [name for name in names if name in array_names(path)]
     if not held:
         return None
     if len(held) == 1:
-        raise DimrError(f"{path}: holds only {held[0]}; expected mu and sigma, or neither")
-    for name, wanted in (("mu", (width,)), ("sigma", (width, width))):
+        raise DimrError(f"{path}: holds only {held[0]}; expected {' and '.join(names)}, or neither")
+    for name, wanted in zip(names, ((width,), (width, width)), strict=True):
         shape, dtype = array_header(path, name)
         if shape != wanted or dtype.kind != "f":
             raise DimrError(f"{path}: {name} is {dtype} {shape}; expected floats {wanted}")
     mu, sigma = (array.astype(np.float64) for array in load_arrays(path, held))
-    for name, array in (("mu", mu), ("sigma", sigma)):
+    for name, array in zip(names, (mu, sigma), strict=True):
         if not np.isfinite(array).all():
             raise DimrError(f"{path}: {name} holds values that are not finite")
     if not _is_covariance(sigma):
-        raise DimrError(f"{path}: sigma is not a covariance (symmetric, no variance below 0)")
+        raise DimrError(f"{path}: {names[1]} is not a covariance (symmetric, no variance below 0)")
     return {"mu": mu, "sigma": sigma}
 
 

@@ -21,7 +21,7 @@ def _form(extractor: str, name: str, about: str, keyed: bool = True) -> Input:
 
 
 class EvaluateStage(Stage):
-    """FID, Inception Score, precision, recall and memorisation of a run's samples."""
+    """FID, sFID, Inception Score, precision, recall and memorisation of a run's samples."""
 
     name = "evaluate"
     about = (
@@ -85,7 +85,7 @@ class EvaluateStage(Stage):
         if recipe.evaluate.extractor == "digits":
             return cost
         images, others = recipe.sample.count, REFERENCE_IMAGES
-        pairs = images**2 + others**2 + 2 * images * others
+        pairs = images**2 + others**2 + images * others
         return replace(
             cost,
             resource="evaluate",

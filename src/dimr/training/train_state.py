@@ -23,7 +23,7 @@ from dimr.runtime.device import require_memory
 from dimr.runtime.randomness import derived_seed
 from dimr.training.distributed import Sharding, World, is_sharded
 
-Forward = Callable[[Tensor, Tensor, Condition], list[Tensor]]
+Forward = Callable[[Tensor, Tensor, Condition | Tensor], list[Tensor]]
 """The network, or its compiled or distributed form."""
 
 

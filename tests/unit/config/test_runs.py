@@ -49,6 +49,18 @@ def test_an_override_reaches_its_phase_and_no_other(change):
     assert change({"evaluate.isc_splits": 5}).phases()["train"] == WORKSPACE["train"]
 
 
+def test_distances_are_adms_where_published_values_are_and_are_not_named_elsewhere(change):
+    """So that what was measured before the choice was there keeps its key."""
+    for run in ("imagenet64/dimr-m-3r/0", "imagenet256/dimr-xl-2r/0", "imagenet512/dimr-xl-3r/0"):
+        assert PROJECT.run(run).phases()["evaluate"].prc_distances == "float16"
+    assert WORKSPACE["evaluate"].prc_distances == "float32"
+    assert "prc_distances" not in WORKSPACE["evaluate"].model_dump()
+    for named in ("float16", "float32"):
+        phase = change({"evaluate.prc_distances": named}).phases()["evaluate"]
+        assert phase.prc_distances == named
+        assert (section_key(phase) == section_key(WORKSPACE["evaluate"])) == (named == "float32")
+
+
 @pytest.mark.parametrize(
     ("dataset", "family", "size", "name"),
     [
@@ -163,6 +175,7 @@ BAD = [
     ("sample.count", 1005, r"sample\.count: 1005 is no multiple of the 10 classes"),
     ("sample.solver", "euler", r"sample\.solver: 'euler': .*'authors'.*'multistep'"),
     ("evaluate.extractor", "inception", r"evaluate\.extractor: 'inception'.*'digits'"),
+    ("evaluate.prc_distances", "half", r"evaluate\.prc_distances: 'half': .*'float16'.*'float32'"),
     ("seed", -1, r"seed: -1"),
     ("seed", 2**63, r"seed: 9223372036854775808: .*less than"),
     (f"{GUIDED}.scal", 1.0, rf"{GUIDED}\.scal: unknown key .*scale"),

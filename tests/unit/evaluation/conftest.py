@@ -72,16 +72,15 @@ class Definitions:
 
         def squared(u, v):
             u, v = u.astype(dtype), v.astype(dtype)
-            norms = (u * u).sum(1)[:, None] + (v * v).sum(1)[None]
-            return np.maximum(norms - 2 * (u @ v.T), 0)
+            return np.maximum((u * u).sum(1)[:, None] - 2 * (u @ v.T) + (v * v).sum(1), 0)
 
         def radii(features):
             distances = squared(features, features)
             return np.partition(distances, range(k + 1), axis=1)[:, k]  # the image itself is 0
 
-        between = squared(generated, real)
-        precision = (between <= radii(real)[None]).any(1).mean()
-        recall = (between <= radii(generated)[:, None]).any(0).mean()
+        between = squared(real, generated)
+        precision = (between <= radii(real)[:, None]).any(0).mean()
+        recall = (between <= radii(generated)).any(1).mean()
         return precision, recall
 
 
@@ -104,13 +103,46 @@ def make_pictures():
 
 
 @pytest.fixture(scope="session")
-def inception_features(inception_weights):
-    """A function of images that gives float64 features (N, 2048) and unbiased logits (N, 1008)."""
+def inception(inception_weights):
+    """torch-fidelity's Inception with random weights."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    network = FeatureExtractorInceptionV3(
+    return FeatureExtractorInceptionV3(
         "alone", ["2048"], feature_extractor_weights_path=str(inception_weights)
     )
+
+
+@pytest.fixture(scope="session")
+def spatial_features(inception):
+    """A function of images that gives the features of sFID, float64 (N, 2023): layer by layer."""
+    from torch_fidelity.interpolate_compat_tensorflow import (
+        interpolate_bilinear_2d_like_tensorflow1x,
+    )
+
+    layers = [
+        "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1",
+        "Conv2d_4a_3x3", "MaxPool_2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b",
+        "Mixed_6c", "Mixed_6d.branch1x1",
+    ]  # fmt: skip
+
+    def features(images):
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+        x = interpolate_bilinear_2d_like_tensorflow1x(x, size=(299, 299), align_corners=False)
+        x = (x - 128) / 128
+        with torch.no_grad():
+            for layer in layers:
+                x = inception.get_submodule(layer)(x)
+        first = x.double().numpy()[:, :7]
+        assert first.shape[2:] == (17, 17)
+        return np.moveaxis(first, 1, 3).reshape(len(images), -1)  # as TensorFlow: channels last
+
+    return features
+
+
+@pytest.fixture(scope="session")
+def inception_features(inception):
+    """A function of images that gives float64 features (N, 2048) and unbiased logits (N, 1008)."""
+    network = inception
     matrix = network.fc.weight.double().numpy().T
 
     def features(images):

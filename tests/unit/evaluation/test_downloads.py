@@ -24,7 +24,10 @@ def phase(**changes):
 
 def batch(path, statistics=True, **changes):
     images = np.random.default_rng(0).integers(0, 256, (6, SIZE, SIZE, 3), dtype=np.uint8)
-    full = {"mu": np.zeros(2048), "sigma": np.eye(2048, dtype=np.float32)} if statistics else {}
+    full = {
+        "mu": np.zeros(2048), "sigma": np.eye(2048, dtype=np.float32),
+        "mu_s": np.zeros(2023), "sigma_s": np.eye(2023, dtype=np.float32),
+    } if statistics else {}  # fmt: skip
     np.savez(path, **{"arr_0": images, **full, **changes})
     return path
 
@@ -43,9 +46,11 @@ def test_reference_is_taken_from_a_file_or_its_folder(tmp_path, statistics):
         }  # fmt: skip
         opened = open_set(out)
         assert opened.images.shape == (6, SIZE, SIZE, 3)
-        assert (opened.statistics is not None) == statistics
-        if opened.statistics:
-            assert opened.statistics["sigma"].dtype == np.float64
+        for found, width in ((opened.statistics, 2048), (opened.spatial_statistics, 2023)):
+            assert (found is not None) == statistics
+            if found:
+                assert found["sigma"].dtype == np.float64
+                assert found["sigma"].shape == (width, width)
 
 
 def test_reference_is_copied_where_no_link_can_be_and_links_are_followed(tmp_path, monkeypatch):
@@ -72,6 +77,7 @@ def test_other_references_are_refused_and_nothing_is_left(tmp_path):
         "images are float32; expected a uint8": {"arr_0": images.astype(np.float32)},
         r"mu is float64 \(64,\); expected floats \(2048,\)": {"mu": np.zeros(64)},
         "sigma holds values that are not finite": {"sigma": np.full((2048, 2048), np.inf)},
+        r"mu_s is float64 \(7,\); expected floats \(2023,\)": {"mu_s": np.zeros(7)},
     }
     for message, changes in bad.items():
         batch(path, **changes)

@@ -12,7 +12,11 @@ from tests.support.shards import write_shards
 
 from dimr.config.schema import Classifier
 from dimr.evaluation.classifier import load_classifier, train_classifier
-from dimr.evaluation.extraction import extract_features, register_digits_extractor
+from dimr.evaluation.extraction import (
+    extract_features,
+    load_extractor,
+    register_digits_extractor,
+)
 from dimr.evaluation.fidelity import fidelity
 from dimr.evaluation.image_sets import ArrayImages, NpzImages, image_tensor
 from dimr.runtime.errors import DimrError
@@ -123,7 +127,25 @@ def test_convolutions_are_float32_during_extraction():
     assert torch.backends.cudnn.allow_tf32 == before
 
 
-# --- Inception's weights --------------------------------------------------------------------------
+# --- Inception --------------------------------------------------------------------------
+
+
+def test_spatial_features_are_of_adms_layer_in_its_order(
+    inception_weights, make_pictures, inception_features, spatial_features
+):
+    images = make_pictures(3, 5)
+    layers = ["2048", "mixed_6/conv", "2048"]
+    network = load_extractor("inception-v3-compat", inception_weights, layers)
+    sets = ArrayImages("some", [images])
+    found = extract_features(sets, network, batch_size=2, cuda=False)
+    assert list(found) == ["2048", "mixed_6/conv"]
+    spatial = found["mixed_6/conv"].double().numpy()
+    assert spatial.shape == (3, 2023)
+    assert (spatial.std(0) > 0).mean() > 0.5  # else another order might go unseen
+    # Batches of another size change the convolutions in the last float32 digits.
+    np.testing.assert_allclose(spatial, spatial_features(images), rtol=1e-3, atol=1e-5)
+    wanted = inception_features(images)[0]
+    np.testing.assert_allclose(found["2048"].double().numpy(), wanted, rtol=1e-3, atol=1e-5)
 
 
 class Payload:

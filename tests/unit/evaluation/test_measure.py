@@ -44,12 +44,15 @@ def measured(folder, config, samples, **compared):
 
 
 @pytest.fixture(scope="module")
-def sets(make_pictures, inception_features):
-    """Generated and real images with their features and logits."""
+def sets(make_pictures, inception_features, spatial_features):
+    """Generated and real images with their features, logits and spatial features."""
     real = make_pictures(COUNT + 2, 2)
     generated = (make_pictures(COUNT, 1).astype(float) * 0.7 + 0.3 * real[:COUNT]).astype(np.uint8)
     generated[::4] = np.random.default_rng(3).integers(0, 256, generated[::4].shape)  # far off
-    return (generated, *inception_features(generated)), (real, *inception_features(real))
+    return tuple(
+        (images, *inception_features(images), spatial_features(images))
+        for images in (generated, real)
+    )
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def config(tmp_path, inception_weights):
     """evaluate.yaml for the random weights."""
     value = {
         "extractor": "inception-v3-compat", "weights": inception_weights.name,
-        "isc_splits": SPLITS, "prc_neighborhood": 3, "count": COUNT,
+        "isc_splits": SPLITS, "prc_neighborhood": 3, "prc_distances": "float16", "count": COUNT,
     }  # fmt: skip
     write_json(tmp_path / "evaluate.yaml", value)
     return EvaluateConfig.model_validate(value)
@@ -80,14 +83,22 @@ def evaluate(folder, samples, reference, weights, **more):
     return measured(folder, config, samples, reference=reference, extractor_weights=weights, **more)
 
 
-def expect(definitions, metrics, sets, fid, tolerance):
-    (_, a, logits), (_, b, _) = sets
+def many_near(features):
+    """Features of more images than a reference batch has, near its own."""
+    rng = np.random.default_rng(5)
+    chosen = features[rng.integers(0, len(features), 400)]
+    return 1.5 * chosen + rng.normal(size=chosen.shape) / 3
+
+
+def expect(definitions, metrics, sets, fid, sfid, tolerance):
+    (_, a, logits, _), (_, b, _, _) = sets
     score, deviation = definitions.inception_scores(logits, SPLITS)
     # Batches of another size change the convolutions in the last float32 digits.
     assert metrics["fid"] == pytest.approx(fid, rel=tolerance)
+    assert metrics["sfid"] == pytest.approx(sfid, rel=tolerance)
     assert metrics["inception_score"] == pytest.approx(score, rel=1e-4)
     assert metrics["inception_score_std"] == pytest.approx(deviation, rel=1e-3)
-    precision, recall = definitions.adm_precision_recall(a, b)
+    precision, recall = definitions.adm_precision_recall(a, b)  # float16 is the same for so few
     assert metrics["precision"] == pytest.approx(precision, abs=1e-6)
     assert metrics["recall"] == pytest.approx(recall, abs=1e-6)
     assert precision == definitions.share_inside(a, b, 3)
@@ -98,15 +109,14 @@ def expect(definitions, metrics, sets, fid, tolerance):
 def test_against_an_adm_batch_of_other_statistics(
     tmp_path, sets, config, inception_weights, definitions
 ):
-    """FID from the file's mu and sigma, precision and recall from its images; a foreign .npz."""
-    (generated, a, _), (real, b, _) = sets
-    rng = np.random.default_rng(5)
-    many = 1.5 * b[rng.integers(0, len(b), 400)] + rng.normal(size=(400, 2048)) / 3
+    """FID and sFID from the file's statistics, precision and recall from its images."""
+    (generated, a, _, a_spatial), (real, b, _, b_spatial) = sets
+    many, many_spatial = many_near(b), many_near(b_spatial)
     mu, sigma = many.mean(0), np.cov(many.T)
     np.savez(tmp_path / "samples.npz", generated, np.arange(COUNT) % 4)
     np.savez(
         tmp_path / "batch.npz", arr_0=real, mu=mu.astype(np.float32), sigma=sigma,
-        mu_s=np.zeros(3), sigma_s=np.eye(3),
+        mu_s=many_spatial.mean(0), sigma_s=np.cov(many_spatial.T),
     )  # fmt: skip
     code, metrics, provenance = evaluate(
         tmp_path, tmp_path / "samples.npz", tmp_path / "batch.npz", inception_weights, batch=7
@@ -114,9 +124,11 @@ def test_against_an_adm_batch_of_other_statistics(
     assert code == 0
     fid = definitions.frechet_of_few(a, many)
     assert abs(fid - definitions.frechet_of_few(a, b)) > 0.05 * fid  # else the two go unseen
-    expect(definitions, metrics, sets, fid, tolerance=1e-4)
+    sfid = definitions.frechet_of_few(a_spatial, many_spatial)
+    assert abs(sfid - definitions.frechet_of_few(a_spatial, b_spatial)) > 0.05 * sfid
+    expect(definitions, metrics, sets, fid, sfid, tolerance=1e-4)
     assert set(metrics) == {
-        "fid", "inception_score", "inception_score_std", "precision", "recall", "images",
+        "fid", "sfid", "inception_score", "inception_score_std", "precision", "recall", "images",
     }  # fmt: skip
     assert metrics["images"] == COUNT
     assert 0 < metrics["precision"] < 1  # a coin with two equal sides proves nothing
@@ -127,12 +139,16 @@ def test_against_an_adm_batch_of_other_statistics(
     assert provenance["reference"]["sha256"] == digest
     assert provenance["reference"]["images"] == len(real)
     assert provenance["reference"]["fid_statistics"] == "mu and sigma of the file"
+    assert provenance["reference"]["sfid_statistics"] == "mu_s and sigma_s of the file"
+    assert provenance["precision_recall_distances"] == "float16"
     assert provenance["samples"]["labels"] == "arr_1: interleaved, i mod 4"
     assert provenance["reference"]["labels"] == "not known: not asked for"
     assert provenance["inception_score_order"] == "as they are"
     assert provenance["extractor"] == "inception-v3-compat"
     assert provenance["extractor_weights"]["sha256"] == sha256(inception_weights)
-    assert provenance["layers"] == {"isc": "logits_unbiased", "fid": "2048", "prc": "2048"}
+    assert provenance["layers"] == {
+        "isc": "logits_unbiased", "fid": "2048", "prc": "2048", "sfid": "mixed_6/conv",
+    }  # fmt: skip
     assert provenance["evaluate"]["isc_splits"] == SPLITS
     assert provenance["versions"]["torch-fidelity"]
 
@@ -141,18 +157,35 @@ def test_against_an_adm_batch_of_other_statistics(
 def test_folder_against_folder_without_statistics(
     tmp_path, sets, config, inception_weights, definitions
 ):
-    (generated, a, _), (real, b, _) = sets
+    (generated, a, _, a_spatial), (real, b, _, b_spatial) = sets
     samples = pixel_shards(tmp_path / "samples", generated, {"key": "s", "seconds": 3})
     reference = pixel_shards(tmp_path / "reference", real)
     code, metrics, provenance = evaluate(tmp_path, samples, reference, inception_weights)
     assert code == 0
     # 16 features of width 2048: rounding of 2,030 eigenvalues that are zero adds up.
-    expect(definitions, metrics, sets, definitions.frechet_of_few(a, b), tolerance=1e-3)
+    fid, sfid = (definitions.frechet_of_few(*two) for two in ((a, b), (a_spatial, b_spatial)))
+    expect(definitions, metrics, sets, fid, sfid, tolerance=1e-3)
     assert provenance["key"] == section_key(config, "s", "of the manifest")
     assert provenance["samples"]["seconds"] == 3
     assert provenance["samples"]["labels"] == "labels.npy: interleaved, i mod 5"
     assert provenance["reference"]["fid_statistics"] == "of its images"
+    assert provenance["reference"]["sfid_statistics"] == "of its images"
     assert provenance["reference"]["precision_recall_images"] == len(real)
+
+
+@pytest.mark.slow
+def test_no_sfid_where_the_reference_has_statistics_for_fid_alone(here, inception_weights):
+    """Of the batch's own images it would be of others than FID."""
+    with np.load(here / "reference.npz") as archive:
+        np.savez(here / "batch.npz", **archive, mu=np.zeros(2048), sigma=np.eye(2048))
+    code, metrics, provenance = evaluate(
+        here, here / "samples.npz", here / "batch.npz", inception_weights
+    )
+    assert code == 0
+    assert "fid" in metrics
+    assert "sfid" not in metrics
+    assert "sfid" not in provenance["layers"]
+    assert "sfid_statistics" not in provenance["reference"]
 
 
 @pytest.fixture
@@ -192,6 +225,18 @@ def test_sets_that_do_not_fit_are_refused(here, caplog, inception_weights):
         "thin": ({"arr_0": small, **statistics, "sigma": np.eye(64)}, "sigma is float64"),
         "nan": ({"arr_0": small, **statistics, "mu": np.full(2048, np.nan)}, "mu holds values"),
         "whole": ({"arr_0": small, **statistics, "mu": np.zeros(2048, int)}, "mu is int64"),
+        "lonely": (
+            {"arr_0": small, **statistics, "mu_s": np.zeros(2023)},
+            "holds only mu_s; expected mu_s and sigma_s, or neither",
+        ),
+        "other": (
+            {"arr_0": small, **statistics, "mu_s": np.zeros(2023), "sigma_s": np.eye(7)},
+            r"sigma_s is float64 \(7, 7\); expected floats \(2023, 2023\)",
+        ),
+        "flat": (
+            {"arr_0": small, **statistics, "mu_s": np.zeros(2023), "sigma_s": -np.eye(2023)},
+            "sigma_s is not a covariance",
+        ),
     }
     for name, (arrays, message) in cases.items():
         np.savez(here / f"{name}.npz", **arrays)
@@ -356,6 +401,7 @@ def own(digits, images, tmp_path_factory):
     assert provenance["samples"]["labels"] == "labels.npy: interleaved, i mod 10"
     assert provenance["inception_score_order"] == "as they are"
     assert provenance["inputs"]["samples"] == "k"
+    assert provenance["precision_recall_distances"] == "float32"
     return folder / "s", metrics
 
 

@@ -26,6 +26,7 @@ from dimr.config.schema.networks import (
 )
 
 Solver = Literal["authors", "singlestep", "multistep", "ancestral"]
+Distances = Literal["float16", "float32"]
 Evaluations = Annotated[int, Field(ge=3, le=1000)]  # of the network, by the solver
 
 
@@ -113,13 +114,16 @@ class Evaluate(ConfigModel):
     """Metrics: feature extractor by name, splits of the Inception Score, k of precision/recall.
 
     ``weights`` is the file name of torch-fidelity's Inception, which ends in the first 8 digits of
-    the file's SHA-256; the digit classifier has none, as it is trained here.
+    the file's SHA-256; the digit classifier has none, as it is trained here. ``prc_distances`` are
+    those of precision and recall: float16 as in ADM's suite, or float32.
     """
 
     extractor: Literal["digits", "inception-v3-compat"]
     weights: Annotated[str, Field(pattern=r"^[\w.-]+-[0-9a-f]{8}\.pth$")] | None = None
     isc_splits: Count
     prc_neighborhood: Count
+    # A file without it does not name it: what was measured before keeps its key.
+    prc_distances: Distances = Field(default="float32", exclude_if=lambda value: value == "float32")
 
     @model_validator(mode="after")
     def _weights_where_needed(self) -> Self:

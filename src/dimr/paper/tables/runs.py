@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = (
-    "fid", "fid_digits", "inception_score", "inception_score_std", "precision", "recall",
+    "fid", "sfid", "fid_digits", "inception_score", "inception_score_std", "precision", "recall",
     "class_accuracy", "nearest_distance", "heldout_nearest_distance", "nearest_ratio",
     "near_copy_share", "images",
 )  # fmt: skip
