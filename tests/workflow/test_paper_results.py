@@ -56,27 +56,28 @@ def plan(project, *arguments, check=True, **environment):
     return project.run(*command, check=check, PYTHONPATH=source, **environment)
 
 
-def test_the_whole_table_is_planned_from_the_source_on(unbuilt):
-    assert unbuilt.planned("results/table1.csv") == {*CHAIN, "plain_table"}
-    assert unbuilt.planned("results/table5.csv") == {*CHAIN, "plain_table"} - {"published"}
-    counted = [f"results/{folder}table{n}.csv" for folder in ("", "digits/") for n in (3, 4)]
+def test_the_papers_eight_tables_are_planned_in_one_go_from_the_source_on(unbuilt):
+    every = [f"results/table{number}.csv" for number in range(1, 9)]
+    assert unbuilt.planned(*every) == {*CHAIN, "plain_table"}
+    assert unbuilt.planned("results/table6.csv") == {*CHAIN, "plain_table"} - {"published"}
+    counted = [f"results/{folder}table{n}.csv" for folder in ("", "digits/") for n in (4, 5)]
     assert unbuilt.planned(*counted) == {"plain_table"}
 
 
 def test_a_partial_table_without_runs_has_the_published_side_only(with_tables):
-    target = "results/partial/table1.csv"
+    target = "results/partial/table7.csv"
     assert with_tables.planned(target) == {"plain_table"}
     with_tables.snakemake("--", target)
     made = rows(with_tables, target)
-    assert len(made) == 34 + 3 + 5 + 3 + 6 + 1 + 1
+    assert len(made) == 34 + 3 + 8
     assert not any(row["fid"] for row in made.values())
-    assert sum(bool(row["fid_published"]) for row in made.values()) > 40
-    assert "all of 21" in (with_tables.folder / "results/partial/table1.md").read_text()
+    assert sum(bool(row["fid_published"]) for row in made.values()) == 34 + 3 + 1
+    assert "all of 17" in (with_tables.folder / "results/partial/table7.md").read_text()
     assert with_tables.planned(target) == set()
 
 
 def test_a_partial_table_takes_what_is_available_and_follows_it(with_tables):
-    target = "results/partial/table1.csv"
+    target = "results/partial/table7.csv"
     leave(with_tables, RUN, "guided")
     leave(with_tables, RUN, "unguided", key="0" * 16)  # of another configuration
     assert with_tables.planned(target) == {"plain_table"}
@@ -86,17 +87,17 @@ def test_a_partial_table_takes_what_is_available_and_follows_it(with_tables):
     ]
     assert (row["fid"], row["fid_published"]) == ("1.72", "1.7")
     assert float(row["fid_difference"]) == pytest.approx(0.02)
-    text = (with_tables.folder / "results/partial/table1.md").read_text()
-    assert "20 of 21" in text
+    text = (with_tables.folder / "results/partial/table7.md").read_text()
+    assert "16 of 17" in text
     assert f"{RUN} unguided" in text
     leave(with_tables, RUN, "unguided")  # what is made later is taken up
     assert with_tables.planned(target) == {"plain_table"}
     with_tables.snakemake("--", target)
-    assert "19 of 21" in (with_tables.folder / "results/partial/table1.md").read_text()
+    assert "15 of 17" in (with_tables.folder / "results/partial/table7.md").read_text()
 
 
 def test_a_digits_table_is_made_from_the_runs_that_are_available(with_tables):
-    target, run = "results/partial/digits/table5.csv", "digits-pixel/dimr-xs-3r"
+    target, run = "results/partial/digits/table6.csv", "digits-pixel/dimr-xs-3r"
     columns = ("inception_score", "precision", "recall", "class_accuracy", "nearest_ratio")
     for seed, fid in enumerate((1.0, 2.0)):
         metrics = {"fid_digits": fid, **dict.fromkeys(columns, 0.5)}
@@ -144,10 +145,10 @@ def test_the_command_that_is_printed_evaluates_again_and_no_more(stubbed):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("results/digits/table7.csv", "table 7 (ImageNet 512 in detail) has no counterpart"),
+        ("results/digits/table8.csv", "table 8 (ImageNet 512 in detail) has no counterpart"),
         (
-            "results/partial/digits/table3.csv",
-            "digits/table3.yaml: has no runs",
+            "results/partial/digits/table4.csv",
+            "digits/table4.yaml: has no runs",
         ),
     ],
 )
@@ -162,20 +163,20 @@ def test_a_table_that_there_is_not_is_one_line(unbuilt, target, message):
     ("old", "new", "message"),
     [
         ("{published: U-ViT-L/2, ", "{published: U-ViT-L/3, ", "no row 'U-ViT-L/3'"),
-        ("run: imagenet256/uvit-l-2}", "run: imagenet256/uvit-l-3}", "no variant 'uvit-l-3'"),
+        ("run: imagenet256/dit-l-2}", "run: imagenet256/dit-l-3}", "no variant 'dit-l-3'"),
         ("settings: [guided]", "settings: [gided]", "no setting 'gided' (did you mean guided?"),
     ],
 )
 def test_a_row_that_names_nothing_is_one_line(stubbed, old, new, message):
-    path = stubbed.folder / "experiments/tables/table1.yaml"
+    path = stubbed.folder / "experiments/tables/table7.yaml"
     path.write_text(path.read_text().replace(old, new, 1))
-    for target in ("results/table1.csv", "results/partial/table1.csv"):
+    for target in ("results/table7.csv", "results/partial/table7.csv"):
         done = stubbed.snakemake("-n", target, check=False)
         text = done.stdout + done.stderr
         assert done.returncode != 0
         (line,) = [line for line in text.splitlines() if message in line]
-        assert "table1.yaml: ImageNet 256 x 256, with guidance: " in line
-    assert stubbed.planned("results/table3.csv") == {"plain_table"}  # other targets go on
+        assert "table7.yaml: ImageNet 256 x 256, with guidance: " in line
+    assert stubbed.planned("results/table4.csv") == {"plain_table"}  # other targets go on
 
 
 def test_a_plan_names_every_job_of_the_dry_run(unbuilt):
