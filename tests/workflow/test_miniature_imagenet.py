@@ -1,7 +1,7 @@
 """From a published form of a miniature ImageNet to a row of a table, by Snakemake, the real steps.
 
-The autoencoder and Inception are random, in their real file formats. Two datasets are made of the
-same source, as ImageNet 64 and 256 are: pixels, and latents of images and their mirror images.
+The autoencoder and Inception are random, in their real file formats. ImageNet 64 and 256 are made
+of one miniature source: pixels, and latents of images and their mirror images.
 """
 
 import csv
@@ -18,6 +18,7 @@ from dimr.runtime.files import read_json
 pytestmark = pytest.mark.slow
 
 SIZE, CLASSES, COUNT = 32, 3, 12
+MODEL = "imagenet256/dimr-xl-2r"
 TRAIN = {"steps": 3, "batch": 4, "warmup_steps": 1, "log_every": 1, "compile": False}
 TABLE = {
     "title": "Miniature",
@@ -27,7 +28,7 @@ TABLE = {
         {"key": key, "title": key}
         for key in ("parameters_m", "fid", "sfid", "inception_score", "precision", "recall")
     ],
-    "rows": [{"name": "DiMR-XS/2R", "run": "mini-latent/dimr-xs-2r", "settings": ["guided"]}],
+    "rows": [{"name": "DiMR-XL/2R", "run": MODEL, "settings": ["guided"]}],
 }
 
 
@@ -57,7 +58,7 @@ def random_autoencoder(folder):
 
 @pytest.fixture
 def mini(project, miniature, inception_weights, tmp_path):
-    """The project with the miniature as source of two datasets, and everything they ask for."""
+    """The project with the miniature as ImageNet 64 and 256, and everything they ask for."""
     experiments = project.folder / "experiments"
     sources = yaml.safe_load((experiments / "sources.yaml").read_text())
     sources["miniature"] = miniature.section()
@@ -66,16 +67,17 @@ def mini(project, miniature, inception_weights, tmp_path):
     recipes = yaml.safe_load((experiments / "recipes.yaml").read_text())
     weights = inception_weights.name
     pretrained = {"kind": "pretrained", "repo": str(tmp_path / "autoencoder")}
-    recipes["mini-latent"] = of_the_miniature(
+    of_the_miniature(
         recipes["imagenet256"], weights, network={"input_size": SIZE // 4},
         data={"autoencoder": pretrained},
     )  # fmt: skip
-    recipes["mini-pixel"] = of_the_miniature(
-        recipes["imagenet64"], weights, network={"input_size": SIZE}, data={}
-    )
+    recipes["imagenet256"]["milestones"] = {"400epochs": TRAIN["steps"] - 1}
+    of_the_miniature(recipes["imagenet64"], weights, network={"input_size": SIZE}, data={})
     (experiments / "recipes.yaml").write_text(yaml.safe_dump(recipes, sort_keys=False))
-    (experiments / "tables/mini-latent").mkdir()
-    (experiments / "tables/mini-latent/table1.yaml").write_text(yaml.safe_dump(TABLE))
+    variants = yaml.safe_load((experiments / "variants.yaml").read_text())
+    variants["dimr"]["xl"][2].update(layers=[3, 2], dims=[16, 8], heads=2)
+    (experiments / "variants.yaml").write_text(yaml.safe_dump(variants, sort_keys=False))
+    (experiments / "tables/mini.yaml").write_text(yaml.safe_dump(TABLE))
     project.commit("miniature")
 
     generator = np.random.default_rng(0)
@@ -99,36 +101,67 @@ def make(project, source, *targets, check=True):
 
 def test_from_a_source_to_a_row(mini, miniature, tmp_path):
     folder = mini.folder
-    table = "results/mini-latent/table1.csv"
+    table = "results/mini.csv"
     make(mini, miniature.archive(tmp_path / "official"), table)
     with open(folder / table) as file:
         (row,) = csv.DictReader(file)
     assert float(row["fid"]) > 0
     assert float(row["sfid"]) > 0
     assert 1 <= float(row["inception_score"]) <= CLASSES * COUNT
-    assert Image.open(folder / "results/mini-latent/table1.png").width > 100
+    assert Image.open(folder / "results/mini.png").width > 100
 
-    manifest = read_json(folder / "data/mini-latent/latents/manifest.json")
+    manifest = read_json(folder / "data/imagenet256/latents/manifest.json")
     assert manifest["count"] == 2 * miniature.count
     assert manifest["shape"] == [8, SIZE // 4, SIZE // 4]
-    samples = folder / "runs/mini-latent/dimr-xs-2r/0/samples/guided"
+    samples = folder / "runs/imagenet256/dimr-xl-2r/0/samples/guided"
     with np.load(samples / "samples.npz") as archive:
         assert archive["arr_0"].shape == (COUNT, SIZE, SIZE, 3)
     assert np.load(samples / "labels.npy").tolist() == [i % CLASSES for i in range(COUNT)]
     provenance = json.loads(
-        (folder / "runs/mini-latent/dimr-xs-2r/0/provenance/guided.json").read_text()
+        (folder / "runs/imagenet256/dimr-xl-2r/0/provenance/guided.json").read_text()
     )
     assert provenance["precision_recall_distances"] == "float16"
     assert provenance["reference"]["sfid_statistics"] == "mu_s and sigma_s of the file"
     assert (
         provenance["inputs"]["reference"]
-        == read_json(folder / "data/mini-latent/reference/record.json")["key"]
+        == read_json(folder / "data/imagenet256/reference/record.json")["key"]
     )
     assert mini.planned(table) == set()
     adopted = mini.run("dimr", "adopt", "--root", ".").stdout
     assert "not adopted" not in adopted
-    for target in ("data/miniature/source", "data/mini-latent/latents", "metrics/guided.json"):
+    for target in ("data/miniature/source", "data/imagenet256/latents", "metrics/guided.json"):
         assert f"{target}\n" in adopted
+
+
+def lines(project, name):
+    with open(project.folder / f"results/{name}.csv") as file:
+        return {row["model"]: row for row in csv.DictReader(file)}
+
+
+def test_the_papers_eight_tables_with_the_runs_that_are_available(mini, miniature, tmp_path):
+    source = miniature.archive(tmp_path / "official")
+    runs = (MODEL, f"{MODEL}-400epochs")
+    make(mini, source, *(f"runs/{run}/0/metrics/guided.json" for run in runs),
+         f"runs/{MODEL}/0/metrics/unguided.json")  # fmt: skip
+    numbers = range(1, 9)
+    names = [f"table{n}" if n in (4, 5) else f"partial/table{n}" for n in numbers]
+    make(mini, source, *(f"results/{name}.csv" for name in names))
+    tables = {n: lines(mini, name) for n, name in zip(numbers, names, strict=True)}
+
+    full, early = tables[1]["DiMR-XL/2R"], tables[1]["DiMR-XL/2R (400 epochs)"]
+    assert all(float(full[f"fid_{setting}"]) > 0 for setting in ("guided", "unguided"))
+    assert (early["fid_unguided"], full["fid_guided_published"]) == ("", "1.7")
+    seen = {round(float(row["epochs"]) * miniature.count) for row in (full, early)}
+    assert seen == {TRAIN["steps"] * TRAIN["batch"], (TRAIN["steps"] - 1) * TRAIN["batch"]}
+    for number, rows in tables.items():
+        assert rows, number
+        if number in (2, 3, 6, 7, 8):
+            made = {name for name, row in rows.items() if row["fid"]}
+            assert made == {
+                3: {name for name in rows if name.endswith(("Transformer", "addition", "without"))},
+                7: {"DiMR-XL/2R", "DiMR-XL/2R (400 epochs)"},
+            }.get(number, set())
+    assert float(tables[7]["DiMR-XL/2R (400 epochs)"]["sfid"]) > 0
 
 
 def test_every_published_form_gives_the_same_pixels(mini, miniature, tmp_path):
@@ -140,12 +173,12 @@ def test_every_published_form_gives_the_same_pixels(mini, miniature, tmp_path):
     }
     made = {}
     for form, source in sources.items():
-        make(mini, source, "data/mini-pixel/latents")
-        manifest = read_json(mini.folder / "data/mini-pixel/latents/manifest.json")
+        make(mini, source, "data/imagenet64/latents")
+        manifest = read_json(mini.folder / "data/imagenet64/latents/manifest.json")
         made[form] = [shard["sha256"] for shard in manifest["shards"]]
-        reader = ShardReader(mini.folder / "data/mini-pixel/latents", 4, 0)
+        reader = ShardReader(mini.folder / "data/imagenet64/latents", 4, 0)
         assert reader.count == miniature.count
-        mini.run("rm", "-r", "data/miniature/source", "data/mini-pixel/latents")
+        mini.run("rm", "-r", "data/miniature/source", "data/imagenet64/latents")
     assert made["folders"] == made["archive"] == made["parquet"]
 
 
@@ -154,7 +187,7 @@ def test_what_is_not_there_is_said_in_one_line(mini, tmp_path):
     mini.files = {}
     for target, log, words in (
         ("data/miniature/source", "data/miniature/source", "DIMR_MINIATURE"),
-        ("data/mini-latent/reference", "data/mini-latent/reference", "DIMR_REFERENCE"),
+        ("data/imagenet256/reference", "data/imagenet256/reference", "DIMR_REFERENCE"),
     ):
         failed = make(mini, "", target, check=False)
         assert failed.returncode != 0
