@@ -13,9 +13,9 @@ The first three are torch-fidelity's.
 - Precision and recall are those of ``dimr.evaluation.manifold``. Of a reference of more than 10,000
   images (as many as ADM's batches have) 10,000 are compared.
 
-The last is the largest: 50,000 x 10,000 features of width 2048 take 8.9 GB at the peak and 210
-seconds of CPU time, FID 1.7 GB and 14 seconds (``benchmarks/metrics.py``). Of the images only a few
-batches are in memory.
+The last takes longest: 50,000 x 10,000 features of width 2048 take 1.6 GB and 190 seconds of CPU
+time, FID 1.0 GB and 18 seconds (``benchmarks/metrics.py``). Of the images only a few batches are in
+memory.
 """
 
 import logging
