@@ -6,7 +6,17 @@ from dimr.config.project import PROJECT
 from dimr.models.complexity import complexity
 
 LISTED = {one.name: one for one in PROJECT.variants.values()}
-PUBLISHED = {name: one for name, one in LISTED.items() if one.variant.published}
+PUBLISHED = {
+    name: one
+    for name, one in LISTED.items()
+    if one.variant.published and one.variant.published.parameters is not None
+}
+PIXELS = {"input_size": 64, "channels": 3, "num_classes": 1000, "time_map": "pixel"}
+LATENTS = {"input_size": 32, "channels": 4, "num_classes": 1000, "time_map": "latent"}
+
+
+def parameters(name, inputs=PIXELS):
+    return complexity(LISTED[name].complete(**inputs)).parameters
 
 
 def test_the_papers_networks_are_all_listed():
@@ -33,11 +43,6 @@ def test_counts(name):
 
 def test_the_ablation_costs_what_the_components_cost():
     """Closed forms for D = 768 and 17 blocks, or the three branches of M."""
-
-    def parameters(name):
-        sizes = {"input_size": 64, "channels": 3, "num_classes": 1000, "time_map": "pixel"}
-        return complexity(LISTED[name].complete(**sizes)).parameters
-
     dim, blocks = 768, 17
     token = parameters("uvit-m-4")
     norms = 2 * 2 * dim * blocks + 2 * dim  # scale and shift
@@ -56,5 +61,51 @@ def test_the_ablation_costs_what_the_components_cost():
     last = parameters("dimr-m-last-3r")
     more = sum(n * (mlp[d] - glu[d]) for d, n in built.items())
     assert parameters("dimr-m-mlp-last-3r") == last + more
-    outputs = sum(8 * d + (9 * d + 1) * 3 for d in (768, 384))
-    assert parameters("dimr-m-3r") == last + outputs
+    assert parameters("dimr-m-3r") == last  # only the loss is another
+
+    tdln = 2 * built[768] * 8 * 768 + sum(built[d] * 8 * d for d in (384, 192))
+    outer = 768 * (built[768] + 1) + 384 * (built[384] + 1) + (384 + 192) + sum(built)
+    embeddings = sum((256 + 1) * d + (d + 1) * d for d in built)
+    modulations = sum(n * 6 * d * (d + 1) for d, n in built.items())
+    time = embeddings + modulations - tdln - (8 - 2) * outer  # plain norms outside of blocks
+    assert parameters("dimr-m-adaln-3r") == last + more + time
+
+
+TABLE_2 = {
+    "uvit-m-4": (130_941_060, "130.9M"),
+    "uvit-m-adaln-4": (193_096_068, "202.4M"),
+    "dimr-m-adaln-3r": (217_878_537, "217.9M"),
+    "dimr-m-mlp-last-3r": (153_954_057, "154.0M"),
+    "dimr-m-last-3r": (132_941_577, "132.9M"),
+    "dimr-m-3r": (132_941_577, "132.9M"),
+}
+"""The paper's table 2: parameters of ours, and as printed."""
+
+
+@pytest.mark.parametrize("name", TABLE_2)
+def test_the_ablation_has_the_printed_parameters(name):
+    ours, printed = TABLE_2[name]
+    assert parameters(name) == ours
+    assert (f"{ours / 1e6:.1f}M" == printed) == (name != "uvit-m-adaln-4")
+
+
+def test_the_form_of_adaln_zero_that_is_printed_for_the_second_row():
+    """Two layers in each block on bare sinusoids, norms of their own: what ``Modulation`` says."""
+    dim, blocks = 768, 17
+    without_time = parameters("uvit-m-4") - dim  # that token's place
+    two_layers = blocks * ((dim + 1) * dim + (dim + 1) * 6 * dim) + (dim + 1) * 2 * dim
+    assert f"{(without_time + two_layers) / 1e6:.2f}M" == "202.40M"
+
+
+def test_what_the_other_design_choices_cost():
+    """Of DiMR-XL/2R: D = 960 and 480, 39 and 21 blocks."""
+    released, dim, below, built = parameters("dimr-xl-2r", LATENTS), 480, 960, (39, 21)
+    attention = built[0] * (4 * below**2 + below)
+    # in place of attention and its norm (4 D) a depthwise convolution: 49 D, and a bias
+    convolution = built[0] * (50 - 4) * below
+    convnext = parameters("dimr-xl-convnext-2r", LATENTS)
+    assert convnext == released - attention + convolution == 362_961_608
+    concat = parameters("dimr-xl-concat-2r", LATENTS)
+    assert concat == released + 2 * dim**2 + dim == 505_507_688
+    skips = parameters("dimr-xl-skips-2r", LATENTS)
+    assert skips == released + built[1] * (below + 1) * dim == 514_733_288

@@ -48,8 +48,12 @@ def test_the_name_map_of_xl_on_the_meta_device():
 
 
 @pytest.mark.parametrize(
-    "name", ["dimr-m-3r", "dimr-xl-3r", "dimr-g-2r", "uvit-h-2", "uvit-m-4", "uvit-h-4", "dit-xl-2"]
-)
+    "name",
+    [
+        "dimr-m-3r", "dimr-m-rms-3r", "dimr-xl-3r", "dimr-xl-layer-2r", "dimr-g-2r",
+        "uvit-h-2", "uvit-m-4", "uvit-h-4", "dit-xl-2",
+    ],
+)  # fmt: skip
 def test_every_kind_of_published_variant(name, file_of):
     listed = PROJECT.variant(name)
     own = {"learn_sigma": True} if listed.family == "dit" else {}

@@ -7,9 +7,13 @@ import torch
 from safetensors.torch import load_file
 
 from dimr.checkpoints import read_model
+from dimr.checkpoints.model_folder import write_model
+from dimr.config.project import PROJECT
 from dimr.config.variants import load_network_config
 from dimr.evaluation.measure import cost_of
+from dimr.models import build
 from dimr.runtime.files import sha256
+from dimr.runtime.record import seal
 from dimr.sampling.model import load_network
 
 from .conftest import DITS, HEADS, VECTORS, WEIGHTS, assert_same, load, weights_of
@@ -173,6 +177,19 @@ def test_record_and_provenance_say_what_was_read(file_of, imported):
 def test_exports_of_equal_models_are_equal_files(imported, exported):
     model, _ = imported(weights_of("dit"), *DITS)
     assert sha256(exported(model, "a.pth")) == sha256(exported(model, "b.pth"))
+
+
+@pytest.mark.parametrize("name", ["adaln-3r", "last-3r", "convnext-2r", "concat-2r", "skips-2r"])
+def test_a_model_folder_of_the_papers_other_networks(name, tmp_path):
+    """Those that are trained here and have no published form."""
+    dataset = "digits-pixel" if name.endswith("3r") else "digits"
+    config = PROJECT.run(f"{dataset}/dimr-xs-{name}/0").network
+    network = build(config.sizes)
+    write_model(tmp_path, config, network.state_dict())
+    seal(tmp_path, "model", {"key": "k"})
+    again, read = read_model(tmp_path)
+    assert (read, again.sizes) == (config, network.sizes)
+    assert_same(again.state_dict(), network.state_dict())
 
 
 def test_cost_of_a_model_that_was_not_trained_here(imported):

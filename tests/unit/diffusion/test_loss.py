@@ -30,6 +30,8 @@ def test_loss_is_the_weighted_sum():
     torch.testing.assert_close(multi_scale_loss(predictions, noise), torch.full((2,), 10.0))
     assert branch_weights(2) == [1 / 4, 1]
     assert branch_weights(3) == [1 / 16, 1 / 4, 1]
+    assert branch_weights(3, "last") == [0, 0, 1]
+    assert branch_weights(1, "last") == branch_weights(1) == [1]
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

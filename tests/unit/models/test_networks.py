@@ -35,13 +35,19 @@ NETWORKS = [
     (DiMR, BRANCHES),
     (DiMR, {**BRANCHES, "time_map": "pixel", "outputs": "last", "feed_forward": "mlp"}),
     (DiMR, {**BRANCHES, "norm": "layer"}),
+    (DiMR, {**BRANCHES, "norm": "adaln_zero", "feed_forward": "mlp"}),
+    (DiMR, {**BRANCHES, "first": "convnext", "cascade": "concat", "branch_skips": True}),
 ]  # fmt: skip
+
+
+def has_td_norms(family, sizes):
+    return family is DiMR and sizes.get("norm") != "adaln_zero"
 
 
 @pytest.mark.parametrize(("family", "sizes"), NETWORKS)
 def test_predictions_depend_on_image_time_and_label_of_each_sample_only(family, sizes):
     torch.manual_seed(0)
-    network = randomised(family(**sizes), 1.0 if family is DiMR else 0.2)
+    network = randomised(family(**sizes), 1.0 if has_td_norms(family, sizes) else 0.2)
     x, t, y = torch.randn(3, 3, 8, 8), torch.tensor([0.1, 0.5, 0.9]), torch.tensor([1, 2, 5])
     together = network(x, t, y)
     assert len(together) == network.predictions
@@ -66,7 +72,8 @@ def test_the_branches_of_a_dimr():
     assert network.predictions == 3
     assert len(network.lowest.stack.blocks) == 5  # N = 4 builds 5
     assert [len(branch.stack.blocks) for branch in network.higher] == [3, 1]
-    assert DiMR(**BRANCHES, outputs="last").predictions == 1
+    last = DiMR(**BRANCHES, outputs="last")
+    assert (last.predictions, last.counted, network.counted) == (3, "last", "all")
     network(*network.example_inputs(1, "cpu"))[-1].square().sum().backward()
     # the cascade carries gradient from the top to the lowest branch
     assert network.lowest.label.weight.grad.abs().sum() > 0
@@ -148,7 +155,7 @@ def test_weight_decay_spares_w_and_b_of_time_dependent_parameters(family, sizes)
         for own in "wb"
     }
     assert network.no_weight_decay() == expected
-    assert bool(expected) == (family is DiMR or sizes.get("time") == "td_norm")
+    assert bool(expected) == (has_td_norms(family, sizes) or sizes.get("time") == "td_norm")
 
 
 # --- sizes ----------------------------------------------------------------------------------------

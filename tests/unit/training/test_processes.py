@@ -52,6 +52,22 @@ def test_1_2_and_4_processes_agree(commands):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"norm": "adaln_zero", "feed_forward": "mlp", "outputs": "last"},
+        {"first": "convnext", "cascade": "concat", "branch_skips": True},
+    ],
+)
+def test_networks_of_the_papers_tables(commands, network):
+    command = commands(network=network)
+    assert command.run("one") == [0], command.messages("one")
+    for name, more in (("two", ("--checkpointing", "block")), ("sharded", ("--sharding", "full"))):
+        assert command.run(name, *more, size=2) == [0, 0], command.messages(name)
+        agree(command, "one", name)
+
+
+@pytest.mark.slow
 def test_the_number_of_processes_may_change(commands):
     """1 process, then 2 sharded, then 4, then 2 sharded, then 1: each reads what the last wrote."""
     command = commands()

@@ -110,6 +110,17 @@ def test_a_step_is_adamw_on_the_multi_scale_loss(config, latents):
         torch.testing.assert_close(parameter.detach(), moved, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_a_loss_at_the_last_scale_only(config, latents):
+    """The ablation: every branch predicts and is told of in the log, and the last one counts."""
+    settings = config(network={"outputs": "last"})
+    state = make_train_state(settings, WORLD)
+    (losses,) = steps(settings, state, latents, 1)
+    assert losses[0] == losses[2] != losses[1]
+    lowest, last = state.network.lowest.output, state.network.higher[-1].output
+    assert all((p.grad == 0).all() for p in lowest.parameters())  # which processes can sum: no None
+    assert last.conv.weight.grad.abs().sum() > 0
+
+
 def test_ema_is_the_average(config, latents):
     settings = config(warmup_steps=0)
     state = make_train_state(settings, WORLD)

@@ -40,7 +40,7 @@ PARAMETER_NAMES = {"p0": "param0", "p1": "param1", "w": "nodecay_weight", "b": "
 def published_name(ours: str, sizes: DiMRSizes) -> str:
     """The authors' name of one of our tensors."""
     if sizes.outputs == "last":
-        raise ConversionError("a DiMR with an output in its last branch only is not the authors'")
+        raise ConversionError("a DiMR whose loss counts its last branch only is not the authors'")
     head, _, rest = ours.removeprefix("higher.").partition(".")
     stage = 0 if head == "lowest" else int(head) + 1
     name = renamed(rest, {**SHARED_NAMES, **(CONVNEXT_NAMES if stage else TRANSFORMER_NAMES)})

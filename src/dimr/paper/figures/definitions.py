@@ -177,8 +177,9 @@ class TimeFigure(Definition):
         """Refuse networks in which time enters in another way."""
         super().check(project)
         network = project.run(self.td).network
-        if network is None or network.family != "dimr":
-            raise DimrError(f"td: {self.td}: no TD-LN in its branches (dimr has it)")
+        sizes = network.sizes.arguments() if network else {}
+        if sizes.get("norm") not in ("rms", "layer") or sizes["first"] != "transformer":
+            raise DimrError(f"td: {self.td}: no TD-LN in its Transformer blocks (dimr has it)")
         _adaln_sizes(self.adaln, project)
 
 

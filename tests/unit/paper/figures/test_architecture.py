@@ -28,7 +28,7 @@ def test_a_sketch_holds_the_variants_sizes(xl):
     assert [branch.weight for branch in xl.branches] == [1 / 16, 1 / 4, 1]
     assert [branch.cascade for branch in xl.branches] == [None, (40, 960), (22, 480)]
     assert [branch.output for branch in xl.branches] == [(4, 16, 16), (4, 32, 32), (4, 64, 64)]
-    assert xl.branches[0].block == ("TD-RMS norm, attention, 16 heads", "TD-RMS norm, GLU 2D")
+    assert xl.branches[0].block == ("TD-LN, attention, 16 heads", "TD-LN, GLU 2D")
 
 
 def test_the_picture_is_legible_and_says_it_all(xl):
@@ -51,10 +51,32 @@ def test_the_ablations_networks_differ_in_their_pictures():
     sizes |= {"num_classes": 3, "feed_forward": "mlp", "norm": "layer", "time_map": "pixel"}
     one = architecture.sketch("small", DiMRSizes(**sizes, outputs="last"))
     low, high = one.branches
-    assert (low.output, low.weight, low.head) == (None, None, ())
+    assert (low.output, low.weight) == ((1, 4, 4), 0)  # it predicts, and no loss counts it
     assert (high.output, high.weight) == ((1, 8, 8), 1)
     assert low.block[1] == "TD-LN, MLP 4D"
     assert "SNR" in one.time
+    check_legible(architecture.draw(one))
+    sizes["norm"] = "adaln_zero"
+    one = architecture.sketch("small", DiMRSizes(**sizes))
+    assert one.branches[1].block == ("adaLN-Zero, 7×7 depthwise conv", "adaLN-Zero, MLP 4D")
+    assert one.branches[1].head[0] == "layer norm"
+    assert "embedding per branch" in one.time
+    check_legible(architecture.draw(one))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("convnext", "class: added to the first"),
+        ("concat", "+: concatenated"),
+        ("skips", "skips between branches"),
+    ],
+)
+def test_other_design_choices_are_said_in_words(name, words):
+    one = architecture.load(f"dimr-xs-{name}-2r", PROJECT)
+    assert words in one.time
+    assert one.branches[0].kind == ("ConvNeXt" if name == "convnext" else "Transformer")
+    assert one.branches[0].tokens == (() if name == "convnext" else ("class",))
     check_legible(architecture.draw(one))
 
 

@@ -119,7 +119,7 @@ def edited(root, name, **changes):
         ("td_ln", {"kind": "tdln"}, r"td_ln\.yaml: kind: 'tdln' \(did you mean td_ln\?"),
         ("td_ln", {"adlan": 1}, r"td_ln\.yaml: adlan: unknown key \(did you mean adaln\?"),
         ("td_ln", {"adaln": "digits/dimr-xs-2r/0"}, r"digits/dimr-xs-2r/0: dimr without adaLN"),
-        ("td_ln", {"td": "digits/dit-xs-2/0"}, r"td: digits/dit-xs-2/0: no TD-LN in its branches"),
+        ("td_ln", {"td": "digits/dit-xs-2/0"}, r"td: digits/dit-xs-2/0: no TD-LN in its Tr"),
         ("adaln_pca", {"run": "digits/real/0"}, r"digits/real/0: no network without adaLN-Zero"),
         ("adaln_pca", {"depths": [29]}, r"depths: 29 is not in 1\.\.28 of imagenet256/dit-xl-2"),
         ("adaln_pca", {"setting": "gided"}, r"no setting 'gided' \(did you mean guided\?"),
