@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
 from snakemake.logging import logger
 
 SOURCE = Path(workflow.basedir) / "src"
@@ -88,14 +89,30 @@ def configure(wildcards):
         write_source(PROJECT, wildcards.source, Path())
 
 
+def was_made_without(milestone, places):
+    """Whether a model is there, and as asked for, that did not wait for a milestone (its record).
+
+    As one more input it would train the model again, which would be the same.
+    """
+    if milestone is None or not PIPELINE.is_made(places["out"]):
+        return False
+    known = workflow.persistence.input(IOFile(f"{places['out']}/{RECORD}"))
+    return milestone not in (known or [])
+
+
 @one_line_errors
 def stage_inputs(stage, wildcards):
     """Input function: a stage's configuration, and what other stages hand on to it."""
     configure(wildcards)
     target = Target(PROJECT, dict(wildcards.items()))
     config = {"config": stage.config_file(target)} if stage.phase else {}
-    sources = stage.sources(target).items()
-    return config | {name: PIPELINE.result(place).handed_on for name, place in sources}
+    sources = {
+        name: PIPELINE.result(place).handed_on
+        for name, place in stage.sources(target).items()
+    }
+    if was_made_without(sources.get("milestone"), stage.places(target)):
+        del sources["milestone"]
+    return config | sources
 
 
 def stage_outputs(stage):
@@ -124,8 +141,7 @@ def stage_command(stage, wildcards, input, output):
         name: path.parent if path.name == RECORD else path
         for name, path in paths.items()
     }
-    for name, one in stage.outputs.items():
-        places[name] = one.place.format(**wildcards)
+    places |= stage.places(Target(PROJECT, dict(wildcards.items())))
     words += [f"--{name.replace('_', '-')} {place}" for name, place in places.items()]
     return " ".join(words)
 

@@ -1,8 +1,10 @@
 """From a run's name, or params.yaml, to one resolved, validated, frozen configuration.
 
 A run is ``{dataset}/{model}/{seed}`` (``digits/dimr-xs-2r/0``), ``{dataset}/{model}/published`` for
-the authors' weights, or ``workspace``, which params.yaml describes. Its configuration is split by
-phase, each part holding only what the phase's result depends on (contract A of the design).
+the authors' weights, or ``workspace``, which params.yaml describes. With a milestone of the recipe
+behind the model (``imagenet256/dimr-xl-2r-400epochs/0``) it is the same training up to that step.
+Its configuration is split by phase, each part holding only what the phase's result depends on
+(contract A of the design).
 """
 
 import re
@@ -53,6 +55,19 @@ class Run:
     recipe: Recipe
     network: NetworkConfig | None  # None: a baseline
     weights: Weights | None = None  # None: trained here
+    milestone: str = ""  # of the recipe, at which training ends; empty: at its last step
+    before: "Run | None" = None  # the same training up to the milestone before; None: there is none
+
+    @property
+    def training(self) -> str:
+        """Name of the run that trains on to the last step: its own, if it has no milestone."""
+        model, slash, seed = self.name.rpartition("/")
+        return f"{model.removesuffix(f'-{self.milestone}')}{slash}{seed}"
+
+    @property
+    def own_steps(self) -> int:
+        """Steps of its training after those of ``before``."""
+        return self.recipe.train.steps - (self.before.recipe.train.steps if self.before else 0)
 
     @property
     def settings(self) -> list[str]:
@@ -191,9 +206,31 @@ def resolve_run(name: str, project: "Project") -> Run:
         if isinstance(recipe.data, SourceData):
             raise DimrError(f"run {name!r}: {dataset} has no sanity rows ({', '.join(BASELINES)})")
         return Run(name, dataset, int(seed), recipe, None)
-    network = _complete(_find_variant(model, dataset, project), recipe)
+    variant, milestone = _split_milestone(model, dataset, project)
+    network = _complete(_find_variant(variant, dataset, project), recipe)
     _check_together(recipe, network, f"recipes.yaml: {dataset}")
-    return Run(name, dataset, int(seed), recipe, network)
+    steps = recipe.milestones.get(milestone, recipe.train.steps)
+    earlier = {one: end for one, end in recipe.milestones.items() if end < steps}
+    latest = max(earlier, key=earlier.__getitem__, default=None)
+    before = project.run(f"{dataset}/{variant}-{latest}/{seed}") if latest else None
+    train = recipe.train.model_copy(update={"steps": steps})
+    recipe = recipe.model_copy(update={"train": train})
+    return Run(name, dataset, int(seed), recipe, network, milestone=milestone, before=before)
+
+
+def _split_milestone(model: str, dataset: str, project: "Project") -> tuple[str, str]:
+    """``dimr-xl-2r-400epochs`` as the variant's name and the milestone's; "": there is none."""
+    milestones = project.recipe(dataset).milestones
+    variant, _, milestone = model.rpartition("-")
+    is_meant = variant in project.variants or milestone in milestones
+    if model in project.variants or not is_meant:
+        return model, ""
+    if milestone not in milestones:
+        listed = f"milestones: {', '.join(milestones) or 'none'}"
+        raise DimrError(
+            f"recipes.yaml: {dataset}: no milestone {milestone!r} of {variant} ({listed})"
+        )
+    return variant, milestone
 
 
 def _published_run(name: str, dataset: str, model: str, project: "Project") -> Run:

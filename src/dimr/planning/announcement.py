@@ -53,7 +53,7 @@ def _time(names: Sequence[str], project: Project) -> str:
 
 
 def _images(run: Run) -> int:
-    return run.recipe.train.steps * run.recipe.train.batch
+    return run.own_steps * run.recipe.train.batch
 
 
 def seconds_per_image(facts: Path) -> float | None:

@@ -39,8 +39,9 @@ class Cost:
 
     Attributes:
         stage: what is done: ``train``, ``sample``, ...
-        of: the run, dataset or file; ``kind`` is that without seed, as benchmarks name it.
+        of: the run, dataset or file.
         setting: of guidance, where there is one.
+        kind: what it is of as benchmarks name it (``Target.kind``).
         resource: the step of the recipe's resources; None: a short stage, or one that waits for a
             network or a disk.
         flops: what is computed.
@@ -55,6 +56,7 @@ class Cost:
     stage: str
     of: str
     setting: str = ""
+    kind: str = ""
     resource: Step | None = None
     flops: int = 0
     images: int = 0
@@ -63,11 +65,6 @@ class Cost:
     nothing: bool = False
     digits: bool = False
     assumed: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """``imagenet256/dimr-xl-2r`` of any of its seeds; a dataset is itself."""
-        return "/".join(self.of.split("/")[:2])
 
 
 def image_bytes(recipe: Recipe) -> int:

@@ -13,6 +13,8 @@ from functools import cached_property
 from dimr.config.phases import section_key
 from dimr.config.project import Project
 from dimr.config.runs import Run
+from dimr.runtime.errors import DimrError
+from dimr.runtime.record import recorded_key
 from dimr.stages.autoencoder import AutoencoderStage
 from dimr.stages.baseline import BaselineStage
 from dimr.stages.classifier import ClassifierStage
@@ -131,6 +133,14 @@ class Pipeline:
             keys = [self.key(one.inputs[name]) for name in keyed if name in one.inputs]
             self._keys[place] = section_key(config, *keys)
         return self._keys[place]
+
+    def is_made(self, place: str) -> bool:
+        """Whether a result exists with the key that it should have."""
+        folder = self.project.root / place
+        try:
+            return recorded_key(folder) == self.key(place)
+        except DimrError:
+            return False
 
     def results(self, run: Run) -> list[Result]:
         """Every result with a key of a run and of its dataset, inputs before what is made."""

@@ -142,6 +142,12 @@ class Target:
         """Of the run, dataset or file."""
         return self.wildcards.get("run") or next(iter(self.wildcards.values()))
 
+    @property
+    def kind(self) -> str:
+        """``imagenet256/dimr-xl-2r`` of any of its seeds and milestones; a dataset is itself."""
+        name = self.run.training if "run" in self.wildcards else self.name
+        return "/".join(name.split("/")[:2])
+
 
 class Stage:
     """A stage of the pipeline; subclasses fill in the attributes and ``work``."""
@@ -225,12 +231,16 @@ class Stage:
         """Where the workflow has the inputs of a target: places by name."""
         return {}
 
+    def places(self, target: Target) -> dict[str, str]:
+        """Where the workflow has the outputs of a target, by option."""
+        return {name: one.place.format(**target.wildcards) for name, one in self.outputs.items()}
+
     def cost(self, target: Target) -> "Cost":
         """What a target takes; by default the time that such a stage is known to take."""
         from dimr.stages.costs import Cost
 
         setting = target.wildcards.get("setting", "")
-        return Cost(self.name, target.name, setting, digits=target.is_digits)
+        return Cost(self.name, target.name, setting, kind=target.kind, digits=target.is_digits)
 
     @classmethod
     def code(cls) -> str:

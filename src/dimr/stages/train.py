@@ -2,17 +2,22 @@
 
 import argparse
 import dataclasses
+import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimr.config.schema import TrainConfig
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import sha256
+from dimr.runtime.record import read_record
 from dimr.stages.options import add_device, add_output, positive, seconds
 from dimr.stages.stage import Input, Job, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost
+
+log = logging.getLogger(__name__)
 
 
 class TrainStage(Stage):
@@ -25,6 +30,12 @@ class TrainStage(Stage):
     inputs = (
         Input("data"),
         Input("autoencoder", "decodes the previews", required=False, keyed=False),
+        Input(
+            "milestone",
+            "model of the same training after fewer steps, whose state is in --state",
+            required=False,
+            keyed=False,
+        ),
     )
     outputs: ClassVar = {
         "out": Output("model", "runs/{run}/model"),
@@ -37,8 +48,15 @@ class TrainStage(Stage):
     resumes = True
 
     def sources(self, target: Target) -> dict[str, str]:
-        """The encoded dataset, and the autoencoder for previews."""
-        return {"data": f"{target.data}/latents", "autoencoder": f"{target.data}/autoencoder"}
+        """The encoded dataset, the autoencoder for previews, the model at the milestone before."""
+        sources = {"data": f"{target.data}/latents", "autoencoder": f"{target.data}/autoencoder"}
+        if target.run.before:
+            sources["milestone"] = f"runs/{target.run.before.name}/model"
+        return sources
+
+    def places(self, target: Target) -> dict[str, str]:
+        """One state for a training and its milestones: each begins where the one before ended."""
+        return super().places(target) | {"state": f"runs/{target.run.training}/state"}
 
     def cost(self, target: Target) -> "Cost":
         """Three forward passes' worth per image; the model, and two checkpoints until it ends."""
@@ -46,13 +64,15 @@ class TrainStage(Stage):
 
         recipe = target.recipe
         parameters, macs = count_network(target.run)
-        images = recipe.train.steps * recipe.train.batch
+        images = target.run.own_steps * recipe.train.batch
+        # The checkpoint of a milestone stays: one of the two that its training is counted with.
+        state = TRAINING_BYTES // 2 if target.run.before else TRAINING_BYTES
         return dataclasses.replace(
             super().cost(target),
             resource="train",
             flops=6 * macs * images,
             images=images,
-            disk=(4 + TRAINING_BYTES) * parameters,
+            disk=(4 + state) * parameters,
             gpus=gpus(recipe, "train"),
         )
 
@@ -139,6 +159,8 @@ def _trainer(job: Job, reader: Any, world: Any) -> Any:
         verify(options.data, slice(world.rank, None, world.size))
         if world.is_first:
             begin(state, config, data)
+            if options.milestone:
+                _tell_if_behind(state, options.milestone)
     engine = engine_of(options)
     preview = None
     if options.previews and options.autoencoder and options.preview_every:
@@ -157,6 +179,16 @@ def _trainer(job: Job, reader: Any, world: Any) -> Any:
         engine=engine,
         watch=Watch(options.tensorboard, options.dvclive, options.profile),
     )
+
+
+def _tell_if_behind(state: Path, milestone: Path) -> None:
+    """Say that steps up to a milestone are taken again, as its state is not here."""
+    from dimr.training.checkpoint import newest_step
+
+    ended, found = read_record(milestone).get("steps", 0), newest_step(state) or 0
+    if found < ended:
+        text = "%s: ended at step %d, but %s is at step %d: the steps between are taken again"
+        log.warning(text, milestone, ended, state, found)
 
 
 def engine_of(options: argparse.Namespace) -> Any:

@@ -98,6 +98,50 @@ def test_published_runs_have_a_schedule_and_sampler_of_their_own():
     assert run.phases()["import"].file == "DiMR-G_2R_800epochs.pth"
 
 
+def test_a_milestone_is_the_same_training_with_fewer_steps():
+    """Its weights, and the longer training goes on from its state."""
+    for dataset, model in (("imagenet256", "dimr-xl-2r"), ("imagenet512", "uvit-h-4")):
+        short, long = (PROJECT.run(f"{dataset}/{model}{end}/1") for end in ("-400epochs", ""))
+        assert long.before == short
+        assert short.training == long.training == long.name
+        assert (short.own_steps, long.own_steps) == (500_000, 500_000)
+        phases, others = short.phases(), long.phases()
+        assert (phases["train"].train.steps, others["train"].train.steps) == (500_000, 1_000_000)
+        same = phases["train"].train.model_copy(update={"steps": 1_000_000})
+        assert phases["train"].model_copy(update={"train": same}) == others["train"]
+        assert {**phases, "train": None} == {**others, "train": None}
+
+
+def test_milestones_follow_each_other(change_experiments):
+    """Each goes on from the one before, in whatever order they are written."""
+    listed = {"late": 3000, "early": 1000}
+    project = change_experiments("recipes", {"digits.milestones": listed})
+    whole = project.run("digits/dimr-xs-2r/0")
+    names = [whole.before.name, whole.before.before.name]
+    assert names == ["digits/dimr-xs-2r-late/0", "digits/dimr-xs-2r-early/0"]
+    assert whole.before.before.before is None
+    steps = [run.own_steps for run in (whole, whole.before, whole.before.before)]
+    assert steps == [2800, 2000, 1000]
+    for name in ("workspace", "digits/real/0"):
+        alone = project.run(name)
+        assert (alone.before, alone.training) == (None, name)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "message"),
+    [
+        ({"late": 5800}, r"milestones\.late: 5800 is not before the last step .*steps: 5800"),
+        ({"late": 0}, r"milestones\.late: 0: .*greater than 0"),
+        ({"too-late": 100}, r"milestones\.too-late: 'too-late': .*match pattern"),
+    ],
+)
+def test_milestones_that_are_none(change_experiments, milestones, message):
+    project = change_experiments("recipes", {"digits.milestones": milestones})
+    with pytest.raises(DimrError, match=r"^recipes\.yaml: digits.*" + message) as caught:
+        project.run("digits/dimr-xs-2r/0")
+    assert "\n" not in str(caught.value)
+
+
 def test_an_unconditional_model(change):
     with pytest.raises(DimrError, match=r"^params\.yaml: .*unguided\.kind: none: .*uncond"):
         change({"train.label_dropout": 1.0})
@@ -240,6 +284,13 @@ def test_mistakes_in_experiments_name_their_file(change_experiments, file, key, 
         ("imagenet256/real/0", "imagenet256 has no sanity rows"),
         ("imagenet256/dimr-xs-2r/published", r"no published weights of 'dimr-xs-2r' \(published: "),
         ("digits", "dataset/model/seed"),
+        (
+            "imagenet256/dimr-xl-2r-800epochs/0",
+            r"^recipes\.yaml: imagenet256: no milestone '800epochs' of dimr-xl-2r \(milestones: ",
+        ),
+        ("digits/dimr-xs-2r-400epochs/0", r"no milestone '400epochs' .*\(milestones: none\)"),
+        ("imagenet256/dimr-xx-2r-400epochs/0", "no variant 'dimr-xx-2r' .*did you mean dimr-xs-2r"),
+        ("imagenet256/dimr-xl-2r-400epochs/published", "no published weights of 'dimr-xl-2r-400ep"),
         *(
             (f"digits/dimr-xs-2r/{seed}", "is none of workspace, dataset/model/seed")
             for seed in ("01", "\u0663", "-1", "1_0", "+1", "9" * 30, "00", " 1", "1\n")

@@ -31,6 +31,8 @@ from dimr.stages.pipeline import Pipeline
 XL, G = 160.18e9, 331.10e9  # multiply-accumulates, as published
 IMAGES = 1_281_167
 H100 = 989e12  # FLOP/s
+LONG, SHORT = (f"runs/imagenet256/dimr-xl-2r{run}/0/model" for run in ("", "-400epochs"))
+"""The training of 800 epochs, which goes on from that of 400."""
 
 
 @pytest.fixture
@@ -56,21 +58,25 @@ def cheap_autoencoder(monkeypatch):
 
 
 def test_training_is_six_flop_a_mac_and_image(cost):
-    train = cost("runs/imagenet256/dimr-xl-2r/0/model")
-    assert (train.stage, train.kind, train.gpus) == ("train", "imagenet256/dimr-xl-2r", 16)
-    assert train.images == 1_000_000 * 1024
-    assert train.flops == pytest.approx(6 * XL * 1.024e9, rel=1e-4)  # 9.84e20
+    short, long = cost(SHORT), cost(LONG)
+    for train in (short, long):
+        assert (train.stage, train.kind, train.gpus) == ("train", "imagenet256/dimr-xl-2r", 16)
+        assert train.images == 500_000 * 1024
+        assert train.flops == pytest.approx(6 * XL * 0.512e9, rel=1e-4)  # 4.92e20
     parameters = 505_046_408
-    assert train.disk == parameters * 4 + 2 * parameters * 4 * 4  # a model, two checkpoints
+    assert short.disk == parameters * 4 + 2 * parameters * 4 * 4  # a model, two checkpoints
+    assert long.disk == parameters * 4 + parameters * 4 * 4  # and three in the end
+    alone = cost("runs/imagenet64/dimr-m-3r/0/model")
+    assert alone.images == 300_000 * 1024
 
 
 def test_xl_takes_691_hours_of_an_h100_at_the_assumed_share(cost, machine):
-    line = estimate(cost("runs/imagenet256/dimr-xl-2r/0/model"), machine)
+    lines = [estimate(cost(place), machine) for place in (SHORT, LONG)]
     hours = 6 * XL * 1.024e9 / (0.4 * H100) / 3600
     assert hours == pytest.approx(691, abs=1)
-    assert line.gpu_hours == pytest.approx(hours, rel=1e-4)
-    assert line.seconds == pytest.approx(hours * 3600 / 16, rel=1e-4)
-    assert line.rate.origin == "assumed"
+    assert sum(line.gpu_hours for line in lines) == pytest.approx(hours, rel=1e-4)
+    assert sum(line.seconds for line in lines) == pytest.approx(hours * 3600 / 16, rel=1e-4)
+    assert {line.rate.origin for line in lines} == {"assumed"}
 
 
 @pytest.mark.parametrize(("setting", "passes"), [("guided", 2), ("unguided", 1)])
@@ -172,7 +178,7 @@ def test_the_digits_take_minutes_on_a_core(cost, machine):
 def test_a_share_that_is_given_goes_before_all_others(cost):
     machine = make_machine(PROJECT, "a100", parse_utilisation(["0.25", "sample=0.5"]))
     line = estimate(cost("runs/imagenet256/dimr-g-2r/0/model"), machine)
-    assert line.gpu_hours == pytest.approx(6 * G * 1.024e9 / (0.25 * 312e12) / 3600, rel=1e-4)
+    assert line.gpu_hours == pytest.approx(6 * G * 0.512e9 / (0.25 * 312e12) / 3600, rel=1e-4)
     assert line.rate.origin == "given"
     assert machine.gpu_rate("sample", "any").flops == 0.5 * 312e12
     assert machine.gpu_rate("encode", "any").flops == 0.1 * 312e12
@@ -185,9 +191,10 @@ def test_a_measured_speed_is_used_for_what_it_was_measured_on(cost, tmp_path):
     path.write_text(json.dumps(value))
     machine = make_machine(PROJECT, measured=path)
     assert machine.gpu.name == "NVIDIA H200 SXM"
-    xl = estimate(cost("runs/imagenet256/dimr-xl-2r/3/model"), machine)
-    assert xl.seconds == pytest.approx(1.024e9 / 100 / 16)
-    assert xl.rate.origin == "measured"
+    for place in (SHORT, LONG.replace("/0/", "/3/")):
+        xl = estimate(cost(place), machine)
+        assert xl.seconds == pytest.approx(0.512e9 / 100 / 16)
+        assert xl.rate.origin == "measured"
     mean = (6 * XL * 100 + 6 * 53.53e9 * 600) / 2
     other = estimate(cost("runs/imagenet256/dimr-g-2r/0/model"), machine)
     assert other.rate.flops == pytest.approx(mean, rel=1e-4)
@@ -301,7 +308,8 @@ def test_jobs_wait_for_what_they_read():
 
 PLACES = [
     ("plain_table", "results/table1.csv"),
-    ("train", "runs/imagenet256/dimr-xl-2r/0/model"),
+    ("train", LONG),
+    ("train", SHORT),
     ("sample", "runs/imagenet256/dimr-xl-2r/0/samples/guided"),
     ("evaluate", "runs/imagenet256/dimr-xl-2r/0/metrics/guided.json"),
     ("encode", "data/imagenet256/latents"),
@@ -311,7 +319,7 @@ PLACES = [
 
 @pytest.fixture
 def plan(monkeypatch, machine, cheap_autoencoder):
-    """The plan of six jobs, given in no order."""
+    """The plan of seven jobs, given in no order."""
     assert cheap_autoencoder.encode == 10**11
     rows = [
         {"rule": rule, "output_file": place, "plan": "update pending"} for rule, place in PLACES
@@ -324,11 +332,12 @@ def test_a_plan_in_words(plan):
     lines = plan_text(plan)
     assert lines[0].startswith("Estimates, not measurements")
     table = lines[3 : 3 + len(PLACES)]
-    steps = ["source", "encode", "train", "sample", "evaluate", "table"]
+    steps = ["source", "encode", "train", "train", "sample", "evaluate", "table"]
     assert [line.split()[0] for line in table] == steps
-    assert re.search(r"imagenet256/dimr-xl-2r/0 +691\.0 +16 +43\.2 h +18\.2 GB", table[2])
+    assert re.search(r"/dimr-xl-2r-400epochs/0 +345\.5 +16 +21\.6 h +18\.2 GB", table[2])
+    assert re.search(r"/dimr-xl-2r/0 +345\.5 +16 +21\.6 h +10\.1 GB", table[3])
     assert re.search(r"source +imagenet +\? +138\.0 GB", table[0])
-    assert re.match(r"total +6 jobs", lines[3 + len(PLACES)])
+    assert re.match(r"total +7 jobs", lines[3 + len(PLACES)])
     text = "\n".join(lines)
     assert "NVIDIA H100 SXM, 989 TFLOP/s of dense bf16 (its data sheet)" in text
     assert "train 0.4 (assumed)" in text

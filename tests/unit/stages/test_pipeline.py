@@ -3,12 +3,14 @@
 import argparse
 
 import pytest
+from tests.support.experiments import copy_experiments
 
 from dimr.cli import make_parser
 from dimr.config.phases import section_key
-from dimr.config.project import PROJECT
+from dimr.config.project import PROJECT, Project
 from dimr.runtime.errors import DimrError
 from dimr.runtime.output_kinds import FILES, FOLDERS, GROWING
+from dimr.runtime.record import seal
 from dimr.stages.pipeline import STAGES, Pipeline
 
 RUN = "runs/digits/dimr-xs-2r/0"
@@ -121,6 +123,32 @@ def test_a_setting_with_a_count_of_its_own_has_samples_but_no_metrics(pipeline):
     assert [cost.images for cost in costs] == [50_000, 80_000]
     assert costs[1].flops * 5 == costs[0].flops * 8
     assert costs[1].disk * 5 == costs[0].disk * 8
+
+
+def test_a_training_and_its_milestone_have_one_state_and_models_of_their_own(pipeline):
+    """The longer one waits for the other, which changes nothing of what it should be."""
+    short, long = (
+        pipeline.result(f"runs/imagenet256/dimr-xl-2r{end}/0/model") for end in ("-400epochs", "")
+    )
+    places = [one.stage.places(one.target) for one in (short, long)]
+    state = "runs/imagenet256/dimr-xl-2r/0/state"
+    assert [each.pop("state") for each in places] == [state, state]
+    assert not set(places[0].values()) & set(places[1].values())
+    assert places[1]["log_csv"] == "runs/imagenet256/dimr-xl-2r/0/log.csv"
+    assert long.inputs == {**short.inputs, "milestone": short.place}
+    alone = section_key(long.stage.config_of(long.target), pipeline.key("data/imagenet256/latents"))
+    assert pipeline.key(long.place) == alone != pipeline.key(short.place)
+
+
+def test_what_is_made_has_the_key_that_it_should_have(tmp_path):
+    pipeline = Pipeline(Project(copy_experiments(tmp_path)))
+    place = f"{RUN}/model"
+    assert not pipeline.is_made(place)
+    for key, is_made in (("another", False), (pipeline.key(place), True)):
+        seal(tmp_path / place, "model", {"key": key})
+        assert pipeline.is_made(place) == is_made
+    (tmp_path / place / "record.json").write_text("{")
+    assert not pipeline.is_made(place)
 
 
 def test_each_stage_has_a_command_with_its_inputs_and_outputs():

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 
 import pytest
+from tests.support.train_commands import wait_for
 
 from dimr.runtime.atomic import temporary_name
 from dimr.runtime.errors import DimrError
@@ -11,7 +13,7 @@ from dimr.training.checkpoint import steps_in
 from dimr.training.state_folder import begin, state_folder
 from dimr.training.stopping import Limits
 
-from .conftest import NEVER, forget, log_of, same, weights_of
+from .conftest import NEVER, forget, log_of, same, same_run, weights_of
 
 UMASK = os.umask(0o022)
 os.umask(UMASK)
@@ -167,6 +169,36 @@ def test_longer_training_of_a_finished_run(commands):
     # shorter than what exists: a state of its own
     assert "beyond the 20 that are requested" in messages(steps=20)
     assert len(list((folder / "a/state").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_a_milestone_and_the_training_that_goes_on_from_it(commands):
+    """One state for both, the second killed as it goes on: nothing is lost or trained twice."""
+    short, long = ({"steps": steps, "log_every": 50} for steps in (100, 300))
+    assert commands(**long).run("whole") == [0]
+    folder = commands().folder
+    early = ("--out", folder / "early/model", "--log-csv", folder / "early/log.csv")
+    further = ("--milestone", folder / "early/model")
+    assert commands(**short).run("a", *early) == [0]
+    model = weights_of(folder / "early")
+    command = commands(**long)
+    for _ in range(2):
+        reached = command.checkpoints("a")[-1]
+        process = command.start("a", *further, "--checkpoint-every", 2)
+        wait_for(lambda last=reached: command.checkpoints("a")[-1] > last)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, command.messages("a")
+    shutil.rmtree(folder / "early")  # it is exported again, from the checkpoint that was kept
+    assert commands(**short).run("a", *early) == [0]
+    assert "resuming at step 100 of 100" in command.messages("a")
+    assert same(weights_of(folder / "early"), model)
+    assert commands(**long).run("a", *further) == [0]
+    assert same_run(folder / "a", folder / "whole")
+    assert "are taken again" not in command.messages("a")
+    assert command.run("b", *further) == [0]  # whose state is another one
+    said = f"{folder}/early/model: ended at step 100, but {folder}/b/state/"
+    assert said in command.messages("b")
+    assert same_run(folder / "b", folder / "whole")
 
 
 @pytest.mark.slow

@@ -160,16 +160,29 @@ Step = Literal["encode", "train", "sample", "evaluate"]
 
 
 class Recipe(ConfigModel):
-    """Everything about a dataset. ``resources`` change how fast a stage is, not its result."""
+    """Everything about a dataset. ``resources`` change how fast a stage is, not its result.
+
+    ``milestones`` are steps before the last one, by name, whose weights are results too: of the run
+    ``<dataset>/<model>-<milestone>/<seed>``.
+    """
 
     network: NetworkInput
     data: Data
     train: Train
+    milestones: dict[Annotated[str, Field(pattern=r"^\w+$")], Positive] = {}
     sample: Sample
     evaluate: Evaluate
     distortion: Distortion | None = None  # null: no distortion study
     published: dict[str, Weights] = {}
     resources: dict[Step, Resources] = {}
+
+    @model_validator(mode="after")
+    def _milestones_are_on_the_way(self) -> Self:
+        for name, steps in self.milestones.items():
+            if steps >= self.train.steps:
+                last = f"the last step (train.steps: {self.train.steps})"
+                raise ValueError(f"milestones.{name}: {steps} is not before {last}")
+        return self
 
 
 class ModelChoice(ConfigModel):
