@@ -1,6 +1,7 @@
 """Arrows between packages run one way, and the networks stand by themselves."""
 
 import ast
+import sys
 
 from dimr.runtime.code import SOURCE
 
@@ -48,9 +49,8 @@ def test_packages_import_from_lower_layers():
 
 
 def test_networks_import_torch_and_each_other_only():
-    allowed = {"torch", "dimr", "math", "typing", "collections", "dataclasses", "functools"}
     for package, name, file in imports():
         if package == "models":
-            assert name.split(".")[0] in allowed | {"abc", "importlib", "itertools", "types"}, file
+            assert name.split(".")[0] in {"torch", "dimr", *sys.stdlib_module_names}, file
             if name.startswith("dimr."):
                 assert name.startswith("dimr.models"), f"{file} imports {name}"

@@ -39,7 +39,7 @@ def test_without_experiments_it_says_how_to_make_one():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--metric", "fidd"], "--metric fidd: no such metric (allowed: fid, fid_digits,"),
+        (["--metric", "fidd"], "--metric fidd: no such metric (allowed: fid, sfid, fid_digits,"),
         ([], "dvc exp show: "),
     ],
 )

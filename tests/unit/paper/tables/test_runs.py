@@ -177,7 +177,8 @@ XL = "imagenet256/dimr-xl-2r"
 
 def values(fid, score=280.0, precision=0.8, recall=0.6):
     return {
-        "fid": fid, "inception_score": score, "inception_score_std": 3.0, "precision": precision,
+        "fid": fid, "sfid": 5.0, "inception_score": score, "inception_score_std": 3.0,
+        "precision": precision,
         "recall": recall, "images": 50000,
     }  # fmt: skip
 
