@@ -23,7 +23,6 @@ h = w = H / 2^(R-r) the side of branch r; cond, what norms and blocks know of th
 condition () or (B,), with adaLN-Zero the branch's embedding of it (1, D) or (B, D).
 """
 
-import operator
 from functools import partial
 from typing import Any
 
@@ -221,7 +220,7 @@ class DiMR(Network):
         self.predictions, self.counted = len(sizes.layers), sizes.outputs
         self.time_condition = DIMR_CONDITIONS[sizes.time_map]
         if sizes.norm == "adaln_zero":
-            self.time_condition = partial(operator.mul, UVIT_STEPS[sizes.time_map])
+            self.time_condition = partial(torch.mul, other=UVIT_STEPS[sizes.time_map])
         self.lowest = LowestBranch(sizes)
         self.higher = nn.ModuleList(HigherBranch(sizes, r) for r in range(1, self.predictions))
         self.apply(initialise)
