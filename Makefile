@@ -37,7 +37,7 @@ demo: setup ## train, sample and measure on digits: a table and a picture in abo
 	@echo "picture: $(TABLE).png (samples of every row)"
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
 
-study: setup ## everything on digits: tables, figures, docs/digits-study.md (33 trainings)
+study: setup ## everything on digits: tables, figures, docs/digits-study.md (45 trainings)
 	@.venv/bin/snakemake --quiet rules host -- study
 	@dimr readme
 	@echo "page:    docs/digits-study.md"
