@@ -114,9 +114,12 @@ class Filling:
         """A number, its deviation, what is published beside it, and the difference."""
         key, name, form, title = column.key, column.name, column.format, column.title
         of_metric = column.published and key in METRICS
-        asked = line.cells_at(column.setting)
+        settings = [column.setting] if column.setting else line.settings
+        has = (one for one in settings if (number, one, key) in self.summary)
+        setting = next(has, next(iter(settings), None))  # costs are the same at each
+        asked = tuple(cell for cell in line.cells if cell[1] == setting)
         cells = [one for one in asked if one in self.available]
-        runs, setting = len(cells), asked[0][1] if asked else None
+        runs = len(cells)
         mean, deviation, seeds = self.summary.get((number, setting, key), (None, math.nan, 0))
         counted = self._counted(line, key) if mean is None else None
         if of_metric and seeds < runs:

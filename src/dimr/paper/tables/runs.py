@@ -137,10 +137,10 @@ class Line:
     published: str | None
     marks: tuple[str, ...] = ()
 
-    def cells_at(self, setting: str | None) -> tuple[RunSetting, ...]:
-        """The cells at a setting; None: at the line's own, or the first that it has."""
-        wanted = setting or next((one for _, one in self.cells), None)
-        return tuple(cell for cell in self.cells if cell[1] == wanted)
+    @property
+    def settings(self) -> list[str]:
+        """The settings of its cells: several, where settings are columns."""
+        return list(dict.fromkeys(setting for _, setting in self.cells))
 
 
 def seed_values(frame: "pd.DataFrame", line: Line, metric: str) -> list[float]:

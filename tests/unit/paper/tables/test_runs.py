@@ -220,9 +220,11 @@ def test_nothing_of_ours_is_made_up(root):
 
 def test_settings_as_columns_make_one_line_of_a_run(root, put):
     """Table 1: FID without and with guidance beside each other; costs are of either."""
-    put(f"{XL}/0", "guided", values(1.75))
+    images = {"model": {"images": 1281167 * 7}}
+    put(f"{XL}/0", "guided", values(1.75), samples=images)
     block = "1a: ImageNet 256 x 256"
     row = make(root, "table1")[0][block, "DiMR-XL/2R"]
+    assert float(row["epochs"]) == 7
     assert (row["seeds"], row["fid_guided"], row["fid_unguided"]) == ("0", "1.75", "")
     assert float(row["fid_guided_difference"]) == pytest.approx(0.05)
     assert row["missing"] == f"{XL}/0 unguided"
