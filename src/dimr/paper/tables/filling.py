@@ -114,7 +114,7 @@ class Filling:
         """A number, its deviation, what is published beside it, and the difference."""
         key, name, form, title = column.key, column.name, column.format, column.title
         of_metric = column.published and key in METRICS
-        settings = [column.setting] if column.setting else line.settings
+        settings = (column.setting,) if column.setting else line.settings
         has = (one for one in settings if (number, one, key) in self.summary)
         setting = next(has, next(iter(settings), None))  # costs are the same at each
         asked = tuple(cell for cell in line.cells if cell[1] == setting)

@@ -138,9 +138,9 @@ class Line:
     marks: tuple[str, ...] = ()
 
     @property
-    def settings(self) -> list[str]:
+    def settings(self) -> tuple[str, ...]:
         """The settings of its cells: several, where settings are columns."""
-        return list(dict.fromkeys(setting for _, setting in self.cells))
+        return tuple(dict.fromkeys(setting for _, setting in self.cells))
 
 
 def seed_values(frame: "pd.DataFrame", line: Line, metric: str) -> list[float]:
