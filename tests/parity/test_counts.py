@@ -52,7 +52,7 @@ def test_the_ablation_costs_what_the_components_cost():
     adaln = parameters("uvit-m-adaln-4")
     assert adaln == token - norms - time_token + embedding + modulations
     td = parameters("uvit-m-td-4")
-    assert td == token - norms - time_token + 2 * 4 * dim * blocks + 8 * dim
+    assert td == token - norms - time_token + 8 * dim * (2 * blocks + 1)
     assert adaln - token > 100 * (td - token)
 
     glu = {d: 3 * 2 * d * d + 5 * d for d in (768, 384, 192)}

@@ -184,8 +184,8 @@ class UViTSizes(_Patched):
     """Sizes of ``UViT``; ``depth`` is odd: half, one in the middle, half with long skips.
 
     Attributes:
-        time: ``token`` (as published), ``adaln_zero`` or ``td_norm`` (ablation; TD-RMS norm in the
-            blocks as in the released DiMR, TD-LN before the output).
+        time: ``token`` (as published), ``adaln_zero`` or ``td_ln`` (ablation: TD-LN for every layer
+            norm).
         has_null_label: whether there is a label for "no class" (the authors' pixel models have
             none).
         final_conv: whether a 3x3 convolution ends it; None: as published, in pixel models only.
@@ -195,7 +195,7 @@ class UViTSizes(_Patched):
     title = "U-ViT"
     matrices = 12
 
-    time: Literal["token", "adaln_zero", "td_norm"] = "token"
+    time: Literal["token", "adaln_zero", "td_ln"] = "token"
     has_null_label: bool = True
     final_conv: bool | None = None
 

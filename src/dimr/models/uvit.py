@@ -23,7 +23,6 @@ from dimr.models.conditioning import (
 from dimr.models.norms import (
     Modulation,
     TimeDependentLayerNorm,
-    TimeDependentRMSNorm,
     UnconditionalLayerNorm,
     modulate,
     zero_modulations,
@@ -51,11 +50,8 @@ class UViT(Network):
             self.modulation = Modulation(dim, 2)
             blocks: list[nn.Module] = [AdaLNZeroBlock(dim, heads, MLP) for _ in range(sizes.depth)]
         else:
-            norm, last = {
-                "token": (UnconditionalLayerNorm, UnconditionalLayerNorm),
-                "td_norm": (TimeDependentRMSNorm, TimeDependentLayerNorm),
-            }[sizes.time]
-            self.norm = last(dim)
+            norm = {"token": UnconditionalLayerNorm, "td_ln": TimeDependentLayerNorm}[sizes.time]
+            self.norm = norm(dim)
             blocks = [TransformerBlock(dim, heads, norm, MLP) for _ in range(sizes.depth)]
         self.stack = UNetStack(blocks, dim)
         self.output = nn.Linear(dim, patch**2 * channels)

@@ -29,7 +29,7 @@ def randomised(network, std=0.3):
 
 NETWORKS = [
     *((UViT, {**PATCHED, "time": time, "time_map": time_map})
-      for time in ("token", "adaln_zero", "td_norm") for time_map in ("latent", "pixel")),
+      for time in ("token", "adaln_zero", "td_ln") for time_map in ("latent", "pixel")),
     (DiT, PATCHED),
     (DiT, {**PATCHED, "learn_sigma": True}),
     (DiMR, BRANCHES),
@@ -155,7 +155,7 @@ def test_weight_decay_spares_w_and_b_of_time_dependent_parameters(family, sizes)
         for own in "wb"
     }
     assert network.no_weight_decay() == expected
-    assert bool(expected) == (has_td_norms(family, sizes) or sizes.get("time") == "td_norm")
+    assert bool(expected) == (has_td_norms(family, sizes) or sizes.get("time") == "td_ln")
 
 
 # --- sizes ----------------------------------------------------------------------------------------

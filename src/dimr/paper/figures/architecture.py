@@ -143,7 +143,7 @@ def sketch(name: str, sizes: Sizes) -> Sketch:
         time = {
             "token": "time: a token",
             "adaln_zero": "time: an embedding, in every block by adaLN-Zero",
-            "td_norm": f"time: {TAU[sizes.time_map]}, in every norm",
+            "td_ln": f"time: {TAU[sizes.time_map]}, in every norm",
         }[network.sizes.time]
     else:
         assert isinstance(network, DiT)

@@ -4,7 +4,7 @@ A definition's ``kind`` says which module draws it. It names the files that the 
 so that the workflow makes them first, and its caption says which runs and how many seeds it shows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -13,7 +13,7 @@ from dimr.config.project import Project
 from dimr.config.schema import ConfigModel, Positive, Study, StudyRow
 from dimr.config.validation import did_you_mean
 from dimr.human_study.study import FOLDER as STUDIES
-from dimr.paper.figures.rows import TrainedRow, block_lines, trained_rows
+from dimr.paper.figures.rows import TrainedRow, block_lines, runs_in_words, trained_rows
 from dimr.paper.results import RunSetting, metrics_file, provenance_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import RECORD
@@ -338,20 +338,3 @@ def _adaln_sizes(name: str, project: Project) -> dict[str, Any]:
         family = network.family if network else "no network"
         raise DimrError(f"{name}: {family} without adaLN-Zero (dit has it, and uvit-*-adaln-*)")
     return sizes
-
-
-def runs_in_words(runs: Iterable[str]) -> str:
-    """``digits/dit-xs-2 (3 seeds: 0, 1, 2); imagenet256/dimr-xl-2r (authors' weights)``."""
-    by_model: dict[str, list[str]] = {}
-    for run in dict.fromkeys(runs):
-        model, _, seed = run.rpartition("/")
-        by_model.setdefault(model, []).append(seed)
-    words = []
-    for model, seeds in by_model.items():
-        numbers = [seed for seed in seeds if seed != "published"]
-        of = ["authors' weights"] if len(numbers) < len(seeds) else []
-        if numbers:
-            count = "seed" if len(numbers) == 1 else f"{len(numbers)} seeds:"
-            of.append(f"{count} {', '.join(numbers)}")
-        words.append(f"{model} ({'; '.join(of)})")
-    return "; ".join(words)

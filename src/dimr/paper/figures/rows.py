@@ -1,5 +1,6 @@
 """Lines of tables whose runs a figure shows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dimr.config.project import Project
@@ -62,3 +63,20 @@ def _lines(table: str, project: Project) -> list[Line]:
         raise DimrError(f"{FOLDER}: no table {table!r} {did_you_mean(table, known)}")
     definition = load_definition(definition_of(table, project))
     return definition.lines if isinstance(definition, RunsTable) else []
+
+
+def runs_in_words(runs: Iterable[str]) -> str:
+    """``digits/dit-xs-2 (3 seeds: 0, 1, 2); imagenet256/dimr-xl-2r (authors' weights)``."""
+    by_model: dict[str, list[str]] = {}
+    for run in dict.fromkeys(runs):
+        model, _, seed = run.rpartition("/")
+        by_model.setdefault(model, []).append(seed)
+    words = []
+    for model, seeds in by_model.items():
+        numbers = [seed for seed in seeds if seed != "published"]
+        of = ["authors' weights"] if len(numbers) < len(seeds) else []
+        if numbers:
+            count = "seed" if len(numbers) == 1 else f"{len(numbers)} seeds:"
+            of.append(f"{count} {', '.join(numbers)}")
+        words.append(f"{model} ({'; '.join(of)})")
+    return "; ".join(words)

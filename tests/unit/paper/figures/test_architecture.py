@@ -85,7 +85,7 @@ def test_other_design_choices_are_said_in_words(name, words):
     [
         ("token", ("class", "time"), "layer norm"),
         ("adaln_zero", ("class",), "adaLN-Zero"),
-        ("td_norm", ("class",), "TD-RMS norm"),
+        ("td_ln", ("class",), "TD-LN"),
     ],
 )
 def test_how_time_enters_a_uvit(time, tokens, norm):

@@ -8,8 +8,8 @@ import yaml
 from dimr.cli import main
 from dimr.config.project import PROJECT, ROOT, Project
 from dimr.data.classes import class_names
-from dimr.paper.figures.definitions import runs_in_words
 from dimr.paper.figures.lookup import define, names, other_names
+from dimr.paper.figures.rows import runs_in_words
 from dimr.runtime.errors import DimrError
 
 PAPER = {

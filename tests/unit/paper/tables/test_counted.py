@@ -130,7 +130,7 @@ def test_the_ablations_rows_cost_what_the_notes_say(written):
     assert token["parameters_more"] == ""
     d, blocks = 768, 17
     modulation = (d + 1) * (6 * d * blocks + 2 * d) + (256 + 1) * d + (d + 1) * d
-    norms, td_norms = 4 * d * blocks + 2 * d, 4 * d * 2 * blocks + 8 * d
+    norms, td_norms = 4 * d * blocks + 2 * d, 8 * d * (2 * blocks + 1)
     assert int(adaln["parameters_more"]) == modulation - d - norms == 62155008
     assert int(td["parameters"]) - int(adaln["parameters"]) == td_norms - modulation
     assert int(branches["parameters"]) == int(adaln_branches["parameters"]) + int(
