@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Verdict = Literal["agrees", "wrong", "unchecked"]
+SIDES = ("_published", "_difference", "_std")
+"""Ends of a column's key that follow the setting, where settings are columns."""
 SPREAD = {"change_mean": 2 * SIX_DIGITS, "change_low": 2e-4, "change_high": 2e-4}
 """Allowed in a change, of the largest value behind it: Student's t enlarges rounding."""
 
@@ -134,7 +136,8 @@ class Explainer:
                 another configuration.
         """
         if setting and isinstance(self.table, RunsTable) and self.table.by_column:
-            column, setting = f"{column}_{setting}", None
+            side = next(filter(column.endswith, SIDES), "")
+            column, setting = f"{column.removesuffix(side)}_{setting}{side}", None
         return [self._explain(*at, column) for at in self._rows(row, setting)]
 
     def _explain(self, b: int, r: int, asked: str) -> Explanation:

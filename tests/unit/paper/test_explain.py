@@ -12,6 +12,7 @@ from tests.support.results import make_table, put_result
 from dimr.cli import main
 from dimr.config.project import ROOT
 from dimr.paper.explain import Explainer
+from dimr.runtime.errors import DimrError
 
 DIGITS, PAPER = "results/digits/table1.csv", "results/partial/table7.csv"
 TABLE7, PARTIAL7 = "results/digits/table7.csv", "results/partial/digits/table7.csv"
@@ -209,6 +210,22 @@ def test_ours_and_published_in_the_papers_table(made):
     assert float(cell.value) == pytest.approx(0.05)
     assert cell.how.startswith("ours less published: published: repo")
     assert cell.runs[0]["value"] == 1.75
+
+
+def test_a_column_of_a_setting_is_found_by_both(made):
+    assert make_table(made, "table1", "--partial", to=made / "results/partial") == 0
+    table, row = "results/partial/table1.csv", "DiMR-XL/2R, authors' weights"
+    for column, setting in (("fid", "guided"), ("fid_guided", None)):
+        (cell,) = cells(made, table, row, column, setting)
+        assert (cell.value, cell.column) == ("1.75", "fid_guided")
+    (cell,) = cells(made, table, row, "fid_published", "unguided")
+    assert cell.value == "4.5"
+    assert cell.how.endswith("on their project page: table 1a of the paper, row DiMR-XL/2R")
+    (cell,) = cells(made, table, "DiMR-G/2R", "parameters_m")
+    assert float(cell.value) == pytest.approx(1056.35, abs=0.01)
+    assert cell.how == "counted here, as no run exists"
+    with pytest.raises(DimrError, match=r"no column 'fid_gided' \(did you mean fid_guided"):
+        cells(made, table, row, "fid", "gided")
 
 
 AUTHORS = "DiMR-XL/2R, authors' weights"
