@@ -74,13 +74,14 @@ class Browser:
                 return answer["result"]
             self.events.append(answer)
 
-    def wait_for(self, method, **wanted):
-        """The parameters of the next event of this name with these values."""
+    def wait_for(self, method, session=None, **wanted):
+        """The parameters of the next event of this name (of a session) with these values."""
         deadline = time.monotonic() + PATIENCE
         while True:
             event = self.events.popleft() if self.events else self._receive(deadline, method)
             found = event.get("params", {})
-            if event.get("method") == method and wanted.items() <= found.items():
+            is_meant = event.get("method") == method and wanted.items() <= found.items()
+            if is_meant and session in (None, event.get("sessionId")):
                 return found
 
     def _receive(self, deadline, what):
@@ -114,6 +115,7 @@ class Page:
         self.browser, self._session, self._target = browser, session, target
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method, **parameters):
         """A command for this page."""
@@ -121,13 +123,18 @@ class Page:
 
     def load(self, path):
         """Show a file."""
-        self.call("Page.navigate", url=path.as_uri())
-        self.browser.wait_for("Page.loadEventFired")
+        self._wait_until_loaded(self.call("Page.navigate", url=path.as_uri())["loaderId"])
 
     def reload(self):
         """As with F5."""
+        self.browser.events.clear()
         self.call("Page.reload")
-        self.browser.wait_for("Page.loadEventFired")
+        frame = self.browser.wait_for("Page.frameNavigated", self._session)["frame"]
+        self._wait_until_loaded(frame["loaderId"])
+
+    def _wait_until_loaded(self, loader):
+        """Until this document, and no one before it, is loaded."""
+        self.browser.wait_for("Page.lifecycleEvent", self._session, name="load", loaderId=loader)
 
     def close(self):
         """Close the tab."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ def site(tmp_path_factory):
         for row in study.rows
     ]
     write_rating_page(study, models, folder / "ratings.html", folder / "key.json")
+    (folder / "empty.html").touch()
     return folder
 
 
@@ -70,6 +72,21 @@ def page(browser, site, tmp_path):
     yield opened
     opened.value("localStorage.clear()")  # files share one storage
     opened.close()
+
+
+def reload(page, site):
+    """As with F5, once another page sees what this one has stored.
+
+    Chromium hands over what is stored when it can, and a page that is loaded anew may be served by
+    another of its processes before that.
+    """
+    stored, other = page.value("({...localStorage})"), page.browser.open(site / "empty.html")
+    deadline = time.monotonic() + 30
+    while other.value("({...localStorage})") != stored:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    other.close()
+    page.reload()
 
 
 def shown_to(page, rater):
@@ -128,7 +145,7 @@ def test_each_image_is_shown_with_its_class(page):
     assert page.value(LABEL) == ""
 
 
-def test_a_number_says_what_is_shown_and_has_a_progress_of_its_own(page, tmp_path):
+def test_a_number_says_what_is_shown_and_has_a_progress_of_its_own(page, site, tmp_path):
     first, second = (shown_to(page, rater) for rater in range(RATERS))
     assert first != second
     assert sorted(first) == sorted(second)
@@ -149,7 +166,7 @@ def test_a_number_says_what_is_shown_and_has_a_progress_of_its_own(page, tmp_pat
     page.write("Ben")
     page.press("Enter")
     page.press("2")
-    page.reload()
+    reload(page, site)
     assert page.value(STATUS) == "1 of 6 rated"
     assert page.value("document.getElementById('other').textContent") == "Number 2"
     [line] = csv.DictReader(saved(page, tmp_path).open())
@@ -195,7 +212,7 @@ def test_progress_is_kept_and_the_csv_is_read_by_dimr(page, site, tmp_path, caps
     assert page.value(MESSAGE) == "There are no ratings to save yet."
     for key in "1210":
         page.press(key)
-    page.reload()
+    reload(page, site)
     assert page.value(STATUS) == "4 of 6 rated"
     assert page.value(PLACE).startswith("Picture 5 of 6")
     page.press("2")
@@ -222,7 +239,7 @@ def test_progress_is_kept_and_the_csv_is_read_by_dimr(page, site, tmp_path, caps
     assert capsys.readouterr().out.strip() == text.read_text().strip()
 
 
-def test_starting_over_asks_first(page):
+def test_starting_over_asks_first(page, site):
     page.press("1")
     for accept, left in ((False, "1 of 6 rated"), (True, "0 of 6 rated")):
         page.call(  # the page waits for the answer, so the click itself must not be waited for
@@ -232,18 +249,18 @@ def test_starting_over_asks_first(page):
         page.browser.wait_for("Page.javascriptDialogOpening")
         page.call("Page.handleJavaScriptDialog", accept=accept)
         assert page.value(STATUS) == left
-    page.reload()
+    reload(page, site)
     assert page.value(STATUS) == "0 of 6 rated"
 
 
-def test_a_damaged_store_is_no_end(page):
+def test_a_damaged_store_is_no_end(page, site):
     stored = "Object.keys(localStorage).toSorted()"
     assert len(page.value(stored)) == 2  # the number, and its ratings
     page.value(f"localStorage.setItem({stored}[1], '{{\"place\": 3')")
-    page.reload()
+    reload(page, site)
     assert page.value(STATUS) == "0 of 6 rated"
     page.value(f"localStorage.setItem({stored}[0], '9')")  # there is no such number
-    page.reload()
+    reload(page, site)
     assert page.value("document.getElementById('numbers').checkVisibility()")
 
 
