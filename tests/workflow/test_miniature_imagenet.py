@@ -75,7 +75,12 @@ def mini(project, miniature, inception_weights, tmp_path):
     of_the_miniature(recipes["imagenet64"], weights, network={"input_size": SIZE}, data={})
     (experiments / "recipes.yaml").write_text(yaml.safe_dump(recipes, sort_keys=False))
     variants = yaml.safe_load((experiments / "variants.yaml").read_text())
-    variants["dimr"]["xl"][2].update(layers=[3, 2], dims=[16, 8], heads=2)
+    for one in (one for sizes in variants.values() for of in sizes.values() for one in of.values()):
+        if "depth" in one:
+            one.update(depth=3, dim=16, heads=2)
+        else:
+            one.update(layers=[3, 2, 2][: len(one["layers"])], dims=[16, 8, 4][: len(one["dims"])])
+            one.update(heads=2)
     (experiments / "variants.yaml").write_text(yaml.safe_dump(variants, sort_keys=False))
     (experiments / "tables/mini.yaml").write_text(yaml.safe_dump(TABLE))
     project.commit("miniature")

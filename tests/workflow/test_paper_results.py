@@ -14,9 +14,9 @@ from dimr.config.project import ROOT, Project
 from dimr.paper.results import read_result
 from dimr.runtime.errors import DimrError
 
-RUN = "imagenet256/dimr-xl-2r/published"
+RUN = "imagenet512/dit-xl-2/published"
 METRICS = {
-    "fid": 1.72, "inception_score": 288.0, "precision": 0.79, "recall": 0.63, "images": 50000,
+    "fid": 3.06, "inception_score": 288.0, "precision": 0.79, "recall": 0.63, "images": 50000,
 }  # fmt: skip
 CHAIN = {
     "source", "autoencoder", "encode", "reference", "extractor", "published", "train", "sample",
@@ -65,35 +65,33 @@ def test_the_papers_eight_tables_are_planned_in_one_go_from_the_source_on(unbuil
 
 
 def test_a_partial_table_without_runs_has_the_published_side_only(with_tables):
-    target = "results/partial/table7.csv"
+    target = "results/partial/table8.csv"
     assert with_tables.planned(target) == {"plain_table"}
     with_tables.snakemake("--", target)
     made = rows(with_tables, target)
-    assert len(made) == 34 + 3 + 8
+    assert len(made) == 8 + 1
     assert not any(row["fid"] for row in made.values())
-    assert sum(bool(row["fid_published"]) for row in made.values()) == 34 + 3 + 1
-    assert "all of 17" in (with_tables.folder / "results/partial/table7.md").read_text()
+    assert all(row["fid_published"] for row in made.values())
+    assert "all of 6" in (with_tables.folder / "results/partial/table8.md").read_text()
     assert with_tables.planned(target) == set()
 
 
 def test_a_partial_table_takes_what_is_available_and_follows_it(with_tables):
-    target = "results/partial/table7.csv"
+    target, other = "results/partial/table8.csv", "imagenet512/dit-xl-2/0"
     leave(with_tables, RUN, "guided")
-    leave(with_tables, RUN, "unguided", key="0" * 16)  # of another configuration
+    leave(with_tables, other, "guided", key="0" * 16)  # of another configuration
     assert with_tables.planned(target) == {"plain_table"}
     with_tables.snakemake("--", target)
-    row = rows(with_tables, target)[
-        "ImageNet 256 x 256, with guidance", "DiMR-XL/2R, authors' weights"
-    ]
-    assert (row["fid"], row["fid_published"]) == ("1.72", "1.7")
+    row = rows(with_tables, target)[None, "DiT-XL/2, authors' weights"]
+    assert (row["fid"], row["fid_published"]) == ("3.06", "3.04")
     assert float(row["fid_difference"]) == pytest.approx(0.02)
-    text = (with_tables.folder / "results/partial/table7.md").read_text()
-    assert "16 of 17" in text
-    assert f"{RUN} unguided" in text
-    leave(with_tables, RUN, "unguided")  # what is made later is taken up
+    text = (with_tables.folder / "results/partial/table8.md").read_text()
+    assert "5 of 6" in text
+    assert f"{other} guided" in text
+    leave(with_tables, other, "guided")  # what is made later is taken up
     assert with_tables.planned(target) == {"plain_table"}
     with_tables.snakemake("--", target)
-    assert "15 of 17" in (with_tables.folder / "results/partial/table7.md").read_text()
+    assert "4 of 6" in (with_tables.folder / "results/partial/table8.md").read_text()
 
 
 def test_a_digits_table_is_made_from_the_runs_that_are_available(with_tables):

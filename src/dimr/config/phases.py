@@ -37,7 +37,12 @@ def write_dataset(project: "Project", dataset: str, base: Path) -> None:
 
 
 def write_run(project: "Project", name: str, base: Path) -> None:
-    """Write the configuration of a run's phases, and of its dataset's stages, below ``base``."""
+    """Write the configuration of a run's phases, and of its dataset's stages, below ``base``.
+
+    And of the milestones before it: what is written later than a result looks like news to it.
+    """
     run = project.run(name)
     write_phases(run.phases(), base / f"runs/{name}/config")
+    if run.before:
+        write_run(project, run.before.name, base)
     write_dataset(project, run.dataset, base)
