@@ -77,7 +77,7 @@ def page(browser, site, tmp_path):
 def reload(page, site):
     """As with F5, once another page sees what this one has stored.
 
-    Chromium hands over what is stored when it can, and a page that is loaded anew may be served by
+    Chromium hands over what is stored when it can, and a page that is reloaded may be served by
     another of its processes before that.
     """
     stored, other = page.value("({...localStorage})"), page.browser.open(site / "empty.html")

@@ -32,7 +32,7 @@ class Network(nn.Module):
         family: name of the kind of network (``dimr``, ``uvit``, ``dit``).
         sizes: what this network is built from.
         predictions: how many predictions ``forward`` returns.
-        counted: which of them the training loss counts, ``all`` or the ``last`` alone.
+        counted: which of them the training loss counts, ``all`` or only the ``last``.
 
     Raises:
         ValueError: sizes that do not fit together.

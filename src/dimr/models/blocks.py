@@ -123,7 +123,7 @@ class AdaLNZeroBlock(nn.Module):
     """DiT's block: shift, scale and gate of both halves come from an MLP on the condition.
 
     x + gate * f(modulate(layer_norm(x), shift, scale)) for f = attention, then the feed-forward
-    layer. The MLP's 6 D^2 parameters a block are what TD-LN replaces by vectors.
+    layer. The MLP's 6 D^2 parameters per block are what TD-LN replaces by vectors.
     """
 
     def __init__(

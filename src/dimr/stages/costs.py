@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimr.config.runs import Run
-from dimr.config.schema import Recipe, SourceData, Step
+from dimr.config.schema import NetworkConfig, Recipe, SourceData, Step
 from dimr.runtime.files import read_json
 from dimr.stages.stage import Target
 
@@ -86,11 +86,15 @@ def gpus(recipe: Recipe, step: Step) -> int:
 
 def count_network(run: Run) -> tuple[int, int]:
     """Parameters, and MACs of one image and one pass, of a run's network."""
-    if run.network is None:
-        return 0, 0
+    return _counted(run.network) if run.network else (0, 0)
+
+
+@functools.cache
+def _counted(network: NetworkConfig) -> tuple[int, int]:
+    """Once for all stages, guidance settings and seeds of a network: it takes a second."""
     from dimr.models.complexity import complexity
 
-    counted = complexity(run.network.sizes)
+    counted = complexity(network.sizes)
     return counted.parameters, counted.macs
 
 

@@ -99,7 +99,7 @@ def test_published_runs_have_a_schedule_and_sampler_of_their_own():
 
 
 def test_a_milestone_is_the_same_training_with_fewer_steps():
-    """Its weights, and the longer training goes on from its state."""
+    """Its weights, and the longer training resumes from its state."""
     for dataset, model in (("imagenet256", "dimr-xl-2r"), ("imagenet512", "uvit-h-4")):
         short, long = (PROJECT.run(f"{dataset}/{model}{end}/1") for end in ("-400epochs", ""))
         assert long.before == short
@@ -113,7 +113,7 @@ def test_a_milestone_is_the_same_training_with_fewer_steps():
 
 
 def test_milestones_follow_each_other(change_experiments):
-    """Each goes on from the one before, in whatever order they are written."""
+    """Each resumes from the one before, in whatever order they are written."""
     listed = {"late": 3000, "early": 1000}
     project = change_experiments("recipes", {"digits.milestones": listed})
     whole = project.run("digits/dimr-xs-2r/0")

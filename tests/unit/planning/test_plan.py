@@ -32,7 +32,7 @@ XL, G = 160.18e9, 331.10e9  # multiply-accumulates, as published
 IMAGES = 1_281_167
 H100 = 989e12  # FLOP/s
 LONG, SHORT = (f"runs/imagenet256/dimr-xl-2r{run}/0/model" for run in ("", "-400epochs"))
-"""The training of 800 epochs, which goes on from that of 400."""
+"""The training of 800 epochs, which resumes from that of 400."""
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_longer_training_of_a_finished_run(commands):
 
 @pytest.mark.slow
 def test_a_milestone_and_the_training_that_goes_on_from_it(commands):
-    """One state for both, the second killed as it goes on: nothing is lost or trained twice."""
+    """One state for both, the second killed on its way: nothing is lost or trained twice."""
     short, long = ({"steps": steps, "log_every": 50} for steps in (100, 300))
     assert commands(**long).run("whole") == [0]
     folder = commands().folder

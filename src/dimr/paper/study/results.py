@@ -53,7 +53,7 @@ class Machine(ConfigModel):
 class StudyFacts(ConfigModel):
     """``study.json``; ``times`` by stage, ``git_revisions`` of the code that ran some stage.
 
-    ``note`` is written by hand: what is to be known of recorded numbers before they are made again.
+    ``note`` is written by hand: what readers must know of numbers until these are regenerated.
     """
 
     datasets: dict[str, Shared]

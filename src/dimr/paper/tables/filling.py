@@ -3,17 +3,16 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 from dimr.config.project import Project
-from dimr.config.schema import NetworkConfig
 from dimr.paper.published import SOURCES, Result, load_published
 from dimr.paper.results import COSTS, RunSetting
 from dimr.paper.statistics import change_of, summarise
 from dimr.paper.tables.runs import CHANGES, METRICS, Line, NumberColumn, RunsTable
 from dimr.paper.tables.sheet import MISSING, Block, Cell, Column, Origin, Sheet, cell
 from dimr.runtime.errors import DimrError
+from dimr.stages.costs import count_network
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +21,7 @@ Pairs = Iterator[tuple[Column, Cell]]
 """Cells of a line with their columns, which are the same for every line."""
 
 SIZES = COSTS[:2]
+"""What is known of a network before it is trained."""
 SAME = 1e-9
 """Seeds that differ by less than this share of their mean have the same value."""
 IMAGES = NumberColumn(key="images", title="Images", csv_only=True)
@@ -182,8 +182,11 @@ class Filling:
         """A size of a line's network, which is known before it is trained."""
         if key not in SIZES or not line.cells:
             return None
-        network = self.project.run(line.cells[0][0]).network
-        return None if network is None else sizes_of(network)[key]
+        run = self.project.run(line.cells[0][0])
+        if run.network is None:
+            return None
+        parameters, macs = count_network(run)
+        return {"parameters_m": parameters / 1e6, "gmacs": macs / 1e9}[key]
 
     def _refuse_gap(self, cells: Sequence[RunSetting], key: str) -> None:
         """Refuse a run without a metric that stands beside a published one."""
@@ -232,15 +235,6 @@ class Filling:
                 f"{MISSING}: not computed yet, or of another configuration: {share} of "
                 f"{len(cells)} ({', '.join(missing)})."
             )
-
-
-@cache
-def sizes_of(network: NetworkConfig) -> dict[str, float]:
-    """Parameters in millions and GMACs, by the keys of the frame of results."""
-    from dimr.models.complexity import complexity  # imports torch
-
-    counted = complexity(network.sizes)
-    return dict(zip(SIZES, (counted.parameters / 1e6, counted.macs / 1e9), strict=True))
 
 
 def _key(mark: str) -> str:

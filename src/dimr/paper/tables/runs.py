@@ -166,7 +166,7 @@ class RunsTable(Table):
     # change_mean, change_low and change_high (95%) to the row; and the picture is bars.
     paired: str | None = None
     paired_row: str | None = None
-    # A column that is drawn over another, one line a row: [x, y]. The picture is then that of them.
+    # A column that is drawn over another, one line per row: [x, y]. That is then the picture.
     curve: tuple[str, str] | None = None
 
     @model_validator(mode="after")
