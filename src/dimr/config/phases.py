@@ -32,7 +32,7 @@ def write_dataset(project: "Project", dataset: str, base: Path) -> None:
     """Write the configuration of a dataset's stages, and of its source's, below ``base``."""
     data = project.recipe(dataset).data
     write_phases(data.phases(), base / f"data/{dataset}/config")
-    if (source := getattr(data, "source", None)) is not None:
+    if (source := data.source_name) is not None:
         write_source(project, source, base)
 
 

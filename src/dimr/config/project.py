@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dimr.config.runs import Run, resolve_run
-from dimr.config.schema import ConfigModel, Params, Recipe, Source, SourceData
+from dimr.config.schema import ConfigModel, Digits, ImagesData, Params, Recipe, Source
 from dimr.config.validation import did_you_mean, load_section, mapping, validate
 from dimr.config.variants import Variant, fits, names_of, parse_variants
 from dimr.runtime.errors import DimrError
@@ -74,10 +74,20 @@ class Project:
             raise DimrError(f"{where}: no dataset {dataset!r} {hint}")
         if dataset not in self._recipes:
             recipe = validate(Recipe, self.recipes[dataset], "recipes.yaml", dataset)
-            if isinstance(recipe.data, SourceData):
-                self.source(recipe.data.source, f"recipes.yaml: {dataset}.data.source")
+            if (source := recipe.data.source_name) is not None:
+                self._check_classes(dataset, recipe, source)
             self._recipes[dataset] = recipe
         return self._recipes[dataset]
+
+    def _check_classes(self, dataset: str, recipe: Recipe, source: str) -> None:
+        """The source exists, and its own classes are as many as the network's."""
+        where = f"recipes.yaml: {dataset}"
+        found = self.source(source, f"{where}.data: source")
+        named, taken = found.num_classes, recipe.network.num_classes
+        if found.class_names and named != taken:
+            raise DimrError(
+                f"{where}.network.num_classes: {taken}; sources.yaml: {source} has {named} classes"
+            )
 
     def source(self, name: str, where: str = "sources.yaml") -> Source:
         """A set of image files by its name; ``DimrError`` lists the legal ones."""
@@ -91,10 +101,19 @@ class Project:
     def training_images(self, dataset: str) -> int:
         """How many images a dataset trains on, mirror images not counted."""
         recipe = self.recipe(dataset)
-        if isinstance(recipe.data, SourceData):
-            source = self.source(recipe.data.source)
-            return source.images - len(source.known_bad)
-        return recipe.data.images.train_per_class * recipe.network.num_classes
+        if isinstance(recipe.data, ImagesData):
+            images = recipe.data.images
+            if isinstance(images, Digits):
+                return images.train_per_class * recipe.network.num_classes
+            source = self.source(images.source)
+            if isinstance(source.classes, dict):
+                return sum(n - images.heldout_of(n) for n in source.classes.values())
+            raise DimrError(
+                f"sources.yaml: {images.source}: classes: should be names with their numbers of "
+                "images, as dimr dataset new writes them"
+            )
+        source = self.source(recipe.data.source)
+        return source.images - len(source.known_bad)
 
     # --- networks and runs ------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from statistics import fmean
 
 from dimr.config.project import Project
 from dimr.config.runs import Run
-from dimr.config.schema import DigitsData
 from dimr.config.validation import validate
 from dimr.paper.study.results import StudyFacts
 from dimr.planning.text import duration
@@ -44,7 +43,7 @@ def announcement(names: Sequence[str], project: Project) -> str:
 def _time(names: Sequence[str], project: Project) -> str:
     """The time of one core, if all are on digits and the study's times are known."""
     runs = [project.run(name) for name in names]
-    if not all(isinstance(run.recipe.data, DigitsData) for run in runs):
+    if not all(run.recipe.data.source_name is None for run in runs):
         return ""
     rate = seconds_per_image(project.root / "results/digits/study.json")
     if rate is None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dimr.config.schema import AUTOENCODERS, Autoencoder, DigitsData, Identity, Pretrained
+from dimr.config.schema import AUTOENCODERS, Autoencoder, Identity, ImagesData, Pretrained
 from dimr.config.validation import load_choice
 from dimr.runtime.errors import DimrError
 from dimr.stages.stage import Input, Job, Output, Stage, Target
@@ -24,8 +24,10 @@ class AutoencoderStage(Stage):
     outputs: ClassVar = {"out": Output("autoencoder", "data/{dataset}/autoencoder")}
 
     def sources(self, target: Target) -> dict[str, str]:
-        """Images, unless the autoencoder is a published one."""
-        return {"images": target.images} if isinstance(target.recipe.data, DigitsData) else {}
+        """Images, unless the autoencoder is a published one, or the dataset of ImageNet's size."""
+        data = target.recipe.data
+        is_own = isinstance(data, ImagesData) and not isinstance(data.autoencoder, Pretrained)
+        return {"images": target.images} if is_own else {}
 
     def cost(self, target: Target) -> "Cost":
         """A published one takes disk; without one there is nothing to do."""

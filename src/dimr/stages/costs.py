@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimr.config.runs import Run
-from dimr.config.schema import NetworkConfig, Recipe, SourceData, Step
+from dimr.config.schema import NetworkConfig, Recipe, Step
 from dimr.runtime.files import read_json
 from dimr.stages.stage import Target
 
@@ -69,13 +69,7 @@ class Cost:
 
 def image_bytes(recipe: Recipe) -> int:
     """Of an image in uint8, three channels."""
-    return 3 * _image_side(recipe) ** 2
-
-
-def _image_side(recipe: Recipe) -> int:
-    """Of the images that are drawn and compared, in pixels."""
-    data = recipe.data
-    return data.latents.image_size if isinstance(data, SourceData) else data.images.image_size
+    return 3 * recipe.data.image_size**2
 
 
 def gpus(recipe: Recipe, step: Step) -> int:
@@ -119,8 +113,8 @@ def count_autoencoder(target: Target) -> AutoencoderCost:
     for folder in (root / target.data / "autoencoder", root / repo):
         if (folder / "config.json").is_file():
             config = json.dumps(read_json(folder / "config.json"))
-            return _count_autoencoder(config, _image_side(recipe))
-    counted = _count_autoencoder(json.dumps(SD_AUTOENCODER), _image_side(recipe))
+            return _count_autoencoder(config, recipe.data.image_size)
+    counted = _count_autoencoder(json.dumps(SD_AUTOENCODER), recipe.data.image_size)
     said = f"{repo} has the shape of Stable Diffusion's autoencoder (it is not available here)"
     return AutoencoderCost(counted.parameters, counted.encode, counted.decode, (said,))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dimr.config.schema import ConfigModel, Latents, Pretrained, SourceData, SourceLatents
+from dimr.config.schema import ConfigModel, Latents, Pretrained, SourceLatents
 from dimr.config.validation import validate
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
@@ -43,7 +43,7 @@ class EncodeStage(Stage):
 
         recipe = target.recipe
         data, network = recipe.data, recipe.network
-        copies = 2 if isinstance(data, SourceData) and data.latents.mirror else 1
+        copies = 2 if data.latents.mirror else 1
         images = copies * target.project.training_images(target.dataset)
         values = network.channels * network.input_size**2
         size = values if data.autoencoder.kind == "identity" else 2 * values * 2

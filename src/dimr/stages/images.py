@@ -1,25 +1,45 @@
 """``dimr images``: the raw images of a dataset, and their split."""
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
-from dimr.config.schema import Images
-from dimr.stages.stage import Job, Output, Stage
+from dimr.config.schema import ConfigModel, Digits, Images, ImagesData
+from dimr.config.validation import validate
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_yaml
+from dimr.stages.stage import Input, Job, Output, Stage, Target
 
 
 class ImagesStage(Stage):
-    """scikit-learn's digits, enlarged, as training and held-out images."""
+    """scikit-learn's digits, enlarged, or a source's images, cropped: training and held-out."""
 
     name = "images"
     about = "write the raw images and their split"
     phase = "images"
-    config = Images
+    config = ConfigModel
+    inputs = (Input("source", "the store of images of one's own (dimr data)", required=False),)
     outputs: ClassVar = {"out": Output("images", "data/{dataset}/images")}
     is_short = True
+
+    def sources(self, target: Target) -> dict[str, str]:
+        """The source; of the digits none."""
+        data = target.recipe.data
+        if not isinstance(data, ImagesData) or data.source_name is None:
+            return {}
+        return {"source": f"data/{data.source_name}/source"}
+
+    def load(self, path: Path) -> Any:
+        """Of the digits, or of a source's images."""
+        value = read_yaml(path)
+        is_digits = isinstance(value, dict) and value.get("source") == "digits"
+        return validate(Digits if is_digits else Images, value, str(path))
 
     def work(self, job: Job) -> None:
         """Write the folder."""
         from dimr.data.digits import make_digits
 
-        config = job.config
+        config, source = job.config, job.options.source
+        if isinstance(config, Images):
+            raise DimrError(f"{job.path}: not yet ({source})")
         with job.result() as result:
             make_digits(result.folder, config.image_size, config.train_per_class, config.split_seed)

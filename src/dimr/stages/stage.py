@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dimr.config.phases import section_key
 from dimr.config.project import Project
 from dimr.config.runs import Run
-from dimr.config.schema import ConfigModel, DigitsData, Recipe, Step
+from dimr.config.schema import ConfigModel, ImagesData, Recipe, Step
 from dimr.config.validation import load_section
 from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.code import work_fingerprint
@@ -124,7 +124,7 @@ class Target:
     def is_digits(self) -> bool:
         """Whether it is on the digits, whose short stages take known times."""
         known = "run" in self.wildcards or "dataset" in self.wildcards
-        return known and isinstance(self.recipe.data, DigitsData)
+        return known and self.recipe.data.source_name is None
 
     @property
     def data(self) -> str:
@@ -133,9 +133,10 @@ class Target:
 
     @property
     def images(self) -> str:
-        """The dataset's raw images: its own, or those of the source that it is made from."""
-        source = getattr(self.recipe.data, "source", None)
-        return f"data/{source}/source" if source else f"{self.data}/images"
+        """What the dataset is made from: its images, or those of a source of ImageNet's size."""
+        data = self.recipe.data
+        is_array = isinstance(data, ImagesData)
+        return f"{self.data}/images" if is_array else f"data/{data.source_name}/source"
 
     @property
     def name(self) -> str:

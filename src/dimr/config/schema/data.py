@@ -1,29 +1,43 @@
 """Sections about datasets: where images come from, and each step that prepares them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from dimr.config.schema.base import Batch, ConfigModel, Count, Positive, PositiveFloat, Seed
+from dimr.config.schema.base import (
+    Batch,
+    ConfigModel,
+    Count,
+    NumClasses,
+    Positive,
+    PositiveFloat,
+    Seed,
+)
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Channels = Annotated[int, Field(gt=0, le=1024)]
 ImageSize = Annotated[int, Field(gt=0, le=4096)]
 """Pixels of a side."""
+ClassName = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Source(ConfigModel):
-    """A labelled set of image files, as it is published (``experiments/sources.yaml``).
+    """A labelled set of image files (``experiments/sources.yaml``): a published one, or one's own.
 
-    ``classes`` are numbered by their sorted WordNet ids. ``images`` is how many there are, with the
-    ``known_bad``: names of files that do not decode and are left out. ``md5`` is of official
-    archives by file name; ``repo`` is where the hub has the set as parquet.
+    A published set has a number of ``classes``, in the order of their sorted WordNet ids; ``md5``
+    is of official archives by file name; ``repo`` is where the hub has the set as parquet. A set of
+    one's own (``dimr dataset new``) has the number of images by name of the class, in the order of
+    the labels, a ``sha256`` of its content, and the ``folder`` where it was looked at, which is no
+    part of what it is. ``images`` is how many there are, with the ``known_bad``: names of files
+    that do not decode and are left out.
     """
 
-    classes: Annotated[int, Field(gt=0, le=10**6)]
+    classes: NumClasses | Annotated[dict[ClassName, Positive], Field(min_length=1)]
     images: Positive
     gigabytes: PositiveFloat  # of the image files together, for the estimate of disk space
+    folder: str | None = Field(default=None, exclude=True)
+    sha256: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
     repo: str | None = None
     md5: dict[str, Md5] = {}
     known_bad: tuple[str, ...] = ()
@@ -32,14 +46,50 @@ class Source(ConfigModel):
         default="apply", exclude_if=lambda value: value == "apply"
     )
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if isinstance(self.classes, dict):
+            if (found := sum(self.classes.values())) != self.images:
+                raise ValueError(f"images: {self.images}; classes have {found}")
+            if self.sha256 is None:
+                raise ValueError("a set whose classes have names has a sha256: dimr dataset new")
+        return self
 
-class Images(ConfigModel):
-    """Raw images: where from, side in pixels, and the split into training and held-out images."""
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of one's own classes, by label; of a published set none: WordNet has them."""
+        return () if isinstance(self.classes, int) else tuple(self.classes)
+
+
+class Digits(ConfigModel):
+    """scikit-learn's digits: side in pixels, and the split into training and held-out images."""
 
     source: Literal["digits"]
     image_size: Annotated[int, Field(gt=0, le=512)]
     train_per_class: Count
     split_seed: Seed
+
+
+class Images(ConfigModel):
+    """Images of one's own: the source, side of the centre crop, and the split.
+
+    ``heldout`` is the share of each class that trains nothing, at least one image; which ones, and
+    the order of the others, is drawn by ``split_seed``.
+    """
+
+    source: str  # of sources.yaml
+    image_size: Annotated[int, Field(gt=0, le=512)]
+    heldout: Annotated[float, Field(gt=0, le=0.9)]
+    split_seed: Seed
+
+    def heldout_of(self, images: int) -> int:
+        """How many of a class's images are held out."""
+        return max(1, round(self.heldout * images))
 
 
 class Autoencoder(ConfigModel):
@@ -79,14 +129,17 @@ AUTOENCODERS: dict[str, type[ConfigModel]] = {
 
 
 class Latents(ConfigModel):
-    """How latents are stored: images per shard."""
+    """How latents are stored: images per shard; with ``mirror`` the mirror images too."""
 
     shard_size: Count
+    # A file without it does not name it: what was encoded before keeps its key.
+    mirror: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
-class SourceLatents(Latents):
+class SourceLatents(ConfigModel):
     """Latents of a source's images: side of the centre crop, mirror images too, arithmetic."""
 
+    shard_size: Count
     image_size: ImageSize
     mirror: bool
     dtype: Literal["float32", "float16", "bfloat16"]  # of the autoencoder
@@ -109,7 +162,7 @@ class ReferenceConfig(Reference):
 
 
 class Classifier(ConfigModel):
-    """Training of the digit classifier: steps, images per step, peak learning rate."""
+    """Training of a dataset's own classifier: steps, images per step, peak learning rate."""
 
     steps: Positive
     batch: Batch
@@ -117,26 +170,65 @@ class Classifier(ConfigModel):
     seed: Seed
 
 
-class DigitsData(ConfigModel):
-    """How the digits are prepared, one section per stage."""
+def _images_kind(value: Any) -> str:
+    named = value.get("source") if isinstance(value, dict) else getattr(value, "source", None)
+    return "[digits]" if named == "digits" else "[images]"
 
-    images: Images
-    autoencoder: Annotated[Autoencoder | Identity, Field(discriminator="kind")]
+
+AnyImages = Annotated[
+    Annotated[Digits, Tag("[digits]")] | Annotated[Images, Tag("[images]")],
+    Discriminator(_images_kind),
+]
+
+
+class ImagesData(ConfigModel):
+    """How a dataset is prepared whose images, cropped, are two arrays: training and held-out.
+
+    The digits, and images of one's own. Everything that metrics need comes from the set itself, but
+    Inception's weights.
+    """
+
+    images: AnyImages
+    autoencoder: Annotated[Autoencoder | Pretrained | Identity, Field(discriminator="kind")]
     latents: Latents
-    classifier: Classifier
+    classifier: Classifier | None = None  # null: metrics do not need one
+
+    @property
+    def source_name(self) -> str | None:
+        """The source in sources.yaml; None: the digits, which are embedded."""
+        return None if isinstance(self.images, Digits) else self.images.source
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that are drawn and compared, in pixels."""
+        return self.images.image_size
 
     def phases(self) -> dict[str, ConfigModel]:
         """Configuration of each stage by name."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: section for name, section in sections.items() if section is not None}
 
 
 class SourceData(ConfigModel):
-    """How a dataset is made from a source's images (``source`` names it in sources.yaml)."""
+    """How a dataset of ImageNet's size is made from a source's images, shard by shard.
 
-    source: str
+    Metrics compare with ADM's reference batch.
+    """
+
+    source: str  # of sources.yaml
     autoencoder: Annotated[Pretrained | Identity, Field(discriminator="kind")]
     latents: SourceLatents
     reference: Reference
+
+    @property
+    def source_name(self) -> str:
+        """As of ``ImagesData``."""
+        return self.source
+
+    @property
+    def image_size(self) -> int:
+        """Likewise."""
+        return self.latents.image_size
 
     def phases(self) -> dict[str, ConfigModel]:
         """Configuration of each stage by name."""
@@ -150,10 +242,10 @@ class SourceData(ConfigModel):
 
 def _data_kind(value: Any) -> str:
     named = value.get("source") if isinstance(value, dict) else getattr(value, "source", None)
-    return "[digits]" if named is None else "[source]"
+    return "[images]" if named is None else "[source]"
 
 
 Data = Annotated[
-    Annotated[DigitsData, Tag("[digits]")] | Annotated[SourceData, Tag("[source]")],
+    Annotated[ImagesData, Tag("[images]")] | Annotated[SourceData, Tag("[source]")],
     Discriminator(_data_kind),
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from dimr.config.schema.base import ConfigModel, Depth, Width
+from dimr.config.schema.base import ConfigModel, Depth, NumClasses, Width
 from dimr.models.sizes import FAMILIES, Sizes
 
 PrintedCount = Annotated[str, Field(pattern=r"^\d+(\.\d+)?[MB]$")]
@@ -57,7 +57,7 @@ class Input(ConfigModel):
 
     input_size: Width
     channels: Width
-    num_classes: Annotated[int, Field(gt=0, le=10**6)]
+    num_classes: NumClasses
     time_map: Literal["latent", "pixel"]
     schedule: Schedule
 

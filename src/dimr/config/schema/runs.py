@@ -113,12 +113,13 @@ class Sample(ConfigModel):
 class Evaluate(ConfigModel):
     """Metrics: feature extractor by name, splits of the Inception Score, k of precision/recall.
 
-    ``weights`` is the file name of torch-fidelity's Inception, which ends in the first 8 digits of
-    the file's SHA-256; the digit classifier has none, as it is trained here. ``prc_distances`` are
-    those of precision and recall: float16 as in ADM's suite, or float32.
+    ``digits`` and ``classifier`` are the dataset's own small classifier, trained here (of digits,
+    and of one's own images). ``weights`` is the file name of torch-fidelity's Inception, which ends
+    in the first 8 digits of the file's SHA-256. ``prc_distances`` are those of precision and
+    recall: float16 as in ADM's suite, or float32.
     """
 
-    extractor: Literal["digits", "inception-v3-compat"]
+    extractor: Literal["digits", "classifier", "inception-v3-compat"]
     weights: Annotated[str, Field(pattern=r"^[\w.-]+-[0-9a-f]{8}\.pth$")] | None = None
     isc_splits: Count
     prc_neighborhood: Count
@@ -127,11 +128,16 @@ class Evaluate(ConfigModel):
 
     @model_validator(mode="after")
     def _weights_where_needed(self) -> Self:
-        if self.extractor == "digits" and self.weights is not None:
-            raise ValueError(f"extractor digits takes no weights ({self.weights})")
-        if self.extractor != "digits" and self.weights is None:
+        if self.is_own and self.weights is not None:
+            raise ValueError(f"extractor {self.extractor} takes no weights ({self.weights})")
+        if not self.is_own and self.weights is None:
             raise ValueError(f"extractor {self.extractor} needs a weights file's name")
         return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether features are those of the dataset's own classifier."""
+        return self.extractor in ("digits", "classifier")
 
 
 class Weights(ConfigModel):
@@ -162,11 +168,13 @@ Step = Literal["encode", "train", "sample", "evaluate"]
 class Recipe(ConfigModel):
     """Everything about a dataset. ``resources`` change how fast a stage is, not its result.
 
+    ``model`` names the network that a dataset without tables of its own is trained with.
     ``milestones`` are steps before the last one, by name, whose weights are results too: of the run
     ``<dataset>/<model>-<milestone>/<seed>``.
     """
 
     network: NetworkInput
+    model: str | None = None  # of the dataset's own table, without a seed: dimr-xs-2r
     data: Data
     train: Train
     milestones: dict[Annotated[str, Field(pattern=r"^\w+$")], Positive] = {}
@@ -175,6 +183,12 @@ class Recipe(ConfigModel):
     distortion: Distortion | None = None  # null: no distortion study
     published: dict[str, Weights] = {}
     resources: dict[Step, Resources] = {}
+
+    @model_validator(mode="after")
+    def _metrics_are_possible(self) -> Self:
+        if self.evaluate.is_own and getattr(self.data, "classifier", None) is None:
+            raise ValueError(f"evaluate.extractor: {self.evaluate.extractor}: no data.classifier")
+        return self
 
     @model_validator(mode="after")
     def _milestones_are_on_the_way(self) -> Self:

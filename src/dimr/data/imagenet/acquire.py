@@ -149,16 +149,16 @@ def _write(found: ImageSource, classes: Mapping[str, ClassFiles], work: StoreWor
 
 def _check(classes: Mapping[str, ClassFiles], config: Source, where: str) -> None:
     """Compare classes and number of images with what was published."""
-    if wanted := set(wordnet_ids(config.classes)):
+    if wanted := set(wordnet_ids(0 if config.class_names else config.num_classes)):
         for problem, wnids in (
             ("missing", wanted - classes.keys()),
             ("not ImageNet's", classes.keys() - wanted),
         ):
             if wnids:
                 raise DimrError(f"{where}: {len(wnids)} classes are {problem}: {_listed(wnids)}")
-    if len(classes) != config.classes:
+    if len(classes) != config.num_classes:
         raise DimrError(
-            f"{where}: {len(classes)} classes, should be {config.classes} ({_listed(classes)})"
+            f"{where}: {len(classes)} classes, should be {config.num_classes} ({_listed(classes)})"
         )
     if empty := [wnid for wnid, files in classes.items() if files.count < 1]:
         raise DimrError(f"{where}: no images in class {_listed(empty)}")

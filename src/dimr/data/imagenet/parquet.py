@@ -78,7 +78,7 @@ class ShardsSource(ImageSource):
         ) as bar:
             for spill, shard in todo:
                 with self.opened(shard, work) as path:
-                    spill.write(path, shard.size, self.config.classes, self.known_bad)
+                    spill.write(path, shard.size, self.config.num_classes, self.known_bad)
                 bar.update(shard.size)
         self._labels = {wnid: label for label, wnid in enumerate(self._find_wnids())}
 
@@ -97,7 +97,7 @@ class ShardsSource(ImageSource):
 
     def _find_wnids(self) -> list[str]:
         """WordNet ids by label; ``DimrError`` where they cannot be known, or are not sorted."""
-        count = self.config.classes
+        count = self.config.num_classes
         wnids = dict(enumerate(wordnet_ids(count)))
         for spill, shard in zip(self._spills, self.shards, strict=True):
             for label, wnid in spill.wnids.items():
