@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dimr.cli import (
+    dataset,
     doctor,
     documents,
     figures,
@@ -46,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     steps = parser.add_subparsers(metavar="STEP", required=True)
     for module in (
         project,
+        dataset,
         plan,
         stages,
         sample,

@@ -176,6 +176,10 @@ for _kind, _pattern in (("int", _INTEGER), ("float", _FLOAT)):
     _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _whole, sorted(_NUMERIC))
 
 
-def dump(value: Any) -> str:
-    """YAML text that ``load`` reads as the same JSON-able value, keys in their order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+def dump(value: Any, compact: bool = False) -> str:
+    """YAML text that ``load`` reads as the same JSON-able value, keys in their order.
+
+    ``compact``: for people: what holds no list or mapping is on one line, letters are as they are.
+    """
+    style: dict[str, Any] = {"default_flow_style": None, "allow_unicode": True, "width": 100}
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, **(style if compact else {}))

@@ -168,13 +168,11 @@ Step = Literal["encode", "train", "sample", "evaluate"]
 class Recipe(ConfigModel):
     """Everything about a dataset. ``resources`` change how fast a stage is, not its result.
 
-    ``model`` names the network that a dataset without tables of its own is trained with.
     ``milestones`` are steps before the last one, by name, whose weights are results too: of the run
     ``<dataset>/<model>-<milestone>/<seed>``.
     """
 
     network: NetworkInput
-    model: str | None = None  # of the dataset's own table, without a seed: dimr-xs-2r
     data: Data
     train: Train
     milestones: dict[Annotated[str, Field(pattern=r"^\w+$")], Positive] = {}

@@ -1,0 +1,103 @@
+"""``dimr dataset new``: a folder of images becomes a dataset."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from dimr.config.project import ROOT
+from dimr.stages.options import add_step, whole
+
+NEW = """\
+Look at a folder of images, choose how they are prepared and which network is trained on them, and
+write that, with the reasons, into experiments/sources.yaml and experiments/recipes.yaml. The folder
+is one of
+
+  a folder of class folders   of any names: blue squares/, Zürich/, 7/
+  a folder of images          one class
+  a folder with labels.csv    file,label: one line per image
+  parquet                     a file, or a folder of them: image, label
+
+Images are PNG, JPEG or WebP of any size and shape, grey, palette, transparent (put on white) or 16
+bits; EXIF orientation is applied. What is seen is the centre, as in ADM's crop. All of them are
+opened once, so that a damaged one is named now.
+"""
+EXAMPLES = """\
+examples:
+  dimr dataset new shapes --images ~/pictures/shapes --size 32
+  dimr dataset new faces --images /data/faces --size 256 --unconditional --mirror
+"""
+
+
+def add(steps: Any) -> None:
+    """Register the commands."""
+    about = "datasets of your own images"
+    parser = steps.add_parser("dataset", help=about, description=about)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    parser = add_step(actions, "new", new, "make a folder of images a dataset")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = NEW, EXAMPLES
+    parser.add_argument("name", metavar="NAME", help="of the dataset, in runs/NAME/...")
+    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--size", type=whole(1, 4096), metavar="N",
+                        help="side of the centre crop: 16, 32, 64, 128, 256 or 512 "
+                        "(default: as far as the smallest image goes, at most 64, or 256 of many "
+                        "images)")  # fmt: skip
+    parser.add_argument("--unconditional", action="store_true", help="do not learn the labels")
+    parser.add_argument("--mirror", action="store_true",
+                        help="train on mirror images, too (not where left and right differ in "
+                        "meaning)")  # fmt: skip
+    parser.add_argument("--metrics", choices=["inception", "classifier"],
+                        help="whose features metrics use (default: Inception's where its weights "
+                        "are available, else those of a small classifier of the set)")  # fmt: skip
+    parser.add_argument("--network", metavar="NAME",
+                        help="a variant, dimr-xs-2r (default: by the number of images)")  # fmt: skip
+    parser.add_argument("--replace", action="store_true",
+                        help="write the entries of an existing dataset of your own anew")  # fmt: skip
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
+
+
+def new(options: argparse.Namespace) -> None:
+    """``dimr dataset new``."""
+    from dimr.config.project import Project
+    from dimr.config.validation import did_you_mean
+    from dimr.data.own import look
+    from dimr.data.own.entries import TABLE, check_name, source_entry, write_entries
+    from dimr.data.own.recipe import INCEPTION, Wishes, choose
+    from dimr.runtime.errors import DimrError
+
+    project, name = Project(options.root), options.name
+    check_name(name, project, options.replace)
+    if options.network and options.network not in project.variants:
+        hint = did_you_mean(options.network, list(project.variants))
+        raise DimrError(f"--network: no variant {options.network!r} {hint}")
+    found = look(options.images)
+    weights = (options.root / "data/extractors" / INCEPTION, os.environ.get("DIMR_EXTRACTOR"))
+    wishes = Wishes(
+        options.size, options.unconditional, options.mirror, options.metrics, options.network
+    )
+    choice = choose(name, found, wishes, any(one and Path(one).exists() for one in weights))
+    write_entries(name, source_entry(found), choice, project)
+    model = f"runs/{name}/{choice.network}/0/model"
+    shown = next(iter(found.classes))
+    asked = f" --class {_quoted(shown)}" if len(found.classes) > 1 else ""
+    print(f"{name}: {found.form}, {found.images:,} images", *found.notes, sep="\n  ")
+    width = max(len(what) for what, *_ in choice.reasons)
+    for what, value, why in choice.reasons:
+        print(f"  {what:<{width}}  {value}  ({why})")
+    print(
+        "written: experiments/sources.yaml, experiments/recipes.yaml and "
+        f"experiments/tables/{name}/{TABLE}.yaml, which you may edit",
+        "next:",
+        f"  snakemake results/{name}/{TABLE}.csv   # trains, draws, measures; table and pictures",
+        f"  dimr sample --model {model}{asked} --out grid.png",
+        f"  dvc exp run -S dataset={name} -S model.variant={choice.network.split('-')[1]}"
+        "   # or with DVC; params.yaml says the rest",
+        sep="\n",
+    )
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)

@@ -1,0 +1,284 @@
+"""A recipe for a set of images of one's own: every choice with its reason.
+
+What is chosen follows from the number of images, their size and colours, and from whether
+Inception's weights are available. A person reads it in recipes.yaml, and changes it there.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dimr.runtime.errors import DimrError
+
+SIZES = (16, 32, 64, 128, 256, 512)
+"""Sides that images are cropped to, in pixels."""
+PIXELS_UP_TO = 64
+"""Larger images are trained on as latents, of a published autoencoder."""
+AUTOENCODER = "stabilityai/sd-vae-ft-ema"
+FACTOR, LATENT_CHANNELS = 8, 4
+"""Pixels of a side for each value of a latent's, and its channels."""
+INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+"""torch-fidelity's file, as the ImageNet recipes name it."""
+HELD_OUT = 0.2
+
+
+@dataclass(frozen=True)
+class Tier:
+    """How sets of up to ``images`` images are trained: which size of network, and how long.
+
+    ``samples`` is the most that are drawn for metrics, ``evaluations`` those of the network.
+    """
+
+    images: float
+    size: str
+    train: dict[str, Any]
+    samples: int
+    evaluations: int
+    gpus: int
+    told: str
+
+
+def _train(steps: int, batch: int, lr: float, **others: Any) -> dict[str, Any]:
+    """Settings of training in the order of the recipes; ``others`` take the place of the usual."""
+    usual = {
+        "betas": [0.99, 0.99], "weight_decay": 0.03, "warmup_steps": steps // 50,
+        "ema_decay": 0.9999, "label_dropout": 0.1, "objective": "noise", "grad_clip": None,
+        "compile": True, "log_every": 100,
+    }  # fmt: skip
+    return {"steps": steps, "batch": batch, "lr": lr, **usual, **others}
+
+
+TIERS = (
+    Tier(2_000, "xs", _train(1_500, 16, 4.0e-3, betas=[0.9, 0.99], warmup_steps=100,
+                             ema_decay=0.995, log_every=50),
+         1_000, 25, 0, "the smallest network, minutes on a CPU; train.steps: more is better"),
+    Tier(20_000, "s", _train(50_000, 128, 5.0e-4, betas=[0.9, 0.99]),
+         10_000, 50, 1, "a small network, hours on a GPU"),
+    Tier(200_000, "m", _train(200_000, 256, 3.0e-4),
+         50_000, 50, 1, "a network of the paper's ablation, days on a GPU"),
+    Tier(float("inf"), "xl", _train(300_000, 1024, 2.0e-4),
+         50_000, 250, 8, "the paper's network"),
+)  # fmt: skip
+"""By the number of training images, the smallest sets first."""
+
+
+class Looked(Protocol):
+    """What must be known of a set (``dimr.data.own.Found``)."""
+
+    classes: dict[str, int]
+    images: int
+    least_side: int
+    is_grey: bool
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user said; None: it is chosen.
+
+    Attributes:
+        size: side of the crop, in pixels.
+        unconditional: whether labels are not learned.
+        mirror: whether mirror images are trained on, too.
+        metrics: ``inception`` or ``classifier``.
+        network: a variant's name.
+    """
+
+    size: int | None = None
+    unconditional: bool = False
+    mirror: bool = False
+    metrics: str | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A recipe, and why it is so.
+
+    Attributes:
+        recipe: the section of recipes.yaml.
+        network: name of the variant that the dataset's table is of.
+        reasons: (what, value, why) for a person, in order.
+    """
+
+    recipe: dict[str, Any]
+    network: str
+    reasons: tuple[tuple[str, str, str], ...]
+
+
+class Reasons:
+    """What was chosen, for a person."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, str]] = []
+
+    def add(self, what: str, value: str, why: str) -> None:
+        """One choice."""
+        self.lines.append((what, value, why))
+
+
+def choose(name: str, found: Looked, wishes: Wishes, has_inception: bool) -> Choice:
+    """The recipe of a set.
+
+    Args:
+        name: of the source, and of the dataset.
+        found: what is in it.
+        wishes: what the user said.
+        has_inception: whether Inception's weights are available here.
+
+    Raises:
+        DimrError: a size that is not one of ``SIZES``.
+    """
+    said = Reasons()
+    side = _side(found, wishes, said)
+    heldout = sum(max(1, round(HELD_OUT * n)) for n in found.classes.values())
+    training = found.images - heldout
+    said.add(
+        "split",
+        f"{training:,} to train on, {heldout:,} held out",
+        f"{HELD_OUT:.0%} of each class, one at least; metrics compare with them",
+    )
+    tier = next(one for one in TIERS if training * (1 + wishes.mirror) <= one.images)
+    network, autoencoder = _network(side, found, said)
+    model = wishes.network or f"dimr-{tier.size}-{network['branches']}r"
+    said.add(
+        "network",
+        model,
+        "as asked" if wishes.network else f"{training:,} training images: {tier.told}",
+    )
+    data: dict[str, Any] = {
+        "images": {"source": name, "image_size": side, "heldout": HELD_OUT, "split_seed": 0},
+        "autoencoder": autoencoder,
+        "latents": {"shard_size": max(100, min(10_000, (1 << 26) // side**2))},
+    }
+    if wishes.mirror:
+        data["latents"]["mirror"] = True
+        said.add("mirror", "yes", "each image is trained on mirrored, too")
+    conditional = len(found.classes) > 1 and not wishes.unconditional
+    train = dict(tier.train)
+    sample = _sample(found, training, tier, conditional, wishes, said)
+    if not conditional:
+        train["label_dropout"] = 1.0 if wishes.unconditional else 0.0
+    evaluate = _evaluate(sample["count"], heldout, wishes, has_inception, said)
+    if evaluate["extractor"] == "classifier":
+        data["classifier"] = {"steps": 300, "batch": min(100, training), "lr": 3.0e-3, "seed": 0}
+    resources = {step: {"gpus": tier.gpus} for step in ("encode", "train", "sample", "evaluate")}
+    recipe = {
+        "network": network, "data": data, "train": train, "sample": sample, "evaluate": evaluate,
+        **({"resources": resources} if tier.gpus else {}),
+    }  # fmt: skip
+    return Choice(recipe, model, tuple(said.lines))
+
+
+def _side(found: Looked, wishes: Wishes, said: Reasons) -> int:
+    """The side of the crop."""
+    fitting = [side for side in SIZES if side <= found.least_side]
+    most = 256 if found.images > TIERS[1].images else PIXELS_UP_TO
+    if wishes.size is not None:
+        side = wishes.size
+        if side not in SIZES:
+            raise DimrError(f"--size: {side} is not allowed ({', '.join(map(str, SIZES))})")
+        why = f"as asked; the smallest image's shorter side has {found.least_side} pixels"
+        if side > found.least_side:
+            why += ", so that some are enlarged"
+    else:
+        side = max([one for one in fitting if one <= most], default=SIZES[0])
+        why = f"the smallest image's shorter side has {found.least_side} pixels; --size changes it"
+    said.add("size", f"{side} x {side}", f"centre crop; {why}")
+    return side
+
+
+def _network(side: int, found: Looked, said: Reasons) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What networks are told of their input, and the autoencoder."""
+    pixels = side <= PIXELS_UP_TO
+    if pixels:
+        channels = 1 if found.is_grey else 3
+        colours = "all images are grey" if found.is_grey else "colours"
+        autoencoder: dict[str, Any] = {"kind": "identity", "channels": channels}
+        said.add(
+            "input",
+            f"pixels, {channels} channel{'s' * (channels > 1)}",
+            f"{colours}; up to {PIXELS_UP_TO} pixels no autoencoder is needed",
+        )
+    else:
+        channels = LATENT_CHANNELS
+        autoencoder = {"kind": "pretrained", "repo": AUTOENCODER}
+        said.add(
+            "input",
+            f"latents {channels} x {side // FACTOR} x {side // FACTOR}",
+            f"{AUTOENCODER}: downloaded at the first use, or name a folder",
+        )
+    width = side if pixels else side // FACTOR
+    # As in the paper: 3 for 64 and 512, 2 for 256; the lowest has 8 x 8 to 16 x 16 places.
+    branches = 3 if width >= 64 or (pixels and width >= 32) else 2
+    said.add("branches", str(branches), f"of inputs {width} x {width}, as in the paper")
+    kind = "pixel" if pixels else "latent"
+    network = {
+        "branches": branches,
+        "patches": {"any": [4 if pixels and width >= 32 else 2]},
+        "input_size": width,
+        "channels": channels,
+        "num_classes": len(found.classes),
+        "time_map": kind,
+        "schedule": kind,
+    }
+    return network, autoencoder
+
+
+def _sample(
+    found: Looked,
+    training: int,
+    tier: Tier,
+    conditional: bool,
+    wishes: Wishes,
+    said: Reasons,
+) -> dict[str, Any]:
+    """How many images are drawn, and with which guidance."""
+    classes = len(found.classes)
+    count = max(classes, min(training, tier.samples) // classes * classes)
+    said.add(
+        "samples",
+        f"{count:,}",
+        "as many of each class; real images and reconstructions are as many",
+    )
+    if wishes.unconditional:
+        settings = {"unguided": {"kind": "unconditional"}}
+        why = "labels are not learned, as asked"
+    elif not conditional:
+        settings = {"unguided": {"kind": "none"}}
+        why = "one class: there is nothing to guide to"
+    else:
+        settings = {"unguided": {"kind": "none"}, "guided": {"kind": "constant", "scale": 0.7}}
+        why = "without and with classifier-free guidance"
+    said.add("settings", ", ".join(settings), why)
+    return {"count": count, "steps": tier.evaluations, "solver": "authors", "settings": settings}
+
+
+def _evaluate(
+    count: int,
+    heldout: int,
+    wishes: Wishes,
+    has_inception: bool,
+    said: Reasons,
+) -> dict[str, Any]:
+    """Whose features metrics use."""
+    inception = wishes.metrics == "inception" or (wishes.metrics is None and has_inception)
+    if wishes.metrics:
+        why = "as asked"
+    else:
+        state = "are" if inception else "are not"
+        why = f"Inception's weights {state} available here (DIMR_EXTRACTOR)"
+    own = "FID-own: features of the set's own classifier, never compared with an Inception FID"
+    said.add(
+        "metrics",
+        "Inception" if inception else "own classifier",
+        why if inception else f"{why}. {own}",
+    )
+    extractor: dict[str, Any] = (
+        {"extractor": "inception-v3-compat", "weights": INCEPTION}
+        if inception
+        else {"extractor": "classifier"}
+    )
+    return {
+        **extractor,
+        "isc_splits": 10 if count >= 1_000 else 1,
+        "prc_neighborhood": max(1, min(3, count - 1, heldout - 1)),
+    }
