@@ -258,16 +258,19 @@ class Spill:
         return self.work.folder / f"{self._name}.arrow"
 
 
-def _opened(shard: Path) -> Any:
-    """A parquet file; ``DimrError`` if it is damaged or has no images."""
+def open_parquet(path: Path) -> Any:
+    """A parquet file; ``DimrError`` if it is damaged."""
     import pyarrow.parquet as pq  # slow to import
 
     try:
-        file = pq.ParquetFile(shard)
+        return pq.ParquetFile(path)
     except Exception as error:  # arrow's errors have no common base
-        raise DimrError(
-            f"{shard}: truncated or not a parquet file ({single_line(error)})"
-        ) from None
+        raise DimrError(f"{path}: truncated or not a parquet file ({single_line(error)})") from None
+
+
+def _opened(shard: Path) -> Any:
+    """A shard; ``DimrError`` if it is damaged or has no images."""
+    file = open_parquet(shard)
     schema = [file.schema.column(i) for i in range(len(file.schema))]
     found = {column.path: str(column.physical_type) for column in schema}
     for column, kind in COLUMNS.items():
