@@ -3,11 +3,8 @@
 import hashlib
 import io
 import json
-import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +18,8 @@ from dimr.data.pictures import as_rgb
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 from dimr.runtime.progress import progress_bar
+from dimr.runtime.threads import in_threads
 
-AHEAD = 4
-"""Images per thread that are read before the first of them is done."""
 STEP = 16
 """Of the pixels that are compared first to find colour."""
 
@@ -131,27 +127,10 @@ def scan(listing: Listing, decode: bool, progress: bool = True) -> list[list[See
         unit="image",
         shown=progress,
     ) as bar:
-        for item, seen in _in_threads(listing.items(), decode):
+        for item, seen in in_threads(partial(_see, decode=decode), listing.items()):
             found[item.label][item.number] = seen
             bar.update()
     return found
-
-
-def _in_threads(items: Iterator[Item], decode: bool) -> Iterator[tuple[Item, Seen]]:
-    """What is seen of each, in the order of the items; few are held in memory at once."""
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[Item, Future[Seen]]] = deque()
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(_see, item, decode)))
-                if len(waiting) > threads * AHEAD:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            for first, future in waiting:
-                yield first, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _see(item: Item, decode: bool) -> Seen:

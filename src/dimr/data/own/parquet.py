@@ -125,10 +125,6 @@ class ParquetListing(Listing):
                 yield Item(label, numbers[label], where, partial(_given, data, where))
                 numbers[label] += 1
 
-    def rows(self, file: int) -> Iterator[tuple[int, bytes]]:
-        """Label and bytes of every row of a file."""
-        yield from zip(self._labels[file], self._images(self.files[file]), strict=True)
-
     def _images(self, file: Path) -> Iterator[bytes]:
         columns = self._columns
         row = itertools.count()
