@@ -1,40 +1,20 @@
-"""scikit-learn's handwritten digits as a labelled image folder, the stand-in for ImageNet.
-
-The folder holds ``train.npy`` and ``heldout.npy`` (N, size, size, 3) uint8 in 0..255, their
-``*_labels.npy`` (N,) int64 in 0..9, and ``manifest.json``.
-"""
+"""scikit-learn's handwritten digits as arrays of images, the stand-in for ImageNet."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dimr.data.shards import MANIFEST, Checksum, Manifest, map_array
+from dimr.data.image_arrays import SPLITS, ImagesManifest, write_images
 from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import key_of, save_array, sha256
+from dimr.runtime.files import key_of
 from dimr.runtime.randomness import numpy_generator
-from dimr.runtime.record import compare_files, verify
 
-SPLITS = ("train", "heldout")
 CLASSES = 10
 SOURCE_SIZE = 8
-
-
-class ImagesManifest(Manifest):
-    """``manifest.json`` of a folder of images: ``files`` by name, ``counts`` by split."""
-
-    format: Literal["dimr-images-1"]
-    dataset: str
-    size: int
-    counts: dict[str, int]
-    classes: int
-    class_names: list[str]
-    split: str
-    key: str
-    files: dict[str, Checksum]
 
 
 def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0) -> ImagesManifest:
@@ -50,16 +30,12 @@ def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0)
     chosen = dict(zip(SPLITS, split_indices(labels, train_per_class, seed), strict=True))
     images = enlarge(source, size)
     with atomic_directory(out) as folder:
-        for split, indices in chosen.items():
-            save_array(images[indices], folder / f"{split}.npy")
-            save_array(labels[indices], folder / f"{split}_labels.npy")
-        return ImagesManifest.write(
+        return write_images(
             folder,
-            format="dimr-images-1",
+            {split: images[indices] for split, indices in chosen.items()},
+            {split: labels[indices] for split, indices in chosen.items()},
             dataset="digits",
             size=size,
-            counts={split: len(indices) for split, indices in chosen.items()},
-            classes=CLASSES,
             class_names=[str(digit) for digit in range(CLASSES)],
             split=(
                 f"train: {train_per_class} images of each class, chosen with seed {seed}, "
@@ -67,7 +43,6 @@ def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0)
                 "dataset's order"
             ),
             key=key_of("digits", size, train_per_class, seed),
-            files={path.name: {"sha256": sha256(path)} for path in sorted(folder.glob("*.npy"))},
         )
 
 
@@ -101,28 +76,6 @@ def enlarge(source: NDArray[Any], size: int) -> NDArray[np.uint8]:
     large = np.stack([np.asarray(Image.fromarray(i).resize((size, size), bicubic)) for i in scaled])
     grey = np.rint(np.clip(large, 0, 255)).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
-
-
-def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Memory-mapped images (N, size, size, 3) uint8 and labels (N,) int64 of one split.
-
-    ``split`` is "train" or "heldout". Shapes, dtypes and checksums are compared with the manifest;
-    ``DimrError`` names the file that differs.
-    """
-    if split not in SPLITS:
-        raise DimrError(f"{folder}: no split {split!r}; use one of {', '.join(SPLITS)}")
-    verify(folder, MANIFEST)
-    manifest = ImagesManifest.read(folder)
-    names = f"{split}.npy", f"{split}_labels.npy"
-    try:
-        count, size = manifest.counts[split], manifest.size
-        sums = {name: manifest.files[name].sha256 for name in names}
-    except KeyError as error:
-        raise DimrError(f"{folder / MANIFEST}: has no entry {error}") from None
-    images = map_array(folder / names[0], (count, size, size, 3), "uint8")
-    labels = map_array(folder / names[1], (count,), "int64")
-    compare_files(folder, sums)
-    return images, labels
 
 
 def _load_source() -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -29,7 +29,7 @@ from dimr.data.autoencoder import (
     load_autoencoder,
     posterior_moments,
 )
-from dimr.data.digits import ImagesManifest, load_images
+from dimr.data.image_arrays import ImagesManifest, load_images
 from dimr.data.imagenet import ImageStore
 from dimr.data.resumable_shards import Assembly, Part
 from dimr.data.shards import ShardManifest, complete, shard_name, write_shard
@@ -43,7 +43,7 @@ Samples = NDArray[Any]
 Fetch = Callable[[], Samples]
 """Waits for a batch that is being computed, and returns it."""
 BATCH = 250
-"""Images of an array that are encoded together."""
+"""Images of an array that are encoded together, at most."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -133,26 +133,29 @@ def encode_images(
     device: torch.device,
     key: str,
 ) -> ShardManifest:
-    """Write the training images of an array (``dimr.data.digits``) into ``out_folder`` as shards.
+    """Write the training images (``dimr.data.image_arrays``) into ``out_folder`` as shards.
 
-    ``key`` identifies what they are encoded from.
+    A shard has ``config.shard_size`` images, and with ``config.mirror`` the mirror image after each
+    of them. ``key`` identifies what they are encoded from.
     """
     images, labels = load_images(images_folder, "train")
-    encode = Encoder(autoencoder_folder, images.shape[1], device)
+    encode = Encoder(autoencoder_folder, images.shape[1], device, config.mirror)
+    batch_size = min(BATCH, usual_batch(encode.size, device.type == "cuda"))
     shards: list[dict[str, Any]] = []
     with progress_bar(total=len(images), description="encode", unit="image") as bar:
         for start in range(0, len(images), config.shard_size):
             shard, parts = images[start : start + config.shard_size], []
-            for first in range(0, len(shard), BATCH):
-                batch = np.array(shard[first : first + BATCH])
+            for first in range(0, len(shard), batch_size):
+                batch = np.array(shard[first : first + batch_size])
                 parts.append(encode(torch.from_numpy(batch))())
                 bar.update(len(batch))
             path, samples = out_folder / shard_name(len(shards)), np.concatenate(parts)
-            shards.append(write_shard(path, samples, encode.kind, encode.shape, start, out_folder))
+            before = start * encode.copies
+            shards.append(write_shard(path, samples, encode.kind, encode.shape, before, out_folder))
     return complete(
         out_folder,
         shards,
-        labels,
+        np.repeat(labels, encode.copies),
         kind=encode.kind,
         shape=encode.shape,
         class_names=ImagesManifest.read(images_folder).class_names,

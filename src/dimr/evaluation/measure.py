@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dimr.config.schema import EvaluateConfig
 from dimr.config.variants import load_network_config
-from dimr.data.digits import load_images
+from dimr.data.image_arrays import load_images
 from dimr.evaluation.classifier import class_accuracy, load_classifier
 from dimr.evaluation.downloads import check_digits, expected_digits
 from dimr.evaluation.extraction import register_digits_extractor, resolve_layers

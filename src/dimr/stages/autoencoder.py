@@ -46,7 +46,7 @@ class AutoencoderStage(Stage):
     def work(self, job: Job) -> None:
         """Write the folder."""
         from dimr.data.autoencoder import save_pretrained
-        from dimr.data.digits import load_images
+        from dimr.data.image_arrays import load_images
         from dimr.data.train_autoencoder import train_autoencoder
 
         config, images = job.config, job.options.images

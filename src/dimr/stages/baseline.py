@@ -58,7 +58,7 @@ class BaselineStage(Stage):
 
         from dimr.data.autoencoder import is_identity, load_autoencoder, reconstruct
         from dimr.data.classes import short_class_names
-        from dimr.data.digits import load_images
+        from dimr.data.image_arrays import load_images
         from dimr.data.shards import checksums
         from dimr.sampling.folder import write_samples
 

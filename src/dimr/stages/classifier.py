@@ -22,7 +22,7 @@ class ClassifierStage(Stage):
 
     def work(self, job: Job) -> None:
         """Train it, and measure it on the held-out images."""
-        from dimr.data.digits import load_images
+        from dimr.data.image_arrays import load_images
         from dimr.evaluation.classifier import train_classifier
 
         config, images = job.config, job.options.images

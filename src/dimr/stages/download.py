@@ -23,10 +23,10 @@ def place_of(options: argparse.Namespace) -> tuple[str | None, str]:
 
 
 class SourceStage(Stage):
-    """A published set of labelled images, as a store of one tar per class."""
+    """A set of labelled images, published or one's own, as a store of one tar per class."""
 
     name = "source"
-    about = "take in a published set of images"
+    about = "take in a set of images"
     phase = "source"
     config = Source
     outputs: ClassVar = {"out": Output("source", "data/{source}/source")}
@@ -55,6 +55,13 @@ class SourceStage(Stage):
         options = job.options
         config: Any = job.config or PROJECT.source(options.name)
         source, variable = place_of(options)
+        if source is None and (folder := _looked_at(options.name)) is not None:
+            source = str(folder)
+            if not folder.exists():
+                raise DimrError(
+                    f"data: {folder}: no such folder any more (sources.yaml: {options.name}): pass "
+                    f"--source, or set {variable}, to where it is now"
+                )
         if source is None:
             hub = f", or pass --source {config.repo} to download it" if config.repo else ""
             raise DimrError(
@@ -67,7 +74,13 @@ class SourceStage(Stage):
         def complete(folder: Path) -> None:
             job.seal(folder, checksums(folder), config=config.model_dump(mode="json"))
 
-        acquire(config, source, options.out, job.key, complete)
+        acquire(config, source, options.out, job.key, complete, options.name)
+
+
+def _looked_at(name: str) -> Path | None:
+    """The folder of a set of one's own where ``dimr dataset new`` looked at it."""
+    folder = PROJECT.source(name).folder if name in PROJECT.sources else None
+    return None if folder is None else PROJECT.root / Path(folder).expanduser()
 
 
 class ReferenceStage(Stage):

@@ -36,10 +36,18 @@ class ImagesStage(Stage):
 
     def work(self, job: Job) -> None:
         """Write the folder."""
-        from dimr.data.digits import make_digits
-
         config, source = job.config, job.options.source
-        if isinstance(config, Images):
-            raise DimrError(f"{job.path}: not yet ({source})")
+        if isinstance(config, Images) != (source is not None):
+            wanted = "not taken, of the digits" if source else "needed: what dimr data made"
+            raise DimrError(f"{job.path}: source: {config.source}: --source is {wanted}")
         with job.result() as result:
-            make_digits(result.folder, config.image_size, config.train_per_class, config.split_seed)
+            if isinstance(config, Images):
+                from dimr.data.own.crop import crop_images
+
+                crop_images(source, result.folder, config, job.key)
+            else:
+                from dimr.data.digits import make_digits
+
+                make_digits(
+                    result.folder, config.image_size, config.train_per_class, config.split_seed
+                )

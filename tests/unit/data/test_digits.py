@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from dimr.data.digits import ImagesManifest, enlarge, load_images, make_digits, split_indices
+from dimr.data.digits import enlarge, make_digits, split_indices
+from dimr.data.image_arrays import ImagesManifest, load_images
 from dimr.runtime.errors import DimrError
 
 COUNT, TRAIN = 1797, 1000

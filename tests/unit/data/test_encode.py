@@ -19,8 +19,9 @@ from dimr.cli import main
 from dimr.config.phases import section_key
 from dimr.config.schema import Latents, SourceLatents
 from dimr.data.autoencoder import encode_moments, load_autoencoder
-from dimr.data.digits import load_images, make_digits
+from dimr.data.digits import make_digits
 from dimr.data.encode import Encoder, encode_images, encode_missing
+from dimr.data.image_arrays import load_images
 from dimr.data.imagenet import center_crop
 from dimr.data.imagenet.resumable_store import StoreWork
 from dimr.data.imagenet.store import ImageStore

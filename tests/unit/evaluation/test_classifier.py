@@ -6,7 +6,8 @@ import safetensors.torch
 import torch
 
 from dimr.config.schema import Classifier
-from dimr.data.digits import load_images, make_digits
+from dimr.data.digits import make_digits
+from dimr.data.image_arrays import load_images
 from dimr.evaluation.classifier import (
     WEIGHTS,
     Augmentation,

@@ -13,7 +13,8 @@ from dimr.cli import main
 from dimr.config.phases import section_key
 from dimr.config.project import PROJECT
 from dimr.config.schema import Classifier, EvaluateConfig
-from dimr.data.digits import load_images, make_digits
+from dimr.data.digits import make_digits
+from dimr.data.image_arrays import load_images
 from dimr.evaluation.classifier import class_accuracy, load_classifier, train_classifier
 from dimr.evaluation.reference import open_set
 from dimr.runtime.files import key_of, sha256, write_json

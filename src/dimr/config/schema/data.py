@@ -88,8 +88,8 @@ class Images(ConfigModel):
     split_seed: Seed
 
     def heldout_of(self, images: int) -> int:
-        """How many of a class's images are held out."""
-        return max(1, round(self.heldout * images))
+        """How many of a class's images are held out; one at least is left to train on."""
+        return max(1, min(images - 1, round(self.heldout * images)))
 
 
 class Autoencoder(ConfigModel):

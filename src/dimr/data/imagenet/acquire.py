@@ -15,6 +15,7 @@ from dimr.data.imagenet.parquet import ParquetSource, shard_folder
 from dimr.data.imagenet.resumable_store import StoreWork
 from dimr.data.imagenet.source import ClassFiles, ImageSource
 from dimr.data.imagenet.store import ImageStore, StoreManifest
+from dimr.data.own.source import OwnSource
 from dimr.runtime.atomic import require_space, size_text
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
@@ -37,6 +38,7 @@ def acquire(
     out: Path,
     key: str,
     add: Callable[[Path], None] | None = None,
+    name: str = "NAME",
 ) -> StoreManifest:
     """Take the images in as a store ``out``; return its manifest.
 
@@ -48,6 +50,7 @@ def acquire(
         out: the store's folder.
         key: of ``config``.
         add: called with the folder before it takes its final name, to put more into it.
+        name: of the set, for messages.
 
     Raises:
         DimrError: one line that names what is missing, damaged or does not belong there; also too
@@ -58,7 +61,8 @@ def acquire(
         log.info("%s: complete already", out)
         work.remove_abandoned()
         return manifest
-    found = open_source(source, config, work)
+    own = bool(config.class_names)
+    found = OwnSource(source, config, name) if own else open_source(source, config, work)
     with work.claimed():
         where = found.where if found.kind == "hub" else str(Path(found.where).resolve())
         work.begun_from({"kind": found.kind, "where": where})
@@ -76,7 +80,7 @@ def acquire(
 
 
 def open_source(text: str, config: Source, work: StoreWork) -> ImageSource:
-    """The source that ``--source`` means.
+    """The source of a published set that ``--source`` means.
 
     Args:
         text: a folder, the path of an archive, or ``owner/name`` on the hub, if nothing exists at

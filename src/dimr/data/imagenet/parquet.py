@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -210,8 +210,6 @@ class Spill:
 
         ``DimrError`` names the shard and the row that is not an image with a label.
         """
-        import pyarrow as pa  # slow to import
-
         wnids: dict[int, str] = {}
         images: dict[int, list[tuple[str, int, bytes]]] = {}
         for row, (label, path, data) in enumerate(read_rows(shard)):
@@ -226,6 +224,17 @@ class Spill:
                 raise DimrError(f"{where}: {name} has label {label}, which is {wnids[label]}")
             if name not in known_bad:
                 images.setdefault(label, []).append((name, row, data))
+        self.keep(images, size, wnids)
+
+    def keep(
+        self,
+        images: Mapping[int, Sequence[tuple[str, int, bytes]]],
+        size: int,
+        wnids: Mapping[int, str] | None = None,
+    ) -> None:
+        """Write (name, row, bytes) by label; ``size`` is what ``taken`` knows the shard by."""
+        import pyarrow as pa  # slow to import
+
         schema = pa.schema({"name": pa.string(), "row": pa.int64(), "data": pa.large_binary()})
         with atomic_file(self._file) as temporary, pa.ipc.new_file(temporary, schema) as file:
             for found in images.values():
@@ -233,7 +242,7 @@ class Spill:
                 file.write_batch(pa.record_batch(columns, schema))
         counts = {k: (len(found), sum(len(one[2]) for one in found)) for k, found in images.items()}
         files = {self._file: None}
-        self.work.note(self._name, files, shard_bytes=size, wnids=wnids, classes=counts)
+        self.work.note(self._name, files, shard_bytes=size, wnids=wnids or {}, classes=counts)
 
     def images(self, label: int, wnid: str) -> Iterator[tuple[str, bytes]]:
         """The (name, bytes) of a class.
@@ -241,13 +250,17 @@ class Spill:
         An image without a name is called by where it was: ``n01440764_00012_000345.JPEG`` is row
         345 of shard 12.
         """
+        for one in self.rows(label):
+            yield one["name"] or f"{wnid}_{self.number:05d}_{one['row']:06d}.JPEG", one["data"]
+
+    def rows(self, label: int) -> Iterator[dict[str, Any]]:
+        """Name, row and data of the images of a class, as they were kept."""
         import pyarrow as pa  # slow to import
 
         if label in self.classes:
             with pa.OSFile(str(self._file)) as file:
                 batch = pa.ipc.open_file(file).get_batch(list(self.classes).index(label))
-            for one in batch.to_pylist():
-                yield one["name"] or f"{wnid}_{self.number:05d}_{one['row']:06d}.JPEG", one["data"]
+            yield from batch.to_pylist()
 
     @property
     def _name(self) -> str:
@@ -258,16 +271,19 @@ class Spill:
         return self.work.folder / f"{self._name}.arrow"
 
 
-def _opened(shard: Path) -> Any:
-    """A parquet file; ``DimrError`` if it is damaged or has no images."""
+def open_parquet(path: Path) -> Any:
+    """A parquet file; ``DimrError`` if it is damaged."""
     import pyarrow.parquet as pq  # slow to import
 
     try:
-        file = pq.ParquetFile(shard)
+        return pq.ParquetFile(path)
     except Exception as error:  # arrow's errors have no common base
-        raise DimrError(
-            f"{shard}: truncated or not a parquet file ({single_line(error)})"
-        ) from None
+        raise DimrError(f"{path}: truncated or not a parquet file ({single_line(error)})") from None
+
+
+def _opened(shard: Path) -> Any:
+    """A shard; ``DimrError`` if it is damaged or has no images."""
+    file = open_parquet(shard)
     schema = [file.schema.column(i) for i in range(len(file.schema))]
     found = {column.path: str(column.physical_type) for column in schema}
     for column, kind in COLUMNS.items():

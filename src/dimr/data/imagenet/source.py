@@ -14,15 +14,22 @@ if TYPE_CHECKING:
 
 WNID = re.compile(r"n\d{8}")
 """A WordNet id, the name of a class folder of ImageNet's."""
-SUFFIXES = (".jpeg", ".jpg", ".png")
-"""Of image files, in any case; the content may be either format (ILSVRC2012 has such a file)."""
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+"""Of image files, in any case; the content may be any format (ILSVRC2012 has such a file)."""
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Names by which Pillow knows what image files hold."""
+FORMATS_TEXT = "JPEG, PNG or WebP"
 NAME_BYTES = 40
 """Of a file's or a class's name, in UTF-8."""
 MAX_BYTES = 2**28
 """Of one image file; ILSVRC2012's largest has 15 MB."""
 TAR_OVERHEAD = 1024
 """Bytes at most that a tar adds to an image: its header, and filling up to whole blocks."""
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_SIGNATURES = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG\r\n\x1a\n": ".png",
+    b"RIFF": ".webp",  # whose size follows, then what is in the container
+}
 
 
 @dataclass(frozen=True)
@@ -102,8 +109,16 @@ def check_size(name: str, size: int, where: str) -> None:
         raise DimrError(f"{where}: {name}: {size} bytes (allowed: 1 to {MAX_BYTES})")
 
 
+def suffix_of(data: bytes) -> str | None:
+    """What a file that begins so may be called as; None: it is no image that is taken."""
+    for signature, suffix in _SIGNATURES.items():
+        if data.startswith(signature) and (signature != b"RIFF" or data[8:12] == b"WEBP"):
+            return suffix
+    return None
+
+
 def check_content(name: str, data: bytes, where: str) -> None:
-    """Refuse what does not begin as a JPEG or PNG file does; nothing is decoded."""
+    """Refuse what does not begin as an image file does; nothing is decoded."""
     check_size(name, len(data), where)
-    if not data.startswith(_SIGNATURES):
-        raise DimrError(f"{where}: {name}: neither JPEG nor PNG (begins with {data[:4].hex()})")
+    if suffix_of(data) is None:
+        raise DimrError(f"{where}: {name}: not {FORMATS_TEXT} (begins with {data[:4].hex()})")

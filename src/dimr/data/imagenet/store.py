@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import ConfigDict, Field, model_validator
 
 from dimr.data.imagenet.crop import center_crop
-from dimr.data.imagenet.source import NAME_BYTES
+from dimr.data.imagenet.source import FORMATS, FORMATS_TEXT, NAME_BYTES
 from dimr.data.pictures import as_rgb
 from dimr.data.shards import MANIFEST, Checksum, FileName, Filled, Manifest, map_array
 from dimr.runtime.errors import DimrError
@@ -141,12 +141,12 @@ class ImageStore:
         """
         data = self.read(number)
         try:
-            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as opened:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 return as_rgb(opened, orient=self._orient)
         except DimrError as error:
             raise self._bad(number, str(error)) from None
         except UnidentifiedImageError:
-            reason = "neither JPEG nor PNG"
+            reason = f"not {FORMATS_TEXT}"
         except Exception as error:  # decoders raise nearly anything on damaged files
             reason = single_line(error)
         raise self._bad(

@@ -95,7 +95,7 @@ def test_images_twice_and_images_that_are_none(miniature, refused, tmp_path):
     twice = with_members(miniature, tmp_path / "a", [(member(name), data)])
     assert refused(twice) == f"a/{ARCHIVE}: {WNID}.tar: {name} is in it twice"
     for number, (content, problem) in enumerate(
-        [(b"", "0 bytes"), (b"GIF89a", "neither JPEG nor PNG (begins with 47494638)")]
+        [(b"", "0 bytes"), (b"GIF89a", "not JPEG, PNG or WebP (begins with 47494638)")]
     ):
         extra = [(member("n1_1.JPEG"), content)]
         assert problem in refused(with_members(miniature, tmp_path / str(number), extra))
@@ -196,7 +196,7 @@ def test_a_file_that_is_no_image(miniature, refused, tmp_path):
     source = miniature.class_folders(tmp_path / "i")
     path = sorted((source / WNID).iterdir())[3]
     path.write_bytes(b"<html>not found</html>")
-    assert refused(source).startswith(f"{WNID}: {path.name}: neither JPEG nor PNG")
+    assert refused(source).startswith(f"{WNID}: {path.name}: not JPEG, PNG or WebP")
     path.write_bytes(b"")
     assert refused(source).startswith(f"i/{WNID}: {path.name}: 0 bytes")
 
@@ -239,7 +239,7 @@ ROWS = {
     "label 3 (allowed: 0 to 2)": replaced(4, label=3),
     "has no bytes": replaced(4, bytes=None),
     "0 bytes": replaced(4, bytes=b""),
-    "neither JPEG nor PNG": replaced(4, bytes=b"RIFF"),
+    "not JPEG, PNG or WebP": replaced(4, bytes=b"RIFF"),
     "leads out of its folder": replaced(4, path="../../n01440764_1.JPEG"),
     "'/n1.JPEG' leads out": replaced(4, path="/n1.JPEG"),
     "is not an image file (allowed": replaced(4, path="n01440764_1.gif"),

@@ -1,0 +1,100 @@
+"""A folder of images of one size as arrays: what is trained on, and what is held out.
+
+The folder holds ``train.npy`` and ``heldout.npy`` (N, size, size, 3) uint8 in 0..255, their
+``*_labels.npy`` (N,) int64 in 0..classes - 1, and ``manifest.json``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimr.data.shards import MANIFEST, Checksum, Manifest, map_array
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import save_array, sha256
+from dimr.runtime.record import compare_files, verify
+
+SPLITS = ("train", "heldout")
+
+
+class ImagesManifest(Manifest):
+    """``manifest.json`` of a folder of images: ``files`` by name, ``counts`` by split."""
+
+    format: Literal["dimr-images-1"]
+    dataset: str
+    size: int
+    counts: dict[str, int]
+    classes: int
+    class_names: list[str]
+    split: str
+    key: str
+    files: dict[str, Checksum]
+
+
+def write_images(
+    folder: Path,
+    images: Mapping[str, Iterable[NDArray[np.uint8]]],
+    labels: Mapping[str, NDArray[np.int64]],
+    *,
+    dataset: str,
+    size: int,
+    class_names: Sequence[str],
+    split: str,
+    key: str,
+) -> ImagesManifest:
+    """Write the arrays, image by image, and the manifest.
+
+    Args:
+        folder: an existing one.
+        images: (size, size, 3) each, by split, as many as there are labels.
+        labels: (N,) by split.
+        dataset: what the images are.
+        size: in pixels.
+        class_names: by label.
+        split: how it was made, in words.
+        key: identifies what the folder holds.
+    """
+    for name in SPLITS:
+        with open(folder / f"{name}.npy", "wb") as file:
+            shape = (len(labels[name]), size, size, 3)
+            head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, head)
+            for image in images[name]:
+                file.write(image.tobytes())
+        save_array(labels[name], folder / f"{name}_labels.npy")
+    return ImagesManifest.write(
+        folder,
+        format="dimr-images-1",
+        dataset=dataset,
+        size=size,
+        counts={name: len(labels[name]) for name in SPLITS},
+        classes=len(class_names),
+        class_names=list(class_names),
+        split=split,
+        key=key,
+        files={path.name: {"sha256": sha256(path)} for path in sorted(folder.glob("*.npy"))},
+    )
+
+
+def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Memory-mapped images (N, size, size, 3) uint8 and labels (N,) int64 of one split.
+
+    ``split`` is "train" or "heldout". Shapes, dtypes and checksums are compared with the manifest;
+    ``DimrError`` names the file that differs.
+    """
+    if split not in SPLITS:
+        raise DimrError(f"{folder}: no split {split!r}; use one of {', '.join(SPLITS)}")
+    verify(folder, MANIFEST)
+    manifest = ImagesManifest.read(folder)
+    names = f"{split}.npy", f"{split}_labels.npy"
+    try:
+        count, size = manifest.counts[split], manifest.size
+        sums = {name: manifest.files[name].sha256 for name in names}
+    except KeyError as error:
+        raise DimrError(f"{folder / MANIFEST}: has no entry {error}") from None
+    images = map_array(folder / names[0], (count, size, size, 3), "uint8")
+    labels = map_array(folder / names[1], (count,), "int64")
+    compare_files(folder, sums)
+    return images, labels

@@ -1,0 +1,90 @@
+"""From the store of images of one's own to two arrays of centre crops: to train on, and held out.
+
+Of each class ``Images.heldout_of`` images are held out. Both arrays go round the classes: image i
+has label i mod classes as long as every class has images left, then round those that have.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimr.config.schema import Images
+from dimr.data.image_arrays import SPLITS, ImagesManifest, write_images
+from dimr.data.imagenet import ImageStore, verify
+from dimr.runtime.atomic import require_space
+from dimr.runtime.errors import DimrError
+from dimr.runtime.progress import progress_bar
+from dimr.runtime.randomness import numpy_generator
+from dimr.runtime.threads import in_threads
+
+
+def crop_images(source: Path, out: Path, config: Images, key: str) -> ImagesManifest:
+    """Write the crops into the existing folder ``out``; return the manifest.
+
+    Few images are in memory at a time.
+
+    Args:
+        source: the store; its checksums are compared first.
+        out: a folder.
+        config: side of the crops, and the split.
+        key: of the result.
+
+    Raises:
+        DimrError: names what is damaged, an image that cannot be cropped, or a class with a single
+            image; also too little disk space, before anything is written.
+    """
+    verify(source)
+    store = ImageStore(source)
+    if few := [n for n, count in enumerate(store.manifest.counts) if count < 2]:
+        raise DimrError(
+            f"{source}: class {store.class_names[few[0]]!r} has one image, and one is held out: "
+            "two are needed at least"
+        )
+    require_space(out, len(store) * 3 * config.image_size**2, "the array of images")
+    chosen = dict(zip(SPLITS, split_classes(store.manifest.counts, config), strict=True))
+    with progress_bar(total=len(store), description="crop images", unit="image") as bar:
+
+        def crops(numbers: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+            for _, crop in in_threads(lambda i: store.crop(int(i), config.image_size), numbers):
+                bar.update()
+                yield crop
+
+        return write_images(
+            out,
+            {split: crops(numbers) for split, numbers in chosen.items()},
+            {split: store.labels[numbers] for split, numbers in chosen.items()},
+            dataset=config.source,
+            size=config.image_size,
+            class_names=store.class_names,
+            split=(
+                f"heldout: {config.heldout:g} of each class's images, at least one, drawn with "
+                f"seed {config.split_seed}; train: all others; both go round the classes"
+            ),
+            key=key,
+        )
+
+
+def split_classes(
+    counts: Sequence[int], config: Images
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the training images, and of those held out, each in the order of its array.
+
+    Args:
+        counts: images per class, two or more; those of class 0 are numbered first, and so on.
+        config: the share, and the seed.
+    """
+    parts: tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]] = ([], [])
+    for label, (count, end) in enumerate(zip(counts, np.cumsum(counts), strict=True)):
+        order = numpy_generator(config.split_seed, "split", label).permutation(count)
+        held = config.heldout_of(count)
+        for part, some in zip(parts, (order[held:], order[:held]), strict=True):
+            part.append(some + (end - count))
+    return go_round(parts[0]), go_round(parts[1])
+
+
+def go_round(classes: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """All numbers: the first of each class, the second of each class that has one, and so on."""
+    turns = np.concatenate([np.arange(len(numbers)) for numbers in classes])
+    return np.concatenate(classes)[np.argsort(turns, kind="stable")]

@@ -1,0 +1,209 @@
+"""Images in a folder: class folders, one flat folder, or files that a ``labels.csv`` lists."""
+
+import csv
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from dimr.data.imagenet.source import SUFFIXES, check_size
+from dimr.data.own.listing import Item, Listing, check_apart, class_name, counted, listed, natural
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
+
+LABELS = "labels.csv"
+FILE_COLUMNS = ("file", "filename", "file_name", "path", "image")
+LABEL_COLUMNS = ("label", "class", "class_name", "category")
+"""Heads of the columns of ``labels.csv``; without a head they are the first and the second."""
+OTHER_IMAGES = (
+    ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ico", ".psd",
+    ".svg", ".ppm", ".pgm", ".pbm", ".tga", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw",
+)  # fmt: skip
+"""Of images that are not taken: they are refused, not left out in silence."""
+SYSTEM = ("thumbs.db", "desktop.ini", "__macosx")
+"""What systems leave in folders of images, besides hidden files."""
+
+
+class FolderListing(Listing):
+    """Image files below a folder: ``files[class]`` are paths relative to it."""
+
+    kind = "folder"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self.folder = folder
+        tree = _Tree(folder)
+        if LABELS in tree.others:
+            self.form, labels = LABELS, _read_labels(folder, tree)
+            tree.others.remove(LABELS)
+        elif tree.files[""]:
+            self.form, labels = "a flat folder", _flat(folder, tree)
+            self.is_unlabelled = True
+        else:
+            labels = _class_folders(folder, tree)
+            self.form = counted(len(labels), "class folder")
+        if tree.others:
+            self.notes.append(f"{counted(len(tree.others), 'other file')} left out "
+                              f"({listed(tree.others)})")  # fmt: skip
+        for name, paths in labels.items():
+            check_apart(paths, f"{folder}: class {name!r}", "files")
+            paths.sort(key=natural)
+        self.classes = labels
+
+    def items(self) -> Iterator[Item]:
+        """Class by class; a file is read by whoever takes the item."""
+        for label, paths in enumerate(self.classes.values()):
+            for number, path in enumerate(paths):
+                place = self.folder / path
+                yield Item(label, number, str(place), partial(read_image, place))
+
+
+class _Tree:
+    """Everything below a folder: images and folders without any, by the first part of the path.
+
+    ``DimrError`` names an image of a format that is not taken, and what cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.files: dict[str, list[str]] = {"": []}
+        self.others: list[str] = []
+        self._walk(folder, PurePosixPath())
+
+    def _walk(self, folder: Path, below: PurePosixPath) -> None:
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+                kinds = [(entry, entry.is_dir()) for entry in found]
+        except OSError as error:
+            raise DimrError(f"{folder}: not readable ({single_line(error)})") from None
+        for entry, is_folder in kinds:
+            if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
+                continue
+            path = below / entry.name
+            if is_folder:
+                self.files.setdefault(path.parts[0], [])
+                self._walk(folder / entry.name, path)
+            elif _is_image(entry):
+                self.files[path.parts[0] if len(path.parts) > 1 else ""].append(str(path))
+            else:
+                self.others.append(str(path))
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is an image that is taken."""
+    suffix = os.path.splitext(entry.name)[1].lower()
+    if suffix in OTHER_IMAGES:
+        raise DimrError(
+            f"{entry.path}: {suffix} images are not taken (only {', '.join(SUFFIXES)}): convert it"
+        )
+    if suffix in SUFFIXES and not entry.is_file():
+        state = "not a file" if os.path.exists(entry.path) else "a link that leads nowhere"
+        raise DimrError(f"{entry.path}: {state}")
+    return suffix in SUFFIXES
+
+
+def _flat(folder: Path, tree: _Tree) -> dict[str, list[str]]:
+    if within := [name for name, files in tree.files.items() if name and files]:
+        raise DimrError(
+            f"{folder}: holds {counted(len(tree.files['']), 'image')} "
+            f"({listed(tree.files[''])}) beside {counted(len(within), 'folder')} of images "
+            f"({listed(within)}): put every image into the folder of its class"
+        )
+    return {class_name(folder.name or "images", str(folder)): tree.files[""]}
+
+
+def _class_folders(folder: Path, tree: _Tree) -> dict[str, list[str]]:
+    names = sorted((name for name in tree.files if name), key=natural)
+    if not any(tree.files.values()):
+        raise DimrError(
+            f"{folder}: no images in it: looked for folders of {', '.join(SUFFIXES)} files, such "
+            f"files, {LABELS}, and .parquet files"
+        )
+    for name in names:
+        deep = [path for path in tree.files[name] if path.count("/") > 1]
+        if deep:
+            inner = folder / deep[0].rsplit("/", 1)[0]
+            raise DimrError(
+                f"{inner}: a folder of images within a folder: give the folder whose own folders "
+                f"are the classes ({folder / name}?)"
+            )
+    if empty := [name for name in names if not tree.files[name]]:
+        raise DimrError(
+            f"{folder}: no images in {counted(len(empty), 'class folder')} ({listed(empty)}): "
+            "remove or fill them"
+        )
+    check_apart(names, str(folder), "class folders")
+    found = {class_name(name, str(folder)): tree.files[name] for name in names}
+    if len(found) != len(names):
+        raise DimrError(f"{folder}: two class folders' names differ in blanks only: rename one")
+    return found
+
+
+def _read_labels(folder: Path, tree: _Tree) -> dict[str, list[str]]:
+    """Files by class as ``labels.csv`` has them; ``DimrError`` if they are not those there are."""
+    table = folder / LABELS
+    there = {path for files in tree.files.values() for path in files}
+    found: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for line, (file, label) in _rows(table):
+        where = f"{table}: line {line}"
+        path = os.path.normpath(file.replace("\\", "/"))
+        if path in seen:
+            raise DimrError(f"{where}: {file} has a label already")
+        if path not in there:
+            raise DimrError(f"{where}: {_why_missing(folder, path, file)}")
+        seen.add(path)
+        found.setdefault(class_name(label, where), []).append(path)
+    if not found:
+        raise DimrError(f"{table}: lists no files")
+    if left := there - seen:
+        raise DimrError(f"{table}: leaves {counted(len(left), 'image')} out ({listed(left)})")
+    check_apart(found, str(table), "classes")
+    return {name: found[name] for name in sorted(found, key=natural)}
+
+
+def _why_missing(folder: Path, path: str, file: str) -> str:
+    if os.path.isabs(path) or path.startswith(".."):
+        return f"{file[:200]!r} leads out of the folder"
+    if (folder / path).is_file():
+        return f"{file}: not an image file (allowed: {', '.join(SUFFIXES)})"
+    return f"{file[:200]}: no such file"
+
+
+def _rows(table: Path) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Line, and file and label, of every row."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+        first = text.partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        rows = list(csv.reader(text.splitlines(), delimiter=separator, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DimrError(f"{table}: not readable as CSV ({single_line(error)})") from None
+    columns, begin = _columns(rows[0] if rows else [])
+    for line, row in enumerate(rows[begin:], begin + 1):
+        if not any(map(str.strip, row)):
+            continue
+        if len(row) <= max(columns):
+            raise DimrError(f"{table}: line {line}: {len(row)} columns, should be file,label")
+        file, label = (row[column].strip() for column in columns)
+        if not file or not label:
+            raise DimrError(f"{table}: line {line}: no {'label' if file else 'file'}")
+        yield line, (file, label)
+
+
+def _columns(head: list[str]) -> tuple[tuple[int, int], int]:
+    """Columns of file and label, and the number of lines before the first row."""
+    names = [name.strip().lower() for name in head]
+    file = next((names.index(name) for name in FILE_COLUMNS if name in names), None)
+    label = next((names.index(name) for name in LABEL_COLUMNS if name in names), None)
+    return ((0, 1), 0) if file is None or label is None else ((file, label), 1)
+
+
+def read_image(path: Path) -> bytes:
+    """An image's file; ``DimrError`` names it if it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DimrError(f"{path}: not readable ({single_line(error)})") from None
+    check_size(path.name, len(data), str(path.parent))
+    return data

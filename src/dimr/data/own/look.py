@@ -1,0 +1,165 @@
+"""Every image of a place opened once: what it holds, and what it is by its content."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from dimr.data.imagenet.source import FORMATS, FORMATS_TEXT
+from dimr.data.own.folder import FolderListing
+from dimr.data.own.listing import Item, Listing, composed, counted, listed
+from dimr.data.own.parquet import ParquetListing, parquet_files
+from dimr.data.pictures import as_rgb
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import single_line
+from dimr.runtime.progress import progress_bar
+from dimr.runtime.threads import in_threads
+
+STEP = 16
+"""Of the pixels that are compared first to find colour."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ``look`` found.
+
+    Attributes:
+        form: what the place is, in words: ``3 class folders``.
+        classes: number of images by name of the class, in the order of the labels.
+        images: how many there are.
+        nbytes: of their files together.
+        least_side: of all images, in pixels, when they are upright.
+        is_grey: whether all images are.
+        sha256: of the content: order and names of the classes, names of the files (relative to the
+            place) and their bytes. Where the place is, and the times of files, do not matter.
+        folder: the place, absolute.
+        notes: what a person should know: what was left out, say.
+    """
+
+    form: str
+    classes: dict[str, int]
+    images: int
+    nbytes: int
+    least_side: int
+    is_grey: bool
+    sha256: str
+    folder: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image's file, and, if it was decoded, its shorter side and whether it is grey."""
+
+    sha256: str
+    nbytes: int
+    side: int = 0
+    is_grey: bool = False
+
+
+def look(place: str | Path, progress: bool = True) -> Found:
+    """Recognise a set of images, and decode every one of them.
+
+    Args:
+        place: a folder of class folders, a flat one (one class), one with a ``labels.csv``, or one
+            of parquet files; or such a file. Transparent images will be put on white, of animated
+            ones the first picture is taken.
+        progress: whether a bar shows how far it is.
+
+    Returns:
+        What is there.
+
+    Raises:
+        DimrError: one line that names what is missing, damaged or ambiguous.
+    """
+    listing = list_images(place)
+    if few := [name for name, images in listing.classes.items() if len(images) < 2]:
+        raise DimrError(
+            f"{listing.where}: {counted(len(few), 'class')} of one image ({listed(few)}): one is "
+            "held out, so that two are needed at least"
+        )
+    seen = scan(listing, decode=True, progress=progress)
+    every = [one for images in seen for one in images]
+    return Found(
+        form=listing.form,
+        classes={name: len(images) for name, images in listing.classes.items()},
+        images=len(every),
+        nbytes=sum(one.nbytes for one in every),
+        least_side=min(one.side for one in every),
+        is_grey=all(one.is_grey for one in every),
+        sha256=digest(listing, seen),
+        folder=listing.where,
+        notes=tuple(listing.notes),
+    )
+
+
+def list_images(place: str | Path) -> Listing:
+    """What images are at a place; none is opened. ``DimrError`` as of ``look``."""
+    text = str(place)
+    try:
+        path = Path(text).expanduser()
+        if not path.exists():
+            raise DimrError(f"{text[:200]}: no such folder")
+        path = path.resolve()
+        if parquet := parquet_files(path):
+            return ParquetListing(path, parquet)
+        if not path.is_dir():
+            raise DimrError(f"{path}: not a folder of images, nor a .parquet file")
+        return FolderListing(path)
+    except (OSError, RuntimeError) as error:  # the latter of a user without a home folder
+        raise DimrError(f"{text[:200]}: not readable ({single_line(error)})") from None
+
+
+def scan(listing: Listing, decode: bool, progress: bool = True) -> list[list[Seen]]:
+    """Read every image; what was seen of each, by label and number in its class.
+
+    ``DimrError`` names the first that does not decode, if that is asked for.
+    """
+    found: list[list[Seen]] = [[Seen("", 0)] * len(names) for names in listing.classes.values()]
+    with progress_bar(
+        total=listing.images,
+        description="look at images" if decode else "compare images",
+        unit="image",
+        shown=progress,
+    ) as bar:
+        for item, seen in in_threads(partial(_see, decode=decode), listing.items()):
+            found[item.label][item.number] = seen
+            bar.update()
+    return found
+
+
+def _see(item: Item, decode: bool) -> Seen:
+    data = item.read()
+    checksum = hashlib.sha256(data).hexdigest()
+    if not decode:
+        return Seen(checksum, len(data))
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            rgb = as_rgb(opened)
+    except DimrError as error:
+        raise DimrError(f"{item.where}: {error}") from None
+    except UnidentifiedImageError:
+        raise DimrError(f"{item.where}: not {FORMATS_TEXT}, or damaged") from None
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        raise DimrError(f"{item.where}: does not decode ({single_line(error)})") from None
+    return Seen(checksum, len(data), min(rgb.size), _is_grey(np.asarray(rgb)))
+
+
+def _is_grey(pixels: np.ndarray) -> bool:
+    """Whether the channels of (H, W, 3) are equal; of most images some pixels tell."""
+    return all((part == part[..., :1]).all() for part in (pixels[::STEP, ::STEP], pixels))
+
+
+def digest(listing: Listing, seen: list[list[Seen]]) -> str:
+    """SHA-256 of the content, as ``Found`` has it."""
+    found = hashlib.sha256()
+    for (name, files), images in zip(listing.classes.items(), seen, strict=True):
+        pairs = ([composed(file), one.sha256] for file, one in zip(files, images, strict=True))
+        for value in ({"class": name}, *pairs):
+            found.update(json.dumps(value).encode() + b"\n")
+    return found.hexdigest()
