@@ -50,10 +50,10 @@ def add(steps: Any) -> None:
     parser.add_argument("--metrics", choices=["inception", "classifier"],
                         help="whose features metrics use (default: Inception's where its weights "
                         "are available, else those of a small classifier of the set)")  # fmt: skip
-    parser.add_argument("--network", metavar="NAME",
-                        help="a variant, dimr-xs-2r (default: by the number of images)")  # fmt: skip
-    parser.add_argument("--replace", action="store_true",
-                        help="write the entries of an existing dataset of your own anew")  # fmt: skip
+    text = "a variant, dimr-xs-2r (default: by the number of images)"
+    parser.add_argument("--network", metavar="NAME", help=text)
+    text = "write the entries of an existing dataset of your own anew"
+    parser.add_argument("--replace", action="store_true", help=text)
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 

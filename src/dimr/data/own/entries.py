@@ -4,6 +4,7 @@ What others wrote in the files stays as it is, comments too: an entry is added a
 the place of the one of its name.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,6 +30,14 @@ RESERVED = {
 }
 """Names that mean something else in ``data/``, ``runs/`` or ``results/``, and what."""
 FILES = ("sources.yaml", "recipes.yaml")
+NOTES = (
+    "Real images: training images. Reconstructions: the same through the autoencoder, if there is "
+    "one: the floor for a latent model.",
+    "Nearest ratio: median distance to the nearest training image, over the same for held-out "
+    "images; 1 for new images, 0 for copies. Near copies: share nearer than the nearest 1% of "
+    "held-out images.",
+)
+"""Of the table."""
 TABLE = "table1"
 """Name of the table that a new dataset gets."""
 
@@ -56,8 +65,8 @@ def check_name(name: str, project: Project, replace: bool) -> None:
         raise DimrError(f"dataset name {name!r} is taken (experiments/{taken[0]})")
     if not replace and len(taken) == len(FILES):  # else an earlier command was interrupted
         raise DimrError(
-            f"dataset {name!r} exists (experiments/{taken[0]}): --replace looks at its images again "
-            "and writes its entries anew"
+            f"dataset {name!r} exists (experiments/{taken[0]}): --replace looks at its images "
+            "again and writes its entries anew"
         )
 
 
@@ -142,27 +151,30 @@ def table_text(name: str, choice: Choice) -> str:
         if own
         else "FID, IS, precision and recall use Inception's features."
     )
-    content = {
-        "title": f"{name}: {count:,} images per row against the same held-out images",
-        "seeds": 1,
-        "columns": [
-            {"key": key, "title": title, **({"format": form} if form else {})}
-            for key, title, form in columns
-            if key not in left_out
-        ],
-        "rows": [
-            {"name": "Real images", "run": f"{name}/real"},
-            {"name": "Reconstructions", "run": f"{name}/reconstruction"},
-            {"run": f"{name}/{choice.network}", "settings": settings},
-        ],
-        "notes": [
-            features,
-            "Real images: training images. Reconstructions: the same through the autoencoder, if "
-            "there is one: the floor for a latent model.",
-            "Nearest ratio: median distance to the nearest training image, over the same for "
-            "held-out images; 1 for new images, 0 for copies. Near copies: share nearer than the "
-            "nearest 1% of held-out images.",
-        ],
-    }
-    head = f"# Made by `dimr dataset new {name}`. A row more: another variant, {name}/dimr-s-2r.\n"
-    return head + dump(content, compact=True)
+    rows: list[dict[str, Any]] = [
+        {"name": "Real images", "run": f"{name}/real"},
+        {"name": "Reconstructions", "run": f"{name}/reconstruction"},
+        {"run": f"{name}/{choice.network}", "settings": settings},
+    ]
+    shown = [
+        {"key": key, "title": title, **({"format": form} if form else {})}
+        for key, title, form in columns
+        if key not in left_out
+    ]
+    return "\n".join([
+        f"# Made by `dimr dataset new {name}`. Another network is another row.",
+        f'title: "{name}: {count:,} images per row against the same held-out images"',
+        "seeds: 1 # trained rows are averaged over seeds 0..seeds-1",
+        "columns:",
+        *(f"  - {_line(column)}" for column in shown),
+        "rows:",
+        *(f"  - {_line(row)}" for row in rows),
+        "notes:",
+        *(f'  - "{note}"' for note in (features, *NOTES)),
+        "",
+    ])  # fmt: skip
+
+
+def _line(value: Mapping[str, Any]) -> str:
+    """A mapping on one line: JSON is YAML."""
+    return f"{{{', '.join(f'{key}: {json.dumps(one)}' for key, one in value.items())}}}"

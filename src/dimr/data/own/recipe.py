@@ -5,8 +5,9 @@ Inception's weights are available. A person reads it in recipes.yaml, and change
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from dimr.data.own.look import Found
 from dimr.runtime.errors import DimrError
 
 SIZES = (16, 32, 64, 128, 256, 512)
@@ -61,15 +62,6 @@ TIERS = (
 """By the number of training images, the smallest sets first."""
 
 
-class Looked(Protocol):
-    """What must be known of a set (``dimr.data.own.Found``)."""
-
-    classes: dict[str, int]
-    images: int
-    least_side: int
-    is_grey: bool
-
-
 @dataclass(frozen=True)
 class Wishes:
     """What the user said; None: it is chosen.
@@ -115,7 +107,7 @@ class Reasons:
         self.lines.append((what, value, why))
 
 
-def choose(name: str, found: Looked, wishes: Wishes, has_inception: bool) -> Choice:
+def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choice:
     """The recipe of a set.
 
     Args:
@@ -168,7 +160,7 @@ def choose(name: str, found: Looked, wishes: Wishes, has_inception: bool) -> Cho
     return Choice(recipe, model, tuple(said.lines))
 
 
-def _side(found: Looked, wishes: Wishes, said: Reasons) -> int:
+def _side(found: Found, wishes: Wishes, said: Reasons) -> int:
     """The side of the crop."""
     fitting = [side for side in SIZES if side <= found.least_side]
     most = 256 if found.images > TIERS[1].images else PIXELS_UP_TO
@@ -186,7 +178,7 @@ def _side(found: Looked, wishes: Wishes, said: Reasons) -> int:
     return side
 
 
-def _network(side: int, found: Looked, said: Reasons) -> tuple[dict[str, Any], dict[str, Any]]:
+def _network(side: int, found: Found, said: Reasons) -> tuple[dict[str, Any], dict[str, Any]]:
     """What networks are told of their input, and the autoencoder."""
     pixels = side <= PIXELS_UP_TO
     if pixels:
@@ -224,7 +216,7 @@ def _network(side: int, found: Looked, said: Reasons) -> tuple[dict[str, Any], d
 
 
 def _sample(
-    found: Looked,
+    found: Found,
     training: int,
     tier: Tier,
     conditional: bool,
@@ -239,14 +231,14 @@ def _sample(
         f"{count:,}",
         "as many of each class; real images and reconstructions are as many",
     )
+    settings: dict[str, dict[str, Any]] = {"unguided": {"kind": "none"}}
     if wishes.unconditional:
         settings = {"unguided": {"kind": "unconditional"}}
         why = "labels are not learned, as asked"
     elif not conditional:
-        settings = {"unguided": {"kind": "none"}}
         why = "one class: there is nothing to guide to"
     else:
-        settings = {"unguided": {"kind": "none"}, "guided": {"kind": "constant", "scale": 0.7}}
+        settings["guided"] = {"kind": "constant", "scale": 0.7}
         why = "without and with classifier-free guidance"
     said.add("settings", ", ".join(settings), why)
     return {"count": count, "steps": tier.evaluations, "solver": "authors", "settings": settings}
