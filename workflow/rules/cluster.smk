@@ -28,8 +28,8 @@ def dataset_of(wildcards):
 
 
 def threads_of(dataset):
-    """One for the digits, whose jobs run beside each other; the machine's for a whole ImageNet."""
-    return 16 if getattr(prepare(dataset).data, "source", None) else 1
+    """One for the digits, whose jobs run beside each other; the machine's for all other sets."""
+    return 16 if prepare(dataset).data.source_name else 1
 
 
 def threads_of_step(step, wildcards):

@@ -61,6 +61,7 @@ def new(options: argparse.Namespace) -> None:
     """``dimr dataset new``."""
     from dimr.config.project import Project
     from dimr.config.validation import did_you_mean
+    from dimr.config.variants import names_of
     from dimr.data.own import look
     from dimr.data.own.entries import TABLE, check_name, source_entry, write_entries
     from dimr.data.own.recipe import INCEPTION, Wishes, choose
@@ -69,15 +70,15 @@ def new(options: argparse.Namespace) -> None:
     project, name = Project(options.root), options.name
     check_name(name, project, options.replace)
     if options.network and options.network not in project.variants:
-        hint = did_you_mean(options.network, list(project.variants))
+        hint = did_you_mean(options.network, names_of(project.variants.values()))
         raise DimrError(f"--network: no variant {options.network!r} {hint}")
     found = look(options.images)
     weights = (options.root / "data/extractors" / INCEPTION, os.environ.get("DIMR_EXTRACTOR"))
-    wishes = Wishes(
-        options.size, options.unconditional, options.mirror, options.metrics, options.network
-    )
+    network = project.variants[options.network] if options.network else None
+    wishes = Wishes(options.size, options.unconditional, options.mirror, options.metrics, network)
     choice = choose(name, found, wishes, any(one and Path(one).exists() for one in weights))
     write_entries(name, source_entry(found), choice, project)
+    chosen = project.variants[choice.network]
     model = f"runs/{name}/{choice.network}/0/model"
     shown = next(iter(found.classes))
     asked = f" --class {_quoted(shown)}" if len(found.classes) > 1 else ""
@@ -91,8 +92,8 @@ def new(options: argparse.Namespace) -> None:
         "next:",
         f"  snakemake results/{name}/{TABLE}.csv   # trains, draws, measures; table and pictures",
         f"  dimr sample --model {model}{asked} --out grid.png",
-        f"  dvc exp run -S dataset={name} -S model.variant={choice.network.split('-')[1]}"
-        "   # or with DVC; params.yaml says the rest",
+        f"  dvc exp run -S dataset={name} -S model.family={chosen.family} "
+        f"-S model.variant={chosen.size}   # the same with DVC",
         sep="\n",
     )
 

@@ -7,7 +7,9 @@ Inception's weights are available. A person reads it in recipes.yaml, and change
 from dataclasses import dataclass
 from typing import Any
 
+from dimr.config.variants import Variant
 from dimr.data.own.look import Found
+from dimr.models.sizes import FAMILIES
 from dimr.runtime.errors import DimrError
 
 SIZES = (16, 32, 64, 128, 256, 512)
@@ -71,14 +73,14 @@ class Wishes:
         unconditional: whether labels are not learned.
         mirror: whether mirror images are trained on, too.
         metrics: ``inception`` or ``classifier``.
-        network: a variant's name.
+        network: a variant of variants.yaml.
     """
 
     size: int | None = None
     unconditional: bool = False
     mirror: bool = False
     metrics: str | None = None
-    network: str | None = None
+    network: Variant | None = None
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,13 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
         f"{HELD_OUT:.0%} of each class, one at least; metrics compare with them",
     )
     tier = next(one for one in TIERS if training * (1 + wishes.mirror) <= one.images)
-    network, autoencoder = _network(side, found, said)
-    model = wishes.network or f"dimr-{tier.size}-{network['branches']}r"
-    said.add(
-        "network",
-        model,
-        "as asked" if wishes.network else f"{training:,} training images: {tier.told}",
-    )
+    network, autoencoder = _network(side, found, wishes, said)
+    if wishes.network is None:
+        model, why = f"dimr-{tier.size}-{network['branches']}r", tier.told
+        said.add("network", model, f"{training:,} training images: {why}")
+    else:
+        model = wishes.network.name
+        said.add("network", model, "as asked")
     data: dict[str, Any] = {
         "images": {"source": name, "image_size": side, "heldout": HELD_OUT, "split_seed": 0},
         "autoencoder": autoencoder,
@@ -178,7 +180,9 @@ def _side(found: Found, wishes: Wishes, said: Reasons) -> int:
     return side
 
 
-def _network(side: int, found: Found, said: Reasons) -> tuple[dict[str, Any], dict[str, Any]]:
+def _network(
+    side: int, found: Found, wishes: Wishes, said: Reasons
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What networks are told of their input, and the autoencoder."""
     pixels = side <= PIXELS_UP_TO
     if pixels:
@@ -201,11 +205,18 @@ def _network(side: int, found: Found, said: Reasons) -> tuple[dict[str, Any], di
     width = side if pixels else side // FACTOR
     # As in the paper: 3 for 64 and 512, 2 for 256; the lowest has 8 x 8 to 16 x 16 places.
     branches = 3 if width >= 64 or (pixels and width >= 32) else 2
-    said.add("branches", str(branches), f"of inputs {width} x {width}, as in the paper")
+    patch = 4 if pixels and width >= 32 else 2
+    asked = wishes.network
+    if asked is None:
+        said.add("branches", str(branches), f"of inputs {width} x {width}, as in the paper")
+    elif FAMILIES[asked.family].has_patch():
+        patch = asked.number
+    else:
+        branches = asked.number
     kind = "pixel" if pixels else "latent"
     network = {
         "branches": branches,
-        "patches": {"any": [4 if pixels and width >= 32 else 2]},
+        "patches": {"any": [patch]},
         "input_size": width,
         "channels": channels,
         "num_classes": len(found.classes),

@@ -1,0 +1,112 @@
+"""What `dimr dataset new` chooses, and that the configuration takes it."""
+
+import pytest
+
+from dimr.config.project import PROJECT
+from dimr.config.schema import Recipe
+from dimr.config.validation import validate
+from dimr.data.own import Found
+from dimr.data.own.recipe import TIERS, Wishes, choose
+from dimr.runtime.errors import DimrError
+
+
+def found(classes=None, side=96, is_grey=False):
+    classes = classes or {"a": 100, "b": 101}
+    images = sum(classes.values())
+    return Found("class folders", classes, images, 10**6, side, is_grey, "0" * 64, "/pictures")
+
+
+def chosen(wishes=Wishes(), has_inception=False, **about):  # noqa: B008
+    """The choice, checked as recipes.yaml would be."""
+    choice = choose("own", found(**about), wishes, has_inception)
+    recipe = validate(Recipe, choice.recipe, "recipes.yaml")
+    return choice, recipe
+
+
+def test_small_sets_are_pixels_with_a_classifier_of_their_own():
+    choice, recipe = chosen()
+    assert choice.network == "dimr-xs-3r"
+    assert (recipe.data.image_size, recipe.network.input_size) == (64, 64)
+    assert recipe.data.autoencoder.kind == "identity"
+    assert recipe.evaluate.extractor == "classifier"
+    assert list(recipe.sample.settings) == ["unguided", "guided"]
+    assert recipe.sample.count == 160  # 201 less 20 and 20, as many of both classes
+    assert not recipe.resources
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "channels", "branches"),
+    [(16, 16, 3, 2), (32, 32, 3, 3), (64, 64, 3, 3), (128, 16, 4, 2), (256, 32, 4, 2),
+     (512, 64, 4, 3)],
+)  # fmt: skip
+def test_every_size_has_its_input(size, width, channels, branches):
+    _, recipe = chosen(Wishes(size=size))
+    network = recipe.network
+    assert (network.input_size, network.channels, network.branches) == (width, channels, branches)
+    kind = "identity" if size <= 64 else "pretrained"
+    assert (recipe.data.autoencoder.kind, recipe.data.image_size) == (kind, size)
+
+
+@pytest.mark.parametrize("images", [10, 2_000, 20_000, 200_000, 2_000_000])
+@pytest.mark.parametrize("size", [64, 256, 512])
+def test_every_number_of_images_has_a_network_that_is_listed(images, size):
+    _, recipe = chosen(Wishes(size=size), classes={"a": images, "b": images})
+    assert recipe.sample.count <= 2 * images
+
+
+def test_larger_sets_have_larger_networks():
+    sizes = [chosen(classes={"a": n})[0].network for n in (100, 10_000, 100_000, 10**6)]
+    assert sizes == ["dimr-xs-3r", "dimr-s-3r", "dimr-m-3r", "dimr-xl-3r"]
+    assert [tier.size for tier in TIERS] == ["xs", "s", "m", "xl"]
+
+
+def test_one_class_is_not_guided():
+    _, recipe = chosen(classes={"all": 20})
+    assert recipe.train.label_dropout == 0
+    assert {name: one.kind for name, one in recipe.sample.settings.items()} == {"unguided": "none"}
+
+
+def test_labels_need_not_be_learned():
+    _, recipe = chosen(Wishes(unconditional=True))
+    assert recipe.train.label_dropout == 1
+    assert recipe.sample.settings["unguided"].kind == "unconditional"
+
+
+def test_metrics_are_inceptions_where_it_is_available():
+    _, recipe = chosen(has_inception=True)
+    assert recipe.evaluate.extractor == "inception-v3-compat"
+    assert recipe.data.classifier is None
+    _, recipe = chosen(Wishes(metrics="classifier"), has_inception=True)
+    assert recipe.evaluate.extractor == "classifier"
+    _, recipe = chosen(Wishes(metrics="inception"))
+    assert recipe.evaluate.extractor == "inception-v3-compat"
+
+
+def test_two_images_a_class_are_enough():
+    _, recipe = chosen(classes={"a": 2, "b": 2, "c": 2})
+    assert recipe.sample.count == 3
+    assert recipe.evaluate.prc_neighborhood <= 2
+
+
+@pytest.mark.parametrize("name", ["dimr-xs-2r", "dimr-m-3r", "uvit-xs-2", "dit-s-4"])
+def test_a_network_that_was_asked_for_fits(name):
+    choice, recipe = chosen(Wishes(size=32, network=PROJECT.variants[name]))
+    variant = PROJECT.variants[name]
+    assert choice.network == name
+    assert variant.number in recipe.network.numbers(variant.family)
+
+
+def test_grey_images_have_one_channel_and_small_ones_are_not_enlarged():
+    _, recipe = chosen(is_grey=True, side=40)
+    assert (recipe.network.channels, recipe.data.image_size) == (1, 32)
+
+
+def test_mirror_images_are_said_and_counted():
+    choice, recipe = chosen(Wishes(mirror=True))
+    assert recipe.data.latents.mirror
+    assert "mirror" in [what for what, *_ in choice.reasons]
+
+
+def test_a_size_that_is_none():
+    with pytest.raises(DimrError, match=r"--size: 48 is not allowed \(16, 32, 64, 128, 256, 512\)"):
+        chosen(Wishes(size=48))
