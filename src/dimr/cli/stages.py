@@ -19,6 +19,8 @@ Take in what others publish, and check it. NAME is one of
                 a folder of parquet shards (train-00000-of-NNNNN.parquet)
                 owner/name on the Hugging Face hub: shards are downloaded one by one, with HF_TOKEN
               The same images give the same files, whatever they come from.
+              A set of your own (dimr dataset new) is taken from where it was looked at; --source
+              says that it is elsewhere now.
   reference   an ADM reference batch (.npz), which metrics compare with
   extractor   Inception's weights, which metrics compute features with
 

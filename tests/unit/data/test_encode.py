@@ -21,13 +21,14 @@ from dimr.config.schema import Latents, SourceLatents
 from dimr.data.autoencoder import encode_moments, load_autoencoder
 from dimr.data.digits import make_digits
 from dimr.data.encode import Encoder, encode_images, encode_missing
-from dimr.data.image_arrays import load_images
+from dimr.data.image_arrays import load_images, write_images
 from dimr.data.imagenet import center_crop
 from dimr.data.imagenet.resumable_store import StoreWork
 from dimr.data.imagenet.store import ImageStore
 from dimr.data.resumable_shards import Assembly
 from dimr.data.shards import open_shards, verify
 from dimr.runtime.files import read_json, write_json
+from dimr.runtime.record import seal
 
 COUNTS = {"n01440764": 4, "n01443537": 6, "n02102040": 3}
 IMAGES = sum(COUNTS.values())
@@ -375,6 +376,64 @@ def test_images_of_one_array(made, tmp_path):
     grey = identity(tmp_path / "none", channels=1)
     encode_images(tmp_path / "images", grey, out, Latents(shard_size=100), torch.device("cpu"), "k")
     assert np.array_equal(stored(out), images[..., :1])
+
+
+def write_own(folder, size=16):
+    """The arrays of two classes of one's own, whose images come in turn while both have some."""
+    generator, labels = np.random.default_rng(0), np.array([0, 1, 0, 1, 0, 0, 0])
+    pixels = generator.integers(0, 256, (7, size, size, 3), np.uint8)
+    write_images(
+        folder,
+        {"train": pixels, "heldout": pixels[:2]},
+        {"train": labels, "heldout": labels[:2]},
+        dataset="mine", size=size, class_names=["blue squares", "é"], split="as given", key="k",
+    )  # fmt: skip
+    seal(folder, "images", {"key": "k"})
+    return pixels, labels
+
+
+@pytest.mark.parametrize("kind", ["pretrained", "identity"])
+@pytest.mark.parametrize("shard_size", [2, 3, 100])
+@pytest.mark.parametrize("batch", [1, 2, 250])
+def test_the_mirror_image_after_each_image(kind, shard_size, batch, made, tmp_path, monkeypatch):
+    monkeypatch.setattr("dimr.data.encode.BATCH", batch)
+    (tmp_path / "images").mkdir()
+    pixels, labels = write_own(tmp_path / "images")
+    both = np.stack([pixels, pixels[:, :, ::-1]], axis=1).reshape(-1, 16, 16, 3)
+    vae = made / "vae" if kind == "pretrained" else identity(tmp_path / "none")
+    config = tmp_path / "latents.yaml"
+    config.write_text(yaml.safe_dump({"shard_size": shard_size, "mirror": True}))
+    arguments = ["encode", "--config", config, "--images", tmp_path / "images",
+                 "--autoencoder", vae, "--out", tmp_path / "out", "--device", "cpu"]  # fmt: skip
+    assert main(list(map(str, arguments))) == 0
+    if kind == "identity":
+        assert np.array_equal(stored(tmp_path / "out"), both)
+    else:
+        expected = encode_moments(load_autoencoder(vae), both)
+        np.testing.assert_allclose(stored(tmp_path / "out"), expected, rtol=2e-3, atol=2e-3)
+    opened = open_shards(tmp_path / "out")
+    assert opened.labels.tolist() == np.repeat(labels, 2).tolist()
+    assert opened.manifest.class_names == ["blue squares", "é"]
+    assert {len(array) for array in opened.arrays[:-1]} <= {2 * shard_size}
+    verify(tmp_path / "out")
+
+
+def test_large_images_of_an_array_are_encoded_few_at_a_time(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "out").mkdir()
+    write_own(tmp_path / "images", 256)
+    seen, encode = [], Encoder.__call__
+
+    def noted(self, images):
+        seen.append(len(images))
+        return encode(self, images)
+
+    monkeypatch.setattr(Encoder, "__call__", noted)
+    place, device = identity(tmp_path / "none"), torch.device("cpu")
+    encode_images(
+        tmp_path / "images", place, tmp_path / "out", Latents(shard_size=100), device, "k"
+    )
+    assert seen == [4, 3]
 
 
 def command(tmp_path, made, *options):

@@ -42,7 +42,7 @@ def crop_images(source: Path, out: Path, config: Images, key: str) -> ImagesMani
             f"{source}: class {store.class_names[few[0]]!r} has one image, and one is held out: "
             "two are needed at least"
         )
-    require_space(out, len(store) * 3 * config.image_size**2, "the array of images")
+    require_space(out, len(store) * 3 * config.image_size**2, "the set of arrays")
     chosen = dict(zip(SPLITS, split_classes(store.manifest.counts, config), strict=True))
     with progress_bar(total=len(store), description="crop images", unit="image") as bar:
 

@@ -48,6 +48,8 @@ class OwnSource(ImageSource):
         for name in (*before, *found):
             if (now := found.get(name, 0)) != (then := before.get(name, 0)):
                 raise self._changed(f"class {name!r} has {now} images, had {then}")
+        if tuple(found) != self.config.class_names:
+            raise self._changed("its classes have another order")
 
     def _changed(self, problem: str) -> DimrError:
         return DimrError(
