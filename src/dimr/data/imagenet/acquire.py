@@ -74,7 +74,7 @@ def acquire(
         classes = found.classes()
         _check(classes, config, found.where)
         _write(found, classes, work)
-        known = dict(zip(wordnet_ids(1000), class_names(1000), strict=True))
+        known = {} if own else dict(zip(wordnet_ids(1000), class_names(1000), strict=True))
         names = [known.get(wnid) or found.words.get(wnid) or wnid for wnid in classes]
         return work.finish(list(classes), names, found.facts(), config.known_bad, add)
 

@@ -1,13 +1,23 @@
 """Images in a folder: class folders, one flat folder, or files that a ``labels.csv`` lists."""
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from dimr.data.imagenet.source import SUFFIXES, check_size
-from dimr.data.own.listing import Item, Listing, check_apart, class_name, counted, listed, natural
+from dimr.data.own.listing import (
+    Item,
+    Listing,
+    check_apart,
+    class_name,
+    composed,
+    counted,
+    listed,
+    natural,
+)
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 
@@ -142,21 +152,23 @@ def _class_folders(folder: Path, tree: _Tree) -> dict[str, list[str]]:
 def _read_labels(folder: Path, tree: _Tree) -> dict[str, list[str]]:
     """Files by class as ``labels.csv`` has them; ``DimrError`` if they are not those there are."""
     table = folder / LABELS
-    there = {path for files in tree.files.values() for path in files}
+    there = {composed(path): path for files in tree.files.values() for path in files}
     found: dict[str, list[str]] = {}
     seen: set[str] = set()
     for line, (file, label) in _rows(table):
         where = f"{table}: line {line}"
-        path = os.path.normpath(file.replace("\\", "/"))
+        path = os.path.normpath(composed(file))
+        if path not in there:  # of Windows?
+            path = os.path.normpath(path.replace("\\", "/"))
         if path in seen:
             raise DimrError(f"{where}: {file} has a label already")
         if path not in there:
             raise DimrError(f"{where}: {_why_missing(folder, path, file)}")
         seen.add(path)
-        found.setdefault(class_name(label, where), []).append(path)
+        found.setdefault(class_name(label, where), []).append(there[path])
     if not found:
         raise DimrError(f"{table}: lists no files")
-    if left := there - seen:
+    if left := there.keys() - seen:
         raise DimrError(f"{table}: leaves {counted(len(left), 'image')} out ({listed(left)})")
     check_apart(found, str(table), "classes")
     return {name: found[name] for name in sorted(found, key=natural)}
@@ -176,7 +188,8 @@ def _rows(table: Path) -> Iterator[tuple[int, tuple[str, str]]]:
         text = table.read_text(encoding="utf-8-sig")
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
-        rows = list(csv.reader(text.splitlines(), delimiter=separator, strict=True))
+        lines = io.StringIO(text, newline="")
+        rows = list(csv.reader(lines, delimiter=separator, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise DimrError(f"{table}: not readable as CSV ({single_line(error)})") from None
     columns, begin = _columns(rows[0] if rows else [])

@@ -87,6 +87,13 @@ def test_labels_csv_as_spreadsheets_write_it(written, mixed):
     assert look(table(mixed, lines, **written)).classes == {"2": 2, "rot, hell": 2}
 
 
+def test_labels_csv_may_write_names_otherwise_than_the_disk(tmp_path):
+    """Accents composed or not, and folders as Windows writes them."""
+    folder = fill(tmp_path / "set", {"sub": [unicodedata.normalize("NFD", "ü.png"), "b\\c.png"]})
+    table(folder, [["sub\\ü.png", "x"], ["sub/b\\c.png", "x"]])
+    assert look(folder).classes == {"x": 2}
+
+
 # --- what images may be ---------------------------------------------------------------------------
 
 
