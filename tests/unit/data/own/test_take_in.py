@@ -11,6 +11,8 @@ from tests.support.own_images import AWKWARD, encoded, fill, parquet, picture, r
 
 from dimr.cli import main
 from dimr.config.project import PROJECT, Project
+from dimr.config.schema import Source
+from dimr.config.validation import load_section
 from dimr.data.imagenet import ImageStore, resumable_store, verify
 from dimr.data.imagenet.acquire import acquire
 from dimr.data.own import look, source
@@ -100,6 +102,26 @@ def test_many_classes_are_stored_in_the_order_of_their_labels(take, tmp_path):
     names = [str(number) for number in range(12)]
     place = fill(tmp_path / "set", {name: ["1.png", "2.png"] for name in names})
     assert ImageStore(take(place)).class_names == names
+
+
+NAMES = [
+    "yes", "null", "1e3", "007", "~", "a: b", "# x", "- y", "'q'", '"dq"', "{a}", "&b", "*c", "%d",
+    "@e", "12:30:00", "2021-01-01", "a\\b", "a,b", "x" * 200, "word " * 39 + "end", "日本語",
+    "مرحبا", "👨\u200d👩\u200d👧", "=cmd()", "n01440764", "train", "class00000",
+]  # fmt: skip
+
+
+def test_names_are_the_same_in_yaml_and_in_the_store(take, tmp_path):
+    found = look(fill(tmp_path / "set", {name: ["1.png", "2.png"] for name in NAMES}))
+    assert set(found.classes) == set(NAMES)
+    entry = section(found).model_dump(mode="json")
+    path = tmp_path / "source.yaml"
+    path.write_text(dump(entry), encoding="utf-8")
+    config = load_section(Source, path)
+    assert config.class_names == tuple(found.classes)
+    store = ImageStore(take(tmp_path / "set", found))
+    assert store.class_names == list(found.classes)
+    verify(store.folder)
 
 
 # --- changed content ------------------------------------------------------------------------------
