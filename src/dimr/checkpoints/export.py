@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from dimr.checkpoints.formats import ConversionError, to_published
-from dimr.checkpoints.model_folder import WEIGHTS, read_model
+from dimr.checkpoints.model_folder import WEIGHTS, read_class_names, read_model
 from dimr.checkpoints.recorded import check_record, record_of
 from dimr.runtime.atomic import atomic_file, require_space
 from dimr.runtime.errors import DimrError
@@ -40,7 +40,7 @@ def export(folder: Path, out: Path) -> int:
     if problem := first_unsound(tensors):
         raise DimrError(f"{folder}: {problem}")
     said = check_record(read_notes(folder / WEIGHTS), folder / WEIGHTS)
-    notes = {**record_of(config, said.get("objective")), **EXPORTED}
+    notes = {**record_of(config, said.get("objective"), read_class_names(folder)), **EXPORTED}
     require_space(out.parent, sum(tensor.nbytes for tensor in tensors.values()), f"{out}")
     with atomic_file(out) as temporary:
         if out.suffix == ".safetensors":

@@ -1,7 +1,7 @@
 """From a published checkpoint to a run's network and tensors; nothing is taken halfway."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from dimr.checkpoints.import_options import (
     as_built,
 )
 from dimr.checkpoints.match_variant import Fit, explain, find_listed, listed_sizes, nearest_fit
-from dimr.checkpoints.model_folder import write_model
+from dimr.checkpoints.model_folder import write_class_names, write_model
 from dimr.checkpoints.read import CheckpointInfo, read_checkpoint
+from dimr.checkpoints.recorded import RECORDED
 from dimr.config.schema import NetworkConfig
 from dimr.config.variants import Variant, check_network
 from dimr.models import Network
@@ -44,6 +45,7 @@ class Imported:
         nearest: the nearest variant if it is none of them.
         heads_from: who says the number of heads.
         noise: how they were trained, or what must be told of it.
+        class_names: by label, as the file says them; empty: it does not.
     """
 
     network: NetworkConfig
@@ -56,15 +58,21 @@ class Imported:
     nearest: Fit | None
     heads_from: str
     noise: Noise
+    class_names: Sequence[str] = ()
 
     def require_told(self) -> None:
         """Refuse weights of which something must be told before they can be used."""
         if self.noise.untold:
             raise DimrError(f"{self.info.file}: {self.noise.untold}")
 
-    def write(self, folder: Path) -> None:
-        """Write the model into an existing folder; raises as ``write_model``."""
+    def write(self, folder: Path, class_names: Sequence[str] = ()) -> None:
+        """Write the model into an existing folder; raises as ``write_model``.
+
+        ``class_names`` are by label; empty: those that the file says, if it does.
+        """
         write_model(folder, self.network, self.tensors, objective=self.noise.objective)
+        if names := class_names or self.class_names:
+            write_class_names(folder, names)
 
     def source(self) -> dict[str, Any]:
         """What was read, and the file's checksum; plain JSON."""
@@ -142,13 +150,17 @@ def read_published(path: Path, options: ImportOptions) -> Imported:
     sizes["heads"], heads_from = told.heads(sizes, listed)
     noise = told.noise(form, sizes)
     network = check_network({**sizes, "schedule": noise.schedule}, str(info.file))
+    class_names = info.recorded.get("class_names", ())
+    if class_names and len(class_names) != network.num_classes:
+        found = f"{len(class_names)} names for {network.num_classes} classes"
+        raise DimrError(f"{info.file}: {RECORDED}: class_names: {found}")
     listed, nearest = find_listed(sizes), None
     if listed is None:
         names = to_published(module)
         nearest = nearest_fit(names, sizes, family=module.family, published=True)
     return Imported(
         network, module.state_dict(), info, form.name, len(weights), count_parameters(module),
-        listed, nearest, heads_from, noise,
+        listed, nearest, heads_from, noise, class_names,
     )  # fmt: skip
 
 

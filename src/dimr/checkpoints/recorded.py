@@ -1,14 +1,16 @@
 """What no shape tells of weights, recorded in their files (``dimr.runtime.weight_notes``)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from dimr.config.schema import ConfigModel, NetworkConfig, Schedule
 from dimr.config.schema.base import Depth, Width
+from dimr.config.schema.data import ClassName
 from dimr.config.validation import validate
 from dimr.models.sizes import UViTSizes, ends_in_convolution
+from dimr.runtime.weight_notes import EXPORTED
 
 RECORDED = "recorded in the file"
 """Who says so, for messages."""
@@ -17,7 +19,8 @@ RECORDED = "recorded in the file"
 class Recorded(ConfigModel):
     """Of a network's sizes those that tensors do not tell, and what it has learned to predict.
 
-    ``objective``: the noise, or with it its variance (``hybrid``, DiT's own loss).
+    ``objective``: the noise, or with it its variance (``hybrid``, DiT's own loss). ``class_names``
+    are by label, and only in what ``dimr export`` has written: a model folder has a file of them.
     """
 
     family: str | None = None
@@ -28,11 +31,14 @@ class Recorded(ConfigModel):
     final_conv: bool | None = None
     heads: Width | None = None
     layers: tuple[Depth, ...] | None = None
+    class_names: tuple[ClassName, ...] | None = None
 
 
-def record_of(network: NetworkConfig, objective: str | None) -> dict[str, Any]:
-    """What is recorded of a network; objective None: not known."""
-    known = {**network.model_dump(mode="json"), "objective": objective}
+def record_of(
+    network: NetworkConfig, objective: str | None, class_names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """What is recorded of a network; objective None: not known, as class names."""
+    known = {**network.model_dump(mode="json"), "objective": objective, "class_names": class_names}
     if isinstance(sizes := network.sizes, UViTSizes):
         known["final_conv"] = ends_in_convolution(sizes.time_map, sizes.final_conv)
     return {name: known[name] for name in Recorded.model_fields if known.get(name) is not None}
@@ -47,6 +53,8 @@ def check_record(notes: Mapping[str, Any], file: Path) -> dict[str, Any]:
     ours = {name: _value(notes[name]) for name in Recorded.model_fields if name in notes}
     if ours.get("family") != "dimr":
         ours.pop("layers", None)  # other programs' word
+    if not notes.items() >= EXPORTED.items():
+        ours.pop("class_names", None)  # likewise
     recorded = validate(Recorded, ours, f"{file}: {RECORDED}")
     return recorded.model_dump(mode="json", exclude_none=True)
 

@@ -55,6 +55,7 @@ class Run:
     recipe: Recipe
     network: NetworkConfig | None  # None: a baseline
     weights: Weights | None = None  # None: trained here
+    class_names: tuple[str, ...] = ()  # of such weights; empty: not the dataset's own
     milestone: str = ""  # of the recipe, at which training ends; empty: at its last step
     before: "Run | None" = None  # the same training up to the milestone before; None: there is none
 
@@ -96,12 +97,14 @@ class Run:
         if self.weights is None:
             return {"train": TrainConfig(**common, seed=self.seed, train=self.recipe.train)}
         where = self.weights.model_dump(include={"repo", "file", "revision"})
-        return {"import": ImportConfig(**common, **where)}
+        return {"import": ImportConfig(**common, class_names=self.class_names, **where)}
 
     def _sample_phases(self) -> dict[str, ConfigModel]:
         sample = self.recipe.sample
         if self.network is None:
-            value = {"source": self.name.split("/")[1], "count": sample.count}
+            data, source = self.recipe.data, self.name.split("/")[1]
+            size = data.image_size if isinstance(data, SourceData) else None
+            value = {"source": source, "count": sample.count, "image_size": size}
             return {f"sample-{BASELINE_SETTING}": BaselineConfig.model_validate(value)}
         return {
             f"sample-{name}": SampleConfig(
@@ -203,8 +206,9 @@ def resolve_run(name: str, project: "Project") -> Run:
     if seed == "published":
         return _published_run(name, dataset, model, project)
     if model in BASELINES:
-        if isinstance(recipe.data, SourceData):
-            raise DimrError(f"run {name!r}: {dataset} has no sanity rows ({', '.join(BASELINES)})")
+        if (count := recipe.sample.count) > (images := project.training_images(dataset)):
+            problem = f"{count} is more than the {images} training images of run {name}"
+            raise DimrError(f"recipes.yaml: {dataset}.sample.count: {problem}")
         return Run(name, dataset, int(seed), recipe, None)
     variant, milestone = _split_milestone(model, dataset, project)
     network = _complete(_find_variant(variant, dataset, project), recipe)
@@ -247,7 +251,9 @@ def _published_run(name: str, dataset: str, model: str, project: "Project") -> R
     network = _complete(_find_variant(model, dataset, project), recipe)
     published = FAMILIES[network.family].of_published
     own = {"schedule": weights.schedule or network.schedule, **published}
-    return Run(name, dataset, 0, recipe, network.model_copy(update=own), weights)
+    source = recipe.data.source_name
+    names = project.source(source).class_names if source else ()
+    return Run(name, dataset, 0, recipe, network.model_copy(update=own), weights, names)
 
 
 def _workspace_run(project: "Project") -> Run:

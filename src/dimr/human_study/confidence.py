@@ -99,6 +99,7 @@ def score_samples(
         "key": section_key(config, *inputs.values()),
         **summarise(confidence, config),
         "classes": classes,
+        "class_names": shards.manifest.class_names,
         "inputs": inputs,
         "config": config.model_dump(mode="json"),
         "classifier": scorer.facts,

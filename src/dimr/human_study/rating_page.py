@@ -131,7 +131,9 @@ def write_rating_page(study: Study, models: Sequence[ModelImages], out: Path, ke
 
 def _entries(study: Study, model: ModelImages) -> list[Entry]:
     """The chosen images of a model."""
-    row, chosen, names = model.row, model.chosen, class_names(model.summary["classes"])
+    row, chosen, summary = model.row, model.chosen, model.summary
+    # scores of older versions do not say the names
+    names = summary.get("class_names") or class_names(summary["classes"])
     purpose = f"raters of {row['run']} {row['setting']}"
     given = hand_out(len(chosen.index), study.raters, study.per_image, study.seed, purpose)
     entries = []

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from dimr.checkpoints.model_folder import read_model
+from dimr.checkpoints.model_folder import CLASS_NAMES, read_class_names, read_model
 from dimr.config.schema import NetworkConfig
 from dimr.data.autoencoder import Decoder, load_decoder
+from dimr.data.classes import class_names
 from dimr.models import Network
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
@@ -24,6 +25,26 @@ def load_network(folder: Path) -> tuple[Network, NetworkConfig]:
     """
     network, config = read_model(folder)
     return network.float().eval(), config  # imported weights may be of half precision
+
+
+def names_of_classes(model: Path, config: NetworkConfig) -> list[str]:
+    """What a model's classes are called, by label (``dimr.data.classes``).
+
+    Args:
+        model: its folder; one that does not say it, as of older versions: as ``class_names`` has
+            it.
+        config: its config.json.
+
+    Raises:
+        DimrError: names that are damaged, or of another number of classes.
+    """
+    names = read_class_names(model)
+    if names is None:
+        return class_names(config.num_classes)
+    if len(names) != config.num_classes:
+        found = f"{len(names)} names for the {config.num_classes} classes of config.json"
+        raise DimrError(f"{model / CLASS_NAMES}: {found}")
+    return names
 
 
 def open_decoder(

@@ -19,12 +19,17 @@ from PIL import Image
 from dimr.config.schema import Guidance, NetworkConfig, SampleConfig
 from dimr.config.validation import did_you_mean, load_section, validate
 from dimr.config.variants import load_network_config
-from dimr.data.classes import class_index, class_names, short_name
+from dimr.data.classes import class_index, evenly_spaced
 from dimr.runtime.errors import DimrError
 from dimr.runtime.progress import progress_bar
 from dimr.sampling.engine import SamplingEngine
-from dimr.sampling.grid import class_grid
-from dimr.sampling.model import DIT_GUIDED_CHANNELS, label_dropout, own_solver
+from dimr.sampling.grid import class_grid, heading
+from dimr.sampling.model import (
+    DIT_GUIDED_CHANNELS,
+    label_dropout,
+    names_of_classes,
+    own_solver,
+)
 from dimr.sampling.sampler import in_batches, open_sampler
 
 PREFERRED = "guided"
@@ -45,7 +50,8 @@ class PictureOptions:
     """What is asked for; None: as in the run's setting, else the default given here.
 
     Attributes:
-        classes: numbers, names or WordNet ids; none: all of them, or a few of many.
+        classes: names, numbers or WordNet ids (``dimr.data.classes.class_index``); none: all of
+            them, or a few of many.
         unconditional: draw without a class.
         per_class: images of each class, or in all without a class.
         seed: of the noise (0).
@@ -126,7 +132,8 @@ def draw_picture(
     # what is asked for is checked before anything large is loaded
     config = load_network_config(model / "config.json")
     own = run_setting(model, setting)
-    layout = lay_out(options, config, own.sampling if own else None, label_dropout(model))
+    names = names_of_classes(model, config)
+    layout = lay_out(options, config, names, own.sampling if own else None, label_dropout(model))
     count, sampling = len(layout.indices), layout.sampling
     batch = min(batch or BATCH, count)
     sampler, _ = open_sampler(
@@ -176,6 +183,7 @@ def run_setting(model: Path, name: str | None = None) -> RunSetting | None:
 def lay_out(
     options: PictureOptions,
     config: NetworkConfig,
+    class_names: Sequence[str],
     own: SampleConfig | None = None,
     dropout: float | None = None,
 ) -> Layout:
@@ -184,6 +192,7 @@ def lay_out(
     Args:
         options: what is asked for.
         config: the network's.
+        class_names: its classes', by label.
         own: how its run is sampled.
         dropout: as from ``label_dropout``.
 
@@ -203,15 +212,12 @@ def lay_out(
     if unconditional:
         rows = np.arange(each) // FEW
         return Layout(sampling, range(each), rows, [""] * (int(rows[-1]) + 1), min(FEW, each))
-    every = class_names(count)
     if options.classes:
-        labels = list(dict.fromkeys(class_index(text, every) for text in options.classes))
-    elif count <= ALL_UP_TO:
-        labels = list(range(count))
+        labels = list(dict.fromkeys(class_index(text, class_names) for text in options.classes))
     else:
-        labels = [row * count // FEW for row in range(FEW)]
+        labels = evenly_spaced(count, None if count <= ALL_UP_TO else FEW)
     indices = [j * count + label for label in labels for j in range(each)]
-    names = [short_name(every[label]) for label in labels]
+    names = [heading(class_names, label) for label in labels]
     return Layout(sampling, indices, np.arange(len(labels)).repeat(each), names, each)
 
 

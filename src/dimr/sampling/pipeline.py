@@ -3,7 +3,7 @@
 Importing this imports diffusers (10 s); ``dimr.DiMRModel`` and ``dimr.DiMRPipeline`` do on use.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,19 @@ from dimr.models.base import Network
 from dimr.models.conditioning import Condition, LabelCondition
 from dimr.runtime.device import usable_device
 from dimr.runtime.errors import DimrError
-from dimr.sampling.model import PIXEL_CHANNELS, load_network, open_decoder, own_solver
+from dimr.sampling.model import (
+    PIXEL_CHANNELS,
+    load_network,
+    names_of_classes,
+    open_decoder,
+    own_solver,
+)
 from dimr.sampling.pipeline_arguments import (
     check_noise,
     check_scheduler,
     class_numbers,
     guidance_of,
+    names_by_label,
 )
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -139,16 +146,29 @@ class DiMRPipeline(DiffusionPipeline):
         scheduler: any diffusers scheduler of noise predictions; ``AuthorsDPMSolver`` is the
             authors'. Another is best made ``from_config(pipe.scheduler.config)``.
         vae: the autoencoder of a latent model; None: the network sees pixels in [-1, 1].
+        id2label: names of the classes by label, as in diffusers' own ``DiTPipeline``, kept in
+            model_index.json; None: not known, see ``class_names``.
+
+    Raises:
+        ValueError: ``id2label`` is not one name for each of the model's classes.
     """
 
     model_cpu_offload_seq = "model->vae"
     _optional_components = ["vae"]  # noqa: RUF012, diffusers' own way to say so
+    _names: list[str] | None = None
 
     def __init__(
-        self, model: DiMRModel, scheduler: SchedulerMixin, vae: AutoencoderKL | None = None
+        self,
+        model: DiMRModel,
+        scheduler: SchedulerMixin,
+        vae: AutoencoderKL | None = None,
+        id2label: Mapping[Any, str] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(model=model, scheduler=scheduler, vae=vae)
+        if id2label is not None:
+            self._names = names_by_label(id2label, model.config.num_classes)
+            self.register_to_config(id2label={str(n): name for n, name in enumerate(self._names)})
 
     @classmethod
     def from_run(
@@ -173,6 +193,7 @@ class DiMRPipeline(DiffusionPipeline):
             model=DiMRModel.from_network(network, config.schedule),
             scheduler=solver(config.schedule),
             vae=open_decoder(folder, config, vae).vae,
+            id2label=dict(enumerate(names_of_classes(folder, config))),
         ).to(chosen)
 
     @classmethod
@@ -185,8 +206,8 @@ class DiMRPipeline(DiffusionPipeline):
 
     @property
     def class_names(self) -> list[str]:
-        """The classes' names, synonyms after commas (``dimr.data.classes.class_names``)."""
-        return class_names(self.model.config.num_classes)
+        """The classes' names by label: ``id2label``, else ``dimr.data.classes.class_names``."""
+        return list(self._names or class_names(self.model.config.num_classes))
 
     @torch.no_grad()
     def __call__(
@@ -206,7 +227,7 @@ class DiMRPipeline(DiffusionPipeline):
         """Draw images.
 
         Args:
-            class_labels: one for each image: a number, a name or a WordNet id (see
+            class_labels: one for each image: a number, or a text that means a class (a name, see
                 ``dimr.data.classes.class_index``); None: without a class, ``num_images`` of them.
             guidance_scale: s in eps = uncond + s (cond - uncond); 1: no guidance, and no second
                 pass. U-ViT's papers call s - 1 the scale.
@@ -232,7 +253,7 @@ class DiMRPipeline(DiffusionPipeline):
         steps = check_scheduler(self.scheduler, config.get("schedule"), num_inference_steps)
         given = guidance_scale, guidance_power, guided_channels
         guidance = guidance_of(config, self.scheduler, labelled, *given)
-        labels = class_numbers(class_labels, num_images, config.num_classes)
+        labels = class_numbers(class_labels, num_images, config.num_classes, self._names)
         shape = (len(labels), config.channels, config.input_size, config.input_size)
         check_noise(generator, latents, shape)
         self._check_output(output_type)

@@ -1,7 +1,7 @@
 """What ``DiMRPipeline`` may be asked for: each mistake is a ``ValueError`` of one line."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,13 +84,28 @@ def guidance_of(
     return {"kind": "power_cosine", "scale": scale, "power": power, "channels": channels}
 
 
-def class_numbers(labels: Any, num_images: Any, classes: int) -> list[int]:
+def names_by_label(id2label: Mapping[Any, str], classes: int) -> list[str]:
+    """The names in ``id2label``, whose keys are 0 to ``classes`` - 1, as numbers or (JSON) texts.
+
+    Raises:
+        ValueError: a name that is missing, or more than there are classes.
+    """
+    by_text = {str(label): name for label, name in id2label.items()}
+    if by_text.keys() != set(map(str, range(classes))):
+        raise ValueError(f"id2label: should name the classes 0 to {classes - 1}, each once")
+    return [str(by_text[str(label)]) for label in range(classes)]
+
+
+def class_numbers(
+    labels: Any, num_images: Any, classes: int, names: Sequence[str] | None = None
+) -> list[int]:
     """Class numbers, one per image; the number of "no class" where no labels are given.
 
     Args:
-        labels: ``class_labels``: a number, name or WordNet id, several of them, or None.
+        labels: ``class_labels``: a number, a text that means a class, several of them, or None.
         num_images: of images without a class; None with labels.
         classes: how many there are.
+        names: theirs; None: as ``class_names`` has them.
 
     Raises:
         ValueError: both or neither are given, no image or too many are asked for, or a label that
@@ -105,7 +120,10 @@ def class_numbers(labels: Any, num_images: Any, classes: int) -> list[int]:
     single = isinstance(labels, str | bytes) or not isinstance(labels, Iterable)
     if single or getattr(labels, "ndim", 1) == 0:
         labels = [labels]
-    found = [_class_number(each, classes) for each in itertools.islice(labels, MOST_IMAGES + 1)]
+    given = list(itertools.islice(labels, MOST_IMAGES + 1))
+    if names is None and any(isinstance(each, str) for each in given):
+        names = class_names(classes)
+    found = [_class_number(each, classes, names or ()) for each in given]
     if not found:
         raise ValueError("no images: give one class label or more")
     if len(found) > MOST_IMAGES:
@@ -113,10 +131,10 @@ def class_numbers(labels: Any, num_images: Any, classes: int) -> list[int]:
     return found
 
 
-def _class_number(label: Any, classes: int) -> int:
+def _class_number(label: Any, classes: int, names: Sequence[str]) -> int:
     if isinstance(label, str):
         try:
-            return class_index(label, class_names(classes))
+            return class_index(label, names)
         except DimrError as error:
             raise NoSuchClass(str(error)) from None
     number = _plain(label)

@@ -99,7 +99,7 @@ class ImportStage(Stage):
             network = imported.network.model_dump(mode="json")
             job.key = key_of("import", network, source["sha256"])
         with job.result() as result:
-            imported.write(result.folder)
+            imported.write(result.folder, config.class_names if config else ())
             result.facts = {
                 "config": config and config.model_dump(mode="json"),
                 "matched": imported.record(),

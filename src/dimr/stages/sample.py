@@ -92,15 +92,16 @@ class SampleStage(Stage):
 
     def work(self, job: Job) -> None:
         """Draw what is missing, or a share of it, and complete the folder."""
-        from dimr.data.classes import short_class_names
         from dimr.data.shards import checksums
         from dimr.sampling import folder as samples
+        from dimr.sampling.model import names_of_classes
         from dimr.sampling.sampler import labels_in_order
 
         options, config, out = job.options, job.config, job.options.out
         network = load_network_config(options.model / "config.json")
         if (problem := sampling_problem(config, config.count, network)) is not None:
             raise DimrError(f"{job.path}: {problem}")
+        names = names_of_classes(options.model, network)
         code, made_by = job.code, read_record(options.model)
         job.key = section_key(config, made_by["key"], *_autoencoder_key(options.autoencoder))
         sampler, engine, work_key = _open_sampler(job, code)
@@ -122,7 +123,6 @@ class SampleStage(Stage):
             _fill(job, work, sampler)
             if options.shard is None:
                 labels = labels_in_order(config.count, network.num_classes)
-                names = short_class_names(network.num_classes)
                 named = config.guidance.kind != "unconditional"
                 samples.complete(work, labels, names, named=named, add=add)
 

@@ -164,7 +164,8 @@ def _trainer(job: Job, reader: Any, world: Any) -> Any:
     engine = engine_of(options)
     preview = None
     if options.previews and options.autoencoder and options.preview_every:
-        preview = make_previewer(config, options.autoencoder, options.previews, world.device)
+        places = options.autoencoder, options.previews, world.device
+        preview = make_previewer(config, *places, reader.manifest.class_names)
     how = {"processes": world.size, "engine": dataclasses.asdict(engine)}
     session = {**job.origin, "device": str(world.device), **how}
     return Trainer(
@@ -176,6 +177,7 @@ def _trainer(job: Job, reader: Any, world: Any) -> Any:
         code=job.code,
         session=session if world.is_first else None,
         preview=preview,
+        class_names=reader.manifest.class_names,
         engine=engine,
         watch=Watch(options.tensorboard, options.dvclive, options.profile),
     )

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from dimr.checkpoints.model_folder import write_model
+from dimr.checkpoints.model_folder import write_class_names, write_model
 from dimr.config.schema import TrainConfig
 from dimr.models import build
 from dimr.runtime.atomic import atomic_directory, require_space
@@ -54,8 +55,11 @@ def export(
     log_text: bytes,
     key: str,
     out: Path,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Write the EMA network (diffusers layout) and its record, which knows the log's checksum.
+
+    ``class_names``: of the data, by label; empty: not known.
 
     Raises:
         DiskFull: before anything is written, if the system tells the truth.
@@ -63,6 +67,8 @@ def export(
     require_space(out.parent, sum(tensor.nbytes for tensor in weights.values()), f"{out}")
     with atomic_directory(out) as folder:
         write_model(folder, config.network, weights, objective=config.train.objective)
+        if class_names:
+            write_class_names(folder, class_names)
         record = {
             "key": key,
             "steps": progress.step,

@@ -5,7 +5,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Trainer:
         code: fingerprint of the sources, which the state and the result keep.
         session: the provenance of this session, plain JSON.
         preview: called with (step, EMA network) now and then.
+        class_names: by label, for the model's folder; empty: not known.
         engine: how steps are computed.
         watch: where else training is shown.
     """
@@ -73,6 +74,7 @@ class Trainer:
     code: str = ""
     session: Mapping[str, Any] | None = None
     preview: Callable[[int, nn.Module], None] | None = None
+    class_names: Sequence[str] = ()
     engine: Engine = field(default_factory=Engine)
     watch: Watch = field(default_factory=Watch)
 
@@ -276,7 +278,7 @@ class Trainer:
 
         def write() -> None:
             text = read_log(self.log.path)
-            export(self.config, weights, self.progress, text, key, out)
+            export(self.config, weights, self.progress, text, key, out, self.class_names)
             with atomic_file(log_csv) as temporary:
                 temporary.write_bytes(text)
 

@@ -1,6 +1,6 @@
 """Grids of samples that show how a training is doing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +8,35 @@ import torch
 from torch import nn
 
 from dimr.config.schema import SampleConfig, TrainConfig
+from dimr.data.classes import evenly_spaced
 from dimr.runtime.files import save_png
 
 STEPS = 25
 """Network evaluations of a preview: it is to look at, not to measure."""
 COLUMNS = 6
-CLASSES = 10
-"""Classes shown: while a thousand classes are drawn, the other GPUs would wait for minutes."""
+ROWS = 10
+"""Classes shown, evenly spaced: while a thousand are drawn, the other GPUs would wait for minutes.
+"""
 
 
 def make_previewer(
-    config: TrainConfig, autoencoder: Path, folder: Path, device: torch.device
+    config: TrainConfig,
+    autoencoder: Path,
+    folder: Path,
+    device: torch.device,
+    class_names: Sequence[str],
 ) -> Callable[[int, nn.Module], None]:
     """A function (step, network) that writes ``folder/step-<n>.png``: 6 images of each class.
 
-    They are drawn by the authors' solver with guidance 0.5, if the network has learned both with
-    and without labels.
+    Of more than ``ROWS`` classes it shows so many. They are drawn by the authors' solver with
+    guidance 0.5, if the network has learned both with and without labels.
 
     Args:
         config: of the training.
         autoencoder: decodes latents (``dimr.data.decoder``).
         folder: of the grids.
         device: where the network is.
+        class_names: by label.
     """
     known = {0.0: "none", 1.0: "unconditional"}  # what is learned with such label dropout
     classes = config.network.num_classes
@@ -37,21 +44,22 @@ def make_previewer(
         "seed": config.seed, "count": COLUMNS * classes, "steps": STEPS, "solver": "authors",
         "guidance": {"kind": known.get(config.train.label_dropout, "constant"), "scale": 0.5},
     })  # fmt: skip
-    shown = min(classes, CLASSES)
-    indices = [k * classes + label for k in range(COLUMNS) for label in range(shown)]
+    shown = evenly_spaced(classes, ROWS)
+    indices = [k * classes + label for k in range(COLUMNS) for label in shown]
 
     def preview(step: int, network: Any) -> None:
         import numpy as np
 
         from dimr.data.autoencoder import load_decoder
-        from dimr.sampling.grid import class_grid
+        from dimr.sampling.grid import class_grid, heading
         from dimr.sampling.sampler import Sampler, in_batches
 
         decoder = load_decoder(autoencoder, str(device))
         sampler = Sampler(network, config.network, sampling, decoder, device)
         batches = sampler.draw(in_batches(indices, 250))
-        images, labels = np.concatenate(list(batches)), np.array(indices) % classes
-        grid = class_grid(images, labels, list(map(str, range(shown))), columns=COLUMNS)
+        images, rows = np.concatenate(list(batches)), np.arange(len(indices)) % len(shown)
+        headings = [heading(class_names, label) for label in shown]
+        grid = class_grid(images, rows, headings, columns=COLUMNS)
         save_png(grid, folder / f"step-{step:09d}.png")
 
     return preview

@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 from dimr import build
 from dimr.checkpoints import (
     ImportOptions,
+    read_class_names,
     read_published,
     to_published,
+    write_class_names,
     write_model,
 )
 from dimr.config.project import PROJECT
@@ -103,6 +105,34 @@ def test_what_is_written_beside_the_weights(trained, exported):
     with zipfile.ZipFile(exported(model, "a.pth")) as archive:
         assert json.loads(archive.read("archive/dimr.json")) == {**facts, **marked}
         assert archive.testzip() is None
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_names_of_classes_are_exported_and_imported(suffix, trained, imported, exported, refusal):
+    """Not in the model's own weights, which are the same whatever classes are called."""
+    model, names = trained("dit"), [f"caf\u00e9 {n}, small" for n in range(10)]
+    weights = (model / WEIGHTS).read_bytes()
+    again, _ = imported(exported(model, f"nameless{suffix}"))
+    assert read_class_names(again) is None
+    write_class_names(model, names)
+    file = exported(model, f"named{suffix}")
+    again, _ = imported(file)
+    assert read_class_names(again) == names
+    assert (again / WEIGHTS).read_bytes() == weights
+    assert json.loads((again / "record.json").read_text())["files"].keys() >= {"class_names.json"}
+    (again / "class_names.json").write_text(json.dumps([*names[1:], "x"]))
+    with pytest.raises(DimrError, match=r"class_names\.json: (damaged: has|checksum differs)"):
+        read_class_names(again)
+    write_class_names(model, names[:3])
+    wrong = "recorded in the file: class_names: 3 names for 10 classes"
+    assert refusal(exported(model, f"few{suffix}")) == wrong
+
+
+def test_what_other_programs_call_class_names_is_theirs(tmp_path, imported):
+    file = tmp_path / "a.safetensors"
+    save_file(weights_of("dit"), file, metadata={"class_names": "{cat}", "heads": "4"})
+    model, _ = imported(file, "--schedule", "linear")
+    assert read_class_names(model) is None
 
 
 @pytest.mark.parametrize("mmap", [False, True])

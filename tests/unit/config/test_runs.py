@@ -281,7 +281,6 @@ def test_mistakes_in_experiments_name_their_file(change_experiments, file, key, 
         ("digits/dimr-m-3r/0", "takes 2 branches"),
         ("digits-pixel/dit-xs-2/0", "takes no dit"),
         ("imagenet/dimr-xs-2r/0", "no dataset 'imagenet'"),
-        ("imagenet256/real/0", "imagenet256 has no sanity rows"),
         ("imagenet256/dimr-xs-2r/published", r"no published weights of 'dimr-xs-2r' \(published: "),
         ("digits", "dataset/model/seed"),
         (

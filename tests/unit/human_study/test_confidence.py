@@ -255,7 +255,7 @@ def test_the_command_writes_summary_confidence_and_images(digits, tmp_path):
     low = int((confidence < 0.2).sum())
     assert 10 < low < COUNT
     assert (summary["images"], summary["low_fidelity"], summary["shown"]) == (COUNT, low, 10)
-    assert summary["classes"] == 10
+    assert (summary["classes"], summary["class_names"]) == (10, list("0123456789"))
     assert (read_confidence(out, COUNT) == confidence).all()
     assert (chosen.index == choose(confidence, settings())).all()
     assert (chosen.confidence == confidence[chosen.index]).all()

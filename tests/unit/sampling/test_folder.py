@@ -24,7 +24,7 @@ from dimr.sampling.folder import (
     read_samples,
     write_samples,
 )
-from dimr.sampling.grid import overview
+from dimr.sampling.grid import WIDEST, class_grid, heading, overview
 from dimr.sampling.sampler import labels_in_order
 
 COUNT, CLASSES, SHARD = 28, 4, 8  # 4 shards, the last of 4
@@ -377,3 +377,32 @@ def test_the_grid_of_the_folder_is_that_of_its_images(tmp_path):
     for column in range(7):
         tile = row[:, 62 * column : 62 * column + 60]
         assert np.array_equal(tile[::10, ::10], IMAGES[1 + 4 * column])
+
+
+LONG = "a name of very many words, " * 7
+
+
+@pytest.mark.parametrize("side", [8, 64, 200])
+@pytest.mark.parametrize(
+    "names",
+    [["one"], [*"0123456789"], ["Zw\u00f6lf blaue Quadrate", "cafe\u0301", LONG, 200 * "x"]],
+)
+def test_names_stand_beside_their_rows_and_break_nothing(names, side):
+    """Nothing is drawn beyond the margin, and nothing at its edge, where it would be cut off."""
+    images = np.zeros((len(names), side, side, 3), np.uint8)
+    headings = [heading(names, label) for label in range(len(names))]
+    picture = class_grid(images, np.arange(len(names)), headings, columns=1, max_side=128)
+    height = picture.height // len(names)
+    margin = picture.width - height
+    assert 24 <= margin <= 24 + WIDEST + 7 * 5
+    ink = np.asarray(picture)[:, :margin].min(axis=(1, 2)) < 128  # by line of pixels
+    for row in range(len(names)):
+        inked = np.flatnonzero(ink[row * height : (row + 1) * height])
+        assert 0 < inked.min() <= inked.max() < height - 3
+    assert np.asarray(picture)[:, :2].min() == 255
+    assert np.asarray(picture)[:, margin - 6 : margin].min() == 255
+
+
+def test_letters_that_no_font_has_are_a_number():
+    names = ["caf\u00e9", "\u0441\u0438\u043d\u0438\u0435", "\u9752\u3044", "a \U0001f436"]
+    assert [heading(names, n) for n in range(4)] == [*names[:2], "class 2", "class 3"]

@@ -8,9 +8,12 @@ import torch
 import yaml
 from PIL import Image
 
+from dimr.checkpoints import write_class_names
 from dimr.cli import main
 from dimr.config.variants import load_network_config
+from dimr.data.shards import ShardManifest
 from dimr.sampling.folder import read_samples
+from dimr.sampling.model import names_of_classes
 from dimr.sampling.picture import PictureOptions, describe, draw_picture, lay_out, run_setting
 
 from .conftest import sampling_of
@@ -113,11 +116,12 @@ def test_without_a_class(trained):
 def test_classes_of_imagenet_by_name(model_folder):
     folder = model_folder(sizes={"layers": [1], "dims": [8], "num_classes": 1000})
     config = load_network_config(folder / "config.json")
-    asked = lay_out(PictureOptions(("goldfish", "n02123045", "980"), per_class=2), config)
+    names = names_of_classes(folder, config)
+    asked = lay_out(PictureOptions(("goldfish", "n02123045", "980"), per_class=2), config, names)
     assert asked.names == ["goldfish", "tabby", "volcano"]
     assert asked.rows.tolist() == [0, 0, 1, 1, 2, 2]
     assert asked.indices == [1, 1001, 281, 1281, 980, 1980]
-    assert len(lay_out(PictureOptions(), config).names) == 8  # a few of many
+    assert len(lay_out(PictureOptions(), config, names).names) == 8  # a few of many
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -127,6 +131,47 @@ def test_pixels_need_no_autoencoder(channels, model_folder, tmp_path):
     picture = np.asarray(Image.open(out))  # images 8 x 8, six times enlarged
     assert picture.shape[0] == SIDE + GAP
     assert np.array_equal(picture[..., 0], picture[..., 1]) == (channels == 1)
+
+
+NAMES = ["Zw\u00f6lf blaue Quadrate", "cafe\u0301", "red circles", "red, green", "7"]
+
+
+def test_classes_by_the_names_in_the_model_folder(trained, tmp_path, caplog):
+    """The picture, the messages and the folder of samples have them."""
+    write_class_names(trained, NAMES)
+    out, short = tmp_path / "grid.png", ["--steps=3", "--per-class=1"]
+    asked = "RED  circles", "zwo\u0308lf blaue Quadrate", "caf\u00e9", 7
+    classes = [f"--class={name}" for name in asked]
+    assert run("--model", trained, "--out", out, *short, *classes) == 0
+    every = drawn(trained, 5, 1, steps=3, per_class=1)
+    shown = tiles(Image.open(out), 4, 1)
+    assert np.abs(shown[:, 0] - every[[2, 0, 1, 4], 0]).max() <= 1
+    assert "no class 'red circels' (did you mean 2 red circles? allowed: 0 Zw\u00f6lf" in error_of(
+        caplog, "--model", trained, "--out", out, "--class=red circels"
+    )
+    assert "no class 'green' (names with it: 3 'red, green'; " in error_of(
+        caplog, "--model", trained, "--out", out, "--class=green"
+    )
+    config = tmp_path / "sample-guided.yaml"
+    config.write_text(sampling_of(count=5, steps=3).model_dump_json())
+    folder = tmp_path / "samples"
+    assert run("--config", config, "--model", trained, "--out", folder,
+               "--autoencoder", tmp_path / "data/digits/autoencoder") == 0  # fmt: skip
+    assert ShardManifest.read(folder).class_names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('["a", "b"]', "class_names.json: 2 names for the 5 classes of config.json"),
+        ('{"0": "a"}', "class_names.json: should be a list of names, one for each class"),
+        ('["a", 1, "c", "d", "e"]', "class_names.json: should be a list of names"),
+        ('["a', "class_names.json: not readable as JSON"),
+    ],
+)
+def test_damaged_names_are_one_line(content, message, trained, tmp_path, caplog):
+    (trained / "class_names.json").write_text(content)
+    assert message in error_of(caplog, "--model", trained, "--out", tmp_path / "grid.png")
 
 
 def test_the_datasets_autoencoder_is_found(model_folder, vae, tmp_path, caplog):
@@ -161,7 +206,8 @@ def write(model, **settings):
 def decided(model, **asked):
     """How images are drawn where this is asked for."""
     own, config = run_setting(model), load_network_config(model / "config.json")
-    return lay_out(PictureOptions(**asked), config, own.sampling if own else None, 0.1).sampling
+    setting = own.sampling if own else None
+    return lay_out(PictureOptions(**asked), config, "abcde", setting, 0.1).sampling
 
 
 @pytest.fixture
@@ -302,7 +348,7 @@ def test_models_that_know_one_kind_of_image_only(model_folder, tmp_path, caplog)
 
 def test_a_published_dit_has_its_own_sampler(model_folder):
     config = load_network_config(model_folder("dit", 4) / "config.json")
-    sampling = lay_out(PictureOptions(("1",)), config).sampling
+    sampling = lay_out(PictureOptions(("1",)), config, "abcde").sampling
     assert (sampling.solver, sampling.guidance.channels) == ("ancestral", 3)
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dimr
+from dimr.checkpoints import write_class_names
 from dimr.data.autoencoder import decode, to_uint8
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import wrap
@@ -200,6 +201,34 @@ def test_a_pipeline_is_saved_whole(kind, request, tmp_path):
         options = {"guidance_scale": 2.0, "num_inference_steps": 6, "output_type": output}
         ours, theirs = draw(pipe, **options), draw(again, **options)
         torch.testing.assert_close(torch.as_tensor(theirs), torch.as_tensor(ours))
+
+
+def test_a_pipeline_knows_what_its_classes_are_called(model_folder, tmp_path):
+    """As diffusers' DiTPipeline: id2label in model_index.json."""
+    names = ["red circles", "caf\u00e9, small", "7", "blue", "4"]
+    folder = model_folder("dimr", 3)
+    assert quiet(dimr.DiMRPipeline.from_run(folder)).class_names == list("01234")
+    write_class_names(folder, names)
+    pipe = quiet(dimr.DiMRPipeline.from_run(folder))
+    pipe.save_pretrained(tmp_path / "saved")
+    index = json.loads((tmp_path / "saved/model_index.json").read_text())
+    assert index["id2label"] == {str(label): name for label, name in enumerate(names)}
+    again = quiet(dimr.DiMRPipeline.from_pretrained(tmp_path / "saved"))
+    for one in (pipe, again):
+        assert one.class_names == names
+        labels = ["RED circles", "cafe\u0301, small", "7", 3, "4", "1"]
+        options = {"num_inference_steps": 3}
+        assert torch.equal(draw(one, labels, **options), draw(pipe, [0, 1, 2, 3, 4, 1], **options))
+    with pytest.raises(ValueError, match=r"no class 'red' \(names with it: 0 red circles"):
+        draw(pipe, ["red"])
+
+
+@pytest.mark.parametrize("labels", [{}, {0: "a"}, dict.fromkeys(range(6), "a"), {"a": "b"}])
+def test_names_that_are_not_the_classes_are_refused(labels, make_network):
+    network, config = make_network("dimr", 3)
+    model = dimr.DiMRModel.from_network(network, config["schedule"])
+    with pytest.raises(ValueError, match="id2label: should name the classes 0 to 4, each once"):
+        dimr.DiMRPipeline(model, dimr.AuthorsDPMSolver("latent"), id2label=labels)
 
 
 def test_a_pipeline_comes_from_the_hub(pixel_pipe, tmp_path, monkeypatch):

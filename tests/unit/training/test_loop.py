@@ -7,10 +7,13 @@ import signal
 import pytest
 import torch
 
+from dimr.checkpoints import read_class_names
 from dimr.runtime.errors import DimrError, StoppedEarly, TrainingFailed
 from dimr.runtime.files import read_json
+from dimr.runtime.record import read_record
 from dimr.training import loop
 from dimr.training.checkpoint import Checkpoints
+from dimr.training.loop import train
 from dimr.training.state_folder import locked
 from dimr.training.stopping import Limits, record_failure
 from dimr.training.train_state import make_train_state, prepare
@@ -163,6 +166,18 @@ def test_a_preview_that_fails_does_not_end_training(trainer, config, caplog):
     made.run(Limits(preview_every=1e-9))
     assert made.finished
     assert "no preview of step 1 (no memory at 1); training continues" in caplog.text
+
+
+def test_the_model_has_the_names_of_its_classes(trainer, config, tmp_path):
+    """Beside config.json, whose schema is the network's; the record has its checksum."""
+    names = [f"caf\u00e9 {n}" for n in range(10)]
+    made = trainer(config(), more={"class_names": names})
+    train(made, Limits(), tmp_path / "a/model", tmp_path / "a/log.csv", "key")
+    assert read_class_names(tmp_path / "a/model") == names
+    assert "class_names.json" in read_record(tmp_path / "a/model")["files"]
+    (tmp_path / "a/model/class_names.json").unlink()
+    with pytest.raises(DimrError, match=r"class_names\.json: no such file, and it belongs to"):
+        read_class_names(tmp_path / "a/model")
 
 
 def test_a_second_writer_is_refused(run, config, tmp_path):

@@ -14,6 +14,7 @@ from dimr.models.complexity import complexity
 from dimr.runtime.compute import matrix_ceiling
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import seal
+from dimr.sampling import grid
 from dimr.training.monitoring import TRACED, Speedometer, Watch, check_live, peak_memory
 from dimr.training.previews import make_previewer
 from dimr.training.stopping import Limits
@@ -136,11 +137,18 @@ def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch, package)
         run(Watch(**{package: tmp_path / "x"}))
 
 
-def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path):
-    """With all of ImageNet's, other GPUs would wait for minutes."""
+def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path, monkeypatch):
+    """Evenly spaced, by name: with all of ImageNet's, other GPUs would wait for minutes."""
     seal(tmp_path / "pixels", "autoencoder", {"key": "k", "kind": "identity", "channels": 3})
     settings = config(network={"num_classes": 1000, "channels": 3})
     network = make_train_state(settings, WORLD).network
-    make_previewer(settings, tmp_path / "pixels", tmp_path, CPU)(7, network)
+    names, shown, draw = [f"class {n}" for n in range(1000)], [], grid.class_grid
+    monkeypatch.setattr(
+        grid, "class_grid", lambda *given, **how: shown.append(given[1:]) or draw(*given, **how)
+    )
+    make_previewer(settings, tmp_path / "pixels", tmp_path, CPU, names)(7, network)
+    ((rows, headings),) = shown
+    assert rows.tolist() == 6 * list(range(10))
+    assert headings == [f"class {n}" for n in range(0, 1000, 100)]
     with Image.open(tmp_path / "step-000000007.png") as picture:
         assert 10 * 48 <= picture.height < 700

@@ -13,6 +13,7 @@ import pytest
 import torch
 from tests.support.train_commands import wait_for
 
+from dimr.checkpoints import read_class_names
 from dimr.runtime.errors import DimrError
 from dimr.training.distributed import World, join, own_device
 
@@ -46,6 +47,7 @@ def test_1_2_and_4_processes_agree(commands):
         assert command.run(name, *more, size=size) == [0] * size, command.messages(name)
     for name in ("two", "four", "sharded"):
         agree(command, "one", name)
+        assert read_class_names(command.folder / name / "model") == list("0123456789")
     record = json.loads((command.folder / "sharded/model/provenance.json").read_text())
     (session,) = record["sessions"]
     assert (session["processes"], session["engine"]["sharding"]) == (2, "full")

@@ -15,7 +15,7 @@ from dimr.config.schema.base import (
     Share,
     Width,
 )
-from dimr.config.schema.data import Data, Source
+from dimr.config.schema.data import ClassName, Data, ImageSize, Source
 from dimr.config.schema.human_study import Distortion
 from dimr.config.schema.networks import (
     AnyNetwork,
@@ -289,10 +289,11 @@ class TrainConfig(ConfigModel):
 
 
 class ImportConfig(ConfigModel):
-    """``config/import.yaml`` of a run with published weights."""
+    """``config/import.yaml`` of a run with published weights; names of classes of one's own."""
 
     dataset: str
     network: AnyNetwork
+    class_names: tuple[ClassName, ...] = Field(default=(), exclude_if=lambda value: not value)
     repo: str
     file: str
     revision: str | None = None
@@ -309,10 +310,14 @@ class SampleConfig(ConfigModel):
 
 
 class BaselineConfig(ConfigModel):
-    """``config/sample-<setting>.yaml`` of a run whose images come from the dataset itself."""
+    """``config/sample-<setting>.yaml`` of a run whose images come from the dataset itself.
+
+    ``image_size`` is the side of the centre crop of a source's images; others are cropped already.
+    """
 
     source: Literal["real", "reconstruction"]
     count: Count
+    image_size: ImageSize | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class EvaluateConfig(Evaluate):

@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dimr.config.project import Project
-from dimr.data.classes import class_names
 from dimr.data.shards import open_shards
+from dimr.paper.figures import style
 from dimr.paper.figures.definitions import ClassFigure
 from dimr.paper.figures.samples import Tiles, draw, first_of_class
+from dimr.sampling.grid import has_letters
 
 LETTERS = 80
 """At most, of the class's name with its synonyms."""
@@ -30,8 +31,10 @@ def load(definition: ClassFigure, runs: Path) -> Tiles:
     rows = -(-count // columns)
     tiles = np.full((rows * columns, 1, *images.shape[1:]), 255, np.uint8)
     tiles[:count, 0] = images
-    name = textwrap.shorten(
-        class_names(shards.manifest.classes)[label], LETTERS, placeholder=" ..."
-    )
-    title = f"{name} (class {label})" if name != str(label) else f"Class {label}"
+    full = shards.manifest.class_names[label]
+    name = textwrap.shorten(full, LETTERS, placeholder=" ...")
+    if name == "...":  # of one long word
+        name = full[: LETTERS - 3] + "..."
+    is_named = name != str(label) and has_letters(full)
+    title = f"{style.words(name)} (class {label})" if is_named else f"Class {label}"
     return Tiles(title, [""] * rows, [""] * columns, tiles.reshape(rows, columns, *tiles.shape[1:]))

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dimr.config.project import Project
-from dimr.data.classes import short_name
 from dimr.data.shards import open_shards
 from dimr.human_study.confidence import (
     draw_some,
@@ -26,6 +25,7 @@ from dimr.paper.published import load_published
 from dimr.paper.results import results
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import recorded_key
+from dimr.sampling.grid import heading
 
 COLUMNS = 8
 """Images per line."""
@@ -92,8 +92,9 @@ def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[Lo
         if theirs := published.get(row.published or ""):
             rate = f"{theirs.rate:.1%} rated as distorted"
             lines.append(f"published: FID {theirs.fid:.2f}, {rate}")
-        names = [short_name(name)[:LETTERS] for name in samples.manifest.class_names]
-        captions = [f"{names[samples.labels[n]]} {confidence[n]:.2f}" for n in index]
+        names, labels = samples.manifest.class_names, samples.labels
+        shown = [style.words(heading(names, labels[n])[:LETTERS]) for n in index]
+        captions = [f"{name} {confidence[n]:.2f}" for name, n in zip(shown, index, strict=True)]
         models.append(LowFidelity(lines, samples.take(index), captions))
     return models
 

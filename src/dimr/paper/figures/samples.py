@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 
 from dimr.config.project import Project
 from dimr.config.runs import BASELINE_SETTING
-from dimr.data.classes import short_name
+from dimr.data.classes import evenly_spaced
 from dimr.data.shards import OpenShards, open_shards
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import SampleBlock, SamplesFigure
 from dimr.runtime.errors import DimrError
+from dimr.sampling.grid import heading
 
 GAP = 0.03
 """Gap between images, as a share of their side."""
 MARGIN, BELOW = 0.95, 0.06
 """Inches: of the rows' names to the left of the images; below a block."""
-LETTERS = 12
-"""At most, of a class's name on one line of its heading."""
+LETTERS, LONG, LINES = 12, 16, 4
+"""Letters of a class's name on a line of its heading; of a word that is broken; lines at most."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _load_block(block: SampleBlock, per_class: int, runs: Path) -> Tiles:
         folder = runs / row.run / "samples" / row.setting
         shards = open_shards(folder)
         labels = evenly_spaced(shards.manifest.classes, block.classes)
-        classes = [short_name(shards.manifest.class_names[label]) for label in labels]
+        classes = [heading(shards.manifest.class_names, label) for label in labels]
         setting = "" if row.setting == BASELINE_SETTING else f"\n{row.setting.replace('_', '-')}"
         names.append(row.name + setting)
         rows.append([first_of_class(shards, label, per_class, folder) for label in labels])
@@ -66,12 +67,6 @@ def _load_block(block: SampleBlock, per_class: int, runs: Path) -> Tiles:
     if len({len(row) for row in rows}) > 1 or len(shapes) > 1:
         raise DimrError(f"{block.title}: rows of different classes or sizes: {sorted(shapes)}")
     return Tiles(block.title, names, classes, np.array(rows))
-
-
-def evenly_spaced(classes: int, wanted: int | None) -> list[int]:
-    """Labels 0..classes-1, or ``wanted`` of them, evenly spaced from 0."""
-    count = classes if wanted is None else min(wanted, classes)
-    return [number * classes // count for number in range(count)]
 
 
 def first_of_class(shards: OpenShards, label: int, count: int, folder: Path) -> NDArray[np.uint8]:
@@ -130,7 +125,16 @@ def _heading(block: Tiles) -> float:
 
 
 def _wrapped(names: Sequence[str]) -> list[str]:
-    return [textwrap.fill(name, LETTERS, break_long_words=False) for name in names]
+    return [style.words(_in_lines(name)) for name in names]
+
+
+def _in_lines(name: str) -> str:
+    """On as many as there may be; a word that would cover its neighbours' is broken."""
+    is_long = any(len(word) > LONG for word in name.split())
+    lines = textwrap.wrap(name, LETTERS, break_long_words=is_long)
+    if len(lines) > LINES:
+        lines[LINES - 1 :] = [lines[LINES - 1][: LETTERS - 3] + "..."]
+    return "\n".join(lines)
 
 
 def _draw_block(figure: Figure, block: Tiles, canvas: NDArray[np.uint8], top: float) -> None:

@@ -56,6 +56,11 @@ DENSE = (1, 1.5, 2, 3, 4, 5, 6, 8)
 """Ticks within a decade, for axes that span less than one."""
 
 
+def words(text: str) -> str:
+    """A text that is shown as it is: two dollar signs would make mathematics of it."""
+    return text.replace("$", r"\$")
+
+
 def series(number: int) -> dict[str, Any]:
     """Colour and dash of the ``number``-th line of a figure."""
     return {"color": SERIES[number % len(SERIES)], "linestyle": DASHES[number % len(DASHES)]}

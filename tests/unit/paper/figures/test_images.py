@@ -6,6 +6,7 @@ from tests.support.shards import write_shards
 
 from dimr.config.project import PROJECT
 from dimr.config.schema import Distortion
+from dimr.data.classes import class_names, evenly_spaced
 from dimr.human_study.confidence import Chosen, summarise, write_scores
 from dimr.paper.figures import class_samples, low_fidelity, samples
 from dimr.paper.figures.definitions import ClassFigure, LowFidelityFigure, SamplesFigure
@@ -24,10 +25,13 @@ def numbered(count):
     )
 
 
-def leave_samples(runs, run, setting, count=30, classes=10):
+def leave_samples(runs, run, setting, count=30, classes=10, **names):
+    """Images of classes with names, ImageNet's or others; ``names``: some of them, as ``_4``."""
+    named = class_names(1000) if classes == 1000 else [f"class {n}" for n in range(classes)]
+    named = [names.get(f"_{n}", name) for n, name in enumerate(named)]
     write_shards(
         runs / run / "samples" / setting, [numbered(count)], np.arange(count) % classes,
-        kind="pixels", classes=classes, class_names=[f"class {n}, other" for n in range(classes)],
+        kind="pixels", classes=classes, class_names=named,
         scaling_factor=None, key="k", shard_size=7,
     )  # fmt: skip
 
@@ -50,7 +54,7 @@ def drawn_runs(tmp_path):
 def test_the_first_images_of_each_class_are_taken(drawn_runs):
     (block,) = samples.load(definition(), drawn_runs)
     assert block.rows == ["A model\npower-cosine", "A model\nguided"]
-    assert block.classes == [f"class {n}" for n in range(10)]  # the first synonym
+    assert block.classes == [f"class {n}" for n in range(10)]
     assert block.images.shape == (2, 10, 2, SIDE, SIDE, 3)
     first = block.images[0, :, :, 0, 0, 0]
     assert first.tolist() == [[n, n + 10] for n in range(10)]  # across shards
@@ -59,8 +63,8 @@ def test_the_first_images_of_each_class_are_taken(drawn_runs):
 def test_classes_are_evenly_spaced(drawn_runs):
     (block,) = samples.load(definition(classes=4), drawn_runs)
     assert block.classes == [f"class {n}" for n in (0, 2, 5, 7)]
-    assert samples.evenly_spaced(1000, 8) == [0, 125, 250, 375, 500, 625, 750, 875]
-    assert samples.evenly_spaced(3, 8) == [0, 1, 2]
+    assert evenly_spaced(1000, 8) == [0, 125, 250, 375, 500, 625, 750, 875]
+    assert evenly_spaced(3, 8) == [0, 1, 2]
 
 
 def test_every_pixel_is_in_the_picture_where_it_should_be(drawn_runs):
@@ -101,7 +105,7 @@ def class_figure(label, **changes):
 def test_images_of_a_class_are_in_the_order_of_drawing(drawn_runs):
     block = class_samples.load(class_figure(4), drawn_runs)
     assert block.images[:, :, 0, 0, 0, 0].tolist() == [[4, 14, 24]]
-    assert block.title == "Class 4"
+    assert block.title == "class 4 (class 4)"
     lines = class_samples.load(class_figure(4, columns=2), drawn_runs)  # all there are
     assert lines.images[:, :, 0, 0, 0, 0].tolist() == [[4, 14], [24, 255]]
     one = class_samples.load(class_figure(4, images=1, columns=1), drawn_runs)
@@ -123,6 +127,29 @@ def test_a_class_is_named_with_its_synonyms(tmp_path):
     leave_samples(tmp_path, run, "guided", count=271, classes=1000)
     block = class_samples.load(class_figure(270, run=run, columns=1), tmp_path)
     assert block.title == "white wolf, Arctic wolf, Canis lupus tundrarum (class 270)"
+
+
+@pytest.mark.parametrize(
+    ("name", "heading", "title"),
+    [
+        ("cost $5, not $6", "cost $5, not\n$6", "cost $5, not $6 (class 4)"),
+        ("Zwo\u0308lf Quadrate", "Zw\u00f6lf\nQuadrate", "Zwo\u0308lf Quadrate (class 4)"),
+        ("\u9752\u3044", "class 4", "Class 4"),
+        ("4", "4", "Class 4"),
+        ("x" * 100, "\n".join([*3 * ["x" * 12], 9 * "x" + "..."]), f"{77 * 'x'}... (class 4)"),
+    ],
+)
+def test_names_of_ones_own_are_shown_as_they_are(name, heading, title, tmp_path):
+    """Commas, dollar signs, accents; letters that no font has; and what is too long."""
+    for setting in ("power_cosine", "guided"):
+        leave_samples(tmp_path, "digits/dimr-xs-2r/0", setting, _4=name)
+    figure = samples.make(definition(), PROJECT, tmp_path)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_xticklabels()[4].get_text().replace(r"\$", "$") == heading
+    block = class_samples.load(class_figure(4), tmp_path)
+    assert block.title.replace(r"\$", "$") == title
+    class_samples.make(class_figure(4), PROJECT, tmp_path).draw_without_rendering()
 
 
 # --- low confidence -------------------------------------------------------------------------------
