@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dimr.config.project import ROOT
+from dimr.evaluation.names import FID_TITLES
 from dimr.stages.options import add_step
 
 
@@ -38,7 +39,8 @@ def add(steps: Any) -> None:
     text = "list DVC's experiments: a column for each setting's FID and each parameter that differs"
     parser = add_step(steps, "experiments", experiments, text)
     parser.add_argument("--metric", action="append", metavar="KEY",
-                        help="of each setting, repeatable (default: fid, fid_digits)")  # fmt: skip
+                        help="of each setting, repeatable "
+                        f"(default: {', '.join(FID_TITLES)})")  # fmt: skip
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
     text = "regenerate the blocks of a document between <!-- from FILE --> and <!-- end -->"
@@ -81,7 +83,7 @@ def experiments(options: argparse.Namespace) -> None:
     """``dimr experiments``."""
     from dimr.sharing.experiments import experiments_text
 
-    print(*experiments_text(options.metric or ("fid", "fid_digits"), options.root), sep="\n")
+    print(*experiments_text(options.metric or tuple(FID_TITLES), options.root), sep="\n")
 
 
 def readme(options: argparse.Namespace) -> None:

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dimr.config.runs import Run, resolve_run
-from dimr.config.schema import ConfigModel, Digits, ImagesData, Params, Recipe, Source
+from dimr.config.schema import (
+    LEAST_CLASSIFIED,
+    ConfigModel,
+    Digits,
+    Images,
+    ImagesData,
+    Params,
+    Recipe,
+    Source,
+)
 from dimr.config.validation import did_you_mean, load_section, mapping, validate
 from dimr.config.variants import Variant, fits, names_of, parse_variants
 from dimr.runtime.errors import DimrError
@@ -100,20 +109,34 @@ class Project:
 
     def training_images(self, dataset: str) -> int:
         """How many images a dataset trains on, mirror images not counted."""
-        recipe = self.recipe(dataset)
-        if isinstance(recipe.data, ImagesData):
-            images = recipe.data.images
-            if isinstance(images, Digits):
-                return images.train_per_class * recipe.network.num_classes
-            source = self.source(images.source)
-            if isinstance(source.classes, dict):
-                return sum(n - images.heldout_of(n) for n in source.classes.values())
+        data = self.recipe(dataset).data
+        if isinstance(data, ImagesData):
+            return self._split(data.images)[0]
+        source = self.source(data.source)
+        return source.images - len(source.known_bad)
+
+    def heldout_images(self, dataset: str) -> int:
+        """How many images of a dataset train nothing: metrics compare with them.
+
+        Of one whose images are two arrays; others have a reference batch.
+        """
+        data = self.recipe(dataset).data
+        assert isinstance(data, ImagesData), dataset
+        return self._split(data.images)[1]
+
+    def _split(self, images: Digits | Images) -> tuple[int, int]:
+        """Numbers of training and of held-out images."""
+        if isinstance(images, Digits):
+            training = images.train_per_class * images.CLASSES
+            return training, images.IMAGES - training
+        source = self.source(images.source)
+        if not isinstance(source.classes, dict):
             raise DimrError(
                 f"sources.yaml: {images.source}: classes: should be names with their numbers of "
                 "images, as dimr dataset new writes them"
             )
-        source = self.source(recipe.data.source)
-        return source.images - len(source.known_bad)
+        heldout = sum(map(images.heldout_of, source.classes.values()))
+        return source.images - heldout, heldout
 
     # --- networks and runs ------------------------------------------------------------------------
 
@@ -149,8 +172,36 @@ class Project:
             DimrError: a name, dataset, variant or value that is not allowed.
         """
         if name not in self._runs:
-            self._runs[name] = resolve_run(name, self)
+            run = resolve_run(name, self)
+            self._check_metrics(run)
+            self._runs[name] = run
         return self._runs[name]
+
+    def _check_metrics(self, run: Run) -> None:
+        """Refuse, before the training, metrics that images of one's own are too few for."""
+        data, evaluate, count = run.recipe.data, run.recipe.evaluate, run.recipe.sample.count
+        if not isinstance(data, ImagesData) or not isinstance(data.images, Images):
+            return
+        training, heldout = self._split(data.images)
+        least, k = min(heldout, count), evaluate.prc_neighborhood
+        wrong = ""
+        if least < 2:
+            counted = f"{heldout} held out (data.images.heldout), {count} drawn (sample.count)"
+            wrong = f"metrics need 2 images and more of each: there are {counted}"
+        elif least <= k:
+            counted = f"{heldout} are held out, {count} drawn (sample.count)"
+            wrong = f"evaluate.prc_neighborhood: {k}: {counted}: lower it to {least - 1}"
+        elif evaluate.isc_splits > count:
+            wrong = (
+                f"evaluate.isc_splits: {evaluate.isc_splits}: {count} drawn: lower it to {count}"
+            )
+        elif evaluate.is_own and (training < 2 or data.image_size < LEAST_CLASSIFIED):
+            takes = f"2 training images of {LEAST_CLASSIFIED} pixels or more"
+            has = f"{training} of {data.image_size}"
+            wrong = f"evaluate.extractor: {evaluate.extractor} needs {takes}: there are {has}"
+        if wrong:
+            where = "params.yaml" if run.name == "workspace" else f"recipes.yaml: {run.dataset}"
+            raise DimrError(f"{where}: {wrong}")
 
 
 PROJECT = Project()

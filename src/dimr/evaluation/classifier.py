@@ -1,11 +1,9 @@
-"""The small digit classifier whose features stand in for Inception's on the digits datasets.
+"""The small classifier whose features stand in for Inception's: of digits, or of any set of images.
 
-Shapes: B images, K classes, D = 64 features.
+Shapes: B images, K logits, D = 64 features.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,36 +13,46 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from dimr.config.schema import Classifier, ConfigModel
+from dimr.config.schema import LEAST_CLASSIFIED, ConfigModel
 from dimr.config.validation import validate
-from dimr.evaluation.image_sets import check_images, image_tensor
-from dimr.runtime.atomic import atomic_directory
-from dimr.runtime.errors import DimrError, TrainingFailed
-from dimr.runtime.files import read_json, require_file, single_line, write_json
-from dimr.runtime.progress import progress_bar
-from dimr.runtime.randomness import derived_seed, torch_generator
+from dimr.evaluation.image_sets import ArrayImages, ImageSet, as_image_set, image_tensor
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_json, require_file, single_line
 from dimr.runtime.record import verify
-from dimr.runtime.schedules import linear_warmup
 from dimr.runtime.tensors import first_difference, first_unsound
 
-MIN_SIZE, MAX_SIZE = 16, 512  # of images, in pixels
+MIN_SIZE, MAX_SIZE = LEAST_CLASSIFIED, 512  # of images, in pixels
+MAX_CLASSES = 10_000
 FEATURES = 64
+PLACES = 64
+"""Of a side, at most, that the convolutions see."""
 WEIGHTS = "classifier.safetensors"
-WEIGHT_DECAY = 0.05
-WARMUP_STEPS = 20
+TURNS = 4
+"""Quarter turns of an image, which a set of one class is told apart by."""
+
+Task = Literal["classes", "quarter turns"]
+"""What a classifier tells apart. A set of one class has no classes to tell apart: its classifier
+says by how many quarter turns an image was turned, counterclockwise (RotNet, Gidaris et al. 2018).
+"""
 
 
 class ClassifierConfig(ConfigModel):
-    """``config.json`` of a classifier's folder: what ``DigitClassifier`` takes, and how trained."""
+    """``config.json`` of a classifier's folder: what the network takes, and how it was trained.
 
-    model: Literal["DigitClassifier"] = "DigitClassifier"
+    ``model`` is ``DigitClassifier`` of the digits, ``ImageClassifier`` of other sets: the same
+    network. ``classes`` is the number of logits.
+    """
+
+    model: Literal["DigitClassifier", "ImageClassifier"] = "DigitClassifier"
     width: Annotated[int, Field(ge=4, le=512, multiple_of=4)]
-    classes: Annotated[int, Field(ge=2, le=10_000)]
+    classes: Annotated[int, Field(ge=2, le=MAX_CLASSES)]
     size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)]
+    task: Task = Field(default="classes", exclude_if=lambda value: value == "classes")
+    class_names: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     training: dict[str, Any] | None = None
 
 
-class DigitClassifier(nn.Module):
+class ImageClassifier(nn.Module):
     """Five convolutions, the mean over places (64 features), one linear layer of K logits.
 
     The features are averaged after the ReLU, as Inception's are. Averages before it would be
@@ -54,16 +62,23 @@ class DigitClassifier(nn.Module):
     one more thing that sets training images apart. The features are standardised by the training
     images, so that those have a total variance of 64 for every seed. FID still differs from seed to
     seed (in noise, several times): compare values of one classifier only.
+
+    Of images of more than 64 pixels squares of pixels are the channels of one place: as cheap as an
+    average of the squares, which would hide blur and noise from the features.
     """
 
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
 
-    def __init__(self, width: int = 16, classes: int = 10, size: int = 32) -> None:
+    def __init__(
+        self, width: int = 16, classes: int = 10, size: int = 32, task: Task = "classes"
+    ) -> None:
         super().__init__()
         self.size = size  # of the images, in pixels
+        self.task: Task = task
+        self.square = -(-size // PLACES)  # pixels of a side that are one place
         self.trunk = nn.Sequential(
-            *_block(3, width, stride=2),
+            *_block(3 * self.square**2, width, stride=2),
             *_block(width, 2 * width, stride=2),
             *_block(2 * width, 4 * width, stride=1),
             *_block(4 * width, FEATURES, stride=2),
@@ -81,8 +96,16 @@ class DigitClassifier(nn.Module):
         """
         if images.dtype == torch.uint8:
             images = images.float() / 255
-        raw = self.trunk(2 * images - 1).mean((2, 3))
+        raw = self.trunk(self._places(2 * images - 1)).mean((2, 3))
         return self.head(raw), (raw - self.feature_mean) / self.feature_std
+
+    def _places(self, images: torch.Tensor) -> torch.Tensor:
+        """Squares of pixels as channels; what a side lacks to whole squares repeats its end."""
+        if self.square == 1:
+            return images
+        lacks = -self.size % self.square
+        whole = functional.pad(images, (0, lacks, 0, lacks), mode="replicate")
+        return functional.pixel_unshuffle(whole, self.square)
 
 
 def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -90,106 +113,7 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.GroupNorm(4, outputs), nn.ReLU()]
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Half-widths of uniform random changes; each image of each step has its own."""
-
-    rotation: float = 0.3  # radians
-    scale: float = 0.2  # relative, height and width apart
-    shift: float = 0.12  # of the image's size
-    brightness: float = 0.3  # relative
-
-    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Changed copies of float images (B, 3, H, W) in [0, 1]; black comes in from outside."""
-        draws = 2 * torch.rand(6, len(images), generator=generator) - 1
-        cosine, sine = (self.rotation * draws[0]).cos(), (self.rotation * draws[0]).sin()
-        wide, high = 1 + self.scale * draws[1], 1 + self.scale * draws[2]
-        right, down = 2 * self.shift * draws[3], 2 * self.shift * draws[4]  # the grid is [-1, 1]
-        matrix = torch.stack(
-            [cosine * wide, -sine * high, right, sine * wide, cosine * high, down], 1
-        )
-        grid = functional.affine_grid(
-            matrix.view(-1, 2, 3), list(images.shape), align_corners=False
-        )
-        moved = functional.grid_sample(images, grid, align_corners=False)
-        return (moved * (1 + self.brightness * draws[5])[:, None, None, None]).clamp(0, 1)
-
-
-def train_classifier(
-    images: np.ndarray,
-    labels: np.ndarray,
-    out: str | Path,
-    config: Classifier,
-    *,
-    heldout: np.ndarray,
-    heldout_labels: np.ndarray,
-    width: int = 16,
-    classes: int = 10,
-    augmentation: Augmentation = Augmentation(),
-) -> dict[str, Any]:
-    """Train on ``images`` and write the folder ``out``; held-out images only measure accuracy.
-
-    AdamW on batches drawn with replacement, with a linear warm-up and a cosine to zero.
-
-    Args:
-        images: uint8 (N, S, S, 3), S of 16 or more.
-        labels: integers (N,) in [0, classes).
-        out: the folder, replaced as a whole: ``classifier.safetensors`` (which images and settings
-            determine), ``config.json`` (``ClassifierConfig``), ``accuracy.json`` (the result).
-        config: steps, batch, peak learning rate, and the seed of weights, batches and augmentation.
-        heldout: uint8 (M, S, S, 3).
-        heldout_labels: integers (M,).
-        width: channels of the first convolution, a multiple of 4.
-        classes: K.
-        augmentation: of the images of a batch.
-
-    Returns:
-        ``heldout_accuracy`` and ``train_accuracy`` in [0, 1], ``heldout_images``,
-        ``train_images``, ``parameters``.
-
-    Raises:
-        DimrError: wrong images or labels.
-        TrainingFailed: weights that are not finite.
-    """
-    import safetensors.torch
-
-    size = max(MIN_SIZE, images.shape[1] if images.ndim == 4 else 0)
-    _check_split("training", images, labels, classes, size)
-    _check_split("held-out", heldout, heldout_labels, classes, size)
-    with torch.random.fork_rng(devices=[]):  # torch's own random state stays as it was
-        torch.manual_seed(derived_seed(config.seed, "classifier weights"))
-        classifier = DigitClassifier(width, classes, size)
-    inputs = image_tensor(images)
-    _fit(classifier, inputs, torch.from_numpy(labels.astype(np.int64)), config, augmentation)
-    _standardise(classifier, inputs)
-    if not all(bool(value.isfinite().all()) for value in classifier.state_dict().values()):
-        raise TrainingFailed(
-            f"classifier: weights not finite after {config.steps} steps with lr {config.lr}"
-        )
-    classifier.eval().requires_grad_(False)
-    accuracy = {
-        "heldout_accuracy": class_accuracy(classifier, heldout, heldout_labels),
-        "train_accuracy": class_accuracy(classifier, images, labels),
-        "heldout_images": len(heldout),
-        "train_images": len(images),
-        "parameters": sum(value.numel() for value in classifier.parameters()),
-    }
-    training = {**config.model_dump(), "augmentation": asdict(augmentation)}
-    settings = ClassifierConfig(width=width, classes=classes, size=size, training=training)
-    with atomic_directory(Path(out)) as folder:
-        safetensors.torch.save_file(classifier.state_dict(), folder / WEIGHTS)
-        write_json(folder / "config.json", settings.model_dump())
-        write_json(folder / "accuracy.json", accuracy)
-    return accuracy
-
-
-def learning_rate(step: int, config: Classifier) -> float:
-    """Linear warm-up to the peak, then cosine to zero."""
-    cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.steps)
-    return config.lr * linear_warmup(step, WARMUP_STEPS) * cosine
-
-
-def load_classifier(folder: str | Path) -> DigitClassifier:
+def load_classifier(folder: str | Path) -> ImageClassifier:
     """The classifier of a folder that ``train_classifier`` wrote, on the CPU, in evaluation mode.
 
     Raises:
@@ -205,7 +129,7 @@ def load_classifier(folder: str | Path) -> DigitClassifier:
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise DimrError(f"{path}: not readable as safetensors ({single_line(error)})") from None
-    classifier = DigitClassifier(config.width, config.classes, config.size)
+    classifier = ImageClassifier(config.width, config.classes, config.size, config.task)
     load_tensors(classifier, tensors, path, config.model)
     return classifier.eval().requires_grad_(False)
 
@@ -228,9 +152,9 @@ def load_tensors(
 
 def class_accuracy(
     classifier: nn.Module,
-    images: np.ndarray,
+    images: ImageSet | np.ndarray,
     labels: np.ndarray,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     name: str = "labels",
 ) -> float:
     """Share in [0, 1] of uint8 images (N, H, W, 3) that the classifier gives their label (N,).
@@ -241,55 +165,39 @@ def class_accuracy(
     Raises:
         DimrError: no such images, labels of another number, or of classes that it does not know.
     """
-    check_images(images, "images")
-    if labels.shape != (len(images),):
-        raise DimrError(f"{name}: shape {labels.shape}; expected ({len(images)},)")
-    device = next(classifier.parameters()).device
-    parts = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-    with torch.no_grad():
-        logits = torch.cat([classifier(image_tensor(part).to(device))[0].cpu() for part in parts])
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+    images = as_image_set(images, "images")
+    if labels.shape != (images.shape[0],):
+        raise DimrError(f"{name}: shape {labels.shape}; expected ({images.shape[0]},)")
+    given, known = _told(classifier, images, batch_size)
+    if labels.min() < 0 or labels.max() >= known:
         found = f"from {labels.min()} to {labels.max()}"
-        raise DimrError(f"{name}: {found}; the classifier knows 0 to {logits.shape[1] - 1}")
-    return float(np.mean(logits.argmax(1).numpy() == labels))
+        raise DimrError(f"{name}: {found}; the classifier knows 0 to {known - 1}")
+    return float(np.mean(given == labels))
 
 
-def _check_split(
-    name: str, images: np.ndarray, labels: np.ndarray, classes: int, size: int
-) -> None:
-    check_images(images, f"{name} images", size=size)
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        found, wanted = f"{labels.dtype} {labels.shape}", f"integers ({len(images)},)"
-        raise DimrError(f"{name} labels: {found}; expected {wanted}")
-    if labels.min() < 0 or labels.max() >= classes:
-        found = f"{labels.min()} to {labels.max()}"
-        raise DimrError(f"{name} labels: from {found}; allowed are 0 to {classes - 1}")
+def turn_accuracy(
+    classifier: nn.Module, images: np.ndarray, batch_size: int | None = None
+) -> float:
+    """Share in [0, 1] of the quarter turns of uint8 images (N, S, S, 3) that it tells."""
+    turned = (np.rot90(images, turn, (1, 2)) for turn in range(TURNS))
+    told = [_told(classifier, ArrayImages("images", [each]), batch_size)[0] for each in turned]
+    return float(np.mean([np.mean(each == turn) for turn, each in enumerate(told)]))
 
 
-def _fit(
-    classifier: DigitClassifier,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    config: Classifier,
-    augmentation: Augmentation,
-) -> None:
-    """Minimise the cross-entropy of augmented batches of uint8 images (N, 3, S, S)."""
-    optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=WEIGHT_DECAY)
-    for step in progress_bar(range(config.steps), description="classifier", unit="step"):
-        generator = torch_generator(config.seed, "classifier step", step)
-        picked = torch.randint(len(images), (config.batch,), generator=generator)
-        inputs = augmentation(images[picked].float() / 255, generator)
-        loss = functional.cross_entropy(classifier(inputs)[0], labels[picked])
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+def piece_of(size: int) -> int:
+    """How many images of a side are looked at together: those of 64 pixels and fewer take 250."""
+    return max(1, 250 * PLACES**2 // max(PLACES, size) ** 2)
 
 
 @torch.no_grad()
-def _standardise(classifier: DigitClassifier, images: torch.Tensor) -> None:
-    """Make the features of uint8 images (N, 3, S, S) have mean 0 and standard deviation 1."""
-    features = torch.cat([classifier(part)[1] for part in images.split(250)]).double()
-    classifier.feature_mean.copy_(features.mean(0))
-    classifier.feature_std.copy_(features.std(0, correction=0).clamp(min=1e-6))
+def _told(
+    classifier: nn.Module, images: ImageSet, batch_size: int | None
+) -> tuple[np.ndarray, int]:
+    """What the classifier tells of each image (N,), and the number of its logits."""
+    device = next(classifier.parameters()).device
+    given, known = [], 0
+    for part in images.batches(batch_size or piece_of(images.shape[1])):
+        logits = classifier(image_tensor(part).to(device))[0]
+        given.append(logits.argmax(1).cpu().numpy())
+        known = logits.shape[1]
+    return np.concatenate(given), known

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dimr.evaluation.classifier import WEIGHTS, DigitClassifier, load_classifier
+from dimr.evaluation.classifier import WEIGHTS, ImageClassifier, load_classifier
 from dimr.evaluation.image_sets import ImageSet, image_tensor
 from dimr.runtime.async_io import one_behind, prefetch, start_copy, to_device
 from dimr.runtime.errors import DimrError
@@ -164,12 +164,12 @@ def _launched(
         yield [start_copy(layer) for layer in network(to_device(piece, device))]
 
 
-def register_digits_extractor(folder: str | Path) -> str:
-    """Register the digit classifier in ``folder`` with torch-fidelity; return the extractor's name.
+def register_classifier(folder: str | Path, extractor: str = "digits") -> str:
+    """Register the classifier in ``folder`` with torch-fidelity; return its name there.
 
-    The name holds the first digits of the weights' SHA-256: it identifies the features wherever a
-    result quotes it, and registering the same weights again is no error. The weights are read now,
-    so that later changes of the folder have no effect.
+    The name is ``extractor`` and the first digits of the weights' SHA-256: it identifies the
+    features wherever a result quotes it, and registering the same weights again is no error. The
+    weights are read now, so that later changes of the folder have no effect.
 
     The extractor takes uint8 (B, 3, S, S) of the size S that the classifier was trained on. It
     provides ``64`` (FID, precision and recall) and ``logits`` (Inception Score), as float64:
@@ -181,18 +181,18 @@ def register_digits_extractor(folder: str | Path) -> str:
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
     classifier = load_classifier(folder)
-    name = f"digits-{sha256(Path(folder) / WEIGHTS)[:12]}"
+    name = f"{extractor}-{sha256(Path(folder) / WEIGHTS)[:12]}"
     if name not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(name, _digits_extractor(classifier))
+        register_feature_extractor(name, _classifier_extractor(classifier))
     return name
 
 
-def _digits_extractor(classifier: DigitClassifier) -> type:
+def _classifier_extractor(classifier: ImageClassifier) -> type:
     """A torch-fidelity extractor class for these weights; each instance has its own copy."""
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-    class DigitsExtractor(FeatureExtractorBase):
-        """The features of one digit classifier."""
+    class ClassifierExtractor(FeatureExtractorBase):
+        """The features of one classifier."""
 
         def __init__(self, name: str, features_list: list[str], **_: object) -> None:
             super().__init__(name, features_list)
@@ -225,7 +225,7 @@ def _digits_extractor(classifier: DigitClassifier) -> type:
             layers = {"64": features.double(), "logits": logits.double()}
             return tuple(layers[layer] for layer in self.features_list)
 
-    return DigitsExtractor
+    return ClassifierExtractor
 
 
 @contextlib.contextmanager

@@ -71,6 +71,7 @@ def fidelity(
     prc_neighborhood: int = 3,
     prc_distances: Distances = "float32",
     score_order: NDArray[np.int64] | None = None,
+    inception_score: bool = True,
     progress: bool = False,
 ) -> dict[str, float]:
     """``fid``, ``inception_score``, ``inception_score_std``, ``precision`` and ``recall``.
@@ -82,7 +83,7 @@ def fidelity(
         images: generated, uint8 (N, H, W, 3).
         reference: real, uint8 (M, H, W, 3).
         extractor: the name of a registered extractor: ``inception-v3-compat``, or what
-            ``register_digits_extractor`` returned.
+            ``register_classifier`` returned.
         statistics: what FID compares with, as an ADM reference batch holds it for more images than
             it has; ``None``: of the reference's images.
         spatial_statistics: the same for sFID.
@@ -96,6 +97,7 @@ def fidelity(
         prc_distances: as in ``precision_recall``.
         score_order: numbers of the images (N,) in the order that the Inception Score splits; None:
             as they are, which must mix the classes.
+        inception_score: whether the extractor's logits are of classes; else the score is left out.
         progress: show how far the extraction is.
 
     Raises:
@@ -104,8 +106,10 @@ def fidelity(
     """
     own = as_image_set(images, "generated images")
     other = as_image_set(reference, "reference images")
-    _check_counts(own, other, isc_splits, prc_neighborhood)
+    _check_counts(own, other, isc_splits if inception_score else None, prc_neighborhood)
     layers = resolve_layers(extractor, layers)
+    if not inception_score:
+        del layers["isc"]
     if statistics and not spatial_statistics:
         layers.pop("sfid", None)
     network = load_extractor(extractor, weights, layers.values(), cuda)
@@ -114,6 +118,8 @@ def fidelity(
         for each in (own, other)
     )
     _warn_if_few(own, generated[layers["fid"]])
+    if statistics is None:
+        _warn_if_few(other, real[layers["fid"]])
     found = metrics_of_features(
         generated,
         real,
@@ -147,7 +153,7 @@ def metrics_of_features(
     Args:
         generated: (N, D) by layer; the layer for the Inception Score holds logits (N, K).
         real: (M, D) by layer.
-        layers: of each metric: ``isc``, ``fid``, ``prc``; with ``sfid`` there is one more.
+        layers: of each metric: ``fid``, ``prc``; with ``isc`` and ``sfid`` there are more.
         statistics: as in ``fidelity``.
         spatial_statistics: as in ``fidelity``.
         isc_splits: as in ``fidelity``.
@@ -157,11 +163,17 @@ def metrics_of_features(
     """
     from torch_fidelity.metric_isc import isc_featuresdict_to_metric
 
-    options = call_options(isc_splits=isc_splits)
-    logits = generated[layers["isc"]]
-    if score_order is not None:
-        logits = logits[torch.from_numpy(score_order)]
-    score = isc_featuresdict_to_metric({layers["isc"]: logits}, layers["isc"], **options)
+    score = {}
+    if "isc" in layers:
+        options = call_options(isc_splits=isc_splits)
+        logits = generated[layers["isc"]]
+        if score_order is not None:
+            logits = logits[torch.from_numpy(score_order)]
+        scores = isc_featuresdict_to_metric({layers["isc"]: logits}, layers["isc"], **options)
+        score = {
+            "inception_score": float(scores["inception_score_mean"]),
+            "inception_score_std": float(scores["inception_score_std"]),
+        }
     frechet = {
         metric: frechet_distance(
             feature_statistics(generated[layers[metric]]),
@@ -176,8 +188,7 @@ def metrics_of_features(
     )
     return {
         **frechet,
-        "inception_score": float(score["inception_score_mean"]),
-        "inception_score_std": float(score["inception_score_std"]),
+        **score,
         "precision": precision,
         "recall": recall,
     }
@@ -240,17 +251,21 @@ def _warn_if_few(images: ImageSet, features: Tensor) -> None:
 
 
 def _check_counts(
-    images: ImageSet, reference: ImageSet, isc_splits: int, neighborhood: int
+    images: ImageSet, reference: ImageSet, isc_splits: int | None, neighborhood: int
 ) -> None:
     if neighborhood < 1:
         raise DimrError(f"prc_neighborhood: {neighborhood}; expected at least 1")
     for each in (images, reference):
         if each.shape[0] <= neighborhood:
             raise DimrError(
-                f"{each.name}: {each.shape[0]} of them; expected more than {neighborhood}"
+                f"{each.name}: {each.shape[0]} of them; expected more than {neighborhood}, or a "
+                "lower prc_neighborhood (recipes.yaml: evaluate)"
             )
     if images.shape[1:] != reference.shape[1:]:
         own, other = images.shape[1:], reference.shape[1:]
         raise DimrError(f"{images.name}: {own} each; those of {reference.name} are {other}")
-    if not 1 <= isc_splits <= images.shape[0]:
-        raise DimrError(f"isc_splits: {isc_splits}; allowed are 1 to {images.shape[0]}")
+    if isc_splits is not None and not 1 <= isc_splits <= images.shape[0]:
+        raise DimrError(
+            f"isc_splits: {isc_splits}; allowed are 1 to {images.shape[0]}, the number of images "
+            "(recipes.yaml: evaluate)"
+        )

@@ -57,11 +57,20 @@ class ArrayImages:
         self.shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
-        """As ``ImageSet.batches``; the last of each array may be shorter."""
+        """As ``ImageSet.batches``; all but the last have ``size``, wherever an array ends."""
+        parts: list[NDArray[np.uint8]] = []  # of a batch that an array's end cut
         for array in self.arrays:
-            for start in range(0, len(array), size):
-                yield array[start : start + size]
-                unmap(array)  # or all that was read would count to the process
+            start = 0
+            while start < len(array):
+                end = start + size - sum(map(len, parts))
+                parts.append(array[start:end])
+                start = end
+                if sum(map(len, parts)) == size:
+                    yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+                    parts = []
+                    unmap(array)  # or all that was read would count to the process
+        if parts:
+            yield np.concatenate(parts)
 
 
 class NpzImages:

@@ -1,7 +1,13 @@
-"""The metrics of a run's samples, and the facts of their provenance."""
+"""The metrics of a run's samples, and the facts of their provenance.
+
+Features are Inception's, or those of the dataset's own classifier; samples are compared with an ADM
+reference batch, or with the held-out images of the dataset, which say too whether training images
+were copied.
+"""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +17,14 @@ from numpy.typing import NDArray
 
 from dimr.config.schema import EvaluateConfig
 from dimr.config.variants import load_network_config
-from dimr.data.image_arrays import load_images
-from dimr.evaluation.classifier import class_accuracy, load_classifier
+from dimr.data.image_arrays import ImagesManifest, load_images
+from dimr.evaluation.classifier import ImageClassifier, class_accuracy, load_classifier
 from dimr.evaluation.downloads import check_digits, expected_digits
-from dimr.evaluation.extraction import register_digits_extractor, resolve_layers
-from dimr.evaluation.fidelity import PRC_REFERENCE, fidelity
-from dimr.evaluation.image_sets import check_kind
-from dimr.evaluation.memorisation import memorisation
+from dimr.evaluation.extraction import register_classifier, resolve_layers
+from dimr.evaluation.fidelity import PRC_REFERENCE, Statistics, fidelity
+from dimr.evaluation.image_sets import ArrayImages, ImageSet, check_kind
+from dimr.evaluation.memorisation import compared_size, memorisation
+from dimr.evaluation.names import FID_OF
 from dimr.evaluation.reference import Opened, open_set
 from dimr.models.complexity import complexity
 from dimr.runtime.errors import DimrError
@@ -26,13 +33,59 @@ from dimr.runtime.record import read_record, recorded_key
 log = logging.getLogger(__name__)
 
 TAKES = {
-    "digits": ("images", "classifier"),
-    "inception-v3-compat": ("reference", "extractor_weights"),
+    "digits": (("images",), "classifier"),
+    "classifier": (("images",), "classifier"),
+    "inception-v3-compat": (("reference", "images"), "extractor_weights"),
 }
-"""What samples are compared with, by extractor: arguments of ``measure``."""
+"""By extractor: what samples are compared with, one of these, and where its weights are: arguments
+of ``measure``."""
+PATHS = ("images", "classifier", "reference", "extractor_weights")
+"""All of them, in the order in which they enter a key."""
+SMALL_BATCH = 64
+"""Images at a time through a classifier: another number changes last digits."""
 
 Measured = tuple[dict[str, float], dict[str, Any]]
 """Metrics, and the facts of their provenance."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Whose features are compared.
+
+    Attributes:
+        extractor: torch-fidelity's name.
+        weights: its file; None: it carries them.
+        classifier: the dataset's own; None: it is Inception.
+        facts: for the provenance.
+        keys: of what they are from, for the key of the metrics.
+    """
+
+    extractor: str
+    weights: Path | None
+    classifier: ImageClassifier | None
+    facts: dict[str, Any]
+    keys: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What samples are compared with.
+
+    Attributes:
+        real: images.
+        training: what the network was trained on; None: not known.
+        statistics: of features for FID, of other images; None: of ``real``.
+        spatial_statistics: for sFID.
+        facts: for the provenance.
+        keys: as of ``Features``.
+    """
+
+    real: ImageSet
+    training: ImageSet | None
+    statistics: Statistics | None
+    spatial_statistics: Statistics | None
+    facts: dict[str, Any]
+    keys: dict[str, str]
 
 
 def measure(
@@ -53,144 +106,174 @@ def measure(
         samples: what is measured.
         device: the extractor runs there if it is CUDA, else on the CPU.
         batch_size: images at a time through Inception; only changes the speed.
-        images: extractor ``digits``: the dataset's images.
-        classifier: extractor ``digits``: folder of the classifier whose features are used.
-        reference: extractor ``inception-v3-compat``: an ADM reference batch or its folder.
+        images: the dataset's images; samples are compared with the held-out ones.
+        classifier: extractors ``digits`` and ``classifier``: folder of the dataset's own.
+        reference: in place of ``images``, with Inception: an ADM reference batch or its folder.
         extractor_weights: extractor ``inception-v3-compat``: torch-fidelity's file of weights.
 
     Returns:
         The metrics, and the facts of their provenance: ``inputs`` (keys of what was compared),
-        ``extractor``, ``images``, ``reference``, ``samples``, ``inception_score_order``, ...
+        ``extractor``, ``images``, ``reference`` (the split with it), ``samples``,
+        ``inception_score_order``, ``left_out`` (metrics that there are none of, and why), ...
 
     Raises:
         DimrError: a path that is missing or that the extractor does not take, damaged files, or
             another number of images than ``config.count``, which determines FID and recall.
     """
-    given = {
-        "images": images,
-        "classifier": classifier,
-        "reference": reference,
-        "extractor_weights": extractor_weights,
-    }
-    first, second = _paths(config.extractor, given)
-    cuda = device.type == "cuda"
-    if config.extractor == "digits":
-        return _measure_digits(config, samples, first, second, cuda)
-    return _measure_inception(config, samples, first, second, batch_size, cuda)
-
-
-def _paths(extractor: str, given: Mapping[str, Path | None]) -> list[Path]:
-    """The paths that an extractor takes; ``DimrError`` for others, and missing ones."""
-
-    def flag(name: str) -> str:
-        return "--" + name.replace("_", "-")
-
-    wanted = TAKES[extractor]
-    takes = f"extractor {extractor} takes " + " and ".join(map(flag, wanted))
-    for name, path in given.items():
-        if (path is not None) != (name in wanted):
-            state = "missing" if path is None else "not used here"
-            raise DimrError(f"{flag(name)}: {state}: {takes}")
-    return [path for path in given.values() if path is not None]
-
-
-def _open_samples(samples: Path, config: EvaluateConfig) -> Opened:
+    given = dict(zip(PATHS, (images, classifier, reference, extractor_weights), strict=True))
+    _check_paths(config.extractor, given)
     opened = open_set(samples)
     if (count := opened.images.shape[0]) != config.count:
         raise DimrError(f"{samples}: {count} images; the configuration's count is {config.count}")
-    return opened
-
-
-def _measure_digits(
-    config: EvaluateConfig, samples: Path, images: Path, classifier: Path, cuda: bool
-) -> Measured:
-    """Metrics with the digit classifier's features."""
-    opened = _open_samples(samples, config)
-    training = load_images(images, "train")[0]
-    heldout = load_images(images, "heldout")[0]
-    check_kind(opened.images.name, training.dtype, opened.images.shape, heldout.shape[1])
-    generated = np.concatenate(list(opened.images.batches(config.count)))
-    extractor = register_digits_extractor(classifier)
-    values = fidelity(
-        generated,
-        heldout,
-        extractor=extractor,
-        isc_splits=config.isc_splits,
-        prc_neighborhood=config.prc_neighborhood,
-        prc_distances=config.prc_distances,
-        score_order=_score_order(opened, "class_accuracy is left out, and "),
-        cuda=cuda,
-    )
-    metrics = {"fid_digits": values.pop("fid"), **values}
-    if (labels := opened.labels.values) is not None:
-        name = f"{samples}: {opened.labels.origin}"
-        metrics["class_accuracy"] = class_accuracy(
-            load_classifier(classifier), generated, labels, name=name
-        )
-    metrics |= {**memorisation(generated, training, heldout), "images": config.count}
-    return metrics, {
-        "inputs": {
-            "samples": opened.record["key"],
-            "images": recorded_key(images),
-            "classifier": recorded_key(classifier),
-        },
-        "extractor": extractor,
+    if classifier:
+        features = _own_features(config, classifier)
+    else:
+        assert extractor_weights is not None
+        features = _inception_features(config, extractor_weights)
+    if images:
+        compared = _heldout_images(images)
+        real = compared.real
+        check_kind(opened.images.name, np.dtype(np.uint8), opened.images.shape, real.shape[1])
+    else:
+        assert reference is not None
+        compared = _reference_batch(reference)
+    metrics, facts = _compare(config, opened, features, compared, batch_size, device)
+    if compared.training:
+        metrics |= memorisation(opened.images, compared.training, compared.real)
+    return {**metrics, "images": config.count}, {
+        "inputs": {"samples": opened.record["key"], **compared.keys, **features.keys},
+        **features.facts,
         "images": config.count,
-        "reference": {"images": len(heldout), "what": "held-out images, never trained on"},
         "precision_recall_distances": config.prc_distances,
         "samples": opened.record,
-        "inception_score_order": opened.labels.score_note,
+        **facts,
     }
 
 
-def _measure_inception(
-    config: EvaluateConfig,
-    samples: Path,
-    reference: Path,
-    weights: Path,
-    batch_size: int,
-    cuda: bool,
-) -> Measured:
-    """Metrics with Inception's features, against an ADM reference batch."""
+def _check_paths(extractor: str, given: Mapping[str, Path | None]) -> None:
+    """Refuse paths that an extractor does not take, and missing ones."""
+
+    def flags(names: Iterable[str]) -> str:
+        return " or ".join("--" + name.replace("_", "-") for name in names)
+
+    compared, network = TAKES[extractor]
+    takes = f"extractor {extractor} takes {flags(compared)} and {flags([network])}"
+    found = [name for name, path in given.items() if path is not None]
+    if unused := [name for name in found if name not in (*compared, network)]:
+        raise DimrError(f"{flags(unused[:1])}: not used here: {takes}")
+    for needed in (compared, (network,)):
+        if not set(needed) & set(found):
+            raise DimrError(f"{flags(needed)}: missing: {takes}")
+    if len(both := [name for name in compared if name in found]) > 1:
+        raise DimrError(f"{flags(both[1:])}: not used here: {takes}")
+
+
+# --- whose features, of which images --------------------------------------------------------------
+
+
+def _own_features(config: EvaluateConfig, folder: Path) -> Features:
+    """Those of the dataset's own classifier."""
+    extractor = register_classifier(folder, config.extractor)
+    keys = {"classifier": recorded_key(folder)}
+    return Features(extractor, None, load_classifier(folder), {"extractor": extractor}, keys)
+
+
+def _inception_features(config: EvaluateConfig, weights: Path) -> Features:
+    """Inception's; its weights have no key, as the configuration names them by their SHA-256."""
     digest = check_digits(weights, expected_digits(str(config.weights)), str(weights))
-    opened, real = _open_samples(samples, config), open_set(reference, labelled=False)
+    named = {"file": weights.name, "sha256": digest}
+    facts = {"extractor": config.extractor, "extractor_weights": named}
+    return Features(config.extractor, weights, None, facts, {})
+
+
+def _heldout_images(folder: Path) -> Compared:
+    """The held-out images of the dataset."""
+    manifest = ImagesManifest.read(folder)
+    training, heldout = (
+        ArrayImages(f"{name} images of {folder}", [load_images(folder, split)[0]])
+        for name, split in (("training", "train"), ("held-out", "heldout"))
+    )
+    facts = {
+        "images": heldout.shape[0],
+        "what": "held-out images, never trained on",
+        "split": manifest.split,
+        "counts": manifest.counts,
+        "nearest_pixels": compared_size(heldout.shape[1]),
+    }
+    return Compared(heldout, training, None, None, facts, {"images": recorded_key(folder)})
+
+
+def _reference_batch(path: Path) -> Compared:
+    """An ADM reference batch."""
+    real = open_set(path, labelled=False)
+    keys = {"reference": real.record["key"]}
+    return Compared(real.images, None, real.statistics, real.spatial_statistics, real.record, keys)
+
+
+# --- the comparison -------------------------------------------------------------------------------
+
+
+def _compare(
+    config: EvaluateConfig,
+    opened: Opened,
+    features: Features,
+    compared: Compared,
+    batch_size: int,
+    device: torch.device,
+) -> Measured:
+    """Metrics of features, and the facts of how they were compared."""
+    own, labels = features.classifier, opened.labels.values
+    left_out = _left_out(features, compared)
+    unknown = "class_accuracy is left out, and " if own else ""
     metrics = fidelity(
         opened.images,
-        real.images,
-        extractor=config.extractor,
-        statistics=real.statistics,
-        spatial_statistics=real.spatial_statistics,
-        weights=weights,
+        compared.real,
+        extractor=features.extractor,
+        statistics=compared.statistics,
+        spatial_statistics=compared.spatial_statistics,
+        weights=features.weights,
         isc_splits=config.isc_splits,
         prc_neighborhood=config.prc_neighborhood,
         prc_distances=config.prc_distances,
-        score_order=_score_order(opened),
-        batch_size=batch_size,
-        cuda=cuda,
-        progress=True,
+        score_order=None if "inception_score" in left_out else _score_order(opened, unknown),
+        inception_score="inception_score" not in left_out,
+        batch_size=SMALL_BATCH if own else batch_size,
+        cuda=device.type == "cuda",
+        progress=own is None,
     )
-    layers = resolve_layers(config.extractor)
-    compared = {"fid": "mu and sigma of the file" if real.statistics else "of its images"}
-    if "sfid" in metrics:
-        given = real.spatial_statistics
-        compared["sfid"] = "mu_s and sigma_s of the file" if given else "of its images"
-    else:
-        del layers["sfid"]
-    return {**metrics, "images": config.count}, {
-        "inputs": {"samples": opened.record["key"], "reference": real.record["key"]},
-        "extractor": config.extractor,
-        "extractor_weights": {"file": weights.name, "sha256": digest},
-        "layers": layers,
-        "images": config.count,
-        "reference": {
-            **real.record,
-            **{f"{metric}_statistics": source for metric, source in compared.items()},
-            "precision_recall_images": min(real.images.shape[0], PRC_REFERENCE),
-        },
-        "precision_recall_distances": config.prc_distances,
-        "samples": opened.record,
-        "inception_score_order": opened.labels.score_note,
-    }
+    metrics = {FID_OF[config.extractor]: metrics.pop("fid"), **metrics}
+    if own and labels is not None and "class_accuracy" not in left_out:
+        name = f"{opened.record['file']}: {opened.labels.origin}"
+        metrics["class_accuracy"] = class_accuracy(own, opened.images, labels, name=name)
+    facts: dict[str, Any] = {"reference": dict(compared.facts)}
+    if own is None:
+        facts["layers"] = {
+            metric: layer
+            for metric, layer in resolve_layers(config.extractor).items()
+            if metric != "sfid" or "sfid" in metrics
+        }
+        for metric, names, given in (
+            ("fid", "mu and sigma", compared.statistics),
+            ("sfid", "mu_s and sigma_s", compared.spatial_statistics),
+        ):
+            if metric in metrics:
+                said = f"{names} of the file" if given else "of its images"
+                facts["reference"][f"{metric}_statistics"] = said
+    used = min(compared.real.shape[0], PRC_REFERENCE)
+    facts["reference"]["precision_recall_images"] = used
+    if "inception_score" not in left_out:
+        facts["inception_score_order"] = opened.labels.score_note
+    return metrics, facts | ({"left_out": left_out} if left_out else {})
+
+
+def _left_out(features: Features, compared: Compared) -> dict[str, str]:
+    """Metrics that these features do not give, and why."""
+    if features.classifier and features.classifier.task == "quarter turns":
+        reason = "the set has one class: its classifier tells the quarter turns of an image apart"
+        return {"inception_score": reason, "class_accuracy": reason}
+    if features.classifier is None and compared.training:
+        return {"class_accuracy": "Inception does not tell the classes of the set apart"}
+    return {}
 
 
 def _score_order(opened: Opened, left_out: str = "") -> NDArray[np.int64] | None:

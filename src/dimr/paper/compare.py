@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dimr.config.project import Project
+from dimr.evaluation.names import METRICS
 from dimr.paper.results import recorded
 from dimr.paper.statistics import by_seed
 from dimr.paper.tables.definitions import definition_of, load_definition, place_of
 from dimr.paper.tables.render import text_lines
-from dimr.paper.tables.runs import METRICS, Line, NumberColumn, RunsTable
+from dimr.paper.tables.runs import Line, NumberColumn, RunsTable
 from dimr.runtime.errors import DimrError
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ FOLDERS = (
 OWN_SIGNS = {
     "dimr-shards-1": ("latents", "samples"), "dimr-images-1": ("images",),
     "dimr-source-1": ("source",), "DigitClassifier": ("classifier",),
+    "ImageClassifier": ("classifier",),
 }  # fmt: skip
 """What a folder is whose record is damaged or gone, by what nobody else writes in its manifest."""
 GROWING = {

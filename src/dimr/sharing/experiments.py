@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dimr.evaluation.names import METRICS
 from dimr.paper.tables.render import text_lines
-from dimr.paper.tables.runs import METRICS
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 

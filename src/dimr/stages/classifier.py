@@ -1,16 +1,19 @@
-"""``dimr classifier``: the small classifier whose features the metrics on digits use."""
+"""``dimr classifier``: the small classifier of a dataset's own, whose features its metrics use."""
 
 from typing import ClassVar
 
 from dimr.config.schema import Classifier
 from dimr.stages.stage import Input, Job, Output, Stage, Target
 
+DIGITS = "digits"
+"""The set whose classifier is trained for white strokes on black."""
+
 
 class ClassifierStage(Stage):
-    """A classifier of the dataset's own images."""
+    """A classifier of the dataset's own images, of as many classes as they have."""
 
     name = "classifier"
-    about = "train the digit classifier whose features the metrics use"
+    about = "train the classifier of a dataset's images whose features the metrics use"
     phase = "classifier"
     config = Classifier
     inputs = (Input("images"),)
@@ -22,14 +25,24 @@ class ClassifierStage(Stage):
 
     def work(self, job: Job) -> None:
         """Train it, and measure it on the held-out images."""
-        from dimr.data.image_arrays import load_images
-        from dimr.evaluation.classifier import train_classifier
+        from dimr.data.image_arrays import ImagesManifest, load_images
+        from dimr.evaluation.train_classifier import PHOTOGRAPHS, STROKES, train_classifier
 
         config, images = job.config, job.options.images
         _ = job.device  # sets its threads
+        manifest = ImagesManifest.read(images)
         train, labels = load_images(images, "train")
         heldout, heldout_labels = load_images(images, "heldout")
+        is_digits = manifest.dataset == DIGITS
         with job.result() as result:
             train_classifier(
-                train, labels, result.folder, config, heldout=heldout, heldout_labels=heldout_labels
+                train,
+                labels,
+                result.folder,
+                config,
+                heldout=heldout,
+                heldout_labels=heldout_labels,
+                classes=manifest.classes,
+                class_names=() if is_digits else manifest.class_names,
+                augmentation=STROKES if is_digits else PHOTOGRAPHS,
             )

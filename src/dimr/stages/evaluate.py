@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from dimr.config.phases import section_key
-from dimr.config.schema import ConfigModel, EvaluateConfig
+from dimr.config.schema import ConfigModel, EvaluateConfig, ImagesData
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
 from dimr.stages.options import add_batch, add_device
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from dimr.stages.costs import Cost
 
 
-def _form(extractor: str, name: str, about: str, keyed: bool = True) -> Input:
-    return Input(name, about, required=False, keyed=keyed, group=f"extractor {extractor}")
+COMPARED = "what samples are compared with, one of these"
+FEATURES = "whose features are compared, one of these"
 
 
 class EvaluateStage(Stage):
-    """FID, sFID, Inception Score, precision, recall and memorisation of a run's samples."""
+    """FID, sFID, Inception Score, precision, recall and memorisation of a run's samples.
+
+    Of features of Inception, or of the dataset's own classifier.
+    """
 
     name = "evaluate"
     about = (
@@ -32,15 +35,26 @@ class EvaluateStage(Stage):
     config = EvaluateConfig
     inputs = (
         Input("samples"),
-        _form("digits", "images", "the dataset's images"),
-        _form("digits", "classifier", "whose features are used"),
-        _form(
-            "inception-v3-compat",
-            "reference",
-            "an ADM reference batch .npz, or a folder of one or of uint8 images",
+        Input("images", "the dataset's own, those held out", required=False, group=COMPARED),
+        Input(
+            "classifier",
+            "extractors digits and classifier: the dataset's own",
+            required=False,
+            group=FEATURES,
         ),
-        _form(
-            "inception-v3-compat", "extractor_weights", "torch-fidelity's Inception weights", False
+        Input(
+            "reference",
+            "extractor inception-v3-compat only: an ADM reference batch .npz, or a folder of one "
+            "or of uint8 images",
+            required=False,
+            group=COMPARED,
+        ),
+        Input(
+            "extractor_weights",
+            "extractor inception-v3-compat: torch-fidelity's weights",
+            required=False,
+            keyed=False,
+            group=FEATURES,
         ),
         Input("model", "whose cost is recorded", required=False, keyed=False),
     )
@@ -65,26 +79,33 @@ class EvaluateStage(Stage):
         return super().config_of(target)
 
     def sources(self, target: Target) -> dict[str, str]:
-        """The samples, what the extractor compares with, and the model, unless it is a baseline."""
+        """The samples, the dataset's images or ADM's batch, whose features; and the model if any.
+
+        Held-out images of the set itself, wherever images are two arrays: ADM has none of them.
+        """
         run, data = target.run, target.data
+        is_array = isinstance(run.recipe.data, ImagesData)
         weights = run.recipe.evaluate.weights
-        compared = {"images": target.images, "classifier": f"{data}/classifier"}
-        if weights:
-            compared = {
-                "reference": f"{data}/reference",
-                "extractor_weights": f"data/extractors/{weights}",
-            }
-        model = {"model": f"runs/{run.name}/model"} if run.network else {}
-        return {"samples": f"runs/{run.name}/samples/{target.setting}", **compared, **model}
+        places = {
+            "samples": f"runs/{run.name}/samples/{target.setting}",
+            "images": target.images if is_array else None,
+            "classifier": None if weights else f"{data}/classifier",
+            "reference": None if is_array else f"{data}/reference",
+            "extractor_weights": f"data/extractors/{weights}" if weights else None,
+            "model": f"runs/{run.name}/model" if run.network else None,
+        }
+        return {name: place for name, place in places.items() if place}
 
     def cost(self, target: Target) -> "Cost":
         """Inception on the samples and the reference, and all pairs of their features."""
         from dimr.stages.costs import FEATURES, INCEPTION_MACS, REFERENCE_IMAGES, gpus
 
         cost, recipe = super().cost(target), target.recipe
-        if recipe.evaluate.extractor == "digits":
+        if recipe.evaluate.is_own:
             return cost
         images, others = recipe.sample.count, REFERENCE_IMAGES
+        if isinstance(recipe.data, ImagesData):
+            others = target.project.heldout_images(target.dataset)
         pairs = images**2 + others**2 + images * others
         return replace(
             cost,
@@ -101,10 +122,10 @@ class EvaluateStage(Stage):
 
     def work(self, job: Job) -> None:
         """Measure, and write both files."""
-        from dimr.evaluation.measure import TAKES, cost_of, measure
+        from dimr.evaluation.measure import PATHS, cost_of, measure
 
         options, config = job.options, job.config
-        compared = {name: getattr(options, name) for names in TAKES.values() for name in names}
+        compared = {name: getattr(options, name) for name in PATHS}
         metrics, facts = measure(
             config, options.samples, device=job.device, batch_size=options.batch, **compared
         )

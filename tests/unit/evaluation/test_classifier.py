@@ -10,14 +10,12 @@ from dimr.data.digits import make_digits
 from dimr.data.image_arrays import load_images
 from dimr.evaluation.classifier import (
     WEIGHTS,
-    Augmentation,
-    DigitClassifier,
+    ImageClassifier,
     class_accuracy,
-    learning_rate,
     load_classifier,
-    train_classifier,
 )
 from dimr.evaluation.image_sets import image_tensor
+from dimr.evaluation.train_classifier import Augmentation, learning_rate, train_classifier
 from dimr.runtime.errors import DimrError, TrainingFailed
 
 
@@ -127,7 +125,7 @@ def test_features_of_training_images_are_standardised(digits):
 
 
 def test_uint8_and_floats_are_the_same_images():
-    classifier = DigitClassifier()
+    classifier = ImageClassifier()
     images = image_tensor(noise(3, 0))
     for a, b in zip(classifier(images), classifier(images.float() / 255), strict=True):
         assert torch.equal(a, b)
@@ -136,7 +134,7 @@ def test_uint8_and_floats_are_the_same_images():
 
 
 def test_an_image_does_not_depend_on_its_batch():
-    classifier, images = DigitClassifier().train(), image_tensor(noise(6, 0))
+    classifier, images = ImageClassifier().train(), image_tensor(noise(6, 0))
     torch.testing.assert_close(classifier(images)[1][2:3], classifier(images[2:3])[1])
 
 

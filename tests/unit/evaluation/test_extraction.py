@@ -11,14 +11,15 @@ import torch
 from tests.support.shards import write_shards
 
 from dimr.config.schema import Classifier
-from dimr.evaluation.classifier import load_classifier, train_classifier
+from dimr.evaluation.classifier import load_classifier
 from dimr.evaluation.extraction import (
     extract_features,
     load_extractor,
-    register_digits_extractor,
+    register_classifier,
 )
 from dimr.evaluation.fidelity import fidelity
 from dimr.evaluation.image_sets import ArrayImages, NpzImages, image_tensor
+from dimr.evaluation.train_classifier import train_classifier
 from dimr.runtime.errors import DimrError
 
 
@@ -201,7 +202,7 @@ def registry():
 
 
 def test_layers_are_the_classifiers_in_the_order_asked_for(tmp_path, registry):
-    name = register_digits_extractor(small_classifier(tmp_path / "c"))
+    name = register_classifier(small_classifier(tmp_path / "c"))
     images = image_tensor(noise(5, 1))
     logits, features = load_classifier(tmp_path / "c")(images)
     got = registry[name](name, ["logits", "64"], feature_extractor_weights_path=None)(images)
@@ -212,15 +213,15 @@ def test_layers_are_the_classifiers_in_the_order_asked_for(tmp_path, registry):
 
 
 def test_name_is_that_of_the_weights(tmp_path, registry):
-    first = register_digits_extractor(small_classifier(tmp_path / "a"))
-    assert register_digits_extractor(small_classifier(tmp_path / "b")) == first  # the same weights
-    other = register_digits_extractor(small_classifier(tmp_path / "c", seed=1))
+    first = register_classifier(small_classifier(tmp_path / "a"))
+    assert register_classifier(small_classifier(tmp_path / "b")) == first  # the same weights
+    other = register_classifier(small_classifier(tmp_path / "c", seed=1))
     assert other != first
     assert {first, other} < set(registry)
 
 
 def test_later_changes_of_the_folder_have_no_effect(tmp_path, registry):
-    name = register_digits_extractor(small_classifier(tmp_path / "a"))
+    name = register_classifier(small_classifier(tmp_path / "a"))
     images = image_tensor(noise(3, 2))
     before = registry[name](name, ["64"])(images)[0]
     small_classifier(tmp_path / "a", seed=1)
@@ -229,7 +230,7 @@ def test_later_changes_of_the_folder_have_no_effect(tmp_path, registry):
 
 @pytest.mark.usefixtures("registry")
 def test_fidelity_on_it_is_fid_of_its_features(tmp_path, definitions):
-    name = register_digits_extractor(small_classifier(tmp_path / "c"))
+    name = register_classifier(small_classifier(tmp_path / "c"))
     images, reference = noise(90, 3), noise(80, 4) // 2
     found = fidelity(images, reference, extractor=name, isc_splits=3)
     classifier = load_classifier(tmp_path / "c")
@@ -240,7 +241,7 @@ def test_fidelity_on_it_is_fid_of_its_features(tmp_path, definitions):
 
 
 def test_foreign_input_is_refused(tmp_path, registry):
-    name = register_digits_extractor(small_classifier(tmp_path / "c"))
+    name = register_classifier(small_classifier(tmp_path / "c"))
     extractor = registry[name](name, ["64"])
     for bad in (torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.zeros(2, 3, 32, 32)):
         with pytest.raises(DimrError, match="expected uint8"):
@@ -251,4 +252,4 @@ def test_foreign_input_is_refused(tmp_path, registry):
 
 def test_absent_folder_is_named(tmp_path):
     with pytest.raises(DimrError, match="nowhere"):
-        register_digits_extractor(tmp_path / "nowhere")
+        register_classifier(tmp_path / "nowhere")

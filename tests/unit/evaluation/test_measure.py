@@ -15,8 +15,9 @@ from dimr.config.project import PROJECT
 from dimr.config.schema import Classifier, EvaluateConfig
 from dimr.data.digits import make_digits
 from dimr.data.image_arrays import load_images
-from dimr.evaluation.classifier import class_accuracy, load_classifier, train_classifier
+from dimr.evaluation.classifier import class_accuracy, load_classifier
 from dimr.evaluation.reference import open_set
+from dimr.evaluation.train_classifier import train_classifier
 from dimr.runtime.files import key_of, sha256, write_json
 from dimr.runtime.record import seal
 from dimr.sampling.folder import write_samples
@@ -293,7 +294,7 @@ def test_options_of_the_other_extractor_are_refused(here, caplog):
         "evaluate", "--config", str(here / "evaluate.yaml"), "--samples", "s",
         "--metrics", "m", "--provenance", "p",
     ]  # fmt: skip
-    takes = "extractor inception-v3-compat takes --reference and --extractor-weights"
+    takes = "extractor inception-v3-compat takes --reference or --images and --extractor-weights"
     assert main([*common, "--reference", "r"]) == 2
     assert caplog.messages == [f"dimr: --extractor-weights: missing: {takes}"]
     assert main([*common, "--reference", "r", "--extractor-weights", "w", "--images", "i"]) == 2

@@ -16,7 +16,7 @@ from tests.support.messages import error_in
 from dimr.cli import main
 from dimr.config.project import ROOT, Project
 from dimr.config.schema import Distortion
-from dimr.evaluation.classifier import DigitClassifier
+from dimr.evaluation.classifier import ImageClassifier
 from dimr.evaluation.image_sets import ArrayImages
 from dimr.human_study.classifiers import digit_scorer, fetch_timm, load_timm, timm_scorer
 from dimr.human_study.confidence import (
@@ -57,7 +57,7 @@ def digits(tmp_path_factory):
     (folder / "classifier").mkdir()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = DigitClassifier(4)
+        network = ImageClassifier(4)
         network.head.weight.data *= 30  # else all classes are alike
     safetensors.torch.save_file(network.state_dict(), folder / "classifier/classifier.safetensors")
     config = {"model": "DigitClassifier", "width": 4, "classes": 10, "size": 32}

@@ -1,6 +1,6 @@
 """Sections about datasets: where images come from, and each step that prepares them."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -68,6 +68,9 @@ class Source(ConfigModel):
 
 class Digits(ConfigModel):
     """scikit-learn's digits: side in pixels, and the split into training and held-out images."""
+
+    CLASSES: ClassVar = 10
+    IMAGES: ClassVar = 1797
 
     source: Literal["digits"]
     image_size: Annotated[int, Field(gt=0, le=512)]
@@ -159,6 +162,10 @@ class ReferenceConfig(Reference):
     """``config/reference.yaml``: the batch, and the side of the images that it must hold."""
 
     image_size: ImageSize
+
+
+LEAST_CLASSIFIED = 16
+"""Pixels of a side, at least, that a dataset's own classifier takes."""
 
 
 class Classifier(ConfigModel):

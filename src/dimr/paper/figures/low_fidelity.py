@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dimr.config.project import Project
 from dimr.data.shards import open_shards
+from dimr.evaluation.names import FID_TITLES
 from dimr.human_study.confidence import (
     draw_some,
     least_confident,
@@ -33,7 +34,6 @@ SIDE = style.WIDTH / COLUMNS
 """Inches of a column."""
 SHARE = 0.97
 """Of a column, that an image takes."""
-FIDS = {"fid": "FID", "fid_digits": "FID-digits"}
 """What a run's fidelity metric is called."""
 LINE, BREAK, ROW = 0.14, 0.1, SIDE + 0.13
 """Inches: a line of a heading, the space between models, images with their captions."""
@@ -76,9 +76,9 @@ def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[Lo
     published = load_published(project).distortion
     models = []
     for row in definition.rows(project):
-        key = next((key for key in FIDS if (row.run, key) in numbers), None)
+        key = next((key for key in FID_TITLES if (row.run, key) in numbers), None)
         if key is None:
-            raise DimrError(f"{row.run}: no {' and no '.join(FIDS)} at {row.fid_setting}")
+            raise DimrError(f"{row.run}: no {' and no '.join(FID_TITLES)} at {row.fid_setting}")
         file = runs / scores_file(row.run, row.setting)
         folder = runs / row.run / "samples" / row.setting
         summary, samples = read_summary(file), open_shards(folder)
@@ -88,7 +88,7 @@ def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[Lo
         rejected, what = _rejected(confidence, summary, definition.share)
         index = draw_some(rejected, definition.shown, summary["config"]["seed"])
         fid, setting = numbers[row.run, key], row.fid_setting.replace("_", "-")
-        lines = [f"{row.name}, {setting}: {FIDS[key]} {fid:.2f}", what]
+        lines = [f"{row.name}, {setting}: {FID_TITLES[key]} {fid:.2f}", what]
         if theirs := published.get(row.published or ""):
             rate = f"{theirs.rate:.1%} rated as distorted"
             lines.append(f"published: FID {theirs.fid:.2f}, {rate}")

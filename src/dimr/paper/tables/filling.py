@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dimr.config.project import Project
+from dimr.evaluation.names import METRICS
 from dimr.paper.published import SOURCES, Result, load_published
 from dimr.paper.results import COSTS, RunSetting
 from dimr.paper.statistics import change_of, summarise
-from dimr.paper.tables.runs import CHANGES, METRICS, Line, NumberColumn, RunsTable
+from dimr.paper.tables.runs import CHANGES, Line, NumberColumn, RunsTable
 from dimr.paper.tables.sheet import MISSING, Block, Cell, Column, Origin, Sheet, cell
 from dimr.runtime.errors import DimrError
 from dimr.stages.costs import count_network

@@ -17,6 +17,7 @@ from dimr.config.runs import BASELINE_SETTING
 from dimr.config.schema import ConfigModel
 from dimr.config.schema.base import repeated
 from dimr.config.validation import did_you_mean
+from dimr.evaluation.names import METRICS, OF_FEATURES
 from dimr.paper.published import load_published
 from dimr.paper.results import COSTS, RunSetting, check_setting
 from dimr.paper.tables.sheet import Column, Sheet, Table
@@ -25,11 +26,6 @@ from dimr.runtime.errors import DimrError
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS = (
-    "fid", "sfid", "fid_digits", "inception_score", "inception_score_std", "precision", "recall",
-    "class_accuracy", "nearest_distance", "heldout_nearest_distance", "nearest_ratio",
-    "near_copy_share", "images",
-)  # fmt: skip
 CHANGES = ("change", "change_mean", "change_low", "change_high")
 KEYS = [*COSTS, "epochs", "evaluations", *METRICS, "change"]
 """What a column may hold: a metric of the frame of results, or the paired change in words."""
@@ -276,6 +272,22 @@ class RunsTable(Table):
             first = {setting: run for run, setting in reversed(line.cells)}
             for setting, run in first.items():  # right for all seeds, or for none
                 check_setting(f"{where}: {line.title}", run, setting, project)
+        self._check_features(source, project)
+
+    def _check_features(self, source: str, project: Project) -> None:
+        """Refuse a column of values of different features, which do not compare."""
+        of_features = [column.title for column in self.columns if column.key in OF_FEATURES]
+        seen: dict[str, str] = {}  # a dataset by whose features its metrics are
+        for dataset in dict.fromkeys(line.run.split("/")[0] for line in self.lines if line.run):
+            evaluate = project.recipe(dataset).evaluate
+            of_set = evaluate.extractor == "classifier"  # each set has its own
+            seen.setdefault(f"{dataset}'s classifier" if of_set else evaluate.extractor, dataset)
+        if of_features and len(seen) > 1:
+            (one, first), (other, second), *_ = seen.items()
+            raise DimrError(
+                f"{source}: column {of_features[0]!r}: rows of {first} ({one}) and of {second} "
+                f"({other}) do not compare: make a table of each"
+            )
 
     def fill(self, project: Project, frame: "pd.DataFrame", partial: bool = False) -> Sheet:
         """Mean and deviation over seeds, what is published, and the paired change.

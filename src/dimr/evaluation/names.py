@@ -1,0 +1,20 @@
+"""Names of metrics: keys of ``metrics/<setting>.json``, of columns of tables, of options.
+
+Every list of them derives from here. Nothing is imported.
+"""
+
+FID_OF = {"inception-v3-compat": "fid", "digits": "fid_digits", "classifier": "fid_own"}
+"""What FID is called by the extractor of its features (``evaluate.extractor``): values of different
+features do not compare, and no column holds both."""
+FID_TITLES = {"fid": "FID", "fid_digits": "FID-digits", "fid_own": "FID-own"}
+"""How it is printed."""
+OF_FEATURES = (
+    "fid", "sfid", "fid_digits", "fid_own", "inception_score", "inception_score_std", "precision",
+    "recall", "class_accuracy",
+)  # fmt: skip
+"""Metrics that compare only where the features are those of one network."""
+METRICS = (
+    *OF_FEATURES,
+    "nearest_distance", "heldout_nearest_distance", "nearest_ratio", "near_copy_share", "images",
+)  # fmt: skip
+"""All of them."""
