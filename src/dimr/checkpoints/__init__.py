@@ -12,7 +12,12 @@ from dimr.checkpoints.export import export
 from dimr.checkpoints.formats import ConversionError, from_published, to_published
 from dimr.checkpoints.import_options import ImportOptions
 from dimr.checkpoints.import_published import Imported, read_published
-from dimr.checkpoints.model_folder import read_model, write_model
+from dimr.checkpoints.model_folder import (
+    read_class_names,
+    read_model,
+    write_class_names,
+    write_model,
+)
 from dimr.checkpoints.read import CheckpointInfo, read_checkpoint
 
 __all__ = [
@@ -24,8 +29,10 @@ __all__ = [
     "fetch",
     "from_published",
     "read_checkpoint",
+    "read_class_names",
     "read_model",
     "read_published",
     "to_published",
+    "write_class_names",
     "write_model",
 ]

@@ -1,6 +1,6 @@
-"""A run's ``model/`` folder: config.json and diffusion_pytorch_model.safetensors."""
+"""A run's ``model/`` folder: config.json, diffusion_pytorch_model.safetensors, class_names.json."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,13 +16,15 @@ from dimr.models import Network, build
 from dimr.runtime.atomic import require_space
 from dimr.runtime.device import require_memory
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import single_line, write_json
+from dimr.runtime.files import read_json, single_line, write_json
 from dimr.runtime.record import verify
 from dimr.runtime.tensors import first_difference, first_unsound, separate
 from dimr.runtime.weight_notes import save_safetensors
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+CLASS_NAMES = "class_names.json"
+"""A list: the name of each class, by label. A file of its own: config.json is the network's."""
 
 
 def read_model(folder: Path) -> tuple[Network, NetworkConfig]:
@@ -76,3 +78,25 @@ def write_model(
     require_space(folder.parent, size, "the model")
     write_json(folder / CONFIG, config.model_dump(mode="json"))
     save_safetensors(separate(tensors), folder / WEIGHTS, record_of(config, objective))
+
+
+def write_class_names(folder: Path, names: Sequence[str]) -> None:
+    """Write the names of a model's classes, by label, into its folder."""
+    write_json(folder / CLASS_NAMES, list(names))
+
+
+def read_class_names(folder: Path) -> list[str] | None:
+    """The names of a model's classes, by label; None: its folder does not say them.
+
+    Raises:
+        DimrError: the file is damaged, also by the record's checksum; or missing, and the record
+            lists it.
+    """
+    verify(folder, CLASS_NAMES)
+    path = folder / CLASS_NAMES
+    if not path.exists():
+        return None
+    names = read_json(path)
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise DimrError(f"{path}: should be a list of names, one for each class")
+    return names
