@@ -3,7 +3,7 @@
 import difflib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dimr.runtime.errors import DimrError
 
@@ -54,6 +54,41 @@ def class_index(text: str, names: Sequence[str]) -> int:
     if found:
         raise DimrError(f"class {shown} means several: {_list(found, names)}; give the number")
     raise DimrError(f"no class {shown} {_nearest(wanted, names)}")
+
+
+def same_classes(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
+    """For each class the label of the same class in another set; None: no one, or no single one.
+
+    Equal names first: of a name that each set has several times, the first is the first. Of the
+    rest, those that differ in case and blanks, or that name only some of the synonyms; a WordNet id
+    is the name of ImageNet's class.
+    """
+    found: list[int | None] = [None] * len(names)
+    ours, theirs = _places(enumerate(names)), _places(enumerate(others))
+    for name, places in ours.items():
+        if len(same := theirs.get(name, [])) == len(places):
+            for place, label in zip(places, same, strict=True):
+                found[place] = label
+    rest = [place for place, label in enumerate(found) if label is None]
+    if not rest:
+        return found
+    whole = _places((label, _plain(name)) for label, name in enumerate(others))
+    synonyms = [(label, one) for label, name in enumerate(others) for one in _synonyms(name)]
+    parts = _places([*synonyms, *enumerate(wordnet_ids(len(others)))])
+    for place in rest:
+        own = [_plain(names[place]), *_synonyms(names[place])]
+        labels = whole.get(own[0]) or [label for one in own for label in parts.get(one, [])]
+        if len(set(labels)) == 1:
+            found[place] = labels[0]
+    return found
+
+
+def _places(named: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+    """The numbers of each name."""
+    found: dict[str, list[int]] = {}
+    for number, name in named:
+        found.setdefault(name, []).append(number)
+    return found
 
 
 def _in_range(label: int, classes: int) -> int:

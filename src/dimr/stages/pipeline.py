@@ -50,6 +50,9 @@ STAGES: dict[str, Stage] = {
 """Every stage by its name, in an order in which they can run; of two that make the same place, the
 narrower one is first."""
 
+MISSING = "no such file"
+"""In place of the key of a file that is not there."""
+
 
 @functools.cache
 def pattern_of(stage: Stage, place: str) -> re.Pattern[str]:
@@ -123,14 +126,24 @@ class Pipeline:
     def key(self, place: str) -> str:
         """The key that a result should have: of its configuration and its inputs' keys.
 
+        Where a file of the user's is missing, it is a key that no result has: nothing is made of it
+        now, and what was made of it before cannot be told from what it would be.
+
         Raises:
             DimrError: the configuration has no such run, setting or phase.
         """
         if place not in self._keys:
             one = self.result(place)
             config = one.stage.config_of(one.target)
-            keyed = [each.name for each in one.stage.inputs if each.keyed]
-            keys = [self.key(one.inputs[name]) for name in keyed if name in one.inputs]
+            files = one.stage.files(one.target)
+            keys = []
+            for name in (each.name for each in one.stage.inputs if each.keyed):
+                if name in one.inputs:
+                    keys.append(self.key(one.inputs[name]))
+                elif name in files:
+                    path = self.project.root / files[name]
+                    is_there = path.exists()
+                    keys.append(one.stage.input_key(name, path, config) if is_there else MISSING)
             self._keys[place] = section_key(config, *keys)
         return self._keys[place]
 
