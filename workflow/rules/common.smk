@@ -113,7 +113,7 @@ def stage_inputs(stage, wildcards):
     }
     if was_made_without(sources.get("milestone"), stage.places(target)):
         del sources["milestone"]
-    return config | sources | stage.files(target)
+    return config | sources | PIPELINE.files(stage, target)
 
 
 def stage_outputs(stage):

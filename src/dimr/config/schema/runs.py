@@ -52,7 +52,7 @@ class Train(ConfigModel):
     compile: bool
     log_every: Positive
     # A file without it does not name it: what starts from fresh weights keeps its key.
-    start: Annotated[str, Field(pattern=r"^[^\r\n\x00]+$", max_length=4096)] | None = Field(
+    start: Annotated[str, Field(pattern=r"^[^\r\n\x00{}]+$", max_length=4096)] | None = Field(
         default=None, alias="from", exclude_if=lambda value: value is None
     )
 
