@@ -1,5 +1,6 @@
 # Configuration: each phase of each run has one file, rewritten only if its content differs.
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def stage_inputs(stage, wildcards):
     }
     if was_made_without(sources.get("milestone"), stage.places(target)):
         del sources["milestone"]
-    return config | sources
+    return config | sources | PIPELINE.files(stage, target)
 
 
 def stage_outputs(stage):
@@ -142,7 +143,8 @@ def stage_command(stage, wildcards, input, output):
         for name, path in paths.items()
     }
     places |= stage.places(Target(PROJECT, dict(wildcards.items())))
-    words += [f"--{name.replace('_', '-')} {place}" for name, place in places.items()]
+    for name, place in places.items():  # of files of the user's, any path
+        words += [f"--{name.replace('_', '-')}", shlex.quote(str(place))]
     return " ".join(words)
 
 

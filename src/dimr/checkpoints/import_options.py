@@ -58,6 +58,7 @@ class ImportOptions:
         schedule: of the noise.
         classes: number of classes, without "no class".
         objective: that of the run which ``where`` names.
+        like: a network of the same heads, where nothing else tells them.
     """
 
     variant: Variant | None = None
@@ -69,6 +70,7 @@ class ImportOptions:
     schedule: str | None = None
     classes: int | None = None
     objective: str | None = None
+    like: NetworkConfig | None = None
 
     @classmethod
     def of(cls, variant: str | None = None, **told: Any) -> Self:
@@ -182,6 +184,8 @@ class Told:
         found = self.agreed("heads")
         if found is None and listed:
             found = listed.sizes["heads"], f"as {listed.name} has"
+        if found is None and (like := self.options.like) and like.family == sizes["family"]:
+            found = like.sizes.arguments()["heads"], "as the network that starts from it"
         if found is None and (published := FORMATS[sizes["family"]].heads(width)):
             found = published, f"as published for width {width}; --heads N if not"
         if found is None:

@@ -39,10 +39,11 @@ def write_dataset(project: "Project", dataset: str, base: Path) -> None:
 def write_run(project: "Project", name: str, base: Path) -> None:
     """Write the configuration of a run's phases, and of its dataset's stages, below ``base``.
 
-    And of the milestones before it: what is written later than a result looks like news to it.
+    And of the milestones before it, and of the run that it starts from: what is written later than
+    a result looks like news to it.
     """
     run = project.run(name)
     write_phases(run.phases(), base / f"runs/{name}/config")
-    if run.before:
-        write_run(project, run.before.name, base)
+    for other in filter(None, (run.before, run.start)):
+        write_run(project, other.name, base)
     write_dataset(project, run.dataset, base)

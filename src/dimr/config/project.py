@@ -33,6 +33,7 @@ class Project:
 
     Attributes:
         root: the folder of the repository.
+        resolving: names of the runs that are being resolved, each for the one before.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
@@ -41,6 +42,7 @@ class Project:
         self._recipes: dict[str, Recipe] = {}
         self._sources: dict[str, Source] = {}
         self._runs: dict[str, Run] = {}
+        self.resolving: list[str] = []
         self._sections: dict[str, Any] = {}
 
     def load(self, section: type[AnySection], file: str) -> AnySection:
@@ -172,7 +174,11 @@ class Project:
             DimrError: a name, dataset, variant or value that is not allowed.
         """
         if name not in self._runs:
-            run = resolve_run(name, self)
+            self.resolving.append(name)
+            try:
+                run = resolve_run(name, self)
+            finally:
+                self.resolving.pop()
             self._check_metrics(run)
             self._runs[name] = run
         return self._runs[name]

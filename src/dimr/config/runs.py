@@ -7,7 +7,6 @@ Its configuration is split by phase, each part holding only what the phase's res
 (contract A of the design).
 """
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from dimr.config.schema import (
     objective_problem,
     sampling_problem,
 )
+from dimr.config.start import RUN_NAME, start_run
 from dimr.config.validation import did_you_mean, validate
 from dimr.config.variants import Variant, names_of, taken
 from dimr.models.sizes import FAMILIES
@@ -58,12 +58,19 @@ class Run:
     class_names: tuple[str, ...] = ()  # of such weights; empty: not the dataset's own
     milestone: str = ""  # of the recipe, at which training ends; empty: at its last step
     before: "Run | None" = None  # the same training up to the milestone before; None: there is none
+    start: "Run | None" = None  # whose weights training starts from; None: fresh ones, or a file's
 
     @property
     def training(self) -> str:
         """Name of the run that trains on to the last step: its own, if it has no milestone."""
         model, slash, seed = self.name.rpartition("/")
         return f"{model.removesuffix(f'-{self.milestone}')}{slash}{seed}"
+
+    @property
+    def start_file(self) -> str | None:
+        """Model folder or file that training starts from, as configured; None: no such one."""
+        is_trained = self.network is not None and self.weights is None
+        return self.recipe.train.start if is_trained and self.start is None else None
 
     @property
     def own_steps(self) -> int:
@@ -196,8 +203,7 @@ def resolve_run(name: str, project: "Project") -> Run:
     """``Project.run``, not cached."""
     if name == "workspace":
         return _workspace_run(project)
-    # a seed is written in one way: 01 would be another run with the same images as 1
-    match = re.fullmatch(r"([\w-]+)/([\w-]+)/(0|[1-9][0-9]{0,17}|published)", name)
+    match = RUN_NAME.fullmatch(name)
     if match is None:
         forms = "workspace, dataset/model/seed, .../published"
         raise DimrError(f"run {name[:100]!r} is none of {forms}")
@@ -213,13 +219,16 @@ def resolve_run(name: str, project: "Project") -> Run:
     variant, milestone = _split_milestone(model, dataset, project)
     network = _complete(_find_variant(variant, dataset, project), recipe)
     _check_together(recipe, network, f"recipes.yaml: {dataset}")
+    start = start_run(recipe.train.start, network, project, f"recipes.yaml: {dataset}")
     steps = recipe.milestones.get(milestone, recipe.train.steps)
     earlier = {one: end for one, end in recipe.milestones.items() if end < steps}
     latest = max(earlier, key=earlier.__getitem__, default=None)
     before = project.run(f"{dataset}/{variant}-{latest}/{seed}") if latest else None
     train = recipe.train.model_copy(update={"steps": steps})
     recipe = recipe.model_copy(update={"train": train})
-    return Run(name, dataset, int(seed), recipe, network, milestone=milestone, before=before)
+    return Run(
+        name, dataset, int(seed), recipe, network, milestone=milestone, before=before, start=start
+    )
 
 
 def _split_milestone(model: str, dataset: str, project: "Project") -> tuple[str, str]:
@@ -286,7 +295,8 @@ def _workspace(project: "Project") -> Run:
     recipe = recipe.model_copy(update=parts)
     network = _complete(variant, recipe)
     _check_together(recipe, network, source)
-    return Run("workspace", choice.dataset, choice.seed, recipe, network)
+    start = start_run(recipe.train.start, network, project, source)
+    return Run("workspace", choice.dataset, choice.seed, recipe, network, start=start)
 
 
 def _overlay(recipe: Any, override: Any) -> Any:

@@ -33,7 +33,8 @@ def _allowed_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[s
         found = [one.model_fields[part] for one in current if part in one.model_fields]
         if found:  # else a name of the user's own, as of a setting
             current = [inner for field in found for inner in _sections(field.annotation)]
-    return list(dict.fromkeys(key for one in current for key in one.model_fields))
+    fields = (item for one in current for item in one.model_fields.items())
+    return list(dict.fromkeys(field.alias or name for name, field in fields))
 
 
 def validate(section: type[AnySection], value: Any, source: str, prefix: str = "") -> AnySection:

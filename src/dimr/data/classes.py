@@ -8,7 +8,7 @@ import difflib
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
@@ -82,6 +82,44 @@ def _named(text: str, names: Sequence[str]) -> list[list[int]]:
         [label for label, name in enumerate(names) if wanted in map(_plain, _synonyms(name))],
         [label for label, name in enumerate(names) if name == of_id],
     ]
+
+
+def same_classes(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
+    """For each class the label of the same class in another set; None: no one, or no single one.
+
+    Equal names first: of a name that each set has several times, the first is the first. Of the
+    rest, those that differ in case and blanks, or that name only some of the synonyms; a WordNet id
+    is the name of ImageNet's class.
+    """
+    found: list[int | None] = [None] * len(names)
+    ours, theirs = _places(enumerate(names)), _places(enumerate(others))
+    for name, places in ours.items():
+        if len(same := theirs.get(name, [])) == len(places):
+            for place, label in zip(places, same, strict=True):
+                found[place] = label
+    rest = [place for place, label in enumerate(found) if label is None]
+    if not rest:
+        return found
+    whole = _places((label, _plain(name)) for label, name in enumerate(others))
+    synonyms = [
+        (label, one) for label, name in enumerate(others) for one in map(_plain, _synonyms(name))
+    ]
+    ids = wordnet_ids(len(others)) if list(others) == class_names(len(others)) else []
+    parts = _places([*synonyms, *enumerate(ids)])
+    for place in rest:
+        own = [_plain(names[place]), *map(_plain, _synonyms(names[place]))]
+        labels = whole.get(own[0]) or [label for one in own for label in parts.get(one, [])]
+        if len(set(labels)) == 1:
+            found[place] = labels[0]
+    return found
+
+
+def _places(named: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+    """The numbers of each name."""
+    found: dict[str, list[int]] = {}
+    for number, name in named:
+        found.setdefault(name, []).append(number)
+    return found
 
 
 def _nearest(wanted: str, names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import digest_of, read_json, sha256, write_json
+from dimr.runtime.files import digest_of, key_of, read_json, require_file, sha256, write_json
 from dimr.runtime.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ RECORD = "record.json"
 PROVENANCE = "provenance.json"
 FILES = "files"
 DIGEST = "digest"
+BESIDE_WEIGHTS = ("config.json", "class_names.json")
+"""Files that say what weights in the same folder are."""
 THREADS = 8
 """Files that are hashed at once; hashing lets other threads run."""
 SHOWN_FROM = 1 << 30
@@ -96,6 +98,36 @@ def read_sealed(path: Path, what: str = "the record of a stage") -> dict[str, An
 def recorded_key(folder: Path) -> str:
     """The key in a result's record."""
     return read_record(folder)["key"]
+
+
+def content_key(path: Path) -> str:
+    """What identifies weights that no stage here has made: the SHA-256 of their files.
+
+    Args:
+        path: a file, which what says more of it (``BESIDE_WEIGHTS``) belongs to; or a folder with
+            all of its files, but for records, which tell of where it was made.
+
+    Raises:
+        DimrError: there is no such file.
+    """
+    if path.is_dir():
+        own = (file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
+        files = sorted(file for file in own if file.name not in (RECORD, PROVENANCE))
+    else:
+        files = [path, *(file for name in BESIDE_WEIGHTS if (file := path.parent / name).is_file())]
+    require_file(files[0] if files else path)
+    return key_of({"" if file == path else file.name: _hashed_once(file) for file in files})
+
+
+def _hashed_once(file: Path) -> str:
+    """The SHA-256 of a file, computed anew only if it has changed."""
+    found = file.stat()
+    return _hashed(file.absolute(), found.st_size, found.st_mtime_ns)
+
+
+@functools.cache
+def _hashed(file: Path, size: int, mtime: int) -> str:  # noqa: ARG001 what tells a change
+    return sha256(file)
 
 
 def verify(folder: Path, *names: str) -> None:

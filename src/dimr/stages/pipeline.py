@@ -13,8 +13,9 @@ from functools import cached_property
 from dimr.config.phases import section_key
 from dimr.config.project import Project
 from dimr.config.runs import Run
+from dimr.config.schema import ConfigModel
 from dimr.runtime.errors import DimrError
-from dimr.runtime.record import recorded_key
+from dimr.runtime.record import read_record, recorded_key
 from dimr.stages.autoencoder import AutoencoderStage
 from dimr.stages.baseline import BaselineStage
 from dimr.stages.classifier import ClassifierStage
@@ -49,6 +50,9 @@ STAGES: dict[str, Stage] = {
 }
 """Every stage by its name, in an order in which they can run; of two that make the same place, the
 narrower one is first."""
+
+MISSING = "no such file"
+"""In place of the key of a file that is not there."""
 
 
 @functools.cache
@@ -123,16 +127,46 @@ class Pipeline:
     def key(self, place: str) -> str:
         """The key that a result should have: of its configuration and its inputs' keys.
 
+        A file of the user's may be gone: then its content is what the result's record says it was,
+        and if there is none, the key is one that no result has.
+
         Raises:
             DimrError: the configuration has no such run, setting or phase.
         """
         if place not in self._keys:
             one = self.result(place)
             config = one.stage.config_of(one.target)
-            keyed = [each.name for each in one.stage.inputs if each.keyed]
-            keys = [self.key(one.inputs[name]) for name in keyed if name in one.inputs]
+            files = one.stage.files(one.target)
+            keys: list[str] = []
+            for name in (each.name for each in one.stage.inputs if each.keyed):
+                if name in one.inputs:
+                    keys.append(self.key(one.inputs[name]))
+                elif name in files:
+                    keys.append(self._file_key(one, name, config))
             self._keys[place] = section_key(config, *keys)
         return self._keys[place]
+
+    def _file_key(self, one: Result, name: str, config: ConfigModel) -> str:
+        """What identifies a file of the user's; if it is gone, what the result's record has."""
+        path = self.project.root / one.stage.files(one.target)[name]
+        if path.exists():
+            return one.stage.input_key(name, path, config)
+        try:
+            return str(read_record(self.project.root / one.place)[name]["content"])
+        except (DimrError, KeyError, TypeError):
+            return MISSING
+
+    def files(self, stage: Stage, target: Target) -> dict[str, str]:
+        """Files of the user's that a target is made from, by name.
+
+        Raises:
+            DimrError: one is missing, and what is made from it as well.
+        """
+        files, place = stage.files(target), stage.result.place.format(**target.wildcards)
+        for path in files.values():
+            if not (self.project.root / path).exists() and not self.is_made(place):
+                raise DimrError(f"{path}: no such file, and {place} is to be made from it")
+        return files
 
     def is_made(self, place: str) -> bool:
         """Whether a result exists with the key that it should have."""

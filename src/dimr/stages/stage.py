@@ -232,6 +232,14 @@ class Stage:
         """Where the workflow has the inputs of a target: places by name."""
         return {}
 
+    def files(self, target: Target) -> dict[str, str]:  # noqa: ARG002 most take none
+        """Inputs of a target that no stage makes: paths, absolute or in the repository, by name."""
+        return {}
+
+    def input_key(self, name: str, path: Path, config: Any) -> str:  # noqa: ARG002 of all inputs
+        """What identifies the content of an input, by its option's name: the key in its record."""
+        return recorded_key(path)
+
     def places(self, target: Target) -> dict[str, str]:
         """Where the workflow has the outputs of a target, by option."""
         return {name: one.place.format(**target.wildcards) for name, one in self.outputs.items()}
@@ -304,8 +312,10 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Of the result: a hash of its configuration and of its inputs' keys."""
-        paths = [getattr(self.options, one.name) for one in self.stage.inputs if one.keyed]
-        return section_key(self.config, *(recorded_key(path) for path in paths if path))
+        names = [one.name for one in self.stage.inputs if one.keyed]
+        paths = {name: path for name in names if (path := getattr(self.options, name))}
+        keys = (self.stage.input_key(*one, self.config) for one in paths.items())
+        return section_key(self.config, *keys)
 
     def refuse_if_changed(self) -> None:
         """Refuse to hand in a result whose configuration was edited while it was computed."""

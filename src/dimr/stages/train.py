@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimr.config.schema import TrainConfig
+from dimr.config.start import is_run
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import sha256
-from dimr.runtime.record import read_record
+from dimr.runtime.record import content_key, read_record
 from dimr.stages.options import add_device, add_output, positive, seconds
 from dimr.stages.stage import Input, Job, Output, Stage, Target
 
@@ -29,6 +30,11 @@ class TrainStage(Stage):
     config = TrainConfig
     inputs = (
         Input("data"),
+        Input(
+            "start",
+            "what train.from names: the model of that run, or a model folder or a file of weights",
+            required=False,
+        ),
         Input("autoencoder", "decodes the previews", required=False, keyed=False),
         Input(
             "milestone",
@@ -48,11 +54,22 @@ class TrainStage(Stage):
     resumes = True
 
     def sources(self, target: Target) -> dict[str, str]:
-        """The encoded dataset, the autoencoder for previews, the model at the milestone before."""
+        """The encoded dataset, the autoencoder for previews, models that come before this one."""
         sources = {"data": f"{target.data}/latents", "autoencoder": f"{target.data}/autoencoder"}
-        if target.run.before:
-            sources["milestone"] = f"runs/{target.run.before.name}/model"
+        for name, run in (("start", target.run.start), ("milestone", target.run.before)):
+            if run:
+                sources[name] = f"runs/{run.name}/model"
         return sources
+
+    def files(self, target: Target) -> dict[str, str]:
+        """Weights that no run has made."""
+        file = target.run.start_file
+        return {"start": file} if file else {}
+
+    def input_key(self, name: str, path: Path, config: TrainConfig) -> str:
+        """Of weights that no run has made, what is in them."""
+        is_file = name == "start" and not is_run(config.train.start or "")
+        return content_key(path) if is_file else super().input_key(name, path, config)
 
     def places(self, target: Target) -> dict[str, str]:
         """One state for a training and its milestones: each begins where the one before ended."""
@@ -149,16 +166,23 @@ def _trainer(job: Job, reader: Any, world: Any) -> Any:
     from dimr.training.loop import Trainer
     from dimr.training.monitoring import Watch
     from dimr.training.previews import make_previewer
+    from dimr.training.start import Start
     from dimr.training.state_folder import begin, state_folder
 
     options, config = job.options, job.config
     # The manifest holds the checksum of every shard: other data, other state.
     data = sha256(options.data / "manifest.json")
-    (state, *_) = world.gather(state_folder(options.state, config, data))
+    start = None
+    if (named := config.train.start) is not None:
+        with world.agreed():
+            content = content_key(options.start)
+        start = Start(named, options.start, content, reader.manifest.class_names)
+    decisive = config, data, start.content if start else ""
+    (state, *_) = world.gather(state_folder(options.state, *decisive))
     with world.agreed():
         verify(options.data, slice(world.rank, None, world.size))
         if world.is_first:
-            begin(state, config, data)
+            begin(state, *decisive)
             if options.milestone:
                 _tell_if_behind(state, options.milestone)
     engine = engine_of(options)
@@ -180,6 +204,7 @@ def _trainer(job: Job, reader: Any, world: Any) -> Any:
         class_names=reader.manifest.class_names,
         engine=engine,
         watch=Watch(options.tensorboard, options.dvclive, options.profile),
+        start=start,
     )
 
 
@@ -211,8 +236,13 @@ def _open_data(job: Job) -> Any:
     """The reader of the data, which must agree with the network in shape and labels."""
     from dimr.data.reader import ShardReader
 
-    config, folder = job.config, job.options.data
-    network = config.network
+    config, folder, start = job.config, job.options.data, job.options.start
+    network, named = config.network, config.train.start
+    if (named is None) != (start is None):
+        says = f"train.from: {named}: give its weights: --start" if named else "no train.from"
+        raise DimrError(f"{job.path}: {says}{'' if named else f', but --start {start}'}")
+    if start is not None and not start.exists():
+        raise DimrError(f"train.from: {start}: no such file")
     _ = job.key  # before all else: the data must have a record
     reader = ShardReader(folder, config.train.batch, config.seed)
     wanted = (network.channels, network.input_size, network.input_size)

@@ -62,6 +62,7 @@ class Progress:
         summed: number of steps in these sums.
         sessions: the provenance of each session, in order, as JSON.
         codes: fingerprints of the code that took these steps, without repetition.
+        start: what was taken from the weights that training started from; None: it had fresh ones.
     """
 
     step: int
@@ -70,6 +71,7 @@ class Progress:
     summed: int
     sessions: list[str] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
+    start: dict[str, Any] | None = None
 
     def facts(self, world: World) -> dict[str, Any]:
         """Plain values; the sums are means over all processes, so every process must call this."""
@@ -81,7 +83,7 @@ class Progress:
         """The progress of a checkpoint."""
         facts = {name: saved.facts[name] for name in ("seconds", "summed", "sessions", "codes")}
         sums = torch.tensor(saved.facts["sums"], dtype=torch.float32, device=device)
-        return cls(step=saved.step, sums=sums, **facts)
+        return cls(step=saved.step, sums=sums, start=saved.facts.get("start"), **facts)
 
 
 def state_tensors(state: TrainState, finished: bool = False) -> dict[str, Tensor]:

@@ -189,6 +189,21 @@ def whole(tensor: Any) -> Tensor:
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
+def fill(tensor: Any, values: Tensor) -> None:
+    """Give a tensor all of its values, which every process has; if it is sharded, its shard."""
+    if is_sharded(tensor):
+        from torch.distributed.tensor import distribute_tensor
+
+        values = distribute_tensor(
+            values.to(tensor.device, tensor.dtype),
+            tensor.device_mesh,
+            tensor.placements,
+            src_data_rank=None,
+        )
+    with torch.no_grad():
+        tensor.copy_(values)
+
+
 @contextlib.contextmanager
 def join(name: str | None = None, threads: int | None = None) -> Iterator[World]:
     """Connect the processes that torchrun started, until the block ends; or only this process.

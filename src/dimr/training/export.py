@@ -75,6 +75,8 @@ def export(
             "images": progress.step * config.train.batch,
             "config": config.model_dump(mode="json"),
         }
+        if progress.start is not None:
+            record["start"] = progress.start
         origin = {
             "seconds": round(progress.seconds, 1),
             "codes": progress.codes,

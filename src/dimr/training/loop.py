@@ -25,6 +25,7 @@ from dimr.training.export import ema_network, ema_weights, export, read_log
 from dimr.training.log import Log
 from dimr.training.monitoring import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
+from dimr.training.start import Start
 from dimr.training.state_folder import decisive, locked, require_same
 from dimr.training.step import learning_rate, train_step
 from dimr.training.stopping import (
@@ -63,6 +64,7 @@ class Trainer:
         class_names: by label, for the model's folder; empty: not known.
         engine: how steps are computed.
         watch: where else training is shown.
+        start: the weights to start from; None: fresh ones.
     """
 
     config: TrainConfig
@@ -77,11 +79,12 @@ class Trainer:
     class_names: Sequence[str] = ()
     engine: Engine = field(default_factory=Engine)
     watch: Watch = field(default_factory=Watch)
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         with self.world.agreed():  # before anything is built: is the batch divisible?
             self.world.rows(self.config.train.batch, self.engine.accumulate)
-        self.of = decisive(self.config, self.data)
+        self.of = decisive(self.config, self.data, self.start.content if self.start else "")
         self.state = make_train_state(self.config, self.world, self.engine)
         self.log = Log(self.folder / "log.csv")
         self.sinks: list[Sink] = []
@@ -106,6 +109,8 @@ class Trainer:
     def resume(self, checkpoints: Checkpoints) -> None:
         """Resume from the newest whole checkpoint, if there is one; the log goes back with it.
 
+        If there is none, training begins at step 0: with the weights to start from, if there are.
+
         Raises:
             DimrError: it belongs to another training (one of older code does not say), or is beyond
                 the end.
@@ -114,6 +119,9 @@ class Trainer:
         saved = checkpoints.newest(self.world)
         if saved is None:
             self.world.on_first(lambda: self.log.trim(0))
+            if self.start:
+                network = self.config.network
+                self.progress.start = self.start.apply(self.state, network, self.world)
             return
         finished = saved.step == self.config.train.steps
         with self.world.agreed():
@@ -124,6 +132,8 @@ class Trainer:
         self.progress = Progress.of(saved, self.world.device)
         if self.world.is_first:
             log.info("resuming at step %d of %d", saved.step, self.config.train.steps)
+            if self.start:
+                log.info("%s was its start, and is not read again", self.start.name)
             if set(self.progress.codes) != {self.code}:
                 log.warning("%s: %s", self.folder, OTHER_CODE[finished])
         self.world.on_first(lambda: self.log.resume(saved.step, saved.facts.get("log")))

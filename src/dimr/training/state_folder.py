@@ -32,26 +32,32 @@ NAMED = 4
 """Differences that a message names at most."""
 
 
-def decisive(config: TrainConfig, data: str) -> dict[str, Any]:
-    """What decides the steps of a training; ``data`` identifies the content of its data."""
+def decisive(config: TrainConfig, data: str, start: str = "") -> dict[str, Any]:
+    """What decides the steps of a training.
+
+    Args:
+        config: of the training.
+        data: identifies the content of its data.
+        start: that of the weights that it starts from; empty: fresh ones.
+    """
     values = config.model_dump(mode="json")
     train = {key: value for key, value in values["train"].items() if key not in FREE}
-    return {**values, "train": train, "data": data}
+    return {**values, "train": train, "data": data, **({"start": start} if start else {})}
 
 
-def state_folder(root: Path, config: TrainConfig, data: str) -> Path:
+def state_folder(root: Path, config: TrainConfig, data: str, start: str = "") -> Path:
     """The folder of a training's state below ``root``.
 
     It is named by ``decisive``. If the state there is beyond the last step that is requested, a
     folder beside it is used, so that the longer training keeps its checkpoints.
     """
-    name, steps = key_of(decisive(config, data)), config.train.steps
+    name, steps = key_of(decisive(config, data, start)), config.train.steps
     beside = (f"{name}-{steps}{f'-{again}' if again else ''}" for again in itertools.count())
     folders = (root / one for one in itertools.chain([name], beside))
     return next(folder for folder in folders if (newest_step(folder) or 0) <= steps)
 
 
-def begin(folder: Path, config: TrainConfig, data: str) -> None:
+def begin(folder: Path, config: TrainConfig, data: str, start: str = "") -> None:
     """Prepare the folder that ``state_folder`` named, and say where training begins.
 
     What the same training has left in a folder beside it is not trained again.
@@ -59,7 +65,7 @@ def begin(folder: Path, config: TrainConfig, data: str) -> None:
     Raises:
         DimrError: the folder belongs to another training, or is in use.
     """
-    wanted, steps = decisive(config, data), config.train.steps
+    wanted, steps = decisive(config, data, start), config.train.steps
     with locked(folder):
         if not _is_described(folder, wanted):
             write_json(folder / DESCRIPTION, wanted)

@@ -11,7 +11,8 @@ from tests.support.messages import error_in
 from dimr.cli import main
 from dimr.config.schema import Source
 from dimr.data.autoencoder import load_autoencoder, reconstruct
-from dimr.data.digits import load_images, make_digits
+from dimr.data.digits import make_digits
+from dimr.data.image_arrays import load_images
 from dimr.data.imagenet import ImageStore
 from dimr.data.imagenet.acquire import acquire
 from dimr.data.shards import open_shards

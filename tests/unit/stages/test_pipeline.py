@@ -3,14 +3,14 @@
 import argparse
 
 import pytest
-from tests.support.experiments import copy_experiments
+from tests.support.experiments import copy_experiments, edit
 
 from dimr.cli import make_parser
 from dimr.config.phases import section_key
 from dimr.config.project import PROJECT, Project
 from dimr.runtime.errors import DimrError
 from dimr.runtime.output_kinds import FILES, FOLDERS, GROWING
-from dimr.runtime.record import seal
+from dimr.runtime.record import content_key, seal
 from dimr.stages.pipeline import STAGES, Pipeline
 
 RUN = "runs/digits/dimr-xs-2r/0"
@@ -149,6 +149,86 @@ def test_what_is_made_has_the_key_that_it_should_have(tmp_path):
         assert pipeline.is_made(place) == is_made
     (tmp_path / place / "record.json").write_text("{")
     assert not pipeline.is_made(place)
+
+
+def test_a_training_is_made_from_the_run_that_it_starts_from(tmp_path):
+    copy_experiments(tmp_path)
+    before = Pipeline(PROJECT)
+    start = "digits/dimr-xs-2r/0"
+    pipeline = Pipeline(edit(tmp_path, "params.yaml", {"train.from": start}))
+    model = pipeline.result("runs/workspace/model")
+    assert model.inputs["start"] == f"{RUN}/model"
+    config = model.stage.config_of(model.target)
+    keys = [pipeline.key(place) for place in ("data/digits/latents", f"{RUN}/model")]
+    assert pipeline.key(model.place) == section_key(config, *keys) != before.key(model.place)
+    assert keys[1] == before.key(f"{RUN}/model")
+    places = [one.place for one in pipeline.results(model.target.run)]
+    assert places.index(f"{RUN}/model") < places.index("runs/workspace/model")
+
+
+def test_a_key_follows_the_content_of_a_file_that_training_starts_from(tmp_path):
+    copy_experiments(tmp_path)
+    (tmp_path / "my weights").mkdir()
+
+    def key(path="my weights"):
+        project = edit(tmp_path, "params.yaml", {"train.from": path})
+        return Pipeline(project).key("runs/workspace/model")
+
+    files = {"config.json": "{}", "class_names.json": "[]", "w.safetensors": "1"}
+    found = []
+    for name, text in files.items():
+        (tmp_path / "my weights" / name).write_text(text)
+        found.append(key())
+    (tmp_path / "my weights/record.json").write_text("{}")  # which tells where it was made
+    assert key() == found[-1]
+    (tmp_path / "my weights/w.safetensors").write_text("2")
+    changed = key()
+    assert len({*found, changed}) == 4
+    (tmp_path / "my weights/w.safetensors").write_text("1")
+    assert key() == found[-1]
+    file = "my weights/w.safetensors"
+    same_file = key(file)
+    assert same_file != found[-1]
+    (tmp_path / "my weights/class_names.json").write_text('["a"]')
+    assert key(file) != same_file
+    missing = key("nonsuch")  # no error: a plan or a table may not need it
+    assert missing == key("nonsuch")
+    assert missing not in found
+
+
+def test_a_model_stays_made_when_the_file_that_it_started_from_is_gone(tmp_path):
+    copy_experiments(tmp_path)
+    (tmp_path / "w.pth").write_text("weights")
+    project, place = edit(tmp_path, "params.yaml", {"train.from": "w.pth"}), "runs/workspace/model"
+    key = Pipeline(project).key(place)
+    one = Pipeline(project).result(place)
+    facts = {"start": {"content": content_key(tmp_path / "w.pth")}}
+    seal(tmp_path / place, "model", {"key": key, **facts})
+    (tmp_path / "w.pth").unlink()
+    assert Pipeline(project).is_made(place)
+    assert Pipeline(project).files(one.stage, one.target) == {"start": "w.pth"}
+    changed = edit(tmp_path, "params.yaml", {"train.steps": 3})
+    one = Pipeline(changed).result(place)
+    assert not Pipeline(changed).is_made(place)
+    with pytest.raises(DimrError, match=r"w.pth: no such file, and runs/workspace/model is to be"):
+        Pipeline(changed).files(one.stage, one.target)
+
+
+def test_a_command_and_the_pipeline_give_one_key(tmp_path):
+    """Also for a path that leads to the model of a run: it is known by its content."""
+    copy_experiments(tmp_path)
+    stage = STAGES["train"]
+    seal(tmp_path / f"{RUN}/model", "model", {"key": "of the run"})
+    (tmp_path / f"{RUN}/model/config.json").write_text("{}")
+    for start, is_recorded in ((RUN.removeprefix("runs/"), True), (f"{RUN}/model", False)):
+        project = edit(tmp_path, "params.yaml", {"train.from": start})
+        config = project.run("workspace").phases()["train"]
+        key = stage.input_key("start", tmp_path / f"{RUN}/model", config)
+        assert (key == "of the run") == is_recorded
+        assert stage.input_key("data", tmp_path / f"{RUN}/model", config) == "of the run"
+        model = Pipeline(project).result("runs/workspace/model")
+        files = stage.files(model.target)
+        assert files == ({} if is_recorded else {"start": f"{RUN}/model"})
 
 
 def test_each_stage_has_a_command_with_its_inputs_and_outputs():

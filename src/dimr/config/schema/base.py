@@ -26,9 +26,12 @@ PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST)]
 
 
 class ConfigModel(BaseModel):
-    """A part of the configuration: frozen, strictly typed, unknown keys refused."""
+    """A part of the configuration: frozen, strictly typed, unknown keys refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    A key that Python reserves (``from``) is a field's alias: files have it, code the field's name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
 
 
 def repeated(values: Sequence[str]) -> str | None:

@@ -31,7 +31,11 @@ Evaluations = Annotated[int, Field(ge=3, le=1000)]  # of the network, by the sol
 
 
 class Train(ConfigModel):
-    """Training: the paper's table of settings, with its units."""
+    """Training: the paper's table of settings, with its units.
+
+    ``from`` (``start``) is what training starts from in place of fresh weights: a run, or the path
+    of a model's folder or of a file of weights (``dimr.config.start``).
+    """
 
     steps: Positive
     batch: Batch
@@ -47,6 +51,10 @@ class Train(ConfigModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool
     log_every: Positive
+    # A file without it does not name it: what starts from fresh weights keeps its key.
+    start: Annotated[str, Field(pattern=r"^[^\r\n\x00{}]+$", max_length=4096)] | None = Field(
+        default=None, alias="from", exclude_if=lambda value: value is None
+    )
 
 
 class Guidance(ConfigModel):
@@ -207,7 +215,10 @@ class ModelChoice(ConfigModel):
 def _overrides(section: type[ConfigModel], **nested: Any) -> Any:
     """The section with every key optional: null means what the recipe says."""
     keys: Any = {
-        name: (nested.get(name, field.rebuild_annotation()) | None, None)
+        name: (
+            nested.get(name, field.rebuild_annotation()) | None,
+            Field(default=None, alias=field.alias),
+        )
         for name, field in section.model_fields.items()
     }
     return create_model(f"{section.__name__}Overrides", __base__=ConfigModel, **keys)
