@@ -37,6 +37,12 @@ class Variant:
         return f"{self.family}-{self.size}-{self.number}{branches}"
 
     @property
+    def title(self) -> str:
+        """As tables call it: ``DiMR-XL/2R``, ``U-ViT-H/2``."""
+        _, _, number = self.name.rpartition("-")
+        return f"{FAMILIES[self.family].title}-{self.size.upper()}/{number.upper()}"
+
+    @property
     def sizes(self) -> dict[str, Any]:
         """The network's arguments, without what the dataset says."""
         patch = {"patch": self.number} if FAMILIES[self.family].has_patch() else {}

@@ -213,9 +213,9 @@ BAD = [
     (
         "model.variant",
         "xxs",
-        r"model\.variant: 'xxs' .*did you mean xs\?.*allowed: g, xl, xl-concat",
+        r"model\.variant: 'xxs' .*did you mean xs\?.*allowed: g, m, s, xl, xl-concat",
     ),
-    ("model.variant", "m", r"model\.variant: 'm' .*2 branches.*allowed: g, xl, xl-concat"),
+    ("model.variant", "l", r"model\.variant: 'l' .*2 branches.*allowed: g, m, s, xl, xl-concat"),
     ("model.family", "dmir", r"model\.family: no family 'dmir' \(did you mean dimr\?"),
     ("dataset", "digit", r"dataset: no dataset 'digit' \(did you mean digits\?"),
     ("sample.steps", 2, r"sample\.steps: 2"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dimr.config.project import Project
+from dimr.config.variants import Variant
 from dimr.data.own.recipe import Choice
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_text, write_text
@@ -96,7 +97,7 @@ def write_entries(name: str, source: Mapping[str, Any], choice: Choice, project:
     why = [f"# {what}: {value} ({reason})" for what, value, reason in choice.reasons]
     table = folder / f"tables/{name}/{TABLE}.yaml"
     if not table.exists():
-        write_text(table, table_text(name, choice))
+        write_text(table, table_text(name, choice, project.variants[choice.network]))
     notes = [f"# Made by {form}; experiments/recipes.yaml says what is made of it."]
     _put(folder / "sources.yaml", name, notes, dict(source))
     _put(folder / "recipes.yaml", name, [f"# Made by {form}.", *why], choice.recipe)
@@ -127,7 +128,7 @@ def _find(lines: list[str], name: str) -> tuple[int, int]:
     return start, end
 
 
-def table_text(name: str, choice: Choice) -> str:
+def table_text(name: str, choice: Choice, network: Variant) -> str:
     """The definition of a dataset's table: its sanity rows, and the network."""
     own = choice.recipe["evaluate"]["extractor"] == "classifier"
     fid = ("fid_own", "FID-own") if own else ("fid", "FID")
@@ -154,7 +155,7 @@ def table_text(name: str, choice: Choice) -> str:
     rows: list[dict[str, Any]] = [
         {"name": "Real images", "run": f"{name}/real"},
         {"name": "Reconstructions", "run": f"{name}/reconstruction"},
-        {"run": f"{name}/{choice.network}", "settings": settings},
+        {"name": network.title, "run": f"{name}/{network.name}", "settings": settings},
     ]
     shown = [
         {"key": key, "title": title, **({"format": form} if form else {})}
