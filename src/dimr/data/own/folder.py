@@ -79,8 +79,13 @@ class _Tree:
         self.others: list[str] = []
         self._walk(folder, PurePosixPath())
 
-    def _walk(self, folder: Path, below: PurePosixPath) -> None:
+    def _walk(
+        self, folder: Path, below: PurePosixPath, above: frozenset[tuple[int, int]] = frozenset()
+    ) -> None:
         try:
+            state = os.stat(folder)
+            if (identity := (state.st_dev, state.st_ino)) in above:
+                raise DimrError(f"{folder}: a link that leads back to a folder that it is in")
             with os.scandir(folder) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
                 kinds = [(entry, entry.is_dir()) for entry in found]
@@ -92,7 +97,7 @@ class _Tree:
             path = below / entry.name
             if is_folder:
                 self.files.setdefault(path.parts[0], [])
-                self._walk(folder / entry.name, path)
+                self._walk(folder / entry.name, path, above | {identity})
             elif _is_image(entry):
                 self.files[path.parts[0] if len(path.parts) > 1 else ""].append(str(path))
             else:

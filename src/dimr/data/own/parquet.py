@@ -28,11 +28,12 @@ _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet", re.IGNOR
 class Columns:
     """Columns of the images and labels; ``names`` of the classes by label, if the file has them.
 
-    ``path`` is whether images have one.
+    ``part`` is the one of the image that has its bytes, if it has parts; ``path`` is whether it has
+    one.
     """
 
     image: str
-    bytes: str
+    part: str
     path: bool
     label: str | None
     names: tuple[str, ...] | None
@@ -101,42 +102,27 @@ class ParquetListing(Listing):
     def _facts(self, file: Path) -> tuple[list[Any], list[str]]:
         """Label and path of every row (None and empty where there are none)."""
         columns = self._columns
-        wanted = [f"{columns.image}.path"] * columns.path + [columns.label] * bool(columns.label)
-        values: list[Any] = []
-        paths: list[str] = []
-        for rows in _batches(file, [name for name in wanted if name]):
-            count = rows.num_rows
-            found = rows.column(columns.image).field("path").to_pylist() if columns.path else []
-            paths += [path or "" for path in found or [""] * count]
-            values += rows.column(columns.label).to_pylist() if columns.label else [None] * count
-        if not wanted:
-            count = open_parquet(file).metadata.num_rows
-            return [None] * count, [""] * count
+        paths = _values(file, columns.image, "path") if columns.path else itertools.repeat("")
+        count = open_parquet(file).metadata.num_rows
+        values = list(_values(file, columns.label)) if columns.label else [None] * count
+        names = [path or "" for path, _ in zip(paths, values, strict=False)]
+        if len(names) != len(values):
+            raise DimrError(f"{file}: damaged ({len(names)} paths for {len(values)} labels)")
         if columns.label and None in values:
             raise DimrError(f"{file}: row {values.index(None)}: no {columns.label}")
-        return values, paths
+        return values, names
 
     def items(self) -> Iterator[Item]:
         """File by file; the rows that are waited for are in memory."""
         numbers = [0] * len(self.classes)
         for file, labels in zip(self.files, self._labels, strict=True):
-            for row, (label, data) in enumerate(zip(labels, self._images(file), strict=True)):
-                where = f"{file}: row {row}"
+            images = _values(file, self._columns.image, self._columns.part)
+            for row, label in enumerate(labels):
+                where, data = f"{file}: row {row}", next(images, None)
+                if data is None:
+                    raise DimrError(f"{where}: the image has no bytes")
                 yield Item(label, numbers[label], where, partial(_given, data, where))
                 numbers[label] += 1
-
-    def _images(self, file: Path) -> Iterator[bytes]:
-        columns = self._columns
-        row = itertools.count()
-        for rows in _batches(file, [columns.bytes]):
-            images = rows.column(columns.image)
-            if columns.bytes != columns.image:
-                images = images.field("bytes")
-            for data in images.to_pylist():
-                number = next(row)
-                if data is None:
-                    raise DimrError(f"{file}: row {number}: the image has no bytes")
-                yield data
 
 
 def parquet_files(place: Path) -> list[Path]:
@@ -208,7 +194,7 @@ def _columns(file: Path) -> Columns:
     names = features.get(label or "", {}).get("names")
     return Columns(
         image=image.name,
-        bytes=f"{image.name}.bytes" if inner(image, "bytes") else image.name,
+        part="bytes" if inner(image, "bytes") else "",
         path=inner(image, "path"),
         label=label,
         names=tuple(map(str, names)) if names else None,
@@ -246,10 +232,13 @@ def _features(schema: Any) -> dict[str, Any]:
         return {}
 
 
-def _batches(file: Path, columns: Sequence[str]) -> Iterator[Any]:
-    """Batches of rows of a file; none without columns."""
+def _values(file: Path, column: str, part: str = "") -> Iterator[Any]:
+    """What a column has, or that part of it, row by row."""
+    leaf = f"{column}.{part}" if part else column
     try:
-        yield from open_parquet(file).iter_batches(BATCH, columns=list(columns)) if columns else ()
+        for rows in open_parquet(file).iter_batches(BATCH, columns=[leaf]):
+            values = rows.column(column)
+            yield from (values.field(part) if part else values).to_pylist()
     except DimrError:
         raise
     except Exception as error:  # arrow's errors have no common base

@@ -47,6 +47,22 @@ def test_images_may_be_bytes(kind, labels, tmp_path):
     assert found.classes == ({"0": 35, "1": 35} if labels else {"a": 70})
 
 
+def test_names_of_columns_may_have_dots(tmp_path):
+    columns = {"my.image": rows(2), "label": ["a", "a"]}
+    assert look(parquet(tmp_path / "a.parquet", columns)).classes == {"a": 2}
+    columns = {"my.image": [one["bytes"] for one in rows(2)]}
+    assert look(parquet(tmp_path / "b.parquet", columns)).classes == {"b": 2}
+
+
+def test_names_that_are_not_unicode(refused, tmp_path):
+    path = parquet(
+        tmp_path / "a.parquet", FOUR | {"label": ["weiß", "rot"] * 2}, compression="none"
+    )
+    data = path.read_bytes()
+    path.write_bytes(data.replace("weiß".encode(), b"wei\xff\xff"))
+    assert refused(path).startswith("a.parquet: ")
+
+
 @pytest.mark.parametrize("below", ["", "data"])
 def test_a_folder_of_files_of_any_names(below, tmp_path):
     whole = {"image": rows(8), "label": [0, 1] * 4}

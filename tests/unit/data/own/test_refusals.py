@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from tests.support.own_images import encoded, fill, picture
 
+from dimr.data.own import look
+
 TAKEN = ".jpeg, .jpg, .png, .webp"
 
 
@@ -154,6 +156,18 @@ def test_images_that_are_no_files(kind, two, refused):
     else:
         path.symlink_to("nowhere" if kind == "gone" else "x.png")
     assert "cat/x.png" in refused(two)
+
+
+def test_links_that_lead_back(two, refused):
+    for name in ("up", "again"):  # of two that are followed there would be no end
+        (two / "cat" / name).symlink_to("..")
+    assert refused(two) == "set/cat/again: a link that leads back to a folder that it is in"
+
+
+def test_links_to_other_folders_are_followed(two, tmp_path):
+    (two / "dog").rename(tmp_path / "elsewhere")
+    (two / "dog").symlink_to(tmp_path / "elsewhere")
+    assert look(two).classes == {"cat": 2, "dog": 2}
 
 
 # --- labels.csv -----------------------------------------------------------------------------------
