@@ -38,9 +38,10 @@ class Variant:
 
     @property
     def title(self) -> str:
-        """As tables call it: ``DiMR-XL/2R``, ``U-ViT-H/2``."""
-        _, _, number = self.name.rpartition("-")
-        return f"{FAMILIES[self.family].title}-{self.size.upper()}/{number.upper()}"
+        """As papers print it: ``DiMR-XL/2R``, ``DiMR-XL/2R (concat)``, ``U-ViT-H/2``."""
+        family, (size, _, change) = FAMILIES[self.family], self.size.partition("-")
+        number = f"{self.number}{'' if family.has_patch() else 'R'}"
+        return f"{family.title}-{size.upper()}/{number}{f' ({change})' if change else ''}"
 
     @property
     def sizes(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from dimr.config.project import Project
-from dimr.config.variants import Variant
 from dimr.diffusion.loss import branch_weights
 from dimr.models import DiMR, DiMRSizes, DiT, UViT
 from dimr.models.blocks import GLU, UNetStack
@@ -26,7 +25,7 @@ from dimr.models.norms import (
     TimeDependentRMSNorm,
     UnconditionalLayerNorm,
 )
-from dimr.models.sizes import FAMILIES, Sizes
+from dimr.models.sizes import Sizes
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import ArchitectureFigure
 from dimr.paper.tables.counts import counting_input
@@ -118,14 +117,7 @@ def make(definition: ArchitectureFigure, project: Project, runs: Path) -> Figure
 def load(variant: str, project: Project) -> Sketch:
     """The sketch of a variant, with the input that ``dimr models`` counts it on."""
     one = project.variant(variant)
-    return sketch(printed_name(one), one.complete(**counting_input(one, project)))
-
-
-def printed_name(one: Variant) -> str:
-    """``DiMR-XL/3R`` for ``dimr-xl-3r``."""
-    family, (size, _, change) = FAMILIES[one.family], one.size.partition("-")
-    number = f"{one.number}{'' if family.has_patch() else 'R'}"
-    return f"{family.title}-{size.upper()}/{number}{f' ({change})' if change else ''}"
+    return sketch(one.title, one.complete(**counting_input(one, project)))
 
 
 def sketch(name: str, sizes: Sizes) -> Sketch:
