@@ -137,7 +137,13 @@ def read_published(path: Path, options: ImportOptions) -> Imported:
     Raises:
         DimrError: one line that names the file, what does not fit, and what would.
     """
-    weights, info = read_checkpoint(path)
+    return match_published(*read_checkpoint(path), options)
+
+
+def match_published(
+    weights: Mapping[str, Tensor], info: CheckpointInfo, options: ImportOptions
+) -> Imported:
+    """As ``read_published``, of what ``read_checkpoint`` has read."""
     told = Told(info, options)
     form, module = _convert(weights, told)
     sizes: dict[str, Any] = {"family": module.family, **module.sizes.arguments()}

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from dimr.checkpoints.formats import ConversionError, recognise
 from dimr.checkpoints.import_options import ImportOptions
-from dimr.checkpoints.import_published import read_published
+from dimr.checkpoints.import_published import match_published
 from dimr.checkpoints.model_folder import CONFIG, WEIGHTS, read_class_names, read_model
 from dimr.checkpoints.read import read_checkpoint
 from dimr.config.project import PROJECT
@@ -42,7 +42,7 @@ class StartWeights:
     Attributes:
         tensors: by our names, on the CPU.
         network: whose they are.
-        class_names: of its classes, by label; None: its folder does not say them.
+        class_names: of its classes, by label; None: nothing says them.
     """
 
     tensors: Mapping[str, Tensor]
@@ -170,8 +170,8 @@ def _read_file(path: Path, network: NetworkConfig) -> StartWeights:
             what = f"weights of another network than this run's ({difference})"
             raise DimrError(f"train.from: {info.file}: {what}") from None
         return StartWeights(tensors, own)
-    imported = read_published(path, ImportOptions(like=network))
-    return StartWeights(imported.tensors, imported.network)
+    imported = match_published(tensors, info, ImportOptions(like=network))
+    return StartWeights(imported.tensors, imported.network, list(imported.class_names) or None)
 
 
 def _network_of(

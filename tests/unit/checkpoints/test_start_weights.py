@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
-from dimr.checkpoints import to_published
+from dimr.checkpoints import export, to_published
 from dimr.checkpoints.model_folder import write_class_names, write_model
 from dimr.checkpoints.start_weights import read_start, resize_positions
 from dimr.config.variants import check_network
@@ -179,6 +179,11 @@ def test_a_file_in_published_names(tmp_path, family, suffix):
     found = started(weights, config, [1, None])
     assert torch.equal(found[LABELS[family]][0], built(network(family)).state_dict()[
         LABELS[family]][1])  # fmt: skip
+
+
+def test_an_exported_file_has_the_names_of_its_classes(folder, tmp_path):
+    export(folder(network("dimr"), ["a", "b, c", "d"]), tmp_path / "w.pth")
+    assert read_start(tmp_path / "w.pth", network("dimr")).class_names == ["a", "b, c", "d"]
 
 
 def test_the_authors_dit(tmp_path):

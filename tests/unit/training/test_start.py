@@ -140,7 +140,7 @@ def test_sharded_processes_start_from_the_same(commands, model, config, tmp_path
 
 @pytest.mark.slow
 def test_the_loss_begins_far_below_that_of_fresh_weights(commands, tmp_path):
-    """From a training's own weights, with its classes in another order."""
+    """From the weights of a training on the same data: mean losses of the first 20 steps."""
     teacher = commands(steps=400)
     assert teacher.run("teacher") == [0]
     teacher.config.write_text(yaml.safe_dump(_as_file(steps=20, log_every=20, lr=1e-4)))
@@ -150,7 +150,7 @@ def test_the_loss_begins_far_below_that_of_fresh_weights(commands, tmp_path):
     teacher.config.write_text(yaml.safe_dump(changed))
     assert teacher.run("tuned", "--start", folder) == [0]
     ends = {name: float(log_of(tmp_path / name)[-1]["loss"]) for name in ("fresh", "tuned")}
-    assert ends["tuned"] < 0.9 * ends["fresh"], ends
+    assert ends["tuned"] < 0.6 * ends["fresh"], ends
 
 
 def _as_file(**train):
