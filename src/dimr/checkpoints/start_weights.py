@@ -171,7 +171,8 @@ def _read_file(path: Path, network: NetworkConfig) -> StartWeights:
             raise DimrError(f"train.from: {info.file}: {what}") from None
         return StartWeights(tensors, own)
     imported = read_published(path, ImportOptions(like=network))
-    return StartWeights(imported.tensors, imported.network)
+    names = list(imported.class_names) or None
+    return StartWeights(imported.tensors, imported.network, names)
 
 
 def _network_of(
