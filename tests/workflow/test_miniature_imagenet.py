@@ -5,6 +5,7 @@ of one miniature source: pixels, and latents of images and their mirror images.
 """
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -12,8 +13,14 @@ import pytest
 import yaml
 from PIL import Image
 
+from dimr.checkpoints import read_class_names
+from dimr.config.runs import BASELINES
+from dimr.data.imagenet import ImageStore, center_crop
+from dimr.data.pictures import as_rgb
 from dimr.data.reader import ShardReader
 from dimr.runtime.files import read_json
+from dimr.sampling.folder import read_samples
+from dimr.sampling.own_images import in_turn
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +35,11 @@ TABLE = {
         {"key": key, "title": key}
         for key in ("parameters_m", "fid", "sfid", "inception_score", "precision", "recall")
     ],
-    "rows": [{"name": "DiMR-XL/2R", "run": MODEL, "settings": ["guided"]}],
+    "rows": [
+        {"name": "Real images", "run": "imagenet256/real"},
+        {"name": "Autoencoder", "run": "imagenet256/reconstruction"},
+        {"name": "DiMR-XL/2R", "run": MODEL, "settings": ["guided"]},
+    ],
 }
 
 
@@ -85,12 +96,10 @@ def mini(project, miniature, inception_weights, tmp_path):
     (experiments / "tables/mini.yaml").write_text(yaml.safe_dump(TABLE))
     project.commit("miniature")
 
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (10, SIZE, SIZE, 3), np.uint8)
-    np.savez(
-        tmp_path / "reference.npz", arr_0=images, mu=np.zeros(2048), sigma=np.eye(2048),
-        mu_s=np.zeros(2023), sigma_s=np.eye(2023),
-    )  # fmt: skip
+    opened = (Image.open(io.BytesIO(data)) for _, _, data in miniature.images())
+    images = np.stack([center_crop(as_rgb(image), SIZE) for image in opened])
+    statistics = {"mu_s": np.zeros(2023), "sigma_s": np.eye(2023)}  # FID's are of the images
+    np.savez(tmp_path / "reference.npz", arr_0=images, **statistics)
     project.files = {
         "DIMR_REFERENCE": str(tmp_path),
         "DIMR_EXTRACTOR": str(inception_weights),
@@ -109,8 +118,9 @@ def test_from_a_source_to_a_row_and_to_the_papers_tables(mini, miniature, tmp_pa
     table = "results/mini.csv"
     make(mini, source, table)
     with open(folder / table) as file:
-        (row,) = csv.DictReader(file)
-    assert float(row["fid"]) > 0
+        real, reconstruction, row = csv.DictReader(file)
+    check_the_sanity_rows(folder, real, reconstruction)
+    assert 0 < 2 * float(real["fid"]) < min(float(one["fid"]) for one in (reconstruction, row))
     assert float(row["sfid"]) > 0
     assert 1 <= float(row["inception_score"]) <= CLASSES * COUNT
     assert Image.open(folder / "results/mini.png").width > 100
@@ -118,6 +128,8 @@ def test_from_a_source_to_a_row_and_to_the_papers_tables(mini, miniature, tmp_pa
     manifest = read_json(folder / "data/imagenet256/latents/manifest.json")
     assert manifest["count"] == 2 * miniature.count
     assert manifest["shape"] == [8, SIZE // 4, SIZE // 4]
+    names = ["tench, Tinca tinca", "tabby, tabby cat", "castle"]
+    assert read_class_names(folder / f"runs/{MODEL}/0/model") == manifest["class_names"] == names
     samples = folder / "runs/imagenet256/dimr-xl-2r/0/samples/guided"
     with np.load(samples / "samples.npz") as archive:
         assert archive["arr_0"].shape == (COUNT, SIZE, SIZE, 3)
@@ -137,6 +149,20 @@ def test_from_a_source_to_a_row_and_to_the_papers_tables(mini, miniature, tmp_pa
     for target in ("data/miniature/source", "data/imagenet256/latents", "metrics/guided.json"):
         assert f"{target}\n" in adopted
     check_the_papers_tables(mini, miniature, source)
+
+
+def check_the_sanity_rows(folder, *rows):
+    """Training images, as many of each class, and the same through the autoencoder."""
+    store = ImageStore(folder / "data/miniature/source")
+    numbers = in_turn(store.labels, COUNT, shuffled=True)
+    runs = [folder / f"runs/imagenet256/{name}/0/samples/reference" for name in BASELINES]
+    (real, labels), (again, others) = map(read_samples, runs)
+    assert (real == np.stack([store.crop(number, SIZE) for number in numbers])).all()
+    assert (labels == others).all()
+    assert labels.tolist() == [i % CLASSES for i in range(COUNT)]
+    assert 5 < np.abs(again.astype(float) - real).mean() < 128  # by an autoencoder of chance
+    for row in rows:
+        assert row["parameters_m"] == ""
 
 
 def lines(project, name):

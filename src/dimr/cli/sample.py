@@ -20,6 +20,7 @@ examples:
   dimr sample --model runs/imagenet256/dimr-xl-2r/published/model \\
       --autoencoder stabilityai/sd-vae-ft-ema --class goldfish --class n02123045 \\
       --seed 0 --out grid.png
+  dimr sample --model runs/shapes/dimr-xs-2r/0/model --class "blue squares" --out squares.png
   dimr sample --model runs/digits/dimr-xs-2r/0/model --setting unguided --steps 50 --out more.png
   dimr sample --model runs/digits/dimr-xs-2r/0/model --unconditional --per-class 32 --out any.png
   run=runs/imagenet256/dimr-xl-2r/published
@@ -37,8 +38,9 @@ def add(steps: Any) -> None:
     asked = parser.add_argument_group("a picture")
     which = asked.add_mutually_exclusive_group()
     which.add_argument("--class", action="append", dest="classes", metavar="CLASS",
-                       help="number, name or WordNet id, as often as wanted: one row each "
-                       "(default: all classes, or 8 of many)")  # fmt: skip
+                       help="name, number or WordNet id, as often as wanted: one row each; 7 is "
+                       "the class called 7 if there is one, else the one with label 7 (default: "
+                       "all classes, or 8 of many)")  # fmt: skip
     which.add_argument("--unconditional", action="store_true", default=None,
                        help="draw without a class")  # fmt: skip
     asked.add_argument("--per-class", type=positive, metavar="N",

@@ -18,8 +18,9 @@ from dimr.checkpoints import (
     write_class_names,
     write_model,
 )
+from dimr.checkpoints.start_weights import read_start
 from dimr.config.project import PROJECT
-from dimr.config.variants import check_network
+from dimr.config.variants import check_network, load_network_config
 from dimr.runtime.errors import DimrError
 from dimr.runtime.weight_notes import is_dimr_export
 
@@ -118,6 +119,8 @@ def test_names_of_classes_are_exported_and_imported(suffix, trained, imported, e
     file = exported(model, f"named{suffix}")
     again, _ = imported(file)
     assert read_class_names(again) == names
+    start = read_start(file, load_network_config(again / CONFIG))  # what a training begins from
+    assert start.class_names == names
     assert (again / WEIGHTS).read_bytes() == weights
     assert json.loads((again / "record.json").read_text())["files"].keys() >= {"class_names.json"}
     (again / "class_names.json").write_text(json.dumps([*names[1:], "x"]))

@@ -334,6 +334,53 @@ def test_a_dataset_of_a_source_has_other_phases():
     assert PROJECT.training_images("digits") == 1000
 
 
+@pytest.fixture
+def own(tmp_path):
+    """A project whose digits are a set of two classes of one's own, of 60 and 50 images."""
+    copy_experiments(tmp_path)
+    mine = {"classes": {"red, big": 60, "caf\u00e9": 50}, "images": 110, "gigabytes": 0.1,
+            "sha256": 64 * "0", "folder": "/somewhere"}  # fmt: skip
+    edit(tmp_path, "experiments/sources.yaml", {"mine": mine})
+    images = {"source": "mine", "image_size": 32, "heldout": 0.1, "split_seed": 0}
+    return edit(
+        tmp_path,
+        "experiments/recipes.yaml",
+        {
+            "digits.data.images": images,
+            "digits.network.num_classes": 2,
+            "digits.sample.count": 98,
+            "digits.published": {"dimr-xs-2r": {"repo": "a/b", "file": "c.pth"}},
+        },
+    )
+
+
+def test_published_weights_of_ones_own_classes_have_their_names(own):
+    phase = own.run("digits/dimr-xs-2r/published").phases()["import"]
+    assert phase.class_names == ("red, big", "caf\u00e9")
+    others = PROJECT.run("imagenet256/dit-xl-2/published").phases()["import"]
+    assert "class_names" not in others.model_dump()  # which would be another key
+    for run in (own.run("digits/dimr-xs-2r/0"), PROJECT.run("digits/dimr-xs-2r/0")):
+        assert "class_names" not in run.phases()["train"].model_dump()
+
+
+def test_sanity_rows_are_of_training_images(own, tmp_path):
+    """A source's are cropped on the way; there are as many as a network draws, or it is said."""
+    (phase,) = (
+        phase
+        for name, phase in PROJECT.run("imagenet256/real/0").phases().items()
+        if name.startswith("sample")
+    )
+    assert phase.model_dump() == {"source": "real", "count": 50_000, "image_size": 256}
+    for project in (own, PROJECT):
+        phase = project.run("digits/reconstruction/0").phases()["sample-reference"]
+        count = project.recipe("digits").sample.count
+        assert phase.model_dump() == {"source": "reconstruction", "count": count}
+    more = edit(tmp_path, "experiments/recipes.yaml", {"digits.sample.count": 102})
+    message = "^recipes.yaml: digits.sample.count: 102 is more than the 99 training images of run "
+    with pytest.raises(DimrError, match=message.replace(".", r"\.") + "digits/real/0$"):
+        more.run("digits/real/0")
+
+
 def test_files_of_experiments_are_read_once(tmp_path):
     project = Project(copy_experiments(tmp_path))
     run = project.run("digits/dimr-xs-2r/0")

@@ -99,6 +99,22 @@ def test_latents_take_the_space_that_the_issue_says(cost, cheap_autoencoder):
     assert (pixels.images, pixels.disk, pixels.flops) == (IMAGES, IMAGES * 64 * 64 * 3, 0)
 
 
+def test_sanity_rows_are_read_and_perhaps_encoded_and_decoded(cost, cheap_autoencoder):
+    place = "runs/imagenet256/{}/0/samples/reference"
+    real, again = (cost(place.format(name)) for name in ("real", "reconstruction"))
+    assert (real.flops, real.resource, real.assumed) == (0, None, ())
+    assert again.flops == 50_000 * 2 * (cheap_autoencoder.encode + cheap_autoencoder.decode)
+    assert (again.resource, again.gpus > 0, again.assumed) == (
+        "encode",
+        True,
+        ("what was assumed",),
+    )
+    for one in (real, again):
+        assert (one.stage, one.images, one.disk) == ("baseline", 50_000, 2 * 50_000 * 256**2 * 3)
+    pixels = cost("runs/imagenet64/reconstruction/0/samples/reference")
+    assert (pixels.flops, pixels.assumed) == (0, ())
+
+
 def test_pixels_need_no_decoder(cost):
     sample = cost("runs/imagenet64/dimr-m-3r/0/samples/unguided")
     assert sample.flops == pytest.approx(50_000 * 250 * 2 * 53.53e9, rel=1e-4)
