@@ -30,14 +30,14 @@ def make_set(folder, names, train_each, heldout_each, size=32, steps=60):
     return code, splits
 
 
-def evaluate(folder, images, labels, names, extractor="classifier", k=3, splits=2, **compared):
+def evaluate(folder, drawn, labels, names, extractor="classifier", k=3, splits=2, **compared):
     """Exit code, metrics and provenance of samples."""
     out = folder / f"samples-{len(list(folder.glob('samples-*')))}"
-    write_samples(out, images, np.asarray(labels), list(names), "k")
+    write_samples(out, drawn, np.asarray(labels), list(names), "k")
     config = {"extractor": extractor, "isc_splits": splits, "prc_neighborhood": k}
     if "extractor_weights" in compared:
         config["weights"] = compared["extractor_weights"].name
-    (folder / "evaluate.yaml").write_text(yaml.safe_dump({**config, "count": len(images)}))
+    (folder / "evaluate.yaml").write_text(yaml.safe_dump({**config, "count": len(drawn)}))
     given = {"config": folder / "evaluate.yaml", "samples": out, "device": "cpu", "threads": 1}
     given |= compared or {"images": folder / "images", "classifier": folder / "classifier"}
     files = {name: folder / f"{name}.json" for name in ("metrics", "provenance")}

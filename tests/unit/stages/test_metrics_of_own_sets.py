@@ -70,7 +70,8 @@ def test_no_column_holds_metrics_of_different_features(tmp_path, caplog):
     table = tmp_path / "experiments/tables/mixed.yaml"
     command = [
         "table", f"--table={table}", "--partial", f"--root={tmp_path}",
-        f"--csv={tmp_path / 'mixed.csv'}", f"--markdown={tmp_path / 'mixed.md'}", f"--latex={tmp_path / 'mixed.tex'}",
+        f"--csv={tmp_path / 'mixed.csv'}",
+        f"--markdown={tmp_path / 'mixed.md'}", f"--latex={tmp_path / 'mixed.tex'}",
     ]  # fmt: skip
 
     def made(keys, *datasets):
