@@ -60,8 +60,9 @@ class ImageClassifier(nn.Module):
     see noise, blur and mixed digits better than a linear layer over all places does, which learns
     to ignore them. GroupNorm treats each image by itself; statistics of training batches would be
     one more thing that sets training images apart. The features are standardised by the training
-    images, so that those have a total variance of 64 for every seed. FID still differs from seed to
-    seed (in noise, several times): compare values of one classifier only.
+    images, so that those have a total variance of 64 for every seed (less where features hardly
+    differ). FID still differs from seed to seed (in noise, several times): compare values of one
+    classifier only.
 
     Of images of more than 64 pixels squares of pixels are the channels of one place: as cheap as an
     average of the squares, which would hide blur and noise from the features.

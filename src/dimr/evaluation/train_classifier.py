@@ -37,8 +37,11 @@ from dimr.runtime.schedules import linear_warmup
 
 WEIGHT_DECAY = 0.05
 WARMUP_STEPS = 20
-LEAST_SPREAD = 1e-6
-"""Of a feature, relative to all: what hardly differs between training images is not divided up."""
+LEAST_SPREAD = 0.1
+"""Of a feature, relative to all: of easy or few images some features are the same for every one (no
+image excites them), and divided by so little one other image would be the whole of FID."""
+LEAST_DEVIATION = 0.01
+"""Where all hardly differ: features are averages of values of variance 1."""
 
 
 @dataclass(frozen=True)
@@ -241,9 +244,16 @@ def _fit(
 
 @torch.no_grad()
 def _standardise(classifier: ImageClassifier, images: np.ndarray) -> None:
-    """Make the features of uint8 images (N, S, S, 3) have mean 0 and standard deviation 1."""
-    parts = ArrayImages("training images", [images]).batches(piece_of(classifier.size))
+    """Make the features of uint8 images (N, S, S, 3) have mean 0 and standard deviation 1.
+
+    Those that hardly differ get less: see ``LEAST_SPREAD``. A classifier of quarter turns sees all
+    of them: most of its features are the same for all images that are upright.
+    """
+    turns = range(TURNS if classifier.task == "quarter turns" else 1)
+    arrays = [np.rot90(images, turn, (1, 2)) for turn in turns]
+    parts = ArrayImages("training images", arrays).batches(piece_of(classifier.size))
     features = torch.cat([classifier(image_tensor(part))[1] for part in parts]).double()
     spread = features.std(0, correction=0)
     classifier.feature_mean.copy_(features.mean(0))
-    classifier.feature_std.copy_(spread.clamp(min=1e-6))
+    least = max(LEAST_DEVIATION, LEAST_SPREAD * spread.square().mean().sqrt().item())
+    classifier.feature_std.copy_(spread.clamp(min=least))

@@ -15,7 +15,12 @@ from dimr.evaluation.classifier import (
     load_classifier,
 )
 from dimr.evaluation.image_sets import image_tensor
-from dimr.evaluation.train_classifier import Augmentation, learning_rate, train_classifier
+from dimr.evaluation.train_classifier import (
+    Augmentation,
+    learning_rate,
+    train_classifier,
+    turned,
+)
 from dimr.runtime.errors import DimrError, TrainingFailed
 
 
@@ -262,6 +267,36 @@ def test_augmentation_stays_in_its_bounds():
     full = Augmentation()(torch.rand(50, 3, 32, 32), torch.Generator().manual_seed(1))
     assert full.min() >= 0
     assert full.max() <= 1
+
+
+def test_turns_are_numpys_and_none_is_missing():
+    images = torch.rand(8, 3, 5, 5)
+    turns = torch.arange(8) % 4
+    for image, turn, found in zip(images, turns, turned(images, turns), strict=True):
+        wanted = np.rot90(image.permute(1, 2, 0).numpy(), int(turn))
+        assert np.array_equal(found.permute(1, 2, 0).numpy(), wanted)
+
+
+@pytest.mark.parametrize("size", [16, 64, 65, 100, 256])
+def test_large_images_keep_their_details(size):
+    """Every pixel counts, a fine pattern as well as its average; features are as many."""
+    torch.manual_seed(0)
+    classifier = ImageClassifier(8, 3, size)
+    flat = torch.full((1, 3, size, size), 0.5)
+    fine = flat.clone()
+    fine[..., ::2, :] += 0.3
+    fine[..., 1::2, :] -= 0.3
+    corner = flat.clone()
+    corner[..., -1, -1] = 1
+    (_, a), (_, b), (_, c) = (classifier(each) for each in (flat, fine, corner))
+    assert a.shape == (1, 64)
+    assert (a - b).abs().max() > 1e-3
+    assert (a - c).abs().max() > 0
+
+
+def test_too_many_classes_are_one_line(tmp_path):
+    with pytest.raises(DimrError, match="10001 classes; the classifier takes up to 10,000; extr"):
+        train_small(tmp_path / "c", classes=10_001)
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from dimr.evaluation.image_sets import ArrayImages, NpzImages
 from dimr.evaluation.memorisation import CHUNK, memorisation, nearest_distances
 from dimr.runtime.errors import DimrError
 
@@ -82,3 +83,26 @@ def test_what_cannot_be_compared_is_refused():
         nearest_distances(noise(2, 0) / 255, noise(2, 0))
     with pytest.raises(DimrError, match="held-out images"):
         memorisation(noise(3, 1), noise(9, 2), noise(9, 2))
+
+
+def test_large_images_are_compared_as_averages_of_squares():
+    """Of 130 pixels squares of 3 are averaged: 43 of a side; the last pixel is left out."""
+    queries, training = noise(5, 20, size=130), noise(7, 21, size=130)
+    training[:, :129, :129] //= 2
+
+    def small(images):
+        cut = images[:, :129, :129].astype(float).reshape(-1, 43, 3, 43, 3, 3)
+        return np.rint(cut.mean((2, 4)))
+
+    wanted = brute_force(small(queries), small(training))
+    np.testing.assert_allclose(nearest_distances(queries, training), wanted, rtol=1e-12)
+    assert (nearest_distances(training[2:4], training) == 0).all()
+
+
+def test_sets_are_compared_piece_by_piece(tmp_path):
+    """Neither the images nor their float values are in memory together."""
+    images, training = noise(40, 22, size=70), noise(50, 23, size=70)
+    np.savez(tmp_path / "images.npz", images)
+    arrays = ArrayImages("training", [training[:20], training[20:]])
+    found = nearest_distances(NpzImages(tmp_path / "images.npz"), arrays)
+    assert np.array_equal(found, nearest_distances(images, training))
