@@ -57,6 +57,7 @@ class Run:
     weights: Weights | None = None  # None: trained here
     milestone: str = ""  # of the recipe, at which training ends; empty: at its last step
     before: "Run | None" = None  # the same training up to the milestone before; None: there is none
+    like: str = ""  # of the workspace: the run of its dataset, variant and seed
 
     @property
     def training(self) -> str:
@@ -280,7 +281,8 @@ def _workspace(project: "Project") -> Run:
     recipe = recipe.model_copy(update=parts)
     network = _complete(variant, recipe)
     _check_together(recipe, network, source)
-    return Run("workspace", choice.dataset, choice.seed, recipe, network)
+    like = f"{choice.dataset}/{variant.name}/{choice.seed}"
+    return Run("workspace", choice.dataset, choice.seed, recipe, network, like=like)
 
 
 def _overlay(recipe: Any, override: Any) -> Any:
