@@ -79,9 +79,11 @@ def compare(options: argparse.Namespace) -> None:
 
 def experiments(options: argparse.Namespace) -> None:
     """``dimr experiments``."""
+    from dimr.paper.tables.runs import METRICS
     from dimr.sharing.experiments import experiments_text
 
-    print(*experiments_text(options.metric or ("fid", "fid_digits"), options.root), sep="\n")
+    metrics = options.metric or [name for name in METRICS if name.startswith("fid")]
+    print(*experiments_text(metrics, options.root), sep="\n")
 
 
 def readme(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.code import source_fingerprint
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, sha256, write_if_changed, write_json
-from dimr.runtime.record import DIGEST, PROVENANCE, recorded_key
+from dimr.runtime.record import PROVENANCE, recorded_key
 from dimr.runtime.strict_yaml import dump
 from dimr.sharing.adopt import fault_of_result, touch
 from dimr.sharing.record import copy_result, with_companions
@@ -143,12 +143,8 @@ class Workspace:
                 write_json(folder / f"{step}.json", self._digests(self.inputs(step)))
 
     def _digests(self, places: Iterable[str]) -> dict[str, str]:
-        """What tells the content of results, by place: digests of their records."""
-        found = {}
-        for place in places:
-            path, record = self.root / place, self.pipeline.result(place).record
-            found[place] = read_json(self.root / record)[DIGEST] if record else sha256(path)
-        return found
+        """What tells the content of results, by place: checksums of their records."""
+        return {one: sha256(self.root / self.pipeline.result(one).handed_on) for one in places}
 
     def _take_over(self, step: str) -> Iterator[str]:
         """Link what the run of the same dataset, variant and seed has, if it would be the same."""
@@ -184,7 +180,7 @@ class Workspace:
                 return False
             made_of = self._digests(own).values(), self._digests(map(self._like, own)).values()
             return list(made_of[0]) == list(made_of[1]) and self._is_of_this_code(found)
-        except DimrError:
+        except (DimrError, OSError):
             return False
 
     def _is_of_this_code(self, found: Result) -> bool:
