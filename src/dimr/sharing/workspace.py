@@ -8,7 +8,6 @@ available, as in the folder of a queued experiment or after ``dvc pull``, they c
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -111,7 +110,7 @@ class Workspace:
             write_if_changed(self.root / METRICS, json.dumps(metrics, indent=1) + "\n")
 
     def bring_in(self, *steps: str) -> list[str]:
-        """Put inputs where the workflow looks for them, if others are there, or none.
+        """Put inputs where the workflow looks for them, if none or outdated ones are there.
 
         Returns:
             the places that were filled.
@@ -120,8 +119,6 @@ class Workspace:
         for place in self.inputs(*steps):
             if self._is_there(place, self.root) or not self._is_there(place, self.root / INPUTS):
                 continue
-            if (self.root / place).is_dir():  # of another configuration: it would be made again
-                shutil.rmtree(self.root / place)
             copy_result(self.root / INPUTS / place, self.root / place)
             found.append(place)
         return found
