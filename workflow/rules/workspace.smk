@@ -14,6 +14,6 @@ for step in ["data", *STEPS]:
     rule:
         name:
             f"workspace_{step}"
-        localrule: True
         input:
             partial(workspace_targets, step),
+        localrule: True
