@@ -127,7 +127,7 @@ def test_another_network_the_queue_and_back(demo):
 
     demo.run("dvc", "exp", "apply", "sampling")
     assert metrics(demo) == first
-    assert demo.planned("workspace_evaluate") == set()
+    check_untouched(demo)
     demo.run("dvc", "exp", "apply", "queued")
     assert "up to date" in demo.run("dvc", "repro").stdout
     assert jobs(demo) == []
@@ -135,8 +135,10 @@ def test_another_network_the_queue_and_back(demo):
 
     demo.run("git", "checkout", "-q", "--", ".")
     demo.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
-    assert demo.planned("workspace_evaluate") == set()
     check_untouched(demo)
+    # of the workspace run, Snakemake remembers the last one that it made
+    demo.run("dimr", "adopt", "--root", ".")
+    assert demo.planned("workspace_evaluate", TABLE) == set()
 
 
 def test_a_clone_that_pulls(demo, tmp_path):

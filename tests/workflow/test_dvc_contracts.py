@@ -139,7 +139,8 @@ def status_of_queue(project):
 def test_the_same_stages_make_every_dataset(stubbed, dataset, variant, settings):
     own_dataset(stubbed)
     before = stubbed.folder.joinpath("dvc.yaml").read_text()
-    change = ["-S", f"dataset={dataset}", "-S", f"model.variant={variant}"]
+    values = [f"dataset={dataset}", f"model.variant={variant}", "train.steps=12"]
+    change = [word for value in values for word in ("-S", value)]
     stubbed.run("dvc", "exp", "run", "-q", "-n", dataset, *change)
     calls = stubbed.calls()
     assert {"autoencoder", "encode", "train", "sample", "evaluate"} <= set(calls)
@@ -153,7 +154,6 @@ def test_the_same_stages_make_every_dataset(stubbed, dataset, variant, settings)
     assert set(stubbed.calls()) == {"sample", "evaluate"}
     stubbed.run("dvc", "exp", "apply", "-q", dataset)
     assert "up to date" in stubbed.run("dvc", "repro").stdout
-    assert stubbed.planned("workspace_evaluate") == set()
     assert stubbed.calls() == []
     assert stubbed.folder.joinpath("dvc.yaml").read_text() == before
 
