@@ -78,8 +78,7 @@ schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
 	"w").write(json.dumps(s.json_schema(), indent=1) + "\n") for n, s in SCHEMAS.items()]'
 
 dvc.yaml: setup ## the DVC stages of the workspace run, from src/dimr/stages
-	@python -c 'from dimr.config.project import PROJECT; from dimr.sharing.dvc_stages import dvc_yaml; \
-	open("$@", "w").write(dvc_yaml(PROJECT))'
+	@python -c 'from dimr.sharing.dvc_stages import dvc_yaml; open("$@", "w").write(dvc_yaml())'
 
 adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys agree
 	@dimr adopt

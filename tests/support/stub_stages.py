@@ -33,6 +33,9 @@ def run(stage, options):
         record = sealed({"key": job.key, "cost": {}}, options.metrics)
         options.provenance.write_text(json.dumps(record))
         return
+    if not stage.result.is_folder:
+        options.out.write_text("")
+        return
     facts = {}
     if stage.name == "train":
         train(job.config, options, job.key)

@@ -1,9 +1,11 @@
 """Contract B: DVC stages, experiments, and results that come from elsewhere."""
 
+import copy
 import json
 import time
 
 import pytest
+import yaml
 
 RUN = "runs/digits/dimr-xs-2r/0"
 """A run that is recorded, as are its data."""
@@ -68,8 +70,8 @@ def experiments(project):
     found = {}
     for row in rows:
         revision = row["revs"][-1]
-        metrics = revision["data"]["metrics"]["runs/workspace/metrics/guided.json"]["data"]
-        found[revision["name"]] = metrics["value"]
+        metrics = revision["data"]["metrics"]["runs/workspace/metrics.json"]["data"]
+        found[revision["name"]] = metrics["unguided"]["value"]
     return found
 
 
@@ -93,16 +95,11 @@ def test_experiments_run_what_they_change_and_line_up(reproduced):
     assert (found["sampling"], found["longer"]) == (12.0, 24.0)
     listed = reproduced.run("dimr", "experiments", "--root", ".").stdout
     heads, *rows = listed.splitlines()
-    assert heads.split() == [
-        "Experiment",
-        "Made",
-        "train.steps",
-        "sample.steps",
-    ]  # no checksums
+    assert heads.split() == ["Experiment", "Made", "train.steps", "sample.steps"]
     assert [row.split()[1] for row in rows if row.startswith("  ")] == ["longer", "sampling"]
     compared = ("diff", "--json", "sampling", "longer")
     difference = json.loads(reproduced.run("dvc", "metrics", *compared).stdout)
-    change = difference["runs/workspace/metrics/guided.json"]["value"]
+    change = difference["runs/workspace/metrics.json"]["guided.value"]
     assert (change["old"], change["new"]) == (12.0, 24.0)
     curves = json.loads(reproduced.run("dvc", "plots", *compared).stdout)["data"]["loss"]
     assert {revision for curve in curves for revision in curve["revisions"]} == {
@@ -133,6 +130,50 @@ def test_queued_experiments_run_their_own_code_and_configuration(reproduced):
 
 def status_of_queue(project):
     return project.run("dvc", "queue", "status").stdout
+
+
+@pytest.mark.parametrize(
+    ("dataset", "variant", "settings"),
+    [("imagenet64", "m", ["unguided"]), ("own", "xs", ["unguided", "guided", "power_cosine"])],
+)
+def test_the_same_stages_make_every_dataset(stubbed, dataset, variant, settings):
+    own_dataset(stubbed)
+    before = stubbed.folder.joinpath("dvc.yaml").read_text()
+    values = [f"dataset={dataset}", f"model.variant={variant}", "train.steps=12"]
+    change = [word for value in values for word in ("-S", value)]
+    stubbed.run("dvc", "exp", "run", "-q", "-n", dataset, *change)
+    calls = stubbed.calls()
+    assert {"autoencoder", "encode", "train", "sample", "evaluate"} <= set(calls)
+    assert len(calls) == len(set(calls)) + 2 * (len(settings) - 1)
+    file = stubbed.folder / "runs/workspace/metrics.json"
+    assert list(json.loads(file.read_text())) == settings
+    assert list(experiments(stubbed)) == [dataset]
+    assert stubbed.planned("workspace_evaluate") == set()
+
+    stubbed.run("dvc", "exp", "run", "-q", "-n", "other", *change, "-S", "sample.steps=9")
+    assert set(stubbed.calls()) == {"sample", "evaluate"}
+    stubbed.run("dvc", "exp", "apply", "-q", dataset)
+    assert "up to date" in stubbed.run("dvc", "repro").stdout
+    assert stubbed.calls() == []
+    assert stubbed.folder.joinpath("dvc.yaml").read_text() == before
+
+
+def own_dataset(project):
+    """Images of one's own, whose store and images lie in the same folder of data."""
+    recipes, sources = (
+        project.folder / f"experiments/{name}.yaml" for name in ("recipes", "sources")
+    )
+    content = yaml.safe_load(recipes.read_text())
+    own = copy.deepcopy(content["digits-pixel"])
+    images = {"source": "own", "image_size": 16, "heldout": 0.2, "split_seed": 0}
+    own["data"]["images"] = images
+    content["own"] = own
+    recipes.write_text(yaml.safe_dump(content, sort_keys=False))
+    listed = yaml.safe_load(sources.read_text())
+    classes = {f"class {number}": 10 for number in range(10)}
+    listed["own"] = {"classes": classes, "images": 100, "gigabytes": 0.1}
+    sources.write_text(yaml.safe_dump(listed, sort_keys=False))
+    project.commit("own images")
 
 
 # --- sharing --------------------------------------------------------------------------------------

@@ -148,6 +148,7 @@ def test_from_a_source_to_a_row_and_to_the_papers_tables(mini, miniature, tmp_pa
     assert "not adopted" not in adopted
     for target in ("data/miniature/source", "data/imagenet256/latents", "metrics/guided.json"):
         assert f"{target}\n" in adopted
+    check_dvc(mini, table)
     check_the_papers_tables(mini, miniature, source)
 
 
@@ -163,6 +164,21 @@ def check_the_sanity_rows(folder, *rows):
     assert 5 < np.abs(again.astype(float) - real).mean() < 128  # by an autoencoder of chance
     for row in rows:
         assert row["parameters_m"] == ""
+
+
+def check_dvc(mini, table):
+    """DVC makes the same run by the same stages; what is there is not made again."""
+    mini.edit("params.yaml", "dataset", "imagenet256")
+    mini.edit("params.yaml", "model.variant", "xl")
+    before = (mini.folder / "data/imagenet256/latents/record.json").stat().st_mtime_ns
+    said = mini.run("dvc", "repro", **mini.files).stdout  # without the source
+    assert f"taken over   runs/{MODEL}/0/model: the same configuration and code" in said
+    metrics = read_json(mini.folder / "runs/workspace/metrics.json")
+    assert set(metrics) == {"unguided", "guided"}
+    assert metrics["guided"] == read_json(mini.folder / f"runs/{MODEL}/0/metrics/guided.json")
+    assert (mini.folder / "data/imagenet256/latents/record.json").stat().st_mtime_ns == before
+    assert mini.planned(table) == set()
+    mini.run("git", "checkout", "-q", "--", ".")
 
 
 def lines(project, name):

@@ -6,6 +6,7 @@ from typing import Any
 
 from dimr.config.phases import write_run
 from dimr.config.project import ROOT, Project
+from dimr.sharing.workspace import RUN, Workspace
 from dimr.stages.options import add_step
 
 
@@ -36,7 +37,10 @@ def config(options: argparse.Namespace) -> None:
         shown = {name: part.model_dump(mode="json") for name, part in phases}
         print(yaml.safe_dump(shown, sort_keys=False), end="")
         return
-    write_run(project, options.run, options.root)
+    if options.run == RUN:
+        Workspace(project).write_config()
+    else:
+        write_run(project, options.run, options.root)
 
 
 def models(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dimr.config.project import ROOT, Project
+from dimr.sharing.workspace import STEPS, Workspace
 from dimr.stages.options import add_step
 
 
@@ -24,6 +25,12 @@ def add(steps: Any) -> None:
 
     text = "after `dvc pull`: take over results whose recorded keys agree (snakemake --touch)"
     parser = add_step(steps, "adopt", adopt, text)
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
+
+    text = "what DVC's stages of the workspace run do before and after Snakemake (dvc.yaml)"
+    parser = add_step(steps, "workspace", workspace, text)
+    parser.add_argument("when", choices=["before", "after"])
+    parser.add_argument("step", choices=["data", *STEPS])
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 
@@ -49,4 +56,14 @@ def adopt(options: argparse.Namespace) -> None:
     from dimr.sharing import adopt
 
     for line in adopt.adopt(Project(options.root)):
+        print(line)
+
+
+def workspace(options: argparse.Namespace) -> None:
+    """``dimr workspace``."""
+    run = Workspace(Project(options.root))
+    if options.when == "after":
+        run.after(options.step)
+        return
+    for line in run.before(options.step):
         print(line)

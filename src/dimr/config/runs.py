@@ -59,6 +59,7 @@ class Run:
     milestone: str = ""  # of the recipe, at which training ends; empty: at its last step
     before: "Run | None" = None  # the same training up to the milestone before; None: there is none
     start: "Run | None" = None  # whose weights training starts from; None: fresh ones, or a file's
+    like: str = ""  # of the workspace: the run of its dataset, variant and seed
 
     @property
     def training(self) -> str:
@@ -296,7 +297,8 @@ def _workspace(project: "Project") -> Run:
     network = _complete(variant, recipe)
     _check_together(recipe, network, source)
     start = start_run(recipe.train.start, network, project, source)
-    return Run("workspace", choice.dataset, choice.seed, recipe, network, start=start)
+    like = f"{choice.dataset}/{variant.name}/{choice.seed}"
+    return Run("workspace", choice.dataset, choice.seed, recipe, network, start=start, like=like)
 
 
 def _overlay(recipe: Any, override: Any) -> Any:

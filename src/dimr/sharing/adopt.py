@@ -7,7 +7,7 @@ anything. What is recognised gets new time stamps; the rest is left for the work
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def survey(project: Project, folder: Path | None = None) -> Survey:
             known = one.place in found.good or one.place in found.bad
             if known or not (folder / one.place).exists():
                 continue
-            fault = _fault(one, key, folder, found)
+            fault = fault_of_result(one, key, folder) or _stale(one, found)
             if fault is None:
                 found.good.append(one.place)
             else:
@@ -78,8 +78,8 @@ def run_names(folder: Path) -> Iterator[str]:
             yield name
 
 
-def _fault(one: Result, key: str, folder: Path, found: Survey) -> str | None:
-    """Why an existing result is not the expected one; None: it is."""
+def fault_of_result(one: Result, key: str, folder: Path) -> str | None:
+    """Why an existing result below a folder is not the expected one; None: it is."""
     try:
         record = read_json(folder / str(one.record))
         is_same = record["key"] == key
@@ -87,8 +87,11 @@ def _fault(one: Result, key: str, folder: Path, found: Survey) -> str | None:
             return fault
     except (DimrError, KeyError, TypeError) as error:
         return f"no usable record ({error})"
-    if not is_same:
-        return "made with another configuration"
+    return None if is_same else "made with another configuration"
+
+
+def _stale(one: Result, found: Survey) -> str | None:
+    """Which input of a result is not the one that it was made with; None: each is."""
     keyed = [one.inputs.get(each.name) for each in one.stage.inputs if each.keyed]
     stale = [place for place in keyed if place in found.bad]
     return f"{stale[0]} is of another configuration" if stale else None
@@ -104,8 +107,13 @@ def adopt(project: Project) -> Iterator[str]:
         DimrError: Snakemake failed.
     """
     from dimr.sharing.record import bring_in, recorded_tables
+    from dimr.sharing.workspace import FOLDER, Workspace
 
     brought, foreign = bring_in(project)
+    if (project.root / FOLDER).is_dir():
+        workspace = Workspace(project)
+        workspace.write_config()  # of which DVC has checksums only
+        brought += workspace.bring_in()
     found = survey(project)
     for line in [*foreign, *found.lines]:
         yield f"not adopted  {line}"
@@ -113,12 +121,17 @@ def adopt(project: Project) -> Iterator[str]:
     if not good:
         yield "nothing to adopt"
         return
-    # --keep-incomplete: whatever goes wrong, existing results are kept
-    flags = ["--touch", "--keep-incomplete", "--cores", "1"]
-    command = [sys.executable, "-m", "snakemake", *flags, "--", *good]
-    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True)
-    if done.returncode:
-        yield from (done.stdout, done.stderr)
-        raise DimrError(f"snakemake --touch failed (exit code {done.returncode}), as above")
+    touch(project.root, good)
     for target in good:
         yield f"{'brought in ' if target in brought else 'adopted    '}  {target}"
+
+
+def touch(root: Path, places: Iterable[str], *flags: str) -> None:
+    """Tell Snakemake that results are up to date; ``DimrError`` with what it says if it fails."""
+    # --keep-incomplete: whatever goes wrong, existing results are kept
+    flags = ("--touch", "--keep-incomplete", "--cores", "1", *flags)
+    command = [sys.executable, "-m", "snakemake", *flags, "--", *places]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        said = f"{done.stdout}\n{done.stderr}".strip()
+        raise DimrError(f"snakemake --touch failed (exit code {done.returncode}):\n{said}")

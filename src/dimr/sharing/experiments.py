@@ -5,21 +5,20 @@ depends on, and its configuration cannot leave any out. Here a column is a setti
 parameter that differs.
 """
 
-import io
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dimr.evaluation.names import METRICS
 from dimr.paper.tables.render import text_lines
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
+from dimr.sharing import workspace
 
-COMMAND = ("-m", "dvc", "exp", "show", "--csv", "--only-changed", "--drop")
-FILES = r"(src|data|experiments)/|runs/workspace/(config|model|samples)"
-"""How columns begin that are not numbers: checksums of what stages read."""
-METRIC = r"runs/workspace/metrics/(\w+)\.json:(\w+)"
+COMMAND = ("-m", "dvc", "exp", "show", "--json")
 
 
 def experiments_text(metrics: Sequence[str], root: Path) -> list[str]:
@@ -35,39 +34,59 @@ def experiments_text(metrics: Sequence[str], root: Path) -> list[str]:
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise DimrError(f"--metric {unknown[0]}: no such metric (allowed: {', '.join(METRICS)})")
-    others = rf".*json:(?!({'|'.join(metrics)})$)"
-    done = subprocess.run(
-        [sys.executable, *COMMAND, f"({FILES}|{others})"], cwd=root, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, *COMMAND], cwd=root, capture_output=True, text=True)
     if done.returncode:
         raise DimrError(f"dvc exp show: {single_line(done.stderr or done.stdout)[-300:]}")
-    return table_of_experiments(done.stdout)
+    return table_of_experiments(json.loads(done.stdout), metrics)
 
 
-def table_of_experiments(text: str) -> list[str]:
-    """The lines, from DVC's CSV."""
-    import pandas as pd
-
-    rows = pd.read_csv(io.StringIO(text or "rev"), dtype=str, keep_default_na=False)
-    if "typ" not in rows:  # without experiments DVC writes no such columns
+def table_of_experiments(shown: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[str]:
+    """The lines, from DVC's JSON: commits, each with its experiments."""
+    if not any(commit["experiments"] for commit in shown):
         return ["no experiments: dvc exp run -S KEY=VALUE"]
-    name = [
-        one.rev if one.typ == "baseline" else f"  {one.rev} {one.Experiment}".rstrip()
-        for one in rows.itertuples()
+    names, rows, parameters = [], [], []
+    for name, state in _states(shown):
+        data = state["data"] or {}  # there is none of what failed
+        settings = _content(data, "metrics", workspace.METRICS)
+        names.append([name, (data.get("timestamp") or "")[:16].replace("T", " ")])
+        rows.append({
+            f"{setting} {key}": f"{numbers[key]:.4g}"
+            for setting, numbers in settings.items() for key in metrics if key in numbers
+        })  # fmt: skip
+        parameters.append(dict(_leaves(_content(data, "params", "params.yaml"))))
+    differ = [
+        key
+        for key in dict.fromkeys(key for one in parameters for key in one)
+        if len({one.get(key, "") for one in parameters if one}) > 1
     ]
-    made = rows.pop("Created").str[:16].str.replace("T", " ")
-    values = rows.drop(columns=["Experiment", "rev", "typ"]).map(_value)
-    values.columns = values.columns.str.replace(METRIC, r"\1 \2", regex=True)  # "guided fid_digits"
-    values.insert(0, "Experiment", name)
-    values.insert(1, "Made", made)
-    to_right = [False, False, *[True] * (len(values.columns) - 2)]
-    return text_lines(list(values.columns), values.to_numpy().tolist(), to_right)
+    heads = [*dict.fromkeys(key for row in rows for key in row), *differ]
+    lines = [
+        [*name, *(str({**row, **values}.get(head, "")) for head in heads)]
+        for name, row, values in zip(names, rows, parameters, strict=True)
+    ]
+    to_right = [False, False, *[True] * len(heads)]
+    return text_lines(["Experiment", "Made", *heads], lines, to_right)
 
 
-def _value(text: str) -> str:
-    if text == "!":  # there is none
-        return ""
-    try:
-        return f"{float(text):.4g}" if "." in text else text
-    except ValueError:
-        return text
+def _states(shown: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every commit and experiment with the name that it is shown by."""
+    for commit in shown:
+        is_commit = commit["rev"] != workspace.RUN
+        yield commit["name"] or (commit["rev"][:7] if is_commit else workspace.RUN), commit
+        for experiment in commit["experiments"] or []:
+            state = experiment["revs"][-1]
+            yield f"  {state['rev'][:7]} {state['name'] or ''}".rstrip(), state
+
+
+def _content(data: Mapping[str, Any], kind: str, file: str) -> Any:
+    """What DVC read of a file of parameters or metrics; empty: it could not."""
+    return (data.get(kind) or {}).get(file, {}).get("data") or {}
+
+
+def _leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Parameters by their full names; those that the recipe gives (null) are empty."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", "" if value is None else str(value)

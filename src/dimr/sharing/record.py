@@ -102,8 +102,8 @@ def record(name: str, found: Survey, project: Project) -> None:
             raise DimrError(f"{name}: not finished: no metrics")
     with atomic_directory(project.root / RECORDED / name) as folder:
         for place in places:
-            for path in _with_companions(place, project.root):
-                _copy(project.root / path, folder / Path(path).relative_to(name))
+            for path in with_companions(place, project.root):
+                copy_result(project.root / path, folder / Path(path).relative_to(name))
 
 
 def add_to_list(names: Sequence[str], root: Path) -> list[str]:
@@ -129,12 +129,12 @@ def bring_in(project: Project) -> tuple[list[str], list[str]]:
     found = survey(project, root / RECORDED)
     missing = [place for place in found.good if not (root / place).exists()]
     for place in missing:
-        for path in _with_companions(place, root / RECORDED):
-            _copy(root / RECORDED / path, root / path)
+        for path in with_companions(place, root / RECORDED):
+            copy_result(root / RECORDED / path, root / path)
     return missing, [f"{RECORDED}/{line}" for line in found.lines]
 
 
-def _with_companions(place: str, root: Path) -> list[str]:
+def with_companions(place: str, root: Path) -> list[str]:
     """A result's own path, and those of the files that the same stage wrote beside it."""
     path = Path(place)
     beside = {
@@ -146,13 +146,13 @@ def _with_companions(place: str, root: Path) -> list[str]:
     return [place, str(companion)] if exists else [place]
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_result(source: Path, target: Path) -> None:
     """Make ``target`` the same as ``source``: whole or not at all."""
     if source.is_dir():
         with atomic_directory(target) as folder:
             for file in sorted(source.rglob("*")):
                 if file.is_file() and file.name != NOT_COPIED:
-                    _copy(file, folder / file.relative_to(source))
+                    copy_result(file, folder / file.relative_to(source))
         return
     with atomic_file(target) as temporary:
         real = source.resolve()  # DVC's own may be a symbolic link into its cache

@@ -187,7 +187,12 @@ def _dvclive(folder: Path) -> tuple[Sink, Callable[[], object]]:
 
 
 def check_live(folder: Path) -> None:
-    """Refuse files that DVCLive would resume from and has not written, before the first step."""
+    """Refuse files that DVCLive would resume from and has not written, before the first step.
+
+    And the root of a repository, whose commits would take up its metrics.json and plots/.
+    """
+    if (folder / ".git").exists():
+        raise DimrError(f"--dvclive {folder}: is a repository: name a folder, runs/live")
     metrics, parameters = folder / "metrics.json", folder / "params.yaml"
     if parameters.exists():
         read_yaml(parameters)

@@ -1,6 +1,7 @@
 """Files at the root that are generated, or repeat what is said elsewhere, agree with it."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -42,17 +43,15 @@ def test_environment_carries_the_pins_of_the_lock():
     assert len(lock) > 100
 
 
-def test_dvc_stages_cover_every_phase_and_setting():
-    run = PROJECT.run("workspace")
+def test_dvc_stages_name_no_dataset_no_family_and_no_setting():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    dependencies = {one for stage in stages.values() for one in stage.get("deps", [])}
-    assert {one for one in dependencies if one.startswith("runs/workspace/config/")} == {
-        f"runs/workspace/config/{name}.yaml" for name in run.phases()
-    }
-    for setting in run.settings:
-        assert f"runs/workspace/metrics/{setting}.json" in stages["evaluate"]["metrics"]
-    for name, stage in stages.items():
-        if name != "config":
-            assert stage["cmd"].startswith("snakemake --allowed-rules "), name
-    for path in dependencies:
-        assert path.startswith(("runs/", "data/")) or (ROOT / path).exists(), path
+    assert list(stages) == ["config", "data", "train", "sample", "evaluate"]
+    settings = [name for one in PROJECT.recipes.values() for name in one["sample"]["settings"]]
+    families = [variant.family for variant in PROJECT.variants.values()]
+    code = r"src/[\w/.]+|-m dimr"
+    named = set(re.findall(r"[\w-]+", re.sub(code, "", str(list(stages.values())))))
+    assert "workspace_sample" in named
+    assert not named & {*PROJECT.datasets, *settings, *families}
+    for stage in stages.values():
+        for path in stage["deps"]:
+            assert path.startswith("runs/workspace/") or (ROOT / path).exists(), path

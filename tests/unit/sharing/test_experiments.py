@@ -1,23 +1,34 @@
-"""``dimr experiments``: DVC's own CSV as a narrow table."""
+"""``dimr experiments``: what DVC tells as a narrow table."""
 
 import pytest
 
 from dimr.cli import main
 from dimr.sharing.experiments import table_of_experiments
 
-CSV = """\
-Experiment,rev,typ,Created,runs/workspace/metrics/unguided.json:fid_digits,\
-runs/workspace/metrics/guided.json:fid_digits,train.steps,train.compile
-,workspace,baseline,,31.06848188400639,31.100489694449237,,
-,main,baseline,2026-11-29T00:48:04,!,!,,
-other,ccc1f86,branch_commit,2026-11-29T00:55:25,31.06848188400639,31.100489694449237,60,False
-less,eacff2d,branch_base,2026-11-29T00:53:50,31.178289772084796,31.213878251772343,50,False
-"""
+FID = ["fid", "fid_digits"]
+
+
+def state(name, rev="", made=None, fids=(), experiments=None, **train):
+    """A commit or experiment as DVC tells of it."""
+    metrics = dict(zip(("unguided", "guided"), fids, strict=False))
+    settings = {key: {"fid_digits": fid, "images": 500} for key, fid in metrics.items()}
+    data = {
+        "timestamp": made,
+        "params": {"params.yaml": {"data": {"seed": 0, "train": {"steps": None} | train}}},
+        "metrics": {"runs/workspace/metrics.json": {"data": settings}} if fids else {},
+    }
+    return {"name": name, "rev": rev, "data": data, "experiments": experiments}
 
 
 def test_settings_name_their_metrics_and_parameters_their_values():
-    heads, *rows = table_of_experiments(CSV)
-    assert heads.split("  ")[0] == "Experiment"
+    fids = (31.06848188400639, 31.100489694449237)
+    other = state("other", "ccc1f86d", "2026-11-29T00:55:25", fids, steps=60, compile=False)
+    less = state("less", "eacff2d1", "2026-11-29T00:53:50", (31.178289, 31.213878), steps=50)
+    failed = {"name": "wide", "rev": "1234567890", "data": None}
+    experiments = [{"revs": [one]} for one in (other, less, failed)]
+    main = state("main", "0" * 40, "2026-11-29T00:48:04", experiments=experiments)
+    shown = [state(None, "workspace", fids=fids), main]
+    heads, *rows = table_of_experiments(shown, FID)
     assert [text.strip() for text in heads.split("  ") if text.strip()] == [
         "Experiment", "Made", "unguided fid_digits", "guided fid_digits", "train.steps",
         "train.compile",
@@ -26,14 +37,15 @@ def test_settings_name_their_metrics_and_parameters_their_values():
         ["workspace", "31.07", "31.1"],
         ["main", "2026-11-29", "00:48"],
         ["ccc1f86", "other", "2026-11-29", "00:55", "31.07", "31.1", "60", "False"],
-        ["eacff2d", "less", "2026-11-29", "00:53", "31.18", "31.21", "50", "False"],
+        ["eacff2d", "less", "2026-11-29", "00:53", "31.18", "31.21", "50"],
+        ["1234567", "wide"],
     ]
     assert max(map(len, [heads, *rows])) <= 110
 
 
 def test_without_experiments_it_says_how_to_make_one():
-    for text in ("", "rev,Created\r\nworkspace,\r\nmain,2026-11-29T06:54:32\r\n"):
-        assert table_of_experiments(text) == ["no experiments: dvc exp run -S KEY=VALUE"]
+    for shown in ([], [state(None, "workspace"), state("main", experiments=[])]):
+        assert table_of_experiments(shown, FID) == ["no experiments: dvc exp run -S KEY=VALUE"]
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,12 @@ def test_files_that_dvclive_did_not_write_are_refused(tmp_path, name, content):
         check_live(tmp_path)
 
 
+def test_dvclive_is_kept_out_of_the_repository_itself(tmp_path):
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(DimrError, match=f"--dvclive {tmp_path}: is a repository"):
+        check_live(tmp_path)
+
+
 def test_a_trace_holds_a_few_steps(run, tmp_path):
     run(Watch(profile=tmp_path / "trace/steps.json"))
     events = json.loads((tmp_path / "trace/steps.json").read_text())["traceEvents"]
