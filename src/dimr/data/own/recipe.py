@@ -7,6 +7,7 @@ Inception's weights are available. A person reads it in recipes.yaml, and change
 from dataclasses import dataclass
 from typing import Any
 
+from dimr.config.schema import Images
 from dimr.config.variants import Variant
 from dimr.data.own.look import Found
 from dimr.models.sizes import FAMILIES
@@ -21,7 +22,10 @@ FACTOR, LATENT_CHANNELS = 8, 4
 """Pixels of a side for each value of a latent's, and its channels."""
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 """torch-fidelity's file, as the ImageNet recipes name it."""
-HELD_OUT = 0.2
+HELD_OUT, HELD_OUT_OF_FEW = 0.2, 0.5
+"""Share of the images that metrics compare with; of so few that a fifth would be one image."""
+LEAST = 2
+"""Images to train on, and held out: of fewer nothing can be measured."""
 
 
 @dataclass(frozen=True)
@@ -119,16 +123,17 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
         has_inception: whether Inception's weights are available here.
 
     Raises:
-        DimrError: a size that is not one of ``SIZES``.
+        DimrError: a size that is not one of ``SIZES``; too few images.
     """
     said = Reasons()
     side = _side(found, wishes, said)
-    heldout = sum(max(1, round(HELD_OUT * n)) for n in found.classes.values())
+    split = _split(name, side, found)
+    heldout = sum(map(split.heldout_of, found.classes.values()))
     training = found.images - heldout
     said.add(
         "split",
         f"{training:,} to train on, {heldout:,} held out",
-        f"{HELD_OUT:.0%} of each class, one at least; metrics compare with them",
+        f"{split.heldout:.0%} of each class, one at least; metrics compare with them",
     )
     tier = next(one for one in TIERS if training * (1 + wishes.mirror) <= one.images)
     network, autoencoder = _network(side, found, wishes, said)
@@ -139,7 +144,7 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
         model = wishes.network.name
         said.add("network", model, "as asked")
     data: dict[str, Any] = {
-        "images": {"source": name, "image_size": side, "heldout": HELD_OUT, "split_seed": 0},
+        "images": split.model_dump(mode="json"),
         "autoencoder": autoencoder,
         "latents": {"shard_size": max(100, min(10_000, (1 << 26) // side**2))},
     }
@@ -160,6 +165,19 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
         **({"resources": resources} if tier.gpus else {}),
     }  # fmt: skip
     return Choice(recipe, model, tuple(said.lines))
+
+
+def _split(name: str, side: int, found: Found) -> Images:
+    """Which share is held out; ``DimrError`` for images that are too few to split."""
+    for share in (HELD_OUT, HELD_OUT_OF_FEW):
+        split = Images(source=name, image_size=side, heldout=share, split_seed=0)
+        heldout = sum(map(split.heldout_of, found.classes.values()))
+        if min(heldout, found.images - heldout) >= LEAST:
+            return split
+    raise DimrError(
+        f"{found.folder}: {found.images} images are too few: {LEAST} must be held out, and as many "
+        "left to train on"
+    )
 
 
 def _side(found: Found, wishes: Wishes, said: Reasons) -> int:

@@ -96,6 +96,18 @@ def test_a_network_that_was_asked_for_fits(name):
     assert variant.number in recipe.network.numbers(variant.family)
 
 
+@pytest.mark.parametrize(("images", "heldout"), [(4, 2), (6, 3), (8, 2), (100, 20)])
+def test_of_few_images_of_one_class_half_are_held_out(images, heldout):
+    _, recipe = chosen(classes={"all": images})
+    assert recipe.data.images.heldout_of(images) == heldout
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_too_few_to_measure_anything(images):
+    with pytest.raises(DimrError, match=f"^/pictures: {images} images are too few: 2 must be"):
+        chosen(classes={"all": images})
+
+
 def test_grey_images_have_one_channel_and_small_ones_are_not_enlarged():
     _, recipe = chosen(is_grey=True, side=40)
     assert (recipe.network.channels, recipe.data.image_size) == (1, 32)
