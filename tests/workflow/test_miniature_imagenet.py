@@ -120,7 +120,8 @@ def test_from_a_source_to_a_row_and_to_the_papers_tables(mini, miniature, tmp_pa
     with open(folder / table) as file:
         real, reconstruction, row = csv.DictReader(file)
     check_the_sanity_rows(folder, real, reconstruction)
-    assert 0 < 2 * float(real["fid"]) < min(float(one["fid"]) for one in (reconstruction, row))
+    assert 0 < float(real["fid"]) < float(reconstruction["fid"])  # of images of the reference
+    assert float(row["fid"]) > 0
     assert float(row["sfid"]) > 0
     assert 1 <= float(row["inception_score"]) <= CLASSES * COUNT
     assert Image.open(folder / "results/mini.png").width > 100
