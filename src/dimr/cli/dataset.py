@@ -44,6 +44,8 @@ def add(steps: Any) -> None:
                         "(default: as far as the smallest image goes, at most 64, or 256 of many "
                         "images)")  # fmt: skip
     parser.add_argument("--unconditional", action="store_true", help="do not learn the labels")
+    text = "train a small set, too, without an autoencoder"
+    parser.add_argument("--pixels", action="store_true", help=text)
     parser.add_argument("--mirror", action="store_true",
                         help="train on mirror images, too (not where left and right differ in "
                         "meaning)")  # fmt: skip
@@ -75,7 +77,14 @@ def new(options: argparse.Namespace) -> None:
     found = look(options.images)
     weights = (options.root / "data/extractors" / INCEPTION, os.environ.get("DIMR_EXTRACTOR"))
     network = project.variants[options.network] if options.network else None
-    wishes = Wishes(options.size, options.unconditional, options.mirror, options.metrics, network)
+    wishes = Wishes(
+        size=options.size,
+        unconditional=options.unconditional,
+        pixels=options.pixels,
+        mirror=options.mirror,
+        metrics=options.metrics,
+        network=network,
+    )
     choice = choose(name, found, wishes, any(one and Path(one).exists() for one in weights))
     write_entries(name, source_entry(found), choice, project)
     chosen = project.variants[choice.network]

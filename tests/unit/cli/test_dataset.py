@@ -47,7 +47,7 @@ def test_what_is_written_is_a_dataset_with_runs_and_a_table(root, pictures, caps
     project = Project(root)
     assert sorted(project.source("mine").class_names) == sorted(NAMES)
     assert project.source("mine").folder == str(pictures)
-    for run in ("dimr-xs-3r", "real", "reconstruction"):
+    for run in ("dimr-xs-2r", "real", "reconstruction"):
         assert project.run(f"mine/{run}/0").phases()
     assert project.training_images("mine") == 3 * len(NAMES)
     table = load_table(root / "experiments/tables/mine/table1.yaml", project)

@@ -16,10 +16,15 @@ from dimr.runtime.errors import DimrError
 SIZES = (16, 32, 64, 128, 256, 512)
 """Sides that images are cropped to, in pixels."""
 PIXELS_UP_TO = 64
-"""Larger images are trained on as latents, of a published autoencoder."""
+"""Larger images are trained on as latents of a published autoencoder; on a CPU, smaller ones as
+those of an autoencoder of the set itself."""
 AUTOENCODER = "stabilityai/sd-vae-ft-ema"
 FACTOR, LATENT_CHANNELS = 8, 4
 """Pixels of a side for each value of a latent's, and its channels."""
+TRAINED: dict[str, Any] = {
+    "kind": "trained", "channels": [16, 32, 32], "steps": 500, "batch": 16, "lr": 3.0e-3, "seed": 0,
+}  # fmt: skip
+"""That of a small set, as of the digits."""
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 """torch-fidelity's file, as the ImageNet recipes name it."""
 HELD_OUT, HELD_OUT_OF_FEW = 0.2, 0.5
@@ -75,6 +80,7 @@ class Wishes:
     Attributes:
         size: side of the crop, in pixels.
         unconditional: whether labels are not learned.
+        pixels: whether a small set, too, is trained on without an autoencoder.
         mirror: whether mirror images are trained on, too.
         metrics: ``inception`` or ``classifier``.
         network: a variant of variants.yaml.
@@ -82,6 +88,7 @@ class Wishes:
 
     size: int | None = None
     unconditional: bool = False
+    pixels: bool = False
     mirror: bool = False
     metrics: str | None = None
     network: Variant | None = None
@@ -136,7 +143,9 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
         f"{split.heldout:.0%} of each class, one at least; metrics compare with them",
     )
     tier = next(one for one in TIERS if training * (1 + wishes.mirror) <= one.images)
-    network, autoencoder = _network(side, found, wishes, said)
+    autoencoder, width, channels = _input(side, found, tier, wishes, said)
+    pixels = autoencoder["kind"] == "identity"
+    network = _network(width, channels, pixels, found, wishes, said)
     if wishes.network is None:
         model, why = f"dimr-{tier.size}-{network['branches']}r", tier.told
         said.add("network", model, f"{training:,} training images: {why}")
@@ -198,29 +207,34 @@ def _side(found: Found, wishes: Wishes, said: Reasons) -> int:
     return side
 
 
-def _network(
-    side: int, found: Found, wishes: Wishes, said: Reasons
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What networks are told of their input, and the autoencoder."""
-    pixels = side <= PIXELS_UP_TO
-    if pixels:
+def _input(
+    side: int, found: Found, tier: Tier, wishes: Wishes, said: Reasons
+) -> tuple[dict[str, Any], int, int]:
+    """The autoencoder, and the side and the channels of what networks see."""
+    autoencoder: dict[str, Any]
+    if side > PIXELS_UP_TO:
+        factor = FACTOR
+        autoencoder = {"kind": "pretrained", "repo": AUTOENCODER}
+        why = f"{AUTOENCODER}: downloaded at the first use, or name a folder"
+    elif tier.gpus == 0 and side > SIZES[0] and not wishes.pixels:
+        factor = 2 ** (len(TRAINED["channels"]) - 1)
+        autoencoder = TRAINED
+        why = "a small autoencoder, trained on the set: ten times as fast on a CPU; or --pixels"
+    else:
         channels = 1 if found.is_grey else 3
         colours = "all images are grey" if found.is_grey else "colours"
-        autoencoder: dict[str, Any] = {"kind": "identity", "channels": channels}
-        said.add(
-            "input",
-            f"pixels, {channels} channel{'s' * (channels > 1)}",
-            f"{colours}; up to {PIXELS_UP_TO} pixels no autoencoder is needed",
-        )
-    else:
-        channels = LATENT_CHANNELS
-        autoencoder = {"kind": "pretrained", "repo": AUTOENCODER}
-        said.add(
-            "input",
-            f"latents {channels} x {side // FACTOR} x {side // FACTOR}",
-            f"{AUTOENCODER}: downloaded at the first use, or name a folder",
-        )
-    width = side if pixels else side // FACTOR
+        why = f"{colours}; up to {PIXELS_UP_TO} pixels no autoencoder is needed"
+        said.add("input", f"pixels, {channels} channel{'s' * (channels > 1)}", why)
+        return {"kind": "identity", "channels": channels}, side, channels
+    width = side // factor
+    said.add("input", f"latents {LATENT_CHANNELS} x {width} x {width}", why)
+    return autoencoder, width, LATENT_CHANNELS
+
+
+def _network(
+    width: int, channels: int, pixels: bool, found: Found, wishes: Wishes, said: Reasons
+) -> dict[str, Any]:
+    """What networks are told of their input."""
     # As in the paper: 3 for 64 and 512, 2 for 256; the lowest has 8 x 8 to 16 x 16 places.
     branches = 3 if width >= 64 or (pixels and width >= 32) else 2
     patch = 4 if pixels and width >= 32 else 2
@@ -232,7 +246,7 @@ def _network(
     else:
         branches = asked.number
     kind = "pixel" if pixels else "latent"
-    network = {
+    return {
         "branches": branches,
         "patches": {"any": [patch]},
         "input_size": width,
@@ -241,7 +255,6 @@ def _network(
         "time_map": kind,
         "schedule": kind,
     }
-    return network, autoencoder
 
 
 def _sample(

@@ -23,11 +23,14 @@ def chosen(wishes=Wishes(), has_inception=False, **about):  # noqa: B008
     return choice, recipe
 
 
-def test_small_sets_are_pixels_with_a_classifier_of_their_own():
+def test_small_sets_have_an_autoencoder_and_a_classifier_of_their_own():
     choice, recipe = chosen()
+    assert choice.network == "dimr-xs-2r"
+    assert (recipe.data.image_size, recipe.network.input_size) == (64, 16)
+    assert recipe.data.autoencoder.kind == "trained"
+    choice, recipe = chosen(Wishes(pixels=True))
     assert choice.network == "dimr-xs-3r"
-    assert (recipe.data.image_size, recipe.network.input_size) == (64, 64)
-    assert recipe.data.autoencoder.kind == "identity"
+    assert (recipe.data.autoencoder.kind, recipe.network.input_size) == ("identity", 64)
     assert recipe.evaluate.extractor == "classifier"
     assert list(recipe.sample.settings) == ["unguided", "guided"]
     assert recipe.sample.count == 160  # 201 less 20 and 20, as many of both classes
@@ -40,7 +43,7 @@ def test_small_sets_are_pixels_with_a_classifier_of_their_own():
      (512, 64, 4, 3)],
 )  # fmt: skip
 def test_every_size_has_its_input(size, width, channels, branches):
-    _, recipe = chosen(Wishes(size=size))
+    _, recipe = chosen(Wishes(size=size, pixels=True))
     network = recipe.network
     assert (network.input_size, network.channels, network.branches) == (width, channels, branches)
     kind = "identity" if size <= 64 else "pretrained"
@@ -56,7 +59,7 @@ def test_every_number_of_images_has_a_network_that_is_listed(images, size):
 
 def test_larger_sets_have_larger_networks():
     sizes = [chosen(classes={"a": n})[0].network for n in (100, 10_000, 100_000, 10**6)]
-    assert sizes == ["dimr-xs-3r", "dimr-s-3r", "dimr-m-3r", "dimr-xl-3r"]
+    assert sizes == ["dimr-xs-2r", "dimr-s-3r", "dimr-m-3r", "dimr-xl-3r"]
     assert [tier.size for tier in TIERS] == ["xs", "s", "m", "xl"]
 
 
@@ -109,7 +112,7 @@ def test_too_few_to_measure_anything(images):
 
 
 def test_grey_images_have_one_channel_and_small_ones_are_not_enlarged():
-    _, recipe = chosen(is_grey=True, side=40)
+    _, recipe = chosen(Wishes(pixels=True), is_grey=True, side=40)
     assert (recipe.network.channels, recipe.data.image_size) == (1, 32)
 
 
