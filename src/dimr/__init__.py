@@ -29,11 +29,13 @@ def build(variant: str, **sizes: Any) -> "Network":
         variant: a name listed in experiments/variants.yaml (``dimr-xl-2r``), or a family
             (``dimr``, ``uvit``, ``dit``), for which ``sizes`` must be complete.
         sizes: arguments of the network's class, in place of the variant's. A published variant has
-            its input from the paper and 1,000 classes by default.
+            its input from the paper by default, and 1,000 classes if it is not told of text
+            (``text_dim``).
 
     Raises:
         DimrError: an unknown name; the message lists the legal ones.
         TypeError: a size that the network does not have, or one that is missing.
+        ValueError: sizes that do not fit together.
     """
     from dimr.models import FAMILIES
     from dimr.models import build as build_network
@@ -43,7 +45,10 @@ def build(variant: str, **sizes: Any) -> "Network":
     from dimr.config.project import PROJECT  # with pydantic and PyYAML, which networks do not need
 
     listed = PROJECT.variant(variant)
-    return build_network(listed.complete(**{**listed.published_input, **sizes}))
+    inputs = {**listed.published_input, **sizes}
+    if "num_classes" not in sizes and sizes.get("text_dim") is not None:
+        inputs["num_classes"] = 0
+    return build_network(listed.complete(**inputs))
 
 
 def __getattr__(name: str) -> Any:

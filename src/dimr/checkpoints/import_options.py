@@ -164,7 +164,8 @@ class Told:
         """Compare sizes with all that is said of them.
 
         Returns:
-            The sizes, as they are said where tensors leave a choice (an even number of layers).
+            The sizes, as they are said where tensors leave a choice (an even number of layers, the
+            tokens of a DiMR's text).
         """
         file, options, built = self.info.file, self.options, as_built(sizes)
         for key, value, who in self.statements:
@@ -176,7 +177,8 @@ class Told:
             name = known.name if known else "its network"
             other = "but not as in" if found == name else f"not {name} of"
             raise DimrError(f"{file}: holds {found}, {other} {options.where}: {difference}")
-        return sizes | {one.key: one.value for one in self.statements if one.key == "layers"}
+        left = {"layers", "text_tokens"} if "text_dim" in sizes else {"layers"}
+        return sizes | {one.key: one.value for one in self.statements if one.key in left}
 
     def heads(self, sizes: Mapping[str, Any], listed: Variant | None) -> tuple[int, str]:
         """The number of heads, and who says it; nobody is an error, too."""
@@ -203,6 +205,10 @@ class Told:
         it is as its authors have it: latent models with such a label, pixel models without.
         """
         file, classes = self.info.file, self.options.classes
+        if "text_dim" in sizes:
+            if classes is not None:
+                raise DimrError(f"{file}: a network of text, without classes; --classes {classes}")
+            return {}
         null = sizes.get("has_null_label")
         labels = sizes["num_classes"] + (null is not False)
         allowed = (labels - 1,) if null is None else (labels - 1, labels)

@@ -102,8 +102,11 @@ class Imported:
         name = self.listed.name if self.listed else "no listed variant"
         more = ", learns its variance" if self.network.sizes.learns_variance else ""
         more += ", ends in a convolution" if as_built(network).get("final_conv") else ""
-        side = network["input_size"]
-        null = "" if network.get("has_null_label", True) else ', no label for "no class"'
+        side, told_of = network["input_size"], f"{network['num_classes']} classes"
+        if not network.get("has_null_label", True):
+            told_of += ', no label for "no class"'
+        if width := network.get("text_dim"):
+            told_of = f"text: {network.get('text_tokens', 'any number of')} tokens of width {width}"
         told = f"{network['heads']} heads ({self.heads_from})"
         if not noise.untold:
             told += f", time map {network['time_map']}, noise schedule {network['schedule']} "
@@ -114,8 +117,7 @@ class Imported:
                         f"all matched; names: {self.format}{more})"),
             ("nearest", f"{near.listed.name} ({_millions(near.parameters)} parameters; {near} fit, "
                         f"{near.listed.sizes['heads']} heads)" if near else ""),
-            ("input", f"{network['channels']} x {side} x {side}, {network['num_classes']} classes"
-                      f"{null}"),
+            ("input", f"{network['channels']} x {side} x {side}, {told_of}"),
             ("told", told),
             ("values", f"{', '.join(self.record()['precision'])}, kept as they are"),
             ("untold", noise.untold),

@@ -16,6 +16,10 @@ RECORDED = "recorded in the file"
 """Who says so, for messages."""
 
 
+OTHERS_WORDS = {"layers": ("dimr",), "input_size": ("uvit",), "text_tokens": ("uvit", "dimr")}
+"""What may be another program's word where the file does not name one of these families."""
+
+
 class Recorded(ConfigModel):
     """Of a network's sizes those that tensors do not tell, and what it has learned to predict.
 
@@ -32,6 +36,8 @@ class Recorded(ConfigModel):
     heads: Width | None = None
     layers: tuple[Depth, ...] | None = None
     class_names: tuple[ClassName, ...] | None = None
+    input_size: Width | None = None
+    text_tokens: Width | None = None
 
 
 def record_of(
@@ -41,6 +47,8 @@ def record_of(
     known = {**network.model_dump(mode="json"), "objective": objective, "class_names": class_names}
     if isinstance(sizes := network.sizes, UViTSizes):
         known["final_conv"] = ends_in_convolution(sizes.time_map, sizes.final_conv)
+    if not sizes.counts_tokens or sizes.text_dim is None:
+        del known["input_size"]  # tensors tell it
     return {name: known[name] for name in Recorded.model_fields if known.get(name) is not None}
 
 
@@ -51,10 +59,11 @@ def check_record(notes: Mapping[str, Any], file: Path) -> dict[str, Any]:
         DimrError: a value that no network here has.
     """
     ours = {name: _value(notes[name]) for name in Recorded.model_fields if name in notes}
-    if ours.get("family") != "dimr":
-        ours.pop("layers", None)  # other programs' word
+    for name, families in OTHERS_WORDS.items():
+        if ours.get("family") not in families:
+            ours.pop(name, None)
     if not notes.items() >= EXPORTED.items():
-        ours.pop("class_names", None)  # likewise
+        ours.pop("class_names", None)  # another program's, too
     recorded = validate(Recorded, ours, f"{file}: {RECORDED}")
     return recorded.model_dump(mode="json", exclude_none=True)
 

@@ -6,20 +6,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dimr.models.conditioning import Condition, LabelCondition
+from dimr.models.conditioning import Condition, LabelCondition, TextCondition
 from dimr.models.sizes import FAMILIES, Sizes
+
+TOKENS = 77
+"""Tokens of a text where sizes do not say how many (CLIP's), to try a network on, and to count."""
 
 
 class Blocks(nn.ModuleList):
-    """A network's blocks, called one at a time: ``blocks.run(i, x, cond)``."""
+    """A network's blocks, called one at a time: ``blocks.run(i, x, cond)``.
+
+    Of a network of text: ``blocks.run(i, x, cond, seen)``, see ``dimr.models.blocks.Seen``.
+    """
 
     checkpointing = False
 
-    def run(self, index: int, x: Tensor, cond: Any) -> Tensor:
+    def run(self, index: int, x: Tensor, *others: Any) -> Tensor:
         """Block ``index`` of x."""
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self[index], x, cond, use_reentrant=False)
-        return self[index](x, cond)
+            return checkpoint(self[index], x, *others, use_reentrant=False)
+        return self[index](x, *others)
 
 
 class Network(nn.Module):
@@ -64,6 +70,10 @@ class Network(nn.Module):
         side, num_classes = self.sizes.input_size, self.sizes.num_classes
         x = torch.zeros(images, self.sizes.channels, side, side, device=device)
         t = torch.full(() if one_time else (images,), 0.5, device=device)
+        if self.sizes.text_dim is not None:
+            shape = images, self.sizes.text_tokens or TOKENS
+            tokens = torch.zeros(*shape, self.sizes.text_dim, device=device)
+            return x, t, TextCondition(tokens, torch.ones(shape, dtype=torch.bool, device=device))
         labels = torch.zeros(images, dtype=torch.long, device=device)
         return x, t, LabelCondition(labels, num_classes)
 
@@ -73,13 +83,18 @@ class Network(nn.Module):
         Args:
             x: noisy images (B, C, H, W).
             t: diffusion time in (0, 1], n / 1000 in the paper's steps; (B,) or () for all.
-            condition: what each image should show; a tensor (B,) int64 is taken as labels, of
-                which ``num_classes`` is "no class".
+            condition: what each image should show: a ``LabelCondition``, of a network of text a
+                ``TextCondition``. A tensor (B,) int64 is taken as labels, of which ``num_classes``
+                is "no class".
 
         Returns:
             Predictions (B, C, h, w) from the lowest resolution to the full one; one element for
             networks of one resolution. A network that learns its variance has 2 C channels: the
             noise, then the variance.
+
+        Raises:
+            TypeError: a condition of another kind.
+            ValueError: one of another number of classes, width or number of tokens.
         """
         raise NotImplementedError
 

@@ -1,8 +1,8 @@
-"""What a network takes beside the noisy image: the time, and a condition (the class).
+"""What a network takes beside the noisy image: the time, and a condition (a class or a text).
 
 A condition has one entry per image. Only networks look inside it; batches, guidance, samplers and
-compiled forms carry it. Another kind (captions) needs a subclass here and a network that reads it.
-Shapes: B batch.
+compiled forms carry it. Another kind needs a subclass here and a network that reads it.
+Shapes: B batch, L tokens of a text, D width of the encoder that made them.
 """
 
 import math
@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from dimr.models.sizes import Sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,48 @@ class LabelCondition(Condition):
         return replace(self, labels=torch.full_like(self.labels, self.num_classes))
 
 
+@dataclass(frozen=True, eq=False)
+class TextCondition(Condition):
+    """A text for each image, as the tokens that a frozen encoder made of it.
+
+    A token whose mask is False is not seen, whatever its values. U-ViT's authors have no mask:
+    theirs sees all 77 of CLIP's tokens, so for their weights it is True everywhere.
+
+    Attributes:
+        tokens: (B, L, D) floating point, of any precision.
+        mask: (B, L) bool, true where there is a token.
+        empty: what "no text" is: the encoder's empty caption, (1, L, D) and (1, L), or another text
+            in its place (a negative prompt). Part of no image, it stays on its own device until it
+            is needed. None: nothing, no token is seen.
+
+    Raises:
+        ValueError: shapes that do not go together, or a mask that is not bool.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    empty: "TextCondition | None" = None
+
+    def __post_init__(self) -> None:
+        tokens, mask, empty = self.tokens, self.mask, self.empty
+        if tokens.ndim != 3 or mask.shape != tokens.shape[:2]:
+            shapes = f"{tuple(tokens.shape)} and mask {tuple(mask.shape)}"
+            raise ValueError(f"tokens {shapes} should be (B, L, D) and (B, L)")
+        if mask.dtype != torch.bool:
+            raise ValueError(f"a mask of {mask.dtype}, which should be bool")
+        if empty is not None and empty.tokens.shape != (1, *tokens.shape[1:]):
+            shapes = f"{tuple(empty.tokens.shape)}, not {(1, *tokens.shape[1:])}"
+            raise ValueError(f"the empty caption's tokens are {shapes}")
+
+    def null(self) -> Self:
+        """The empty caption for every image."""
+        if self.empty is None:
+            return self.map(torch.zeros_like)
+        tokens = self.empty.tokens.to(self.tokens).repeat(len(self), 1, 1)
+        mask = self.empty.mask.to(self.mask.device).repeat(len(self), 1)
+        return replace(self, tokens=tokens, mask=mask)
+
+
 def as_condition(condition: Condition | Tensor, num_classes: int) -> Condition:
     """A condition as it is; labels (B,) int64 as a condition of ``num_classes`` classes."""
     if isinstance(condition, Tensor):
@@ -105,6 +149,29 @@ def labels_of(condition: Condition | Tensor, num_classes: int) -> Tensor:
     if condition.num_classes != num_classes:
         raise ValueError(f"a condition of {condition.num_classes} classes, not {num_classes}")
     return condition.labels
+
+
+def text_of(condition: Condition | Tensor, sizes: Sizes) -> tuple[Tensor, Tensor]:
+    """The text of a condition as a network of these sizes reads it.
+
+    Returns:
+        Tokens (B, L, D), zeros where there is none (what is hidden may be anything, not finite
+        too), and the mask (B, L).
+
+    Raises:
+        TypeError: labels, or a condition of another kind.
+        ValueError: tokens of another width, or, where that matters, another number of them.
+    """
+    if not isinstance(condition, TextCondition):
+        found = "labels" if isinstance(condition, Tensor) else type(condition).__name__
+        raise TypeError(f"a network of text takes no {found}")
+    _, tokens, width = condition.tokens.shape
+    if width != sizes.text_dim:
+        raise ValueError(f"text of width {width}, not {sizes.text_dim}: of another encoder?")
+    if sizes.counts_tokens and tokens != sizes.text_tokens:
+        raise ValueError(f"text of {tokens} tokens, not {sizes.text_tokens}")
+    hidden = ~condition.mask[..., None]
+    return condition.tokens.masked_fill(hidden, 0.0), condition.mask
 
 
 VP_BETA_MIN, VP_BETA_MAX = 0.1, 20.0  # the VP SDE of the 64x64 models (facts: diffusion.pixel_64)

@@ -18,6 +18,10 @@ them, so these are our readings, in each case the simplest:
   Linear back to D.
 - Skip connections between branches (3c; ``branch_skips``): ``BranchSkips``, beside the cascade.
 
+A text in place of the class is as in the authors' released code, which the paper does not describe:
+each attention of the lowest branch has keys and values of the text's tokens behind those of the
+image's, and there is no class token.
+
 Shapes: B batch, C channels, H = W image side, R branches, N layers and D width of a branch,
 h = w = H / 2^(R-r) the side of branch r; cond, what norms and blocks know of the time: the time
 condition () or (B,), with adaLN-Zero the branch's embedding of it (1, D) or (B, D).
@@ -28,6 +32,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dimr.models.base import Network, initialise, label_embedding
 from dimr.models.blocks import (
@@ -35,11 +40,12 @@ from dimr.models.blocks import (
     AdaLNZeroBlock,
     AdaLNZeroConvNeXtBlock,
     ConvNeXtBlock,
+    Seen,
     TimeEmbedding,
     TransformerBlock,
     UNetStack,
 )
-from dimr.models.conditioning import DIMR_CONDITIONS, UVIT_STEPS, Condition, labels_of
+from dimr.models.conditioning import DIMR_CONDITIONS, UVIT_STEPS, Condition, labels_of, text_of
 from dimr.models.norms import (
     BLOCK_NORMS,
     TimeDependentLayerNorm,
@@ -138,11 +144,11 @@ def _stack(sizes: DiMRSizes, branch: int) -> UNetStack:
     def block() -> nn.Module:
         if sizes.norm == "adaln_zero":
             if attends:
-                return AdaLNZeroBlock(dim, sizes.heads, feed_forward)
+                return AdaLNZeroBlock(dim, sizes.heads, feed_forward, text_dim=sizes.text_dim)
             return AdaLNZeroConvNeXtBlock(dim, feed_forward)
         norm = BLOCK_NORMS[sizes.norm]
         if attends:
-            return TransformerBlock(dim, sizes.heads, norm, feed_forward)
+            return TransformerBlock(dim, sizes.heads, norm, feed_forward, sizes.text_dim)
         return ConvNeXtBlock(dim, norm, feed_forward)
 
     return UNetStack([block() for _ in range(blocks_built(sizes.layers[branch]))], dim)
@@ -154,25 +160,36 @@ def _embedding(sizes: DiMRSizes, branch: int) -> nn.Module:
 
 
 class LowestBranch(nn.Module):
-    """The lowest resolution: Transformer blocks on tokens behind one class token."""
+    """The lowest resolution: Transformer blocks on tokens behind one class token, or on a text."""
 
     def __init__(self, sizes: DiMRSizes) -> None:
         super().__init__()
         self.input = InputLayer(sizes, 0)
-        self.label = label_embedding(sizes.num_classes + 1, sizes.dims[0])
+        self.label = None
+        if sizes.text_dim is None:
+            self.label = label_embedding(sizes.num_classes + 1, sizes.dims[0])
         self.has_token = sizes.first == "transformer"
         self.embedding = _embedding(sizes, 0)
         self.stack = _stack(sizes, 0)
         self.output = OutputLayer(sizes, 0)
 
-    def forward(self, x: Tensor, time: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, C, H, W) and labels (B,) -> prediction and features.
+    def forward(
+        self, x: Tensor, time: Tensor, told: Tensor | tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """(B, C, H, W) and labels (B,), or a text (``text_of``) -> prediction and features.
 
         Prediction: (B, C, h, w). Features: (B, h, w, D) of the input and of every block.
         """
         cond = self.embedding(time)
         image = self.input(x)  # (B, h, w, D)
-        label = self.label(labels)[:, None]
+        if self.label is None:
+            text, mask = told
+            tokens = image.flatten(1, 2)  # (B, hw, D)
+            keys = F.pad(mask, (tokens.shape[1], 0), value=True)  # the image's are all seen
+            seen = Seen(keys[:, None, None], text.to(image.dtype))
+            features = [f.view(image.shape) for f in self.stack(tokens, cond, seen=seen)]
+            return self.output(features[-1], cond), features
+        label = self.label(told)[:, None]
         if self.has_token:
             tokens = torch.cat([label, image.flatten(1, 2)], dim=1)  # (B, 1 + hw, D)
             features = [f[:, 1:].view(image.shape) for f in self.stack(tokens, cond)]
@@ -228,8 +245,10 @@ class DiMR(Network):
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
         """As ``Network.forward``: R predictions."""
-        time, labels = self.time_condition(t), labels_of(condition, self.sizes.num_classes)
-        prediction, features = self.lowest(x, time, labels)
+        time, sizes = self.time_condition(t), self.sizes
+        is_text = sizes.text_dim is not None
+        told = text_of(condition, sizes) if is_text else labels_of(condition, sizes.num_classes)
+        prediction, features = self.lowest(x, time, told)
         predictions = [prediction]
         for branch in self.higher:
             prediction, features = branch(x, features, time)

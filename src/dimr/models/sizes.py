@@ -22,7 +22,11 @@ class Sizes:
     Attributes:
         input_size: H = W of the input.
         channels: C.
-        num_classes: labels are 0..num_classes-1; the label ``num_classes`` means "no class".
+        num_classes: labels are 0..num_classes-1; the label ``num_classes`` means "no class". 0: a
+            network of text.
+        text_dim: width of a text's tokens, that of their encoder; None: a network of classes.
+        text_tokens: L, how many tokens a text has. A U-ViT must know, and takes no other number, as
+            each has a position; a DiMR takes any number, and is counted with this (None: 77).
         time_map: how diffusion time becomes the network's own time condition, ``latent`` or
             ``pixel`` (``dimr.models.conditioning``).
 
@@ -38,13 +42,36 @@ class Sizes:
     """Whether the later half of the blocks has long skips from the first."""
     of_published: ClassVar[dict[str, Any]] = {}
     """Sizes that all published weights have, and that variants.yaml does not list."""
+    takes_text: ClassVar[bool] = False
+    """Whether there is a form of the network that is conditioned on text."""
+    counts_tokens: ClassVar[bool] = False
+    """Whether that form takes texts of one number of tokens only."""
     in_names: ClassVar[dict[str, tuple[str, ...]]] = {}
     """Sizes that can be asked for in a variant's name, and their values: ``dimr-xl-layer-2r``."""
 
     input_size: int
     channels: int
-    num_classes: int
+    num_classes: int = 0
     time_map: Literal["latent", "pixel"] = "latent"
+    text_dim: int | None = None
+    text_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.text_dim is None:
+            if self.num_classes < 1:
+                raise ValueError(
+                    f"num_classes {self.num_classes}: at least 1"
+                    + (", or for a network of text give text_dim" if self.takes_text else "")
+                )
+            if self.text_tokens is not None:
+                raise ValueError(f"text_tokens {self.text_tokens} without text_dim")
+            return
+        if not self.takes_text:
+            raise ValueError(f"text_dim {self.text_dim}: {self.title} takes classes only")
+        if self.num_classes:
+            raise ValueError(f"num_classes {self.num_classes}: a network of text has none (0)")
+        if self.counts_tokens and self.text_tokens is None:
+            raise ValueError(f"text_dim without text_tokens: {self.title} has a position for each")
 
     @classmethod
     def has_patch(cls) -> bool:
@@ -69,16 +96,21 @@ class Sizes:
         """Fewer parameters than the network has, and not by much, from a formula.
 
         To build a network of a thousand layers, only to count and refuse it, takes minutes.
-        Counted are the matrices of blocks, skips and cascades, positions and labels.
+        Counted are the matrices of blocks, skips and cascades, positions, labels, and what text is
+        multiplied with.
         """
         stacks = self._stacks()
-        count = self.num_classes * stacks[0][1]
+        count = self.num_classes * stacks[0][1] + self._text_parameters(self.text_dim or 0)
         for blocks, dim, patch, matrices in stacks:
             skips = blocks - 1 if self.has_skips else 0
             count += (blocks * matrices + skips) * dim**2 + (self.input_size // patch) ** 2 * dim
         for (blocks, below, *_), (_, dim, *_) in itertools.pairwise(stacks):
             count += 4 * below * (blocks + 1) * dim  # a cascade takes the features of all blocks
         return count
+
+    def _text_parameters(self, width: int) -> int:  # noqa: ARG002
+        """Of what reads a text whose tokens are so wide; 0: no text."""
+        return 0
 
     def _stacks(self) -> Sequence[tuple[int, int, int, int]]:
         """Of each resolution, the lowest first: blocks, D, patch, and D x D matrices per block."""
@@ -117,6 +149,7 @@ class DiMRSizes(Sizes):
 
     family = "dimr"
     title = "DiMR"
+    takes_text = True
     in_names = {"norm": ("rms", "layer")}  # noqa: RUF012 annotated in the base
 
     layers: tuple[int, ...]
@@ -130,6 +163,7 @@ class DiMRSizes(Sizes):
     branch_skips: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "dims", tuple(self.dims))
         halvings = len(self.layers) - 1
@@ -140,6 +174,11 @@ class DiMRSizes(Sizes):
         if self.input_size % 2**halvings:
             raise ValueError(f"input_size {self.input_size} cannot be halved {halvings} times")
         _check_heads(self.dims[0], self.heads)
+        if self.text_dim is not None and self.first != "transformer":
+            raise ValueError(f"text_dim {self.text_dim}: a first branch of ConvNeXt takes no text")
+
+    def _text_parameters(self, width: int) -> int:
+        return 2 * width * self.dims[0] * blocks_built(self.layers[0])
 
     def _stacks(self) -> Sequence[tuple[int, int, int, int]]:
         # attention has 4 matrices, the feed-forward layer 6 (or 8), adaLN-Zero 6
@@ -171,6 +210,7 @@ class _Patched(Sizes):
     patch: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.input_size % self.patch:
             raise ValueError(f"input_size {self.input_size} is no multiple of patch {self.patch}")
         _check_heads(self.dim, self.heads)
@@ -187,12 +227,13 @@ class UViTSizes(_Patched):
         time: ``token`` (as published), ``adaln_zero`` or ``td_ln`` (ablation: TD-LN for every layer
             norm).
         has_null_label: whether there is a label for "no class" (the authors' pixel models have
-            none).
+            none). Networks of text have no labels, and leave it at True.
         final_conv: whether a 3x3 convolution ends it; None: as published, in pixel models only.
     """
 
     family = "uvit"
     title = "U-ViT"
+    takes_text = counts_tokens = True
     matrices = 12
 
     time: Literal["token", "adaln_zero", "td_ln"] = "token"
@@ -203,8 +244,13 @@ class UViTSizes(_Patched):
         super().__post_init__()
         if self.depth % 2 == 0:
             raise ValueError(f"depth {self.depth} should be odd: half, one in the middle, half")
+        if self.text_dim is not None and not self.has_null_label:
+            raise ValueError("has_null_label False: a network of text has no labels")
         if self.final_conv == ends_in_convolution(self.time_map):
             object.__setattr__(self, "final_conv", None)  # as published: not worth a mention
+
+    def _text_parameters(self, width: int) -> int:
+        return (width + (self.text_tokens or 0)) * self.dim
 
 
 @dataclass(frozen=True, kw_only=True)

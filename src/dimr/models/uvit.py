@@ -3,22 +3,34 @@
 A Transformer with long skips on patches of the input, a class token and, as published, a time
 token. The paper's ablation lets time enter by adaLN-Zero instead, then by TD-LN.
 
-Shapes: B batch, C channels, H = W image side, N = (H / patch)^2 tokens, D width.
+A text in place of the class is as in the authors' text-to-image code: its tokens, through one
+Linear, stand between the time's and the image's.
+
+Shapes: B batch, C channels, H = W image side, N = (H / patch)^2 tokens, L those of a text, D width.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dimr.models.base import Network, initialise, label_embedding, patches_to_image
-from dimr.models.blocks import MLP, AdaLNZeroBlock, TimeEmbedding, TransformerBlock, UNetStack
+from dimr.models.blocks import (
+    MLP,
+    AdaLNZeroBlock,
+    Seen,
+    TimeEmbedding,
+    TransformerBlock,
+    UNetStack,
+)
 from dimr.models.conditioning import (
     DIMR_CONDITIONS,
     UVIT_STEPS,
     Condition,
     labels_of,
     sinusoids,
+    text_of,
 )
 from dimr.models.norms import (
     Modulation,
@@ -40,9 +52,13 @@ class UViT(Network):
         super().__init__(sizes, **arguments)
         sizes = self.sizes
         dim, heads, patch, channels = sizes.dim, sizes.heads, sizes.patch, sizes.channels
-        self.extras = 2 if sizes.time == "token" else 1  # tokens that are not patches
+        # tokens that are not patches: of the time, and of the class or the text
+        self.extras = (sizes.time == "token") + (sizes.text_tokens or 1)
         self.patch = nn.Conv2d(channels, dim, patch, stride=patch)
-        self.label = label_embedding(sizes.num_classes + sizes.has_null_label, dim)
+        if sizes.text_dim is None:
+            self.label = label_embedding(sizes.num_classes + sizes.has_null_label, dim)
+        else:
+            self.text = nn.Linear(sizes.text_dim, dim)
         patches = (sizes.input_size // patch) ** 2
         self.position = nn.Parameter(torch.zeros(patches + self.extras, dim))
         if sizes.time == "adaln_zero":
@@ -59,7 +75,7 @@ class UViT(Network):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1) if has_conv else None
         self.apply(initialise)
         # As in the authors' code, which leaves torch's own: 50 times what DiMR's labels start at.
-        if not self.label.weight.is_meta:
+        if sizes.text_dim is None and not self.label.weight.is_meta:
             nn.init.normal_(self.label.weight)
         nn.init.trunc_normal_(self.position, std=0.02)
         zero_modulations(self)
@@ -67,7 +83,9 @@ class UViT(Network):
     def forward(self, x: Tensor, t: Tensor, condition: Condition | Tensor) -> list[Tensor]:
         """As ``Network.forward``: one prediction."""
         tokens = self.patch(x).flatten(2).transpose(1, 2)  # (B, N, D)
-        front = [self.label(labels_of(condition, self.sizes.num_classes))[:, None]]
+        front, seen = [], None
+        if self.sizes.text_dim is None:
+            front.append(self.label(labels_of(condition, self.sizes.num_classes))[:, None])
         step = UVIT_STEPS[self.sizes.time_map] * t
         cond = None
         if self.sizes.time == "token":
@@ -77,8 +95,13 @@ class UViT(Network):
             cond = self.embedding(step)
         else:
             cond = DIMR_CONDITIONS[self.sizes.time_map](t)
+        if self.sizes.text_dim is not None:
+            text, mask = text_of(condition, self.sizes)
+            keys = F.pad(mask, (len(front), tokens.shape[1]), value=True)  # all but of the text
+            seen = Seen(keys[:, None, None])
+            front.append(self.text(text.to(tokens.dtype)))
         tokens = torch.cat([*front, tokens], dim=1) + self.position
-        tokens = self.stack(tokens, cond)[-1]
+        tokens = self.stack(tokens, cond, seen=seen)[-1]
         if self.sizes.time == "adaln_zero":
             tokens = modulate(tokens, *self.modulation(cond, tokens.ndim))
         else:

@@ -52,8 +52,10 @@ def from_published(
         state_dict: tensors under the names of their authors. All sizes are read from them.
         num_heads: attention heads, which no shape tells; None: as published for this width.
         time_map: ``latent`` or ``pixel``; None: pixel for 1 or 3 channels, else latent.
-        input_size: H = W of the input, needed only where no tensor tells it (diffusers' DiT;
-            None: 32 there).
+        input_size: H = W of the input, needed only where no tensor tells it: diffusers' DiT (None:
+            32 there), and a U-ViT of text, whose positions are shared by patches and an unknown
+            number of tokens (None: 77 tokens if the rest is a square of a power of 2, as published,
+            else the largest such square).
 
     Returns:
         The network on the tensors' device, sharing their memory where the shapes agree.

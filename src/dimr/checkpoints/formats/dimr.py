@@ -2,6 +2,8 @@
 
 They call a branch ``stages.r``, lowest first; ours are ``lowest`` and ``higher.{r-1}``. Position
 embeddings are (h w, D) there and (h, w, D) here; every other tensor has the same shape.
+
+A network of text has no ``class_embeds``, and a ``condition_key_value`` in each attention.
 """
 
 import re
@@ -15,6 +17,7 @@ TRANSFORMER_NAMES = {
     "label.": "class_embeds.",
     "stack.blocks.{i}.norm1.": "blocks.{i}.block1.norm.",
     "stack.blocks.{i}.attention.qkv.": "blocks.{i}.block1.query_key_value.",
+    "stack.blocks.{i}.attention.text.": "blocks.{i}.block1.condition_key_value.",
     "stack.blocks.{i}.attention.out.": "blocks.{i}.block1.dense.",
     "stack.blocks.{i}.norm2.": "blocks.{i}.block2.norm.",
     "stack.blocks.{i}.feed_forward.w": "blocks.{i}.block2.w",
@@ -61,13 +64,18 @@ def read_sizes(shapes: Shapes) -> dict[str, Any]:
     patches = [shapes.of(f"stages.{r}.input_layer.1.weight", 4) for r in branches]
     last = f"stages.{branches[-1]}.input_layer.3.position_embeddings.weight"
     _, channels, patch, _ = patches[-1]
+    if any(".condition_key_value." in name for name in shapes.tensors):
+        text = "stages.0.blocks.0.block1.condition_key_value.weight"
+        told = {"num_classes": 0, "text_dim": shapes.of(text, 2)[1]}
+    else:
+        told = {"num_classes": shapes.of("stages.0.class_embeds.weight", 2)[0] - 1}
     rms = any(name.endswith("block2.norm.scale.param0") for name in shapes.tensors)
     return {
         "layers": [shapes.count(f"stages.{r}.blocks.") for r in branches],
         "dims": [dim for dim, *_ in patches],
         "input_size": shapes.side(last, shapes.of(last, 2)[0], patch),
         "channels": channels,
-        "num_classes": shapes.of("stages.0.class_embeds.weight", 2)[0] - 1,
+        **told,
         "norm": "rms" if rms else "layer",
         "time_map": shapes.time_map(channels),
     }

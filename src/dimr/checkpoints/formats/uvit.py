@@ -1,6 +1,7 @@
 """The authors' U-ViT checkpoints (repository baofff/U-ViT).
 
-Their blocks are ``in_blocks``, ``mid_block`` and ``out_blocks``; ours are one list, in order.
+Their blocks are ``in_blocks``, ``mid_block`` and ``out_blocks``; ours are one list, in order. The
+networks of text (``uvit_t2i``: the MS-COCO models) have a ``context_embed`` in place of labels.
 """
 
 from typing import Any
@@ -11,12 +12,15 @@ from dimr.models.sizes import UViTSizes
 NAMES = {
     "patch.": "patch_embed.proj.",
     "label.": "label_emb.",
+    "text.": "context_embed.",
     "position": "pos_embed",
     "norm.": "norm.",
     "output.": "decoder_pred.",
     "conv.": "final_layer.",
     "stack.skips.{i}.": "out_blocks.{i}.skip_linear.",
 }
+CLIP_TOKENS = 77
+"""Of a text, as published."""
 BLOCK_NAMES = {
     "norm1.": "norm1.",
     "norm2.": "norm2.",
@@ -44,28 +48,64 @@ def published_name(ours: str, sizes: UViTSizes) -> str:
 def read_sizes(shapes: Shapes) -> dict[str, Any]:
     """The network's sizes, heads aside."""
     dim, channels, patch, _ = shapes.of("patch_embed.proj.weight", 4)
-    tokens = shapes.of("pos_embed", 3)[1] - 2  # time and class have one each
+    tokens = shapes.of("pos_embed", 3)[1] - 1  # the time has one
     time_map = shapes.time_map(channels)
+    common = {
+        "depth": 2 * shapes.count("in_blocks.") + 1,
+        "dim": dim,
+        "patch": patch,
+        "channels": channels,
+        "time_map": time_map,
+        "final_conv": shapes.count("final_layer.") > 0,
+    }
+    if any(name.startswith("context_embed.") for name in shapes.tensors):
+        patches = _patches_beside_text(tokens, patch, shapes.told_input_size)
+        return {
+            **common,
+            "input_size": shapes.side("pos_embed", patches, patch),
+            "num_classes": 0,
+            "text_dim": shapes.of("context_embed.weight", 2)[1],
+            "text_tokens": tokens - patches,
+        }
     # No tensor tells: the authors' latent models have one label more than classes, their pixel
     # models have not.
     has_null_label = time_map == "latent"
     return {
-        "depth": 2 * shapes.count("in_blocks.") + 1,
-        "dim": dim,
-        "patch": patch,
-        "input_size": shapes.side("pos_embed", tokens, patch),
-        "channels": channels,
+        **common,
+        "input_size": shapes.side("pos_embed", tokens - 1, patch),  # the class has one
         "num_classes": shapes.of("label_emb.weight", 2)[0] - has_null_label,
         "has_null_label": has_null_label,
-        "time_map": time_map,
-        "final_conv": shapes.count("final_layer.") > 0,
     }
+
+
+def _patches_beside_text(positions: int, patch: int, input_size: int | None) -> int:
+    """How many of the positions are of patches; the others are of a text's tokens.
+
+    No tensor tells how many each are. If it is not told, a text has 77 tokens, as published, or
+    there are as many patches as fit, a power of 4.
+    """
+    if input_size is not None:
+        patches = (input_size // patch) ** 2
+        if not 0 < patches < positions:
+            raise ConversionError(
+                f"tensor 'pos_embed': {positions + 1} positions are of the time, a text and no "
+                f"{patches} patches of an input of {input_size}"
+            )
+        return patches
+    patches = positions - CLIP_TOKENS
+    if patches > 4 and _is_power_of_4(patches):
+        return patches
+    return 4 ** (max(positions - 1, 1).bit_length() - 1 >> 1)
+
+
+def _is_power_of_4(number: int) -> bool:
+    return number == 4 ** (number.bit_length() - 1 >> 1)
 
 
 FORMATS = (
     Format(
         "uvit", UViTSizes, signs=("in_blocks.", "out_blocks."),
-        heads={768: 12, 1024: 16, 1152: 16}.get,
+        heads={512: 8, 768: 12, 1024: 16, 1152: 16}.get,
         published_name=published_name, read_sizes=read_sizes,
     ),
 )  # fmt: skip

@@ -16,7 +16,8 @@ Width = Annotated[int, Field(gt=0, le=65_536)]
 """A size of a network or of an image."""
 Depth = Annotated[int, Field(gt=0, le=1_000)]
 """Layers of a network."""
-NumClasses = Annotated[int, Field(gt=0, le=10**6)]
+MOST_CLASSES = 10**6
+NumClasses = Annotated[int, Field(gt=0, le=MOST_CLASSES)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 LARGEST = 1e30

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from dimr.config.schema.base import ConfigModel, Depth, NumClasses, Width
+from dimr.config.schema.base import MOST_CLASSES, ConfigModel, Depth, NumClasses, Width
 from dimr.models.sizes import FAMILIES, Sizes
 
 PrintedCount = Annotated[str, Field(pattern=r"^\d+(\.\d+)?[MB]$")]
@@ -46,6 +46,7 @@ class VariantSizes(ConfigModel):
         return {name: value for name, value in self if name != "published"}
 
 
+_is_none = functools.partial(operator.is_, None)
 Schedule = Literal["latent", "pixel", "linear"]
 
 
@@ -91,9 +92,13 @@ class NetworkInput(Input):
 class NetworkConfig(Input):
     """A network complete: config.json of a model's folder.
 
-    Subclasses are the families' own, made from ``dimr.models.sizes``.
+    Subclasses are the families' own, made from ``dimr.models.sizes``. What a network of text has in
+    place of classes is written for it only, and ``num_classes`` is 0 there.
     """
 
+    num_classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)]
+    text_dim: Annotated[Width | None, Field(exclude_if=_is_none)] = None
+    text_tokens: Annotated[Width | None, Field(exclude_if=_is_none)] = None
     family: str
 
     @property
