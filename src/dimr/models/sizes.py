@@ -70,7 +70,7 @@ class Sizes:
             raise ValueError(f"text_dim {self.text_dim}: {self.title} takes classes only")
         if self.num_classes:
             raise ValueError(f"num_classes {self.num_classes}: a network of text has none (0)")
-        if self.counts_tokens and self.text_tokens is None:
+        if self.counts_tokens and not self.text_tokens:
             raise ValueError(f"text_dim without text_tokens: {self.title} has a position for each")
 
     @classmethod

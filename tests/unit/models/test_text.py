@@ -317,16 +317,6 @@ def test_sizes_that_do_not_fit(family, sizes, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("family", ["dimr", "uvit", "dit"])
-def test_a_network_of_classes_takes_no_text(family):
-    sizes = without(BRANCHES if family == "dimr" else PATCHED, "text_dim", "text_tokens")
-    network = build(family, **sizes, num_classes=3)
-    x, t, _ = network.example_inputs(2, "cpu")
-    text = TextCondition(torch.zeros(2, 5, 12), torch.ones(2, 5, dtype=torch.bool))
-    with pytest.raises(TypeError, match=r"^a network of classes takes no TextCondition$"):
-        network(x, t, text)
-
-
 @pytest.mark.parametrize(("family", "sizes"), [(DiMR, BRANCHES), (UViT, PATCHED)])
 def test_a_network_of_text_takes_no_classes_and_no_other_text(family, sizes):
     network = family(**sizes)

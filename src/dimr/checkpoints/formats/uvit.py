@@ -86,16 +86,16 @@ def _patches_beside_text(positions: int, patch: int, input_size: int | None) -> 
     """
     if input_size is not None:
         patches = (input_size // patch) ** 2
-        if not 0 < patches < positions:
-            raise ConversionError(
-                f"tensor 'pos_embed': {positions + 1} positions are of the time, a text and no "
-                f"{patches} patches of an input of {input_size}"
-            )
-        return patches
-    patches = positions - CLIP_TOKENS
-    if patches > 4 and _is_power_of_4(patches):
-        return patches
-    return 4 ** (max(positions - 1, 1).bit_length() - 1 >> 1)
+    elif positions > CLIP_TOKENS + 4 and _is_power_of_4(positions - CLIP_TOKENS):
+        patches = positions - CLIP_TOKENS
+    else:
+        patches = 4 ** (max(positions - 1, 1).bit_length() - 1 >> 1)
+    if not 0 < patches < positions:
+        raise ConversionError(
+            f"tensor 'pos_embed': {positions + 1} positions are not those of the time, a text and "
+            f"{patches} patches"
+        )
+    return patches
 
 
 def _is_power_of_4(number: int) -> bool:
