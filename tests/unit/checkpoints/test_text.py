@@ -26,6 +26,7 @@ MS_COCO = {
 """U-ViT-S/2 for MS-COCO (repository baofff/U-ViT); its depth is 13, that of the deep one 17."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_published_to_ours_and_back(name, imported, exported):
     weights = weights_of(name)
@@ -88,6 +89,7 @@ def test_how_the_positions_of_a_uvit_are_shared(patches, tokens, input_size):
         from_published(weights, 4, input_size=100)
 
 
+@pytest.mark.slow
 def test_what_is_recorded_of_a_network_of_text(imported, exported):
     """The tokens of a DiMR's text, and the input of a U-ViT; of others nothing more than before."""
     weights = weights_of("uvit_text")
@@ -117,6 +119,7 @@ def test_the_tokens_that_a_dimr_is_counted_with_come_back(tmp_path):
     assert read_published(path, ImportOptions(heads=4)).network.sizes.text_tokens is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "told", "message"),
     [
