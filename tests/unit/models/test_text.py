@@ -9,13 +9,20 @@ from torch._dynamo.testing import CompileCounter
 from torch.nn import functional as F
 
 from dimr import build
-from dimr.config.schema import NETWORKS
+from dimr.config.project import PROJECT
+from dimr.config.schema import NETWORKS, sampling_problem
 from dimr.config.validation import validate
+from dimr.diffusion import sample
+from dimr.diffusion.guidance import wrap
+from dimr.diffusion.schedule import SCHEDULES
 from dimr.models import DiMR, DiMRSizes, DiTSizes, UViT, UViTSizes
 from dimr.models.blocks import Attention, Seen, attend
 from dimr.models.complexity import complexity, count_parameters, on_meta
 from dimr.models.conditioning import Condition, LabelCondition, TextCondition
 from dimr.runtime.errors import DimrError
+from dimr.sampling.engine import Evaluator, SamplingEngine
+from dimr.training import Engine, TrainState, make_ema, make_optimizer, train_step
+from dimr.training.batches import Draws
 
 TOKENS, WIDTH = 5, 12
 TEXT = {"input_size": 8, "channels": 3, "text_dim": WIDTH, "text_tokens": TOKENS}
@@ -232,6 +239,42 @@ def test_a_step_learns_from_every_weight_of_the_text(family, sizes):
     assert not {name for name in network.no_weight_decay() if "text" in name}
 
 
+TRAIN = PROJECT.run("digits/dimr-xs-2r/0").phases()["train"].train
+
+
+@pytest.mark.parametrize(("family", "sizes"), [(DiMR, BRANCHES), (UViT, PATCHED)])
+def test_training_carries_texts(family, sizes):
+    """In microbatches, recomputed and fused or not: the same losses."""
+    schedule, losses = SCHEDULES["latent"](), []
+    draws = Draws(seed=0, schedule=schedule, label_dropout=0.4, num_classes=0)
+    for engine in (Engine.plain(), Engine(accumulate=3)):
+        network = made(family, sizes, 0.05)
+        network.set_checkpointing(engine.checkpointing == "block")
+        ema, optimizer = make_ema(network, 0.9), make_optimizer(network, TRAIN, engine.fused)
+        state = TrainState(network, network, ema, optimizer, schedule, TRAIN, engine)
+        torch.manual_seed(1)
+        batches = [draws.batch(*inputs(network, 6)[::2], step) for step in range(3)]
+        of = [batch.condition for batch in batches]
+        assert any((one.tokens == one.empty.tokens).all((1, 2)).any() for one in of)  # dropped
+        losses.append([train_step(state, batch, step)[0] for step, batch in enumerate(batches)])
+    assert torch.allclose(*map(torch.stack, losses), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "sizes"), [(DiMR, BRANCHES), (UViT, PATCHED)])
+def test_guided_sampling_carries_texts(family, sizes):
+    network = made(family, sizes, 0.1).eval()
+    x, _, condition = inputs(network, 5)
+    engine = SamplingEngine(compile=False, precision="float32")
+    images = []
+    for batch in (2, 5):  # passes of another size
+        model = Evaluator(network, engine, batch, guided=True)
+        images.append(sample(wrap(model, condition, "constant", scale=1.5), x, 4))
+    assert error(images[:1], images[1:]) < 1e-5
+    negative = dataclasses.replace(condition, empty=condition[4:])
+    other = sample(wrap(model, negative, "constant", scale=1.5), x, 4)
+    assert error([other], images[:1]) > 1e-4
+
+
 # --- sizes and costs ------------------------------------------------------------------------------
 
 
@@ -352,6 +395,8 @@ def test_config_of_a_network_of_text():
         assert {k: v for k, v in plain.items() if k in value} == value
         assert validate(NETWORKS[family], plain, "config.json") == config
         assert config.sizes.text_dim == WIDTH
+        sampling = PROJECT.run("digits/dimr-xs-2r/0").phases()["sample-guided"]
+        assert "one of text" in sampling_problem(sampling, 10, config)
         classes = without(value, "text_dim", "text_tokens") | {"num_classes": 3}
         of_classes = validate(NETWORKS[family], classes, "config.json").model_dump(mode="json")
         assert not {"text_dim", "text_tokens"} & of_classes.keys()

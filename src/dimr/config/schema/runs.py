@@ -271,6 +271,8 @@ def sampling_problem(
     guidance = sample.guidance if isinstance(sample, SampleConfig) else sample
     if guidance.channels is not None and guidance.channels > network.channels:
         return f"channels: {guidance.channels}: there are {network.channels}"
+    if not network.num_classes:
+        return "the network is one of text; images are drawn by class"
     if count % network.num_classes and guidance.kind != "unconditional":
         return (
             f"count: {count} is no multiple of the {network.num_classes} classes, which must have "
