@@ -223,7 +223,7 @@ def test_patterns_families_and_datasets_choose():
 
     two = [name for name in PROJECT.variants if name.endswith("2r") and "-layer-" not in name]
     assert names(["dimr-*-2r"]) == two  # as listed, of which none has another norm
-    assert names(["dimr-*-rms-*"])[:2] == ["dimr-xs-rms-3r", "dimr-m-rms-3r"]
+    assert names(["dimr-*-rms-*"])[:2] == ["dimr-xs-rms-3r", "dimr-s-rms-3r"]
     assert names(["dimr-xl-layer-2r"]) == ["dimr-xl-layer-2r"]
     assert not [name for name in names() if "-layer-" in name or "-rms-" in name]
     assert names(["uvit-h-2", "dimr-g-2r"]) == ["dimr-g-2r", "uvit-h-2"]
