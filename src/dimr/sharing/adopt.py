@@ -107,12 +107,10 @@ def adopt(project: Project) -> Iterator[str]:
         DimrError: Snakemake failed.
     """
     from dimr.sharing.record import bring_in, recorded_tables
-    from dimr.sharing.workspace import FOLDER, Workspace
+    from dimr.sharing.workspace import existing
 
     brought, foreign = bring_in(project)
-    if (project.root / FOLDER).is_dir():
-        workspace = Workspace(project)
-        workspace.write_config()  # of which DVC has checksums only
+    if (workspace := existing(project)) is not None:
         brought += workspace.bring_in()
     found = survey(project)
     for line in [*foreign, *found.lines]:

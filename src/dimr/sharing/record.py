@@ -49,6 +49,9 @@ def record_all(project: Project, names: Sequence[str] = (), commit: bool = True)
     Raises:
         DimrError: one of ``names`` cannot be recorded, or ``dvc commit`` fails.
     """
+    from dimr.sharing.workspace import existing
+
+    existing(project)  # what is committed must not be the configuration of an experiment
     found = survey(project)
     done = []
     for name in [name.rstrip("/") for name in names] or finished(found):

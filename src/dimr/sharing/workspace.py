@@ -35,6 +35,18 @@ METRICS = f"{FOLDER}/metrics.json"
 """The metrics of all settings: {setting: {metric: number}}."""
 
 
+def existing(project: Project) -> "Workspace | None":
+    """The workspace, if it has a folder, with its configuration as params.yaml says it now.
+
+    DVC has only checksums of these files: it neither restores nor deletes them.
+    """
+    if not (project.root / FOLDER).is_dir():
+        return None
+    workspace = Workspace(project)
+    workspace.write_config()
+    return workspace
+
+
 class Workspace:
     """The run of params.yaml as stages of DVC's."""
 

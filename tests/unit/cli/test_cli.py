@@ -97,7 +97,7 @@ def test_a_file_that_lacks_a_letter_is_one_line(monkeypatch, caplog):
         "\u2713".encode("ascii")
 
     monkeypatch.setattr("dimr.cli.project.write_run", write)
-    line = error_of(["config", "workspace"], caplog)
+    line = error_of(["config", "digits/dimr-xs-2r/0"], caplog)
     assert line == "dimr: '\\u2713': a letter that ascii lacks; set PYTHONUTF8=1"
 
 
@@ -237,7 +237,7 @@ def test_too_little_memory_of_a_gpu_is_one_line(monkeypatch, caplog):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0")
 
     monkeypatch.setattr("dimr.cli.project.write_run", full)
-    assert "use a smaller --batch" in error_of(["config", "workspace"], caplog)
+    assert "use a smaller --batch" in error_of(["config", "digits/dimr-xs-2r/0"], caplog)
 
 
 def test_a_full_disk_is_one_line(monkeypatch, caplog, tmp_path):
@@ -245,7 +245,7 @@ def test_a_full_disk_is_one_line(monkeypatch, caplog, tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "00003.npy"))
 
     monkeypatch.setattr("dimr.cli.project.write_run", full)
-    line = error_of(["config", "workspace"], caplog, code=3)
+    line = error_of(["config", "digits/dimr-xs-2r/0"], caplog, code=3)
     assert "no space left on the disk" in line
     assert "00003.npy" in line
 
