@@ -146,12 +146,15 @@ def table_text(name: str, choice: Choice, network: Variant) -> str:
         left_out.add("inception_score")
     settings = list(choice.recipe["sample"]["settings"])
     count = choice.recipe["sample"]["count"]
-    features = (
-        "FID-own, IS, precision and recall use the features of the set's own classifier, not "
-        "Inception's: never compare them with an Inception FID."
-        if own
-        else "FID, IS, precision and recall use Inception's features."
-    )
+    features = "FID, IS, precision and recall use Inception's features."
+    if own:
+        whose = "the set's own classifier" if classes > 1 else (
+            "a classifier that tells the images' quarter turns, as one class has nothing to tell"
+        )  # fmt: skip
+        features = (
+            f"FID-own, precision and recall use the features of {whose}, not Inception's: never "
+            "compare them with an Inception FID."
+        )
     rows: list[dict[str, Any]] = [
         {"name": "Real images", "run": f"{name}/real"},
         {"name": "Reconstructions", "run": f"{name}/reconstruction"},
