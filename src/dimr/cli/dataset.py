@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def add(steps: Any) -> None:
                         "are available, else those of a small classifier of the set)")  # fmt: skip
     text = "a variant, dimr-xs-2r (default: by the number of images)"
     parser.add_argument("--network", metavar="NAME", help=text)
-    text = "write the entries of an existing dataset of your own anew"
+    text = "rewrite the entries of an existing dataset of your own"
     parser.add_argument("--replace", action="store_true", help=text)
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
@@ -90,7 +91,7 @@ def new(options: argparse.Namespace) -> None:
     chosen = project.variants[choice.network]
     model = f"runs/{name}/{choice.network}/0/model"
     shown = next(iter(found.classes))
-    asked = f" --class {_quoted(shown)}" if len(found.classes) > 1 else ""
+    asked = f" --class {shlex.quote(shown)}" if len(found.classes) > 1 else ""
     print(f"{name}: {found.form}, {found.images:,} images", *found.notes, sep="\n  ")
     width = max(len(what) for what, *_ in choice.reasons)
     for what, value, why in choice.reasons:
@@ -105,9 +106,3 @@ def new(options: argparse.Namespace) -> None:
         f"-S model.variant={chosen.size}   # the same with DVC",
         sep="\n",
     )
-
-
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)

@@ -6,7 +6,7 @@ the place of the one of its name.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ RESERVED = {
     },
 }
 """Names that mean something else in ``data/``, ``runs/`` or ``results/``, and what."""
-FILES = ("sources.yaml", "recipes.yaml")
 NOTES = (
     "Real images: training images. Reconstructions: the same through the autoencoder, if there is "
     "one: the floor for a latent model.",
@@ -58,22 +57,18 @@ def check_name(name: str, project: Project, replace: bool) -> None:
         )
     if name in RESERVED:
         raise DimrError(f"dataset name {name!r} is taken: it is {RESERVED[name]}")
-    taken = [file for file, names in _existing(project).items() if name in names]
+    existing = {"sources.yaml": project.sources, "recipes.yaml": project.recipes}
+    taken = [file for file, names in existing.items() if name in names]
     if not taken:
         return
     made = name in project.sources and project.source(name).folder is not None
     if not made:
         raise DimrError(f"dataset name {name!r} is taken (experiments/{taken[0]})")
-    if not replace and len(taken) == len(FILES):  # else an earlier command was interrupted
+    if not replace and len(taken) == len(existing):  # else an earlier command was interrupted
         raise DimrError(
             f"dataset {name!r} exists (experiments/{taken[0]}): --replace looks at its images "
-            "again and writes its entries anew"
+            "again and rewrites its entries"
         )
-
-
-def _existing(project: Project) -> dict[str, Iterable[str]]:
-    """Names that are taken, by file."""
-    return {"sources.yaml": project.sources, "recipes.yaml": project.recipes}
 
 
 def source_entry(found: Any) -> dict[str, Any]:
