@@ -98,3 +98,9 @@ def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np
     labels = map_array(folder / names[1], (count,), "int64")
     compare_files(folder, sums)
     return images, labels
+
+
+def go_round(classes: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """All numbers: the first of each class, the second of each class that has one, and so on."""
+    turns = np.concatenate([np.arange(len(numbers)) for numbers in classes])
+    return np.concatenate(classes)[np.argsort(turns, kind="stable")]

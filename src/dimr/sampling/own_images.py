@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dimr.data.autoencoder import Autoencoder, reconstruct
 from dimr.data.encode import usual_batch
+from dimr.data.image_arrays import go_round
 from dimr.data.imagenet import ImageStore
 from dimr.runtime.async_io import Waits
 from dimr.runtime.randomness import numpy_generator
@@ -31,15 +32,15 @@ def in_turn(labels: NDArray[np.int64], count: int, shuffled: bool) -> NDArray[np
         shuffled: draw them by a fixed seed, as where images of a class are sorted; else a class's
             images come in their order.
     """
-    turns = np.empty(len(labels), np.int64)
+    classes = []
     by_class = np.argsort(labels, kind="stable")
     ends = np.cumsum(np.bincount(labels))
     for label, members in enumerate(np.split(by_class, ends[:-1])):
         order = np.arange(len(members))
         if shuffled:
             order = numpy_generator(0, "sanity row", label).permutation(len(members))
-        turns[members[order]] = np.arange(len(members))
-    return np.lexsort((labels, turns))[:count]
+        classes.append(members[order])
+    return go_round(classes)[:count]
 
 
 @dataclass(frozen=True)

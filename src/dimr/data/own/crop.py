@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.config.schema import Images
-from dimr.data.image_arrays import SPLITS, ImagesManifest, write_images
+from dimr.data.image_arrays import SPLITS, ImagesManifest, go_round, write_images
 from dimr.data.imagenet import ImageStore, verify
 from dimr.runtime.atomic import require_space
 from dimr.runtime.errors import DimrError
@@ -82,9 +82,3 @@ def split_classes(
         for part, some in zip(parts, (order[held:], order[:held]), strict=True):
             part.append(some + (end - count))
     return go_round(parts[0]), go_round(parts[1])
-
-
-def go_round(classes: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """All numbers: the first of each class, the second of each class that has one, and so on."""
-    turns = np.concatenate([np.arange(len(numbers)) for numbers in classes])
-    return np.concatenate(classes)[np.argsort(turns, kind="stable")]
