@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 def in_threads(
     function: Callable[[Given], Result], items: Iterable[Given]
-) -> Iterator[tuple[Given, Result]]:
+) -> Generator[tuple[Given, Result], None, None]:
     """Each item with its result, in the order of the items; few are held in memory at once.
 
     The first error, in that order, is raised; what has not begun by then is not begun.

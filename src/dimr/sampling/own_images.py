@@ -1,13 +1,11 @@
 """Images that a dataset already has, in the form of samples: what its sanity rows hold."""
 
-from collections import deque
+import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dimr.data.autoencoder import Autoencoder, reconstruct
@@ -16,9 +14,7 @@ from dimr.data.image_arrays import go_round
 from dimr.data.imagenet import ImageStore
 from dimr.runtime.async_io import Waits
 from dimr.runtime.randomness import numpy_generator
-
-AHEAD = 2
-"""Batches that are read while one is used."""
+from dimr.runtime.threads import in_threads
 
 
 def in_turn(labels: NDArray[np.int64], count: int, shuffled: bool) -> NDArray[np.int64]:
@@ -71,22 +67,11 @@ class StoredImages:
 
         Threads read the next ones meanwhile. ``DimrError`` names an image that does not decode.
         """
-        with ThreadPoolExecutor(torch.get_num_threads(), "crop") as pool:
-            waiting: deque[list[Future[Any]]] = deque()
-
-            def taken() -> NDArray[np.uint8]:
+        chosen = [self.numbers[np.asarray(places)].tolist() for places in batches]
+        cropped = in_threads(lambda n: self.store.crop(n, self.size), itertools.chain(*chosen))
+        with contextlib.closing(cropped):
+            for numbers in chosen:
                 with waits.on("data"):
-                    crops = np.stack([one.result() for one in waiting.popleft()])
-                return crops if self.vae is None else reconstruct(self.vae, crops, len(crops))
-
-            try:
-                for places in batches:
-                    numbers = self.numbers[np.asarray(places)].tolist()
-                    waiting.append([pool.submit(self.store.crop, n, self.size) for n in numbers])
-                    if len(waiting) > AHEAD:
-                        yield taken()
-                while waiting:
-                    yield taken()
-            finally:
-                for one in (one for batch in waiting for one in batch):
-                    one.cancel()
+                    taken = itertools.islice(cropped, len(numbers))
+                    crops = np.stack([crop for _, crop in taken])
+                yield crops if self.vae is None else reconstruct(self.vae, crops, len(crops))
