@@ -9,6 +9,7 @@ from dimr.config.runs import Run, resolve_run
 from dimr.config.schema import (
     LEAST_CLASSIFIED,
     ConfigModel,
+    DigitPairs,
     Digits,
     Images,
     ImagesData,
@@ -95,7 +96,7 @@ class Project:
         where = f"recipes.yaml: {dataset}"
         found = self.source(source, f"{where}.data: source")
         named, taken = found.num_classes, recipe.network.num_classes
-        if found.class_names and named != taken:
+        if found.class_names and taken and named != taken:
             raise DimrError(
                 f"{where}.network.num_classes: {taken}; sources.yaml: {source} has {named} classes"
             )
@@ -126,11 +127,10 @@ class Project:
         assert isinstance(data, ImagesData), dataset
         return self._split(data.images)[1]
 
-    def _split(self, images: Digits | Images) -> tuple[int, int]:
+    def _split(self, images: Digits | DigitPairs | Images) -> tuple[int, int]:
         """Numbers of training and of held-out images."""
-        if isinstance(images, Digits):
-            training = images.train_per_class * images.CLASSES
-            return training, images.IMAGES - training
+        if not isinstance(images, Images):
+            return images.counts()
         source = self.source(images.source)
         if not isinstance(source.classes, dict):
             raise DimrError(

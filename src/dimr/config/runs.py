@@ -145,8 +145,7 @@ def _find_variant(model: str, dataset: str, project: "Project") -> Variant:
 
 def _complete(one: Variant, recipe: Recipe) -> NetworkConfig:
     """The network of a variant on a dataset."""
-    inputs = recipe.network.model_dump(mode="json", exclude={"branches", "patches"})
-    value = {"family": one.family, **one.sizes, **inputs}
+    value = {"family": one.family, **one.sizes, **recipe.network_input}
     return validate(NETWORKS[one.family], value, f"variants.yaml: {one.name}")
 
 

@@ -114,8 +114,9 @@ def parse_variants(content: Any, source: str) -> dict[str, Variant]:
 
 
 def fits(one: Variant, recipe: Recipe) -> bool:
-    """Whether a dataset takes a variant: by number of branches, or by patch."""
-    return one.number in recipe.network.numbers(one.family)
+    """Whether a dataset takes a variant: by number of branches, or by patch, and by text."""
+    can = recipe.data.text_encoder is None or FAMILIES[one.family].takes_text
+    return can and one.number in recipe.network.numbers(one.family)
 
 
 def names_of(variants: Iterable[Variant]) -> list[str]:

@@ -6,3 +6,4 @@ from dimr.config.schema.data import *
 from dimr.config.schema.human_study import *
 from dimr.config.schema.networks import *
 from dimr.config.schema.runs import *
+from dimr.config.schema.text import *

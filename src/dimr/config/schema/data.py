@@ -13,6 +13,7 @@ from dimr.config.schema.base import (
     PositiveFloat,
     Seed,
 )
+from dimr.config.schema.text import AnyTextEncoder, Captions
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Channels = Annotated[int, Field(gt=0, le=1024)]
@@ -76,6 +77,36 @@ class Digits(ConfigModel):
     image_size: Annotated[int, Field(gt=0, le=512)]
     train_per_class: Count
     split_seed: Seed
+
+    def counts(self) -> tuple[int, int]:
+        """Numbers of training and of held-out images."""
+        training = self.train_per_class * self.CLASSES
+        return training, self.IMAGES - training
+
+
+class DigitPairs(ConfigModel):
+    """Pictures of two of scikit-learn's digits beside or above each other, and what they show.
+
+    Of the 200 combinations (two digits and how they lie) ``heldout_combinations`` are in no
+    training picture. The others have ``train_each`` training pictures each, of the digits that
+    ``Digits`` trains on (``train_per_class`` of each class, by ``split_seed``); all 200 have
+    ``heldout_each`` pictures of the other digits, which train nothing.
+    """
+
+    COMBINATIONS: ClassVar = 200
+
+    source: Literal["digit-pairs"]
+    image_size: Annotated[int, Field(ge=32, le=512, multiple_of=2)]
+    train_per_class: Count
+    train_each: Count
+    heldout_each: Count
+    heldout_combinations: Annotated[int, Field(gt=0, le=100)]
+    split_seed: Seed
+
+    def counts(self) -> tuple[int, int]:
+        """Numbers of training and of held-out images."""
+        seen = self.COMBINATIONS - self.heldout_combinations
+        return seen * self.train_each, self.COMBINATIONS * self.heldout_each
 
 
 class Images(ConfigModel):
@@ -177,13 +208,22 @@ class Classifier(ConfigModel):
     seed: Seed
 
 
+EMBEDDED: dict[str, type[Digits] | type[DigitPairs]] = {
+    "digits": Digits,
+    "digit-pairs": DigitPairs,
+}
+"""The section of images that the package makes itself, by the name of their source."""
+
+
 def _images_kind(value: Any) -> str:
     named = value.get("source") if isinstance(value, dict) else getattr(value, "source", None)
-    return "[digits]" if named == "digits" else "[images]"
+    return f"[{named}]" if named in EMBEDDED else "[images]"
 
 
 AnyImages = Annotated[
-    Annotated[Digits, Tag("[digits]")] | Annotated[Images, Tag("[images]")],
+    Annotated[Digits, Tag("[digits]")]
+    | Annotated[DigitPairs, Tag("[digit-pairs]")]
+    | Annotated[Images, Tag("[images]")],
     Discriminator(_images_kind),
 ]
 
@@ -192,18 +232,27 @@ class ImagesData(ConfigModel):
     """How a dataset is prepared whose images, cropped, are two arrays: training and held-out.
 
     The digits, and images of one's own. Everything that metrics need comes from the set itself, but
-    Inception's weights.
+    Inception's weights. With a ``text_encoder`` networks learn from the images' captions, in place
+    of classes.
     """
 
     images: AnyImages
     autoencoder: Annotated[Autoencoder | Pretrained | Identity, Field(discriminator="kind")]
     latents: Latents
     classifier: Classifier | None = None  # null: metrics do not need one
+    text_encoder: AnyTextEncoder | None = None  # null: classes
+    captions: Captions | None = None
+
+    @model_validator(mode="after")
+    def _captions_are_encoded(self) -> Self:
+        if (self.text_encoder is None) != (self.captions is None):
+            raise ValueError("text_encoder and captions: a dataset has both or neither")
+        return self
 
     @property
     def source_name(self) -> str | None:
         """The source in sources.yaml; None: the digits, which are embedded."""
-        return None if isinstance(self.images, Digits) else self.images.source
+        return self.images.source if isinstance(self.images, Images) else None
 
     @property
     def image_size(self) -> int:
@@ -219,8 +268,10 @@ class ImagesData(ConfigModel):
 class SourceData(ConfigModel):
     """How a dataset of ImageNet's size is made from a source's images, shard by shard.
 
-    Metrics compare with ADM's reference batch.
+    Metrics compare with ADM's reference batch. Networks learn classes.
     """
+
+    text_encoder: ClassVar = None
 
     source: str  # of sources.yaml
     autoencoder: Annotated[Pretrained | Identity, Field(discriminator="kind")]

@@ -67,9 +67,11 @@ class NetworkInput(Input):
     """What a dataset asks of any network: branches of a DiMR, patches of the others.
 
     ``patches`` are by family; ``any`` stands for those that are not named. Of several patches, the
-    first that is listed for a size is what ``model.variant`` picks.
+    first that is listed for a size is what ``model.variant`` picks. A dataset with captions has no
+    ``num_classes``: its text encoder says what networks take (``Recipe.network_input``).
     """
 
+    num_classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)] = 0
     branches: Annotated[int, Field(gt=0, le=8)]
     patches: dict[str, tuple[Width, ...]]
 

@@ -191,6 +191,21 @@ class Recipe(ConfigModel):
     resources: dict[Step, Resources] = {}
 
     @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if bool(self.network.num_classes) == bool(self.data.text_encoder):
+            found = "has both" if self.network.num_classes else "has neither"
+            raise ValueError(f"network.num_classes, or data.text_encoder: the dataset {found}")
+        return self
+
+    @property
+    def network_input(self) -> dict[str, Any]:
+        """What networks are told of their input: sizes of ``NetworkConfig``."""
+        known = self.network.model_dump(mode="json", exclude={"branches", "patches"})
+        if (encoder := self.data.text_encoder) is None:
+            return known
+        return {**known, "text_dim": encoder.width, "text_tokens": encoder.tokens}
+
+    @model_validator(mode="after")
     def _metrics_are_possible(self) -> Self:
         if self.evaluate.is_own and getattr(self.data, "classifier", None) is None:
             raise ValueError(f"evaluate.extractor: {self.evaluate.extractor}: no data.classifier")
@@ -271,12 +286,11 @@ def sampling_problem(
     guidance = sample.guidance if isinstance(sample, SampleConfig) else sample
     if guidance.channels is not None and guidance.channels > network.channels:
         return f"channels: {guidance.channels}: there are {network.channels}"
-    if not network.num_classes:
-        return "the network is one of text; images are drawn by class"
-    if count % network.num_classes and guidance.kind != "unconditional":
+    classes = network.num_classes
+    if classes and count % classes and guidance.kind != "unconditional":
         return (
-            f"count: {count} is no multiple of the {network.num_classes} classes, which must have "
-            "the same number of images each"
+            f"count: {count} is no multiple of the {classes} classes, which must have the same "
+            "number of images each"
         )
     if sample.solver == "ancestral" and not network.sizes.learns_variance:
         return f"solver: ancestral needs {LEARNS}"

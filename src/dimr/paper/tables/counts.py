@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimr.config.project import Project
-from dimr.config.schema import NetworkInput
+from dimr.config.schema import Recipe
 from dimr.config.validation import did_you_mean
 from dimr.config.variants import Variant, names_of
 from dimr.paper.published import UNITS, as_number, load_published
@@ -110,12 +110,12 @@ def counting_input(one: Variant, project: Project) -> dict[str, Any]:
             return kin[0].published_input
     for dataset in project.datasets:
         if one in project.fitting(dataset):
-            return _input_of(project.recipe(dataset).network)
+            return _input_of(project.recipe(dataset))
     raise DimrError(f"variants.yaml: {one.name}: no dataset of recipes.yaml takes it")
 
 
-def _input_of(network: NetworkInput) -> dict[str, Any]:
-    return network.model_dump(include={"input_size", "channels", "num_classes", "time_map"})
+def _input_of(recipe: Recipe) -> dict[str, Any]:
+    return {key: value for key, value in recipe.network_input.items() if key != "schedule"}
 
 
 def count(
