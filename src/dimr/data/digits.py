@@ -26,9 +26,8 @@ def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0)
     """
     if size < SOURCE_SIZE:
         raise DimrError(f"size: {size} is not allowed; the digits are enlarged to 8 pixels or more")
-    source, labels = _load_source()
+    images, labels = digit_images(size)
     chosen = dict(zip(SPLITS, split_indices(labels, train_per_class, seed), strict=True))
-    images = enlarge(source, size)
     with atomic_directory(out) as folder:
         return write_images(
             folder,
@@ -44,6 +43,12 @@ def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0)
             ),
             key=key_of("digits", size, train_per_class, seed),
         )
+
+
+def digit_images(size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All digits (1797, size, size, 3) uint8 in 0..255, channels equal, and labels (1797,)."""
+    source, labels = _load_source()
+    return enlarge(source, size), labels
 
 
 def split_indices(

@@ -1,7 +1,8 @@
 """A folder of images of one size as arrays: what is trained on, and what is held out.
 
 The folder holds ``train.npy`` and ``heldout.npy`` (N, size, size, 3) uint8 in 0..255, their
-``*_labels.npy`` (N,) int64 in 0..classes - 1, and ``manifest.json``.
+``*_labels.npy`` (N,) int64 in 0..classes - 1, ``manifest.json``, and ``captions.json`` if they have
+captions (``dimr.data.text.image_captions``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.data.shards import MANIFEST, Checksum, Manifest, map_array
+from dimr.data.text.image_captions import CAPTIONS, ImageCaptions, write_image_captions
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import save_array, sha256
 from dimr.runtime.record import compare_files, verify
@@ -43,8 +45,9 @@ def write_images(
     class_names: Sequence[str],
     split: str,
     key: str,
+    captions: ImageCaptions | None = None,
 ) -> ImagesManifest:
-    """Write the arrays, image by image, and the manifest.
+    """Write the arrays, image by image, captions, and the manifest.
 
     Args:
         folder: an existing one.
@@ -55,6 +58,7 @@ def write_images(
         class_names: by label.
         split: how it was made, in words.
         key: identifies what the folder holds.
+        captions: of the images, in their order; None: they have none.
     """
     for name in SPLITS:
         with open(folder / f"{name}.npy", "wb") as file:
@@ -64,6 +68,10 @@ def write_images(
             for image in images[name]:
                 file.write(image.tobytes())
         save_array(labels[name], folder / f"{name}_labels.npy")
+    files = sorted(folder.glob("*.npy"))
+    if captions is not None:
+        write_image_captions(folder, captions)
+        files.append(folder / CAPTIONS)
     return ImagesManifest.write(
         folder,
         format="dimr-images-1",
@@ -74,7 +82,7 @@ def write_images(
         class_names=list(class_names),
         split=split,
         key=key,
-        files={path.name: {"sha256": sha256(path)} for path in sorted(folder.glob("*.npy"))},
+        files={path.name: {"sha256": sha256(path)} for path in files},
     )
 
 
