@@ -17,7 +17,7 @@ RUN_NAME = re.compile(r"([\w-]+)/([\w-]+)/(0|[1-9][0-9]{0,17}|published)")
 """The name of a run: dataset, model, and seed or ``published``."""
 OF_DATA = ("num_classes", "has_null_label", "input_size")
 """Sizes in which networks may differ: rows of the label embedding, and where positions are."""
-OF_RECIPE = ("channels", "time_map")
+OF_RECIPE = ("channels", "time_map", "text_dim", "text_tokens")
 """Sizes that the recipe says, not the variant."""
 
 
@@ -76,8 +76,10 @@ def misfit(start: NetworkConfig, network: NetworkConfig, project: "Project") -> 
         ``is a DiMR of dims [128, 64]; this run's has [960, 480]: choose ...``.
     """
     theirs, ours = _built(start), _built(network)
-    keys = (key for key in theirs if key not in OF_DATA)
-    key = next((key for key in keys if theirs[key] != ours.get(key)), None)
+    # positions of texts stand among those of the image, and are not interpolated
+    same_side = {"input_size"} if network.sizes.counts_tokens and network.text_dim else set()
+    keys = (key for key in {**theirs, **ours} if key not in {*OF_DATA} - same_side)
+    key = next((key for key in keys if theirs.get(key) != ours.get(key)), None)
     if key is None:
         return None
     advice = "choose model.family and model.variant"
@@ -88,7 +90,7 @@ def misfit(start: NetworkConfig, network: NetworkConfig, project: "Project") -> 
     if key == "family":
         return f"is a {start.sizes.title}; this run trains a {network.sizes.title}: {advice}"
     had, has = (
-        one.sizes.arguments().get(key, built[key])
+        one.sizes.arguments().get(key, built.get(key))
         for one, built in ((start, theirs), (network, ours))
     )
     return f"is a {start.sizes.title} of {key} {had}; this run's has {has}: {advice}"
@@ -111,6 +113,8 @@ def _built(network: NetworkConfig) -> dict[str, Any]:
     found = {"family": network.family, **sizes.arguments()}
     if "layers" in found:
         found["layers"] = [blocks_built(layers) for layers in found["layers"]]
+    if not sizes.counts_tokens:
+        found.pop("text_tokens", None)  # any number
     if isinstance(sizes, UViTSizes):
         found["final_conv"] = ends_in_convolution(sizes.time_map, sizes.final_conv)
     return found

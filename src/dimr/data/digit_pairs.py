@@ -27,6 +27,8 @@ WORDS = (
     "a zero", "a one", "a two", "a three", "a four", "a five", "a six", "a seven", "an eight",
     "a nine",
 )  # fmt: skip
+MARGIN = 2
+"""Pixels of its square that a digit leaves free, at random on either side."""
 Layout = Literal["beside", "above"]
 LAYOUTS: tuple[Layout, ...] = ("beside", "above")
 RELATIONS = {"beside": ("to the left of", "to the right of"), "above": ("above", "below")}
@@ -93,7 +95,7 @@ def heldout_combinations(config: DigitPairs) -> list[Combination]:
 
 @dataclass(frozen=True)
 class _Digits:
-    """Digits of one split, (N, half, half, 3), by class."""
+    """Digits of one split, (N, side, side, 3), by class."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -103,12 +105,15 @@ class _Digits:
         return [np.flatnonzero(self.labels == digit) for digit in range(CLASSES)]
 
     def picture(self, one: Combination, number: int, split: str, seed: int) -> NDArray[np.uint8]:
-        """Picture ``number`` of a combination: two digits drawn at random."""
+        """Picture ``number`` of a combination: two digits, and where each is in its square."""
         generator = numpy_generator(seed, f"{split} pair", one.number, number)
-        half = self.images.shape[1]
-        picture = np.zeros((2 * half, 2 * half, 3), np.uint8)
-        for digit, place in zip((one.first, one.second), places(one.layout, 2 * half), strict=True):
-            picture[place] = self.images[generator.choice(self.members[digit])]
+        side = self.images.shape[1]
+        picture = np.zeros((2 * (side + MARGIN),) * 2 + (3,), np.uint8)
+        shown = zip((one.first, one.second), places(one.layout, len(picture)), strict=True)
+        for digit, place in shown:
+            down, right = generator.integers(0, MARGIN + 1, 2)
+            chosen = generator.choice(self.members[digit])
+            picture[place][down : down + side, right : right + side] = self.images[chosen]
         return picture
 
 
@@ -118,7 +123,7 @@ def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
     Pictures go round their combinations. A label is the combination's number. Prompts are all
     captions, so that picture i of a network that draws them in turn is of prompt i mod 400.
     """
-    images, labels = digit_images(config.image_size // 2)
+    images, labels = digit_images(config.image_size // 2 - MARGIN)
     splits = split_indices(labels, config.train_per_class, config.split_seed)
     heldout = heldout_combinations(config)
     shown = {

@@ -176,6 +176,11 @@ def class_accuracy(
     return float(np.mean(given == labels))
 
 
+def read_classes(classifier: nn.Module, images: ImageSet) -> np.ndarray:
+    """The class (N,) that the classifier gives each image."""
+    return _told(classifier, images, None)[0]
+
+
 def turn_accuracy(
     classifier: nn.Module, images: np.ndarray, batch_size: int | None = None
 ) -> float:

@@ -7,7 +7,7 @@ were copied.
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 
 from dimr.config.schema import EvaluateConfig
 from dimr.config.variants import load_network_config
+from dimr.data.digit_pairs import DATASET as DIGIT_PAIRS
+from dimr.data.digits import CLASSES
 from dimr.data.image_arrays import ImagesManifest, load_images
 from dimr.evaluation.classifier import ImageClassifier, class_accuracy, load_classifier
+from dimr.evaluation.digit_pairs import DigitSquares, caption_accuracy, of_split, shown_by
 from dimr.evaluation.downloads import check_digits, expected_digits
 from dimr.evaluation.extraction import register_classifier, resolve_layers
 from dimr.evaluation.fidelity import PRC_REFERENCE, Statistics, fidelity
 from dimr.evaluation.image_sets import ArrayImages, ImageSet, check_kind
+from dimr.evaluation.labels import Labels
 from dimr.evaluation.memorisation import compared_size, memorisation
 from dimr.evaluation.names import FID_OF
 from dimr.evaluation.reference import Opened, open_set
@@ -137,7 +141,10 @@ def measure(
     else:
         assert reference is not None
         compared = _reference_batch(reference)
-    metrics, facts = _compare(config, opened, features, compared, batch_size, device)
+    if images and ImagesManifest.read(images).dataset == DIGIT_PAIRS:
+        metrics, facts = _measure_pairs(config, opened, features, compared, images, device)
+    else:
+        metrics, facts = _compare(config, opened, features, compared, batch_size, device)
     if compared.training:
         metrics |= memorisation(opened.images, compared.training, compared.real)
     return {**metrics, "images": config.count}, {
@@ -264,6 +271,28 @@ def _compare(
     if "inception_score" not in left_out:
         facts["inception_score_order"] = opened.labels.score_note
     return metrics, facts | ({"left_out": left_out} if left_out else {})
+
+
+def _measure_pairs(
+    config: EvaluateConfig,
+    opened: Opened,
+    features: Features,
+    compared: Compared,
+    images: Path,
+    device: torch.device,
+) -> Measured:
+    """Of pictures of two digits: metrics of the digits, and whether captions are shown."""
+    if features.classifier is None:
+        raise DimrError(f"extractor {config.extractor}: pairs of digits need extractor digits")
+    shown = shown_by(Path(opened.record["file"]), opened.labels.values)
+    squares = DigitSquares(opened.images, shown)
+    real = ArrayImages(f"digits of {compared.real.name}", [of_split(images, "heldout")[0]])
+    labels = Labels(squares.labels, "the captions", CLASSES)
+    digits = replace(opened, images=squares, labels=labels)
+    metrics, facts = _compare(
+        config, digits, features, replace(compared, real=real), SMALL_BATCH, device
+    )
+    return metrics | caption_accuracy(features.classifier, squares, images), facts
 
 
 def _left_out(features: Features, compared: Compared) -> dict[str, str]:

@@ -10,7 +10,8 @@ FID_TITLES = {"fid": "FID", "fid_digits": "FID-digits", "fid_own": "FID-own"}
 """How it is printed."""
 OF_FEATURES = (
     "fid", "sfid", "fid_digits", "fid_own", "inception_score", "inception_score_std", "precision",
-    "recall", "class_accuracy",
+    "recall", "class_accuracy", "caption_accuracy", "caption_accuracy_seen",
+    "caption_accuracy_heldout",
 )  # fmt: skip
 """Metrics that compare only where the features are those of one network."""
 METRICS = (

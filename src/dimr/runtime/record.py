@@ -25,7 +25,7 @@ RECORD = "record.json"
 PROVENANCE = "provenance.json"
 FILES = "files"
 DIGEST = "digest"
-BESIDE_WEIGHTS = ("config.json", "class_names.json")
+BESIDE_WEIGHTS = ("config.json", "class_names.json", "text_encoder.json")
 """Files that say what weights in the same folder are."""
 THREADS = 8
 """Files that are hashed at once; hashing lets other threads run."""

@@ -1,5 +1,7 @@
 """Images by their numbers: image i has label i mod classes and noise from (seed, i).
 
+Where a network draws texts, its prompts stand in place of classes.
+
 Neither depends on the batch size, so image i is the same however many are drawn at a time (up to
 the rounding of matrix products, which may move a pixel by one of its 256 levels).
 """
@@ -17,7 +19,7 @@ from torch import Tensor
 from dimr.config.schema import NetworkConfig, SampleConfig
 from dimr.diffusion import sample
 from dimr.diffusion.guidance import Model, wrap
-from dimr.models.conditioning import Condition, LabelCondition
+from dimr.models.conditioning import Condition, LabelCondition, TextCondition
 from dimr.runtime.async_io import Waits, fetch, start_copy, to_device
 from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import noise_by_index, torch_generator
@@ -48,6 +50,7 @@ class Sampler:
         sampling: seed, count, steps, solver and guidance.
         decode: from solver output to images.
         device: where the network is.
+        prompts: what a network of text draws, one row each; None: it is one of classes.
     """
 
     network: Model
@@ -55,6 +58,7 @@ class Sampler:
     sampling: SampleConfig
     decode: Decode
     device: torch.device
+    prompts: TextCondition | None = None
 
     def draw(
         self,
@@ -113,8 +117,11 @@ class Sampler:
 
     def condition(self, numbers: Sequence[int]) -> Condition:
         """What the images of these numbers should show."""
-        classes = self.config.num_classes
-        labels = torch.tensor([number % classes for number in numbers])
+        prompts, classes = self.prompts, self.config.num_classes
+        of = len(prompts) if prompts is not None else classes
+        labels = torch.tensor([number % of for number in numbers])
+        if prompts is not None:
+            return prompts[labels].map(lambda tensor: to_device(tensor, self.device))
         return LabelCondition(to_device(labels, self.device), classes)
 
 
@@ -127,6 +134,7 @@ def open_sampler(
     batch: int,
     device: torch.device,
     count: int | None = None,
+    prompts: TextCondition | None = None,
 ) -> tuple[Sampler, Evaluator]:
     """The sampler of a run's model folder, and its network in the engine's form.
 
@@ -138,6 +146,7 @@ def open_sampler(
         batch: images at a time.
         device: where to compute.
         count: how many images will be drawn; None: ``sampling.count``.
+        prompts: for a network of text, one row each, on the CPU.
 
     Raises:
         DimrError: a missing or damaged file, or an autoencoder of other latents.
@@ -148,4 +157,4 @@ def open_sampler(
     resolved = engine.resolved(config, drawn, device)
     guided = sampling.guidance.passes > 1
     evaluator = Evaluator(network.to(device), resolved, batch, guided)
-    return Sampler(evaluator, config, sampling, decoder, device), evaluator
+    return Sampler(evaluator, config, sampling, decoder, device, prompts), evaluator

@@ -10,7 +10,10 @@ DIGITS = "digits"
 
 
 class ClassifierStage(Stage):
-    """A classifier of the dataset's own images, of as many classes as they have."""
+    """A classifier of the dataset's own images, of as many classes as they have.
+
+    Of pictures of two digits it is one of single digits, cut out.
+    """
 
     name = "classifier"
     about = "train the classifier of a dataset's images whose features the metrics use"
@@ -25,15 +28,20 @@ class ClassifierStage(Stage):
 
     def work(self, job: Job) -> None:
         """Train it, and measure it on the held-out images."""
+        from dimr.data.digit_pairs import DATASET as PAIRS
+        from dimr.data.digits import CLASSES
         from dimr.data.image_arrays import ImagesManifest, load_images
+        from dimr.evaluation.digit_pairs import of_split
         from dimr.evaluation.train_classifier import PHOTOGRAPHS, STROKES, train_classifier
 
         config, images = job.config, job.options.images
         _ = job.device  # sets its threads
         manifest = ImagesManifest.read(images)
-        train, labels = load_images(images, "train")
-        heldout, heldout_labels = load_images(images, "heldout")
-        is_digits = manifest.dataset == DIGITS
+        pairs = manifest.dataset == PAIRS
+        is_digits = pairs or manifest.dataset == DIGITS
+        load = of_split if pairs else load_images
+        train, labels = load(images, "train")
+        heldout, heldout_labels = load(images, "heldout")
         with job.result() as result:
             train_classifier(
                 train,
@@ -42,7 +50,7 @@ class ClassifierStage(Stage):
                 config,
                 heldout=heldout,
                 heldout_labels=heldout_labels,
-                classes=manifest.classes,
+                classes=CLASSES if pairs else manifest.classes,
                 class_names=() if is_digits else manifest.class_names,
                 augmentation=STROKES if is_digits else PHOTOGRAPHS,
             )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dimr.config.schema import ConfigModel, Digits, Images, ImagesData
+from dimr.config.schema import EMBEDDED, ConfigModel, DigitPairs, Images, ImagesData
 from dimr.config.validation import validate
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
@@ -11,7 +11,7 @@ from dimr.stages.stage import Input, Job, Output, Stage, Target
 
 
 class ImagesStage(Stage):
-    """scikit-learn's digits, enlarged, or a source's images, cropped: training and held-out."""
+    """scikit-learn's digits, single or in pairs, or a source's images: training and held-out."""
 
     name = "images"
     about = "write the raw images and their split"
@@ -31,8 +31,9 @@ class ImagesStage(Stage):
     def load(self, path: Path) -> Any:
         """Of the digits, or of a source's images."""
         value = read_yaml(path)
-        is_digits = isinstance(value, dict) and value.get("source") == "digits"
-        return validate(Digits if is_digits else Images, value, str(path))
+        named = value.get("source") if isinstance(value, dict) else None
+        section: Any = EMBEDDED.get(str(named), Images)
+        return validate(section, value, str(path))
 
     def work(self, job: Job) -> None:
         """Write the folder."""
@@ -45,6 +46,10 @@ class ImagesStage(Stage):
                 from dimr.data.own.crop import crop_images
 
                 crop_images(source, result.folder, config, job.key)
+            elif isinstance(config, DigitPairs):
+                from dimr.data.digit_pairs import make_digit_pairs
+
+                make_digit_pairs(result.folder, config)
             else:
                 from dimr.data.digits import make_digits
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from dimr.config.phases import section_key
-from dimr.config.schema import Pretrained, SampleConfig, sampling_problem
+from dimr.config.schema import NetworkConfig, Pretrained, SampleConfig, sampling_problem
 from dimr.config.variants import load_network_config
 from dimr.runtime.errors import DimrError
+from dimr.runtime.files import key_of, sha256
 from dimr.runtime.record import RECORD, read_record, recorded_key
 from dimr.stages.options import add_device, add_shards, batch_size
 from dimr.stages.shards import processes_for, run_processes
@@ -37,6 +38,7 @@ class SampleStage(Stage):
     inputs = (
         Input("model", "a run's model folder: config.json and weights"),
         Input("autoencoder", AUTOENCODER, required=False),
+        Input("captions", "of a network of text: what it is to draw (a folder)", required=False),
     )
     outputs: ClassVar = {
         "out": Output(
@@ -48,9 +50,12 @@ class SampleStage(Stage):
     resumes = True
 
     def sources(self, target: Target) -> dict[str, str]:
-        """The model and the dataset's autoencoder."""
+        """The model, the dataset's autoencoder, and its captions, if it has any."""
         model = f"runs/{target.run.name}/model"
-        return {"model": model, "autoencoder": f"{target.data}/autoencoder"}
+        sources = {"model": model, "autoencoder": f"{target.data}/autoencoder"}
+        if target.recipe.data.text_encoder is not None:
+            sources["captions"] = f"{target.data}/captions"
+        return sources
 
     def cost(self, target: Target) -> "Cost":
         """Passes of the network and the decoder; shards of uint8 images, and the same as .npz."""
@@ -94,17 +99,18 @@ class SampleStage(Stage):
         """Draw what is missing, or a share of it, and complete the folder."""
         from dimr.data.shards import checksums
         from dimr.sampling import folder as samples
-        from dimr.sampling.model import names_of_classes
         from dimr.sampling.sampler import labels_in_order
 
         options, config, out = job.options, job.config, job.options.out
         network = load_network_config(options.model / "config.json")
         if (problem := sampling_problem(config, config.count, network)) is not None:
             raise DimrError(f"{job.path}: {problem}")
-        names = names_of_classes(options.model, network)
+        names, prompts = _what_to_draw(job, network)
         code, made_by = job.code, read_record(options.model)
-        job.key = section_key(config, made_by["key"], *_autoencoder_key(options.autoencoder))
-        sampler, engine, work_key = _open_sampler(job, code)
+        captions = [recorded_key(options.captions)] if options.captions else []
+        autoencoder = _autoencoder_key(options.autoencoder)
+        job.key = section_key(config, made_by["key"], *autoencoder, *captions)
+        sampler, engine, work_key = _open_sampler(job, code, prompts)
         side = network.input_size * sampler.decode.factor
         work = samples.plan(out, work_key, (side, side), config.count)
         if samples.is_complete(work) and (out / RECORD).is_file():
@@ -122,9 +128,37 @@ class SampleStage(Stage):
         with work.claimed(options.shard):
             _fill(job, work, sampler)
             if options.shard is None:
-                labels = labels_in_order(config.count, network.num_classes)
+                labels = labels_in_order(config.count, len(names))
                 named = config.guidance.kind != "unconditional"
                 samples.complete(work, labels, names, named=named, add=add)
+
+
+def _what_to_draw(job: Job, network: NetworkConfig) -> tuple[list[str], Any]:
+    """Names of the classes; of a network of text its prompts, and as a condition.
+
+    Of more prompts than images the first are drawn, one image each.
+    """
+    from dimr.data.captioned_reader import check_encoder, open_fitting, prompts_of
+    from dimr.data.text.folder import verify_captions
+    from dimr.sampling.model import names_of_classes
+
+    model, folder, count = job.options.model, job.options.captions, job.config.count
+    if (network.text_dim is None) != (folder is None):
+        needs = "--captions: missing" if folder is None else f"--captions {folder}: not taken"
+        kind = "text" if network.text_dim else "classes"
+        raise DimrError(f"{needs}: {model} has learned from {kind}")
+    if folder is None:
+        return names_of_classes(model, network), None
+    verify_captions(folder)
+    captions = open_fitting(folder, network)
+    check_encoder(captions, model)
+    texts, prompts = prompts_of(captions, count)
+    if count % len(texts):
+        raise DimrError(
+            f"{job.path}: count: {count} is no multiple of the {len(texts)} prompts of {folder}, "
+            "which must have the same number of images each"
+        )
+    return texts, prompts
 
 
 def _autoencoder_key(autoencoder: Path | None) -> list[str]:
@@ -141,7 +175,7 @@ def _batch(job: Job) -> int:
     return min(job.options.batch or BATCH, SHARD_SIZE, job.config.count)
 
 
-def _open_sampler(job: Job, code: str) -> tuple[Any, dict[str, Any], str]:
+def _open_sampler(job: Job, code: str, prompts: Any) -> tuple[Any, dict[str, Any], str]:
     """What draws the images, the engine's options, and the key of everything that decides them."""
     from dimr.sampling.engine import SamplingEngine
     from dimr.sampling.fingerprint import work_key
@@ -155,9 +189,13 @@ def _open_sampler(job: Job, code: str) -> tuple[Any, dict[str, Any], str]:
         engine=SamplingEngine(options.compile, options.precision),
         batch=_batch(job),
         device=job.device,
+        prompts=prompts,
     )
     engine, decoder = evaluator.engine.facts(), cast(Any, sampler.decode)
-    decided_by = work_key(job.key, evaluator.network, sampler.config, decoder, code, engine)
+    key = job.key
+    if prompts is not None:
+        key = key_of(key, sha256(options.captions / "manifest.json"))
+    decided_by = work_key(key, evaluator.network, sampler.config, decoder, code, engine)
     return sampler, engine, decided_by
 
 

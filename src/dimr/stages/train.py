@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dimr.config.schema import TrainConfig
 from dimr.config.start import is_run
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import sha256
+from dimr.runtime.files import key_of, sha256
 from dimr.runtime.record import content_key, read_record
 from dimr.stages.options import add_device, add_output, positive, seconds
 from dimr.stages.stage import Input, Job, Output, Stage, Target
@@ -35,6 +35,7 @@ class TrainStage(Stage):
             "what train.from names: the model of that run, or a model folder or a file of weights",
             required=False,
         ),
+        Input("captions", "of the images, encoded: for networks of text", required=False),
         Input("autoencoder", "decodes the previews", required=False, keyed=False),
         Input(
             "milestone",
@@ -56,6 +57,8 @@ class TrainStage(Stage):
     def sources(self, target: Target) -> dict[str, str]:
         """The encoded dataset, the autoencoder for previews, models that come before this one."""
         sources = {"data": f"{target.data}/latents", "autoencoder": f"{target.data}/autoencoder"}
+        if target.recipe.data.text_encoder is not None:
+            sources["captions"] = f"{target.data}/captions"
         for name, run in (("start", target.run.start), ("milestone", target.run.before)):
             if run:
                 sources[name] = f"runs/{run.name}/model"
@@ -137,8 +140,9 @@ class TrainStage(Stage):
         with join(options.device, options.threads) as world:
             with world.agreed():
                 reader = _open_data(job)
+                captions = _open_captions(job)
             try:
-                trainer = _trainer(job, reader, world)
+                trainer = _trainer(job, reader, captions, world)
                 limits = Limits(
                     stop_after=options.stop_after,
                     begun=begun,
@@ -160,9 +164,11 @@ class TrainStage(Stage):
                 ) from None
 
 
-def _trainer(job: Job, reader: Any, world: Any) -> Any:
+def _trainer(job: Job, reader: Any, captions: Any, world: Any) -> Any:
     """The run, with its state's folder; the data is compared with its checksums."""
+    from dimr.data.captioned_reader import CaptionedReader, prompts_of
     from dimr.data.shards import verify
+    from dimr.data.text.folder import verify_captions
     from dimr.training.loop import Trainer
     from dimr.training.monitoring import Watch
     from dimr.training.previews import make_previewer
@@ -172,15 +178,20 @@ def _trainer(job: Job, reader: Any, world: Any) -> Any:
     options, config = job.options, job.config
     # The manifest holds the checksum of every shard: other data, other state.
     data = sha256(options.data / "manifest.json")
+    names = reader.manifest.class_names
+    if captions is not None:
+        data, names = key_of(data, sha256(options.captions / "manifest.json")), []
     start = None
     if (named := config.train.start) is not None:
         with world.agreed():
             content = content_key(options.start)
-        start = Start(named, options.start, content, reader.manifest.class_names)
+        start = Start(named, options.start, content, names)
     decisive = config, data, start.content if start else ""
     (state, *_) = world.gather(state_folder(options.state, *decisive))
     with world.agreed():
         verify(options.data, slice(world.rank, None, world.size))
+        if captions is not None:
+            verify_captions(options.captions, slice(world.rank, None, world.size))
         if world.is_first:
             begin(state, *decisive)
             if options.milestone:
@@ -189,19 +200,20 @@ def _trainer(job: Job, reader: Any, world: Any) -> Any:
     preview = None
     if options.previews and options.autoencoder and options.preview_every:
         places = options.autoencoder, options.previews, world.device
-        preview = make_previewer(config, *places, reader.manifest.class_names)
+        preview = make_previewer(config, *places, names, captions and prompts_of(captions))
     how = {"processes": world.size, "engine": dataclasses.asdict(engine)}
     session = {**job.origin, "device": str(world.device), **how}
     return Trainer(
         config,
-        reader,
+        reader if captions is None else CaptionedReader(reader, captions),
         state,
         world,
         data=data,
         code=job.code,
         session=session if world.is_first else None,
         preview=preview,
-        class_names=reader.manifest.class_names,
+        class_names=names,
+        text_encoder=captions and captions.encoder,
         engine=engine,
         watch=Watch(options.tensorboard, options.dvclive, options.profile),
         start=start,
@@ -246,9 +258,24 @@ def _open_data(job: Job) -> Any:
     _ = job.key  # before all else: the data must have a record
     reader = ShardReader(folder, config.train.batch, config.seed)
     wanted = (network.channels, network.input_size, network.input_size)
-    if tuple(reader.sample_shape) != wanted or reader.classes != network.num_classes:
+    same = network.text_dim is not None or reader.classes == network.num_classes
+    if tuple(reader.sample_shape) != wanted or not same:
         raise DimrError(
             f"{folder}: images {tuple(reader.sample_shape)} of {reader.classes} classes; the "
             f"network takes {wanted} of {network.num_classes} classes (recipes.yaml: network)"
         )
     return reader
+
+
+def _open_captions(job: Job) -> Any:
+    """The captions of the data, which must be as wide as the network takes; None: of classes."""
+    network, folder = job.config.network, job.options.captions
+    if (network.text_dim is None) != (folder is None):
+        needs = "--captions: missing" if folder is None else f"--captions {folder}"
+        kind = "text" if network.text_dim else "classes"
+        raise DimrError(f"{job.path}: {needs}, and the network is one of {kind}")
+    if folder is None:
+        return None
+    from dimr.data.captioned_reader import open_fitting
+
+    return open_fitting(folder, network)

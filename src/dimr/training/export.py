@@ -3,12 +3,13 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
-from dimr.checkpoints.model_folder import write_class_names, write_model
+from dimr.checkpoints.model_folder import write_class_names, write_model, write_text_encoder
 from dimr.config.schema import TrainConfig
 from dimr.models import build
 from dimr.runtime.atomic import atomic_directory, require_space
@@ -56,10 +57,12 @@ def export(
     key: str,
     out: Path,
     class_names: Sequence[str] = (),
+    text_encoder: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the EMA network (diffusers layout) and its record, which knows the log's checksum.
 
-    ``class_names``: of the data, by label; empty: not known.
+    ``class_names``: of the data, by label; empty: not known. ``text_encoder``: of its captions, if
+    it has any.
 
     Raises:
         DiskFull: before anything is written, if the system tells the truth.
@@ -69,6 +72,8 @@ def export(
         write_model(folder, config.network, weights, objective=config.train.objective)
         if class_names:
             write_class_names(folder, class_names)
+        if text_encoder is not None:
+            write_text_encoder(folder, text_encoder)
         record = {
             "key": key,
             "steps": progress.step,

@@ -61,7 +61,8 @@ class Trainer:
         code: fingerprint of the sources, which the state and the result keep.
         session: the provenance of this session, plain JSON.
         preview: called with (step, EMA network) now and then.
-        class_names: by label, for the model's folder; empty: not known.
+        class_names: by label, for the model's folder; empty: not known, or there are none.
+        text_encoder: what made the captions, for the model's folder; None: it learns classes.
         engine: how steps are computed.
         watch: where else training is shown.
         start: the weights to start from; None: fresh ones.
@@ -77,6 +78,7 @@ class Trainer:
     session: Mapping[str, Any] | None = None
     preview: Callable[[int, nn.Module], None] | None = None
     class_names: Sequence[str] = ()
+    text_encoder: Mapping[str, Any] | None = None
     engine: Engine = field(default_factory=Engine)
     watch: Watch = field(default_factory=Watch)
     start: Start | None = None
@@ -288,7 +290,8 @@ class Trainer:
 
         def write() -> None:
             text = read_log(self.log.path)
-            export(self.config, weights, self.progress, text, key, out, self.class_names)
+            names, encoder = self.class_names, self.text_encoder
+            export(self.config, weights, self.progress, text, key, out, names, encoder)
             with atomic_file(log_csv) as temporary:
                 temporary.write_bytes(text)
 

@@ -47,7 +47,8 @@ class Start:
         """
         with world.agreed():
             weights = read_start(self.path, network)
-        theirs = weights.class_names or class_names(weights.network.num_classes)
+        classes = weights.network.num_classes
+        theirs = weights.class_names or (class_names(classes) if classes else [])
         same = same_classes(self.class_names, theirs)
         rows = weights.label_rows(network, same)
         parameters = dict(state.network.named_parameters())
@@ -77,10 +78,11 @@ class Start:
         """A line for each part."""
         kept, new = facts["kept"], facts["new"]
         log.info("starts from %s (content %s)", self.name, self.content)
-        log.info(
-            "label embedding: %d of %d classes kept by name%s; %d new%s",
-            len(kept), len(kept) + len(new), _listed(kept), len(new), _listed(new),
-        )  # fmt: skip
+        if self.class_names:
+            log.info(
+                "label embedding: %d of %d classes kept by name%s; %d new%s",
+                len(kept), len(kept) + len(new), _listed(kept), len(new), _listed(new),
+            )  # fmt: skip
         if facts["positions"]:
             log.info("positions %s, bicubic", ", ".join(facts["positions"]))
         if weights.network.schedule != network.schedule:

@@ -1,0 +1,72 @@
+"""Training batches of images with captions, as a pure function of (seed, step)."""
+
+from pathlib import Path
+
+import torch
+
+from dimr.checkpoints.model_folder import read_text_encoder
+from dimr.config.schema import NetworkConfig
+from dimr.data.reader import ShardReader
+from dimr.data.text.encoders import same_encoder
+from dimr.data.text.folder import OpenCaptions, open_captions
+from dimr.models.conditioning import TextCondition
+from dimr.runtime.errors import DimrError
+
+
+class CaptionedReader:
+    """The batches of a reader, each image with one of its captions in place of its label.
+
+    Which caption an image has at a step is drawn from (seed, step); images keep their order.
+
+    Args:
+        images: reads the training images.
+        captions: of the same images; where there are mirror images too, both have the same.
+
+    Raises:
+        DimrError: the captions are of another number of images.
+    """
+
+    def __init__(self, images: ShardReader, captions: OpenCaptions) -> None:
+        self.images, self.captions = images, captions
+        captioned = captions.images("train")
+        if images.count % captioned:
+            raise DimrError(
+                f"{captions.folder}: captions of {captioned} training images; there are "
+                f"{images.count}"
+            )
+        self._copies = images.count // captioned
+
+    def batch(self, step: int) -> tuple[torch.Tensor, TextCondition]:
+        """Samples (B, C, h, w) float32 and their captions (B, L, D) float16 of step 0, 1, 2, ..."""
+        samples, _ = self.images.batch(step)
+        numbers = self.images.indices(step) // self._copies
+        drawn = self.captions.draw("train", numbers, self.images.seed, step)
+        return samples, self.captions.condition(drawn)
+
+
+def open_fitting(folder: Path, network: NetworkConfig) -> OpenCaptions:
+    """A folder of captions; ``DimrError`` if a network does not take texts of their shape."""
+    captions = open_captions(folder)
+    width, tokens = (captions.encoder[key] for key in ("width", "tokens"))
+    if (width, tokens) != (network.text_dim, network.text_tokens):
+        raise DimrError(
+            f"{folder}: texts of {tokens} tokens of width {width}; the network takes "
+            f"{network.text_tokens} of {network.text_dim}"
+        )
+    return captions
+
+
+def prompts_of(captions: OpenCaptions, most: int | None = None) -> tuple[list[str], TextCondition]:
+    """What networks are asked to draw: the first ``most`` prompts (None: all), and as a condition.
+
+    Tokens are (P, L, D) float16.
+    """
+    numbers = captions.prompts[:most]
+    return [captions.texts[number] for number in numbers], captions.condition(numbers)
+
+
+def check_encoder(captions: OpenCaptions, model: Path) -> None:
+    """Refuse captions that another encoder made than those that a model has learned from."""
+    learned = read_text_encoder(model)
+    if learned and (problem := same_encoder(learned, captions.encoder)):
+        raise DimrError(f"{captions.folder}: of another text encoder than {model}: {problem}")
