@@ -200,5 +200,5 @@ def chosen_variants(
                 f"variants.yaml: no variant matches {pattern!r} {did_you_mean(pattern, names)}"
             )
         chosen.update(matching)
-    given = None if dataset is None else _input_of(project.recipe(dataset).network)
+    given = None if dataset is None else _input_of(project.recipe(dataset))
     return [(one, given or counting_input(one, project)) for one in listed if one.name in chosen]
