@@ -9,13 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dimr.data.shards import ShardManifest, open_shards, unmap
+from dimr.data.shards import ShardManifest, open_shards
 from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import numpy_generator, torch_generator
-
-MAPPED_BYTES = 16 * 1024**2
-"""Bytes that are read before their pages are unmapped (the system maps up to 8 times as many). It
-would reclaim them when memory is short, but counts them to the process, as job schedulers do."""
 
 
 class ShardReader:
@@ -40,7 +36,6 @@ class ShardReader:
         self.manifest: ShardManifest = self._shards.manifest
         self.count, self.classes = self.manifest.count, self.manifest.classes
         self.batch_size, self.seed = batch_size, seed
-        self._mapped = 0
         # a batch spans two epochs at most (unless it is longer than one), so two are kept
         self._permutation = lru_cache(maxsize=2)(partial(_permutation, seed, self.count))
         self._scale = self.manifest.scaling_factor
@@ -81,13 +76,7 @@ class ShardReader:
 
     def stored(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Samples (B, *shape) by their numbers, as the shards hold them."""
-        found = self._shards.take(indices, compare=False)
-        self._mapped += found.nbytes
-        if self._mapped > MAPPED_BYTES:
-            for array in self._shards.arrays:
-                unmap(array)
-            self._mapped = 0
-        return found
+        return self._shards.take(indices, compare=False)
 
 
 def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:

@@ -32,6 +32,8 @@ MANIFEST = "manifest.json"
 LABELS = "labels.npy"
 SAMPLES = {"posterior": "(2C, h, w)", "pixels": "(H, W, 3) or (H, W, 1)"}
 """The shape of a sample by kind."""
+MAPPED_BYTES = 16 * 1024**2
+"""Bytes that are read before their pages are unmapped; the system maps up to 8 times as many."""
 
 # --- manifests ------------------------------------------------------------------------------------
 
@@ -117,6 +119,52 @@ class ShardManifest(Manifest):
 # --- reading --------------------------------------------------------------------------------------
 
 
+class MappedRows:
+    """Memory maps of (n_k, *shape), read as one array.
+
+    What was read is unmapped at times: the system would reclaim it when memory is short, but counts
+    it to the process, as job schedulers do.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
+        self.arrays = arrays
+        self._ends = np.cumsum([len(array) for array in arrays])  # the first row after each
+        self._mapped = 0
+
+    def parts(
+        self, numbers: Sequence[int] | NDArray[np.int64]
+    ) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Which array holds which of the rows ``numbers`` (n,), in any order.
+
+        Returns:
+            For each array that holds some: its number, places in ``numbers``, and rows in it.
+        """
+        order = np.argsort(numbers)
+        ordered = np.asarray(numbers, np.int64)[order]
+        if len(ordered) and not 0 <= ordered[0] <= ordered[-1] < self._ends[-1]:
+            raise IndexError(f"holds {self._ends[-1]} samples")
+        stops = np.searchsorted(ordered, self._ends)  # how many lie before each array's end
+        starts = np.concatenate([[0], stops[:-1]])
+        first = self._ends - [len(array) for array in self.arrays]
+        return [
+            (int(k), order[starts[k] : stops[k]], ordered[starts[k] : stops[k]] - first[k])
+            for k in np.flatnonzero(stops > starts)
+        ]
+
+    def take(self, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """Rows (n, *shape) by their numbers, with one read for each array."""
+        like = self.arrays[0]
+        found = np.empty((len(numbers), *like.shape[1:]), like.dtype)
+        for k, places, rows in self.parts(numbers):
+            found[places] = self.arrays[k][rows]
+        self._mapped += found.nbytes
+        if self._mapped > MAPPED_BYTES:
+            for array in self.arrays:
+                unmap(array)
+            self._mapped = 0
+        return found
+
+
 @dataclass(frozen=True)
 class OpenShards:
     """A folder opened for reading: memory maps ``arrays`` of (n_k, *shape), ``labels`` (count,)."""
@@ -127,9 +175,8 @@ class OpenShards:
     labels: NDArray[np.int64]
 
     @cached_property
-    def _ends(self) -> NDArray[np.int64]:
-        """Number of the first sample after each shard."""
-        return np.cumsum([len(array) for array in self.arrays])
+    def _rows(self) -> MappedRows:
+        return MappedRows(self.arrays)
 
     def take(
         self, indices: Sequence[int] | NDArray[np.int64], compare: bool = True
@@ -143,21 +190,10 @@ class OpenShards:
         Raises:
             DimrError: names the shard that is damaged.
         """
-        order = np.argsort(indices)
-        ordered = np.asarray(indices, np.int64)[order]
-        if len(ordered) and not 0 <= ordered[0] <= ordered[-1] < self.manifest.count:
-            raise IndexError(f"{self.folder}: holds {self.manifest.count} samples")
-        stops = np.searchsorted(ordered, self._ends)  # how many lie before each shard's end
-        starts = np.concatenate([[0], stops[:-1]])
-        used = np.flatnonzero(stops > starts)
         if compare:
-            entries = [self.manifest.shards[k] for k in used]
+            entries = [self.manifest.shards[k] for k, _, _ in self._rows.parts(indices)]
             compare_files(self.folder, {entry.file: entry.sha256 for entry in entries})
-        found = np.empty((len(ordered), *self.manifest.shape), self.manifest.dtype)
-        for k in used:
-            rows, array = slice(starts[k], stops[k]), self.arrays[k]
-            found[order[rows]] = array[ordered[rows] - (self._ends[k] - len(array))]
-        return found
+        return self._rows.take(indices)
 
 
 def open_shards(folder: Path) -> OpenShards:

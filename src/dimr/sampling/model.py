@@ -6,10 +6,10 @@ from typing import Any
 from dimr.checkpoints.model_folder import CLASS_NAMES, read_class_names, read_model
 from dimr.config.schema import NetworkConfig
 from dimr.data.autoencoder import Decoder, load_decoder
+from dimr.data.beside import recorded_config, result_beside
 from dimr.data.classes import class_names
 from dimr.models import Network
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json
 
 PIXEL_CHANNELS = (1, 3)
 """Channels of a network that sees pixels, grey or coloured; any other number is of latents."""
@@ -62,7 +62,7 @@ def open_decoder(
     Raises:
         DimrError: a model of latents and no autoencoder, or one of other latents.
     """
-    found = given or _autoencoder_beside(model)
+    found = given or result_beside(model, "autoencoder")
     if found is None and config.channels not in PIXEL_CHANNELS:
         raise DimrError(
             f"{model}: a model of latents: give its autoencoder, a folder or a hub name "
@@ -83,7 +83,7 @@ def label_dropout(model: Path) -> float | None:
 
     0: the model has learned nothing without a class; 1: nothing with one.
     """
-    train = _recorded(model).get("train")
+    train = recorded_config(model).get("train")
     return train.get("label_dropout") if isinstance(train, dict) else None
 
 
@@ -91,19 +91,3 @@ def own_solver(config: NetworkConfig) -> str:
     """What a network's authors sampled it with: DiT's published weights by ``ancestral`` steps."""
     is_dits = config.schedule == "linear" and config.sizes.learns_variance
     return "ancestral" if is_dits else "authors"
-
-
-def _autoencoder_beside(model: Path) -> Path | None:
-    dataset = _recorded(model).get("dataset")
-    if not isinstance(dataset, str):
-        return None
-    places = [parent / "data" / dataset / "autoencoder" for parent in model.absolute().parents]
-    return next((place for place in places if place.is_dir()), None)
-
-
-def _recorded(model: Path) -> dict[str, Any]:
-    """The configuration in a model's record; empty if it has none."""
-    path = model / "record.json"
-    record = read_json(path) if path.is_file() else {}
-    config = record.get("config") if isinstance(record, dict) else None
-    return config if isinstance(config, dict) else {}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.support.shards import write_shards
 
-from dimr.data import reader as module
+from dimr.data import shards as module
 from dimr.data.reader import ShardReader
 from dimr.runtime.errors import DimrError
 

@@ -1,0 +1,83 @@
+"""What every text encoder is: texts in, tokens of one width and a mask out, frozen."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dimr.models.conditioning import Condition, TextCondition
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+"""Texts at a time, unless another number is asked for: it changes speed and memory only."""
+SHOWN = 60
+"""Characters of a text that a message shows at most."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A text that was too long: its first word that is not seen, and which word that is, from 1."""
+
+    text: str
+    word: str
+    number: int
+
+
+class TextEncoder(ABC):
+    """A frozen encoder of texts.
+
+    Attributes:
+        description: what identifies it, plain JSON: the keys of its section, and of ``words`` its
+            ``vocabulary``, of pretrained ones the ``revision`` and a ``sha256`` of the weights.
+        width: D of a token.
+        tokens: L of a text; longer ones are cut.
+    """
+
+    description: dict[str, Any]
+    width: int
+    tokens: int
+
+    @abstractmethod
+    def embed(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, list[Cut]]:
+        """Tokens (N, L, D) float32 and mask (N, L) of N texts, and which of them were cut.
+
+        Raises:
+            DimrError: one line that names the text, if there is one that it cannot embed.
+        """
+
+    def encode(self, texts: Sequence[str], batch: int = BATCH) -> TextCondition:
+        """Tokens (N, L, D) float32 and mask (N, L) of N texts, 1 or more, on its own device.
+
+        One warning names the first text that was cut, and at which word.
+
+        Raises:
+            DimrError: as ``embed``.
+        """
+        found: Condition = TextCondition.cat(list(self.encode_parts(texts, batch)))
+        assert isinstance(found, TextCondition)
+        return found
+
+    def encode_parts(self, texts: Sequence[str], batch: int = BATCH) -> Iterator[TextCondition]:
+        """As ``encode``, one condition for each ``batch`` texts."""
+        cuts: list[Cut] = []
+        for start in range(0, len(texts), batch):
+            with torch.no_grad():
+                tokens, mask, cut = self.embed(texts[start : start + batch])
+            cuts += cut
+            yield TextCondition(tokens, mask)
+        if cuts:
+            first = cuts[0]
+            log.warning(
+                "%d of %d texts longer than the encoder's %d tokens: cut, %r at its word %d (%s)",
+                len(cuts), len(texts), self.tokens, shortened(first.text), first.number, first.word,
+            )  # fmt: skip
+
+
+def shortened(text: str) -> str:
+    """A text for a message."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

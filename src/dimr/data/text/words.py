@@ -1,0 +1,136 @@
+"""The encoder that needs no download: a token for each word, a fixed function of its letters.
+
+Nothing is learned: vectors are the bits of SHA-256, as signs. A token holds its word, its place,
+and a mix of both with the whole text, so that order and relations can be read off it linearly.
+"""
+
+import difflib
+import functools
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dimr.config.schema import Words
+from dimr.data.text.base import Cut, TextEncoder, shortened
+from dimr.runtime.errors import DimrError
+
+Vectors = NDArray[np.float64]
+
+EMBEDDING = 1
+"""Version of ``embed``: networks that learned from one do not know another."""
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+EMPTY = ""
+"""The one word of a text without words, so that its mask is not all False."""
+LISTED = 8
+"""Known words that a message lists."""
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case: letters, digits and apostrophes; the rest is dropped."""
+    return WORD.findall(text.replace("’", "'").lower()) or [EMPTY]
+
+
+def vocabulary_of(texts: Iterable[str]) -> list[str]:
+    """All words of texts, sorted."""
+    return sorted({word for text in texts for word in words_of(text)} - {EMPTY})
+
+
+# --- tokens of words ------------------------------------------------------------------------------
+
+
+def embed(words: Sequence[str], width: int) -> NDArray[np.float32]:
+    """Tokens (L, D) of a text's words; a number's standard deviation is about 1.
+
+    Values are those that float16 has: stored ones are the same bit by bit, and so are those of
+    another machine, whose last digits may differ before.
+    """
+    word = np.stack([signs(one, width) for one in words])
+    place = np.stack([signs(f"place {number}", width) for number in range(len(words))])
+    whole = np.broadcast_to((word * place).mean(axis=0) * math.sqrt(len(words)), word.shape)
+    mixed = np.tanh(np.concatenate([word, place, whole], axis=1) @ mixing(width))
+    tokens = word + place + 2 * mixed
+    tokens /= np.sqrt(np.square(tokens).mean(axis=1, keepdims=True))
+    return tokens.astype(np.float16).astype(np.float32)
+
+
+@functools.cache
+def mixing(width: int) -> Vectors:
+    """A (3D, D): fixed signs, whose sums over 3D numbers of about 1 are about 1."""
+    rows = np.stack([signs(f"row {number}", width) for number in range(3 * width)])
+    rows /= math.sqrt(3 * width)
+    return rows
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def signs(name: str, width: int) -> Vectors:
+    """Width numbers -1 or 1: bits of the SHA-256 of a name, and of it with a number after it."""
+    blocks = range(-(-width // 256))
+    digests = (hashlib.sha256(f"{name}\0{block}".encode()).digest() for block in blocks)
+    bits = np.unpackbits(np.frombuffer(b"".join(digests), np.uint8))[:width]
+    return 2.0 * bits - 1.0
+
+
+# --- the encoder ----------------------------------------------------------------------------------
+
+
+class WordsEncoder(TextEncoder):
+    """The encoder ``words`` of a vocabulary.
+
+    Args:
+        description: as ``describe`` made it.
+        device: where tokens are wanted; they are computed on the CPU.
+    """
+
+    def __init__(self, description: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        self.description = dict(description)
+        self.width, self.tokens = description["width"], description["tokens"]
+        self.device = device
+        self._known = set(description["vocabulary"]) | {EMPTY}
+
+    def embed(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, list[Cut]]:
+        """As of ``TextEncoder``; ``DimrError`` names a word that is in no caption."""
+        tokens = np.zeros((len(texts), self.tokens, self.width), np.float32)
+        mask = np.zeros(tokens.shape[:2], bool)
+        cuts = []
+        for number, text in enumerate(texts):
+            words = words_of(text)
+            self._check(words, text)
+            if len(words) > self.tokens:
+                cuts.append(Cut(text, words[self.tokens], self.tokens + 1))
+                words = words[: self.tokens]
+            tokens[number, : len(words)] = embed(words, self.width)
+            mask[number, : len(words)] = True
+        return (
+            torch.from_numpy(tokens).to(self.device),
+            torch.from_numpy(mask).to(self.device),
+            cuts,
+        )
+
+    def _check(self, words: Sequence[str], text: str) -> None:
+        unknown = next((word for word in words if word not in self._known), None)
+        if unknown is None:
+            return
+        vocabulary = self.description["vocabulary"]
+        close = difflib.get_close_matches(unknown, vocabulary, LISTED)
+        named = close or vocabulary[:LISTED]
+        more = ", ..." if len(vocabulary) > len(named) else ""
+        hint = (
+            f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(named)}{more}"
+        )
+        raise DimrError(
+            f"text {shortened(text)!r}: the word {unknown!r} is in no caption that was learned "
+            f"({hint})"
+        )
+
+
+def describe(section: Words, texts: Iterable[str]) -> dict[str, Any]:
+    """The description of the encoder of a section that knows the words of ``texts``."""
+    known = {"embedding": EMBEDDING, "vocabulary": vocabulary_of(texts)}
+    return {**section.model_dump(mode="json"), **known}
