@@ -17,11 +17,13 @@ from dimr.runtime.weight_notes import is_dimr_export, read_notes
 
 FOLDERS = (
     "images", "autoencoder", "latents", "classifier", "model", "samples", "source", "reference",
+    "text encoder", "captions",
 )  # fmt: skip
 """Kinds of results that are folders with a record."""
 OWN_SIGNS = {
     "dimr-shards-1": ("latents", "samples"), "dimr-images-1": ("images",),
-    "dimr-source-1": ("source",), "DigitClassifier": ("classifier",),
+    "dimr-captions-1": ("captions",), "dimr-source-1": ("source",),
+    "DigitClassifier": ("classifier",),
     "ImageClassifier": ("classifier",),
 }  # fmt: skip
 """What a folder is whose record is damaged or gone, by what nobody else writes in its manifest."""
@@ -54,6 +56,8 @@ def kinds_of_folder(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
     if (folder / RECORD).is_file():  # damaged
         found += ["model"] * ("family" in config)
         found += ["autoencoder"] * (config.get("_class_name") == "AutoencoderKL")
+        is_text = "family" not in config and "kind" in described(folder / "text_encoder.json")
+        found += ["text encoder"] * is_text
         found += ["reference"] * bool(described(folder / "reference.json"))
     return tuple(found)
 

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimr.config.runs import Run
-from dimr.config.schema import NetworkConfig, Recipe, Step
+from dimr.config.schema import (
+    DigitPairs,
+    ImagesData,
+    NetworkConfig,
+    PretrainedText,
+    Recipe,
+    Step,
+)
 from dimr.runtime.files import read_json
 from dimr.stages.stage import Target
 
@@ -28,6 +35,9 @@ SD_AUTOENCODER: dict[str, Any] = {
     "latent_channels": 4,
 }
 """Stable Diffusion's autoencoder (83.65M parameters): assumed for a published one not available."""
+TEXT_MODELS = {"clip": (12, 49_408), "t5": (24, 32_128)}
+"""Layers, and words of the vocabulary, of the usual text models: CLIP ViT-L/14, a large T5."""
+CAPTIONS_EACH = 5  # of an image, as in MS-COCO
 TRAINING_BYTES = 2 * 4 * 4
 """A parameter in the state of training: the two newest checkpoints, each with weights, EMA and
 AdamW's two moments in float32."""
@@ -100,6 +110,64 @@ class AutoencoderCost:
     encode: int
     decode: int
     assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextCost:
+    """Parameters, and MACs of embedding one text; both 0 for the encoder of words."""
+
+    parameters: int = 0
+    macs: int = 0
+    assumed: tuple[str, ...] = ()
+
+
+def count_text_encoder(target: Target) -> TextCost:
+    """Of a published text model, by its width: each layer has 12 width^2 parameters.
+
+    The number of layers and of words is that of config.json, in the dataset's folder or the one
+    that the recipe names; where neither is available, it is that of the usual models.
+    """
+    encoder = target.recipe.data.text_encoder
+    if not isinstance(encoder, PretrainedText):
+        return TextCost()
+    root = target.project.root
+    assumed: tuple[str, ...] = ()
+    layers, words = TEXT_MODELS[encoder.kind]
+    for folder in (root / target.data / "text_encoder", root / encoder.repo):
+        if (folder / "config.json").is_file():
+            config = read_json(folder / "config.json")
+            config = config.get("text_config") or config
+            layers = int(config.get("num_hidden_layers") or config["num_layers"])
+            words = int(config["vocab_size"])
+            break
+    else:
+        assumed = (f"{encoder.repo} has {layers} layers (it is not available here)",)
+    weights = 12 * layers * encoder.width**2
+    return TextCost(weights + words * encoder.width, weights * encoder.tokens, assumed)
+
+
+@dataclass(frozen=True)
+class CaptionCount:
+    """Distinct captions of a dataset."""
+
+    count: int
+    assumed: tuple[str, ...] = ()
+
+
+def count_captions(target: Target) -> CaptionCount:
+    """Distinct captions: those of its images, if they are there; else a few for each image."""
+    from dimr.data.digit_pairs import MEANING
+    from dimr.data.text.image_captions import CAPTIONS, read_image_captions
+
+    project, data = target.project, target.recipe.data
+    folder = project.root / target.images
+    if (folder / CAPTIONS).is_file():
+        return CaptionCount(len({"", *read_image_captions(folder).texts()}))
+    if isinstance(data, ImagesData) and isinstance(data.images, DigitPairs):
+        return CaptionCount(1 + len(MEANING))
+    images = project.training_images(target.dataset) + project.heldout_images(target.dataset)
+    said = f"{CAPTIONS_EACH} captions an image (its images are not made yet)"
+    return CaptionCount(CAPTIONS_EACH * images, (said,))
 
 
 def count_autoencoder(target: Target) -> AutoencoderCost:

@@ -125,9 +125,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
 
 
-def add_batch(parser: argparse.ArgumentParser) -> None:
-    """``--batch`` for stages that look at existing images."""
-    text = "images at a time; changes speed only"
+def add_batch(parser: argparse.ArgumentParser, what: str = "images") -> None:
+    """``--batch`` for stages that look at what is there, a number of ``what`` at a time."""
+    text = f"{what} at a time; changes speed only"
     parser.add_argument("--batch", type=batch_size, default=64, help=text)
 
 

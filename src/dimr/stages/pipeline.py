@@ -18,6 +18,7 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.record import read_record, recorded_key
 from dimr.stages.autoencoder import AutoencoderStage
 from dimr.stages.baseline import BaselineStage
+from dimr.stages.captions import CaptionsStage
 from dimr.stages.classifier import ClassifierStage
 from dimr.stages.download import ExtractorStage, ReferenceStage, SourceStage
 from dimr.stages.encode import EncodeStage
@@ -27,6 +28,7 @@ from dimr.stages.images import ImagesStage
 from dimr.stages.import_weights import ImportStage
 from dimr.stages.sample import SampleStage
 from dimr.stages.stage import WILDCARDS, Stage, Target
+from dimr.stages.text_encoder import TextEncoderStage
 from dimr.stages.train import TrainStage
 
 STAGES: dict[str, Stage] = {
@@ -37,6 +39,8 @@ STAGES: dict[str, Stage] = {
         AutoencoderStage(),
         ClassifierStage(),
         EncodeStage(),
+        TextEncoderStage(),
+        CaptionsStage(),
         ReferenceStage(),
         ExtractorStage(),
         TrainStage(),

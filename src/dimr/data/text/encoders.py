@@ -76,7 +76,8 @@ def encoder_of_model(
     if (Path(place) / DESCRIPTION).is_file():
         encoder = open_text_encoder(Path(place), device)
     else:
-        encoder = fetch_pretrained(section_of(description), str(place), device)
+        section = section_of(description).model_copy(update={"repo": str(place)})
+        encoder = fetch_pretrained(section, device)
     if problem := same_encoder(encoder.description, description):
         raise DimrError(f"{place}: not the text encoder that {model} has learned from: {problem}")
     return encoder

@@ -63,7 +63,7 @@ def embed(words: Sequence[str], width: int) -> NDArray[np.float32]:
 @functools.cache
 def mixing(width: int) -> Vectors:
     """A (3D, D): fixed signs, whose sums over 3D numbers of about 1 are about 1."""
-    rows = np.stack([signs(f"row {number}", width) for number in range(3 * width)])
+    rows: Vectors = np.stack([signs(f"row {number}", width) for number in range(3 * width)])
     rows /= math.sqrt(3 * width)
     return rows
 
@@ -74,7 +74,7 @@ def signs(name: str, width: int) -> Vectors:
     blocks = range(-(-width // 256))
     digests = (hashlib.sha256(f"{name}\0{block}".encode()).digest() for block in blocks)
     bits = np.unpackbits(np.frombuffer(b"".join(digests), np.uint8))[:width]
-    return 2.0 * bits - 1.0
+    return 2 * bits.astype(np.float64) - 1
 
 
 # --- the encoder ----------------------------------------------------------------------------------
