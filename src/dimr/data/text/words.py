@@ -119,13 +119,11 @@ class WordsEncoder(TextEncoder):
             return
         vocabulary = self.description["vocabulary"]
         close = difflib.get_close_matches(unknown, vocabulary, LISTED)
-        named = close or vocabulary[:LISTED]
-        more = ", ..." if len(vocabulary) > len(named) else ""
-        hint = (
-            f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(named)}{more}"
-        )
+        more = ", ..." if len(vocabulary) > LISTED else ""
+        known = f"known: {', '.join(vocabulary[:LISTED])}{more}"
+        hint = f"did you mean {' or '.join(close)}?" if close else known
         raise DimrError(
-            f"text {shortened(text)!r}: the word {unknown!r} is in no caption that was learned "
+            f"text {shortened(text)!r}: the word {unknown!r} is in no caption of the images "
             f"({hint})"
         )
 
