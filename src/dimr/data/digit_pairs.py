@@ -1,9 +1,8 @@
 """Pictures of two of scikit-learn's digits with captions: small enough for a laptop, and checkable.
 
 A combination is two digits and how they lie: ``a three to the left of a seven``, ``an eight above a
-two``. Each digit fills a square of half the picture's side, so that a classifier can read it at its
-place (``places``). Every combination has two captions, one from each of its digits, so that the
-order of the words alone does not tell which digit is where.
+two``. Each digit has a square of half the picture's side, so that a classifier can read it at its
+place (``places``). Every combination has two captions that say the same.
 """
 
 from dataclasses import dataclass
@@ -27,12 +26,14 @@ WORDS = (
     "a zero", "a one", "a two", "a three", "a four", "a five", "a six", "a seven", "an eight",
     "a nine",
 )  # fmt: skip
-MARGIN = 2
-"""Pixels of its square that a digit leaves free, at random on either side."""
+MARGIN = 1
+"""Pixels of its square that a digit leaves free on each side."""
 Layout = Literal["beside", "above"]
 LAYOUTS: tuple[Layout, ...] = ("beside", "above")
-RELATIONS = {"beside": ("to the left of", "to the right of"), "above": ("above", "below")}
-"""How the first digit of a combination lies to the second, and the second to the first."""
+RELATIONS = {"beside": "to the left of", "above": "above"}
+"""How the first digit of a combination lies to the second."""
+OPENINGS = ("", "a picture of ")
+"""How captions begin."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,10 +51,10 @@ class Combination:
 
     @property
     def captions(self) -> tuple[str, str]:
-        """What it is called, from its first digit and from its second."""
-        there, back = RELATIONS[self.layout]
-        first, second = WORDS[self.first], WORDS[self.second]
-        return f"{first} {there} {second}", f"{second} {back} {first}"
+        """What it is called."""
+        said = f"{WORDS[self.first]} {RELATIONS[self.layout]} {WORDS[self.second]}"
+        plain, longer = (f"{opening}{said}" for opening in OPENINGS)
+        return plain, longer
 
 
 COMBINATIONS = tuple(
@@ -105,15 +106,14 @@ class _Digits:
         return [np.flatnonzero(self.labels == digit) for digit in range(CLASSES)]
 
     def picture(self, one: Combination, number: int, split: str, seed: int) -> NDArray[np.uint8]:
-        """Picture ``number`` of a combination: two digits, and where each is in its square."""
+        """Picture ``number`` of a combination: two digits, drawn at random."""
         generator = numpy_generator(seed, f"{split} pair", one.number, number)
         side = self.images.shape[1]
-        picture = np.zeros((2 * (side + MARGIN),) * 2 + (3,), np.uint8)
+        picture = np.zeros((2 * (side + 2 * MARGIN),) * 2 + (3,), np.uint8)
         shown = zip((one.first, one.second), places(one.layout, len(picture)), strict=True)
         for digit, place in shown:
-            down, right = generator.integers(0, MARGIN + 1, 2)
-            chosen = generator.choice(self.members[digit])
-            picture[place][down : down + side, right : right + side] = self.images[chosen]
+            chosen = self.images[generator.choice(self.members[digit])]
+            picture[place][MARGIN:-MARGIN, MARGIN:-MARGIN] = chosen
         return picture
 
 
@@ -123,7 +123,7 @@ def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
     Pictures go round their combinations. A label is the combination's number. Prompts are all
     captions, so that picture i of a network that draws them in turn is of prompt i mod 400.
     """
-    images, labels = digit_images(config.image_size // 2 - MARGIN)
+    images, labels = digit_images(config.image_size // 2 - 2 * MARGIN)
     splits = split_indices(labels, config.train_per_class, config.split_seed)
     heldout = heldout_combinations(config)
     shown = {
