@@ -122,10 +122,13 @@ def copy_project(folder: Path) -> Project:
         shutil.copy2(source, target, follow_symlinks=False)
     recipes = folder / "experiments/recipes.yaml"
     content = yaml.safe_load(recipes.read_text())
-    for dataset in ("digits", "digits-pixel"):
+    for dataset in ("digits", "digits-text", "digits-pixel"):
         tiny = copy.deepcopy(TINY)
         if dataset == "digits-pixel":
             del tiny["data"]["autoencoder"]
+        if dataset == "digits-text":
+            tiny["data"]["images"] |= {"train_each": 3, "heldout_each": 1}
+            tiny["sample"]["count"] = 400  # one of each caption
         _merge(content[dataset], tiny)
     recipes.write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "results/recorded.yaml").write_text("recorded: {}\n")
