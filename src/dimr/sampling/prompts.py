@@ -1,0 +1,126 @@
+"""What a network of text is asked to draw, and the encoder that makes tokens of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from dimr.config.schema import NetworkConfig
+from dimr.data.beside import result_beside
+from dimr.data.text.base import TextEncoder
+from dimr.data.text.encoders import encoder_of_model, prompt_condition
+from dimr.data.text.folder import open_captions
+from dimr.data.text.image_captions import clean_caption
+from dimr.models.conditioning import TextCondition
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import read_text
+
+BLANK = "\ufeff \t\r\n"
+"""A line of nothing else is skipped; some editors begin a file with the first of them."""
+
+
+def kind_of(config: NetworkConfig) -> Literal["text", "class"]:
+    """What a network is given beside the noisy image."""
+    return "class" if config.text_dim is None else "text"
+
+
+def check_kind(
+    config: NetworkConfig,
+    classes: Sequence[str],
+    prompts: Sequence[str],
+    negative: str | None,
+    text_encoder: str | Path | None,
+) -> None:
+    """Refuse what is asked of a network of the other kind: ``DimrError``."""
+    if kind_of(config) == "text" and classes:
+        raise DimrError("--class: this model was trained on text: give --prompt")
+    of_text = {"prompt": prompts, "negative-prompt": negative, "text-encoder": text_encoder}
+    wrong = next((option for option, value in of_text.items() if value), None)
+    if kind_of(config) == "class" and wrong:
+        raise DimrError(f"--{wrong}: this model was trained on classes: give --class")
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a file, one on each line; ``DimrError`` names it and the line."""
+    lines = [line.strip(BLANK) for line in read_text(path).splitlines()]
+    found = [clean_caption(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line]
+    if not found:
+        raise DimrError(f"{path}: no prompts (one on each line)")
+    return found
+
+
+def prompts_to_draw(model: Path, asked: Sequence[str], few: int) -> list[str]:
+    """Those that are asked for, each once; else the first ``few`` of the run's dataset.
+
+    Args:
+        model: a run's model folder.
+        asked: for.
+        few: of others.
+
+    Raises:
+        DimrError: a text that is no caption; none is asked for, and the dataset is not found.
+    """
+    if asked:
+        return list(dict.fromkeys(clean_caption(text, "--prompt") for text in asked))
+    folder = result_beside(model, "captions")
+    if folder is None:
+        raise DimrError("this model was trained on text: give --prompt, what it should draw")
+    captions = open_captions(folder)
+    return [captions.texts[number] for number in captions.prompts[:few]]
+
+
+def open_encoder(
+    model: Path, config: NetworkConfig, given: str | Path | None, device: torch.device | str
+) -> TextEncoder:
+    """The text encoder of a run's model folder.
+
+    Args:
+        model: the folder.
+        config: its config.json.
+        given: folder or hub name; None: that of the run's dataset, if it is found.
+        device: where to put it.
+
+    Raises:
+        DimrError: it is not found, or another one.
+    """
+    encoder = encoder_of_model(model, given, device)
+    check_encoder(encoder, config, str(given or model))
+    return encoder
+
+
+def check_encoder(encoder: TextEncoder, config: NetworkConfig, where: str) -> None:
+    """Refuse an encoder whose texts the network does not take; ``DimrError`` begins with where."""
+    found, wanted = encoder.width, config.text_dim
+    if found != wanted:
+        raise DimrError(f"{where}: a text encoder of width {found}; the model takes {wanted}")
+    if config.sizes.counts_tokens and encoder.tokens != config.text_tokens:
+        raise DimrError(
+            f"{where}: a text encoder of {encoder.tokens} tokens; the model takes "
+            f"{config.text_tokens}"
+        )
+
+
+def condition_of(
+    model: Path,
+    config: NetworkConfig,
+    prompts: Sequence[str],
+    negative: str,
+    text_encoder: str | Path | None,
+    device: torch.device,
+) -> TextCondition:
+    """Prompts (P, L, D) as a model's network takes them, with what guidance leads away from.
+
+    Args:
+        model: a run's model folder.
+        config: its config.json.
+        prompts: P of them.
+        negative: prompt; "": the empty caption.
+        text_encoder: as ``given`` of ``open_encoder``.
+        device: where to compute.
+
+    Raises:
+        DimrError: no encoder, or another one; a word that it does not know.
+    """
+    encoder = open_encoder(model, config, text_encoder, device)
+    return prompt_condition(encoder, prompts, negative)
