@@ -126,6 +126,7 @@ def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
         setting=setting,
         autoencoder=options.autoencoder,
         text_encoder=text_encoder,
+        captions=options.captions,
         batch=options.batch,
         engine=SamplingEngine(options.compile, options.precision),
         device=prepare_device(options.device, options.threads),

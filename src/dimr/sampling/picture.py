@@ -113,6 +113,7 @@ def draw_picture(
     setting: str | None = None,
     autoencoder: str | Path | None = None,
     text_encoder: str | Path | None = None,
+    captions: Path | None = None,
     batch: int | None = None,
     engine: SamplingEngine | None = None,
     device: torch.device,
@@ -125,6 +126,7 @@ def draw_picture(
         setting: of the run, for what ``options`` leave open; None: ``run_setting`` chooses.
         autoencoder: folder or hub name; None: that of the run's dataset, if it is found.
         text_encoder: likewise, of a network of text.
+        captions: likewise, a folder, whose prompts are drawn where none is asked for.
         batch: images at a time; None: 32.
         engine: how the network is evaluated.
         device: where to compute.
@@ -137,7 +139,8 @@ def draw_picture(
     """
     # what is asked for is checked before anything large is loaded
     config = load_network_config(model / "config.json")
-    check_kind(config, options.classes, options.prompts, options.negative_prompt, text_encoder)
+    of_text = options.prompts, options.negative_prompt, text_encoder, captions
+    check_kind(config, options.classes, *of_text)
     own = run_setting(model, setting)
     sampled = own.sampling if own else None
     kind = kind_of(config)
@@ -146,7 +149,7 @@ def draw_picture(
     elif _is_unconditional(options, sampled):
         names = []
     else:
-        names = prompts_to_draw(model, options.prompts, FEW)
+        names = prompts_to_draw(model, options.prompts, FEW, captions)
     layout = lay_out(options, config, names, sampled, label_dropout(model))
     count, sampling = len(layout.indices), layout.sampling
     prompts = None

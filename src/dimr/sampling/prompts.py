@@ -8,6 +8,7 @@ import torch
 
 from dimr.config.schema import NetworkConfig
 from dimr.data.beside import result_beside
+from dimr.data.captioned_reader import prompts_of
 from dimr.data.text.base import TextEncoder
 from dimr.data.text.encoders import encoder_of_model, prompt_condition
 from dimr.data.text.folder import open_captions
@@ -31,14 +32,22 @@ def check_kind(
     prompts: Sequence[str],
     negative: str | None,
     text_encoder: str | Path | None,
+    captions: Path | None,
 ) -> None:
-    """Refuse what is asked of a network of the other kind: ``DimrError``."""
+    """Refuse what is asked of a network of the other kind, and two sources of prompts."""
     if kind_of(config) == "text" and classes:
         raise DimrError("--class: this model was trained on text: give --prompt")
-    of_text = {"prompt": prompts, "negative-prompt": negative, "text-encoder": text_encoder}
+    of_text = {
+        "prompt": prompts,
+        "negative-prompt": negative,
+        "text-encoder": text_encoder,
+        "captions": captions,
+    }
     wrong = next((option for option, value in of_text.items() if value), None)
     if kind_of(config) == "class" and wrong:
         raise DimrError(f"--{wrong}: this model was trained on classes: give --class")
+    if prompts and captions:
+        raise DimrError("--captions: its prompts are drawn where --prompt gives none")
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -50,24 +59,26 @@ def read_prompts(path: Path) -> list[str]:
     return found
 
 
-def prompts_to_draw(model: Path, asked: Sequence[str], few: int) -> list[str]:
+def prompts_to_draw(
+    model: Path, asked: Sequence[str], few: int, captions: Path | None = None
+) -> list[str]:
     """Those that are asked for, each once; else the first ``few`` of the run's dataset.
 
     Args:
         model: a run's model folder.
         asked: for.
         few: of others.
+        captions: folder that has these; None: that of the run's dataset.
 
     Raises:
         DimrError: a text that is no caption; none is asked for, and the dataset is not found.
     """
     if asked:
         return list(dict.fromkeys(clean_caption(text, "--prompt") for text in asked))
-    folder = result_beside(model, "captions")
+    folder = captions or result_beside(model, "captions")
     if folder is None:
         raise DimrError("this model was trained on text: give --prompt, what it should draw")
-    captions = open_captions(folder)
-    return [captions.texts[number] for number in captions.prompts[:few]]
+    return prompts_of(open_captions(folder), few)[0]
 
 
 def open_encoder(
@@ -109,7 +120,7 @@ def condition_of(
     text_encoder: str | Path | None,
     device: torch.device,
 ) -> TextCondition:
-    """Prompts (P, L, D) as a model's network takes them, with what guidance leads away from.
+    """Prompts (P, L, D) on the CPU, with what guidance leads away from, as ``Sampler`` takes them.
 
     Args:
         model: a run's model folder.
@@ -117,10 +128,10 @@ def condition_of(
         prompts: P of them.
         negative: prompt; "": the empty caption.
         text_encoder: as ``given`` of ``open_encoder``.
-        device: where to compute.
+        device: where to encode.
 
     Raises:
         DimrError: no encoder, or another one; a word that it does not know.
     """
     encoder = open_encoder(model, config, text_encoder, device)
-    return prompt_condition(encoder, prompts, negative)
+    return prompt_condition(encoder, prompts, negative).to("cpu")

@@ -168,6 +168,9 @@ def test_without_a_prompt_the_datasets_are_drawn(text_folder, tmp_path, caplog):
     assert run("--model", model, "--out", out, STEPS) == 0
     images = images_of(model, range(8), prompts[:8])
     assert same(Image.open(out), caption_grid(images, prompts[:8], columns=8))
+    folder.rename(tmp_path / "elsewhere")
+    assert run("--model", model, "--out", out, STEPS, "--captions", tmp_path / "elsewhere") == 0
+    assert same(Image.open(out), caption_grid(images, prompts[:8], columns=8))
 
 
 def test_a_prompt_that_is_too_long_is_cut_with_a_warning(text_folder, tmp_path, caplog):
@@ -212,6 +215,8 @@ def test_how_images_are_drawn_in_words():
         ),
         (["--negative-prompt=a one", "--unconditional"], "--negative-prompt: without guidance"),
         (["--unconditional", "--guidance=1"], "there is no guidance without a text"),
+        (["--captions=x", "--prompt=a one"], "--captions: its prompts are drawn where --prompt"),
+        (["--captions=x"], "x/manifest.json: no such file"),
         (["--config=x.yaml", "--prompt=a"], "--prompt does not go with --config"),
         (["--config=x.yaml", "--prompts=a"], "--prompts does not go with --config"),
         (["--config=x.yaml", "--negative-prompt=a"], "--negative-prompt does not go with"),
@@ -224,7 +229,7 @@ def test_what_does_not_fit_is_one_line(options, message, text_folder, tmp_path, 
     assert not out.exists()
 
 
-@pytest.mark.parametrize("option", ["prompt", "negative-prompt", "text-encoder"])
+@pytest.mark.parametrize("option", ["prompt", "negative-prompt", "text-encoder", "captions"])
 def test_a_model_of_classes_takes_no_prompts(option, model_folder, tmp_path, caplog):
     given = f"--{option}=a three", "--out", tmp_path / "grid.png"
     assert error_of(caplog, "--model", model_folder(), *given) == (
