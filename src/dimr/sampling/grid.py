@@ -154,14 +154,17 @@ def _captioned_overview(shards: OpenShards) -> Image.Image:
     chosen = np.concatenate([np.flatnonzero(shards.labels == n)[:each] for n in prompts])
     return caption_grid(
         shards.take(chosen, compare=False),
-        [heading(shards.manifest.class_names, n, "prompt") for n in shards.labels[chosen]],
+        [heading(shards.manifest.class_names, n, "text") for n in shards.labels[chosen]],
         columns=min(CAPTION_COLUMNS, len(chosen)),
         max_side=2 * OVERVIEW_SIDE,
     )
 
 
 def heading(names: Sequence[str], label: int, what: str = "class") -> str:
-    """What stands before a class's row: its name, or its number if there are no letters for it."""
+    """What stands before a class's row: its name, or its number if there are no letters for it.
+
+    ``what`` the names are: of a ``class``, of which only the first synonym is shown; or a ``text``.
+    """
     name = short_name(names[label]) if what == "class" else single_line(names[label])
     return name if has_letters(name) else f"{what} {label}"
 

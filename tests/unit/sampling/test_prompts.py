@@ -79,7 +79,7 @@ def test_several_images_of_a_prompt_are_a_row(text_folder, tmp_path):
     assert run("--model", model, "--out", out, STEPS, "--per-prompt=4", *asked(TEXTS)) == 0
     numbers = [j * 3 + prompt for prompt in range(3) for j in range(4)]
     rows = np.arange(3).repeat(4)
-    headings = [heading(TEXTS, n, "prompt") for n in range(3)]
+    headings = [heading(TEXTS, n, "text") for n in range(3)]
     assert same(Image.open(out), class_grid(images_of(model, numbers), rows, headings, columns=4))
 
 
