@@ -1,8 +1,8 @@
 """What a network of text is asked to draw, and the encoder that makes tokens of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,6 +14,7 @@ from dimr.data.text.encoders import encoder_of_model, prompt_condition
 from dimr.data.text.folder import open_captions
 from dimr.data.text.image_captions import clean_caption
 from dimr.models.conditioning import TextCondition
+from dimr.models.sizes import Sizes
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_text
 
@@ -96,19 +97,20 @@ def open_encoder(
         DimrError: it is not found, or another one.
     """
     encoder = encoder_of_model(model, given, device)
-    check_encoder(encoder, config, str(given or model))
+    check_sizes(encoder.description, config.sizes, str(given or model))
     return encoder
 
 
-def check_encoder(encoder: TextEncoder, config: NetworkConfig, where: str) -> None:
-    """Refuse an encoder whose texts the network does not take; ``DimrError`` begins with where."""
-    found, wanted = encoder.width, config.text_dim
-    if found != wanted:
-        raise DimrError(f"{where}: a text encoder of width {found}; the model takes {wanted}")
-    if config.sizes.counts_tokens and encoder.tokens != config.text_tokens:
+def check_sizes(description: Mapping[str, Any], sizes: Sizes, where: str) -> None:
+    """Refuse an encoder whose texts a network does not take; ``DimrError`` begins with where."""
+    width, tokens = description["width"], description["tokens"]
+    if width != sizes.text_dim:
         raise DimrError(
-            f"{where}: a text encoder of {encoder.tokens} tokens; the model takes "
-            f"{config.text_tokens}"
+            f"{where}: a text encoder of width {width}; the model takes {sizes.text_dim}"
+        )
+    if sizes.counts_tokens and tokens != sizes.text_tokens:
+        raise DimrError(
+            f"{where}: a text encoder of {tokens} tokens; the model takes {sizes.text_tokens}"
         )
 
 

@@ -31,7 +31,8 @@ def make_previewer(
     """A function (step, network) that writes ``folder/step-<n>.png``: 6 images of each class.
 
     Of more than ``ROWS`` classes it shows so many; of a network of text, prompts instead. They are
-    drawn by the authors' solver with guidance 0.5, if the network has learned both with and without labels.
+    drawn by the authors' solver with guidance 0.5, if the network has learned both with and
+    without labels.
 
     Args:
         config: of the training.
