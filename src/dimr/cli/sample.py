@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from pathlib import Path
 from typing import Any
 
 from dimr.cli.stages import add_stage
@@ -11,9 +12,13 @@ from dimr.stages.pipeline import STAGES
 
 log = logging.getLogger(__name__)
 
-ASKED = ("classes", "unconditional", "per_class", "seed", "steps", "solver", "guidance",
-         "power_cosine", "interval")  # fmt: skip
+ASKED = ("classes", "prompts", "unconditional", "negative_prompt", "per_class", "seed", "steps",
+         "solver", "guidance", "power_cosine", "interval")  # fmt: skip
 """Options of ``dimr sample`` that only a person gives; fields of ``PictureOptions``."""
+OTHERS = ("prompt_file", "setting", "text_encoder")
+"""Others that only a person gives."""
+SPELT = {"classes": "class", "prompts": "prompt", "prompt_file": "prompts"}
+"""Options that have other names than what is kept of them."""
 SAMPLE_EXAMPLES = """\
 examples:
   dimr sample --model runs/digits/dimr-xs-2r/0/model --class 3 --class 7 --out grid.png
@@ -21,6 +26,9 @@ examples:
       --autoencoder stabilityai/sd-vae-ft-ema --class goldfish --class n02123045 \\
       --seed 0 --out grid.png
   dimr sample --model runs/shapes/dimr-xs-2r/0/model --class "blue squares" --out squares.png
+  dimr sample --model runs/digits-text/dimr-xs-2r/0/model \\
+      --prompt "a three to the left of a seven" --prompt "an eight above a two" --out pairs.png
+  dimr sample --model runs/digits-text/dimr-xs-2r/0/model --prompts prompts.txt --out more.png
   dimr sample --model runs/digits/dimr-xs-2r/0/model --setting unguided --steps 50 --out more.png
   dimr sample --model runs/digits/dimr-xs-2r/0/model --unconditional --per-class 32 --out any.png
   run=runs/imagenet256/dimr-xl-2r/published
@@ -41,10 +49,21 @@ def add(steps: Any) -> None:
                        help="name, number or WordNet id, as often as wanted: one row each; 7 is "
                        "the class called 7 if there is one, else the one with label 7 (default: "
                        "all classes, or 8 of many)")  # fmt: skip
+    which.add_argument("--prompt", action="append", dest="prompts", metavar="TEXT",
+                       help="of a model trained on text, as often as wanted (default: a few of "
+                       "its dataset's, if that is found)")  # fmt: skip
+    which.add_argument("--prompts", type=Path, dest="prompt_file", metavar="FILE",
+                       help="a text file of prompts, one on each line")  # fmt: skip
     which.add_argument("--unconditional", action="store_true", default=None,
-                       help="draw without a class")  # fmt: skip
-    asked.add_argument("--per-class", type=positive, metavar="N",
-                       help="images of each class, or in all without (default: 8)")  # fmt: skip
+                       help="draw without a class or text")  # fmt: skip
+    asked.add_argument("--negative-prompt", metavar="TEXT",
+                       help="what guidance leads away from, in place of no text")  # fmt: skip
+    asked.add_argument("--text-encoder", metavar="FOLDER",
+                       help="of a model trained on text: a folder or a name on the Hugging Face "
+                       "hub (default: that of the run's dataset, if it is found)")  # fmt: skip
+    asked.add_argument("--per-class", "--per-prompt", type=positive, metavar="N",
+                       help="images of each class (default: 8) or prompt (default: 1, with the "
+                       "prompt below it), or in all without (default: 8)")  # fmt: skip
     asked.add_argument("--setting", metavar="NAME",
                        help="of the model's run, RUN/config/sample-NAME.yaml beside RUN/model: for "
                        "what no other option says (default: guided, or the first)")  # fmt: skip
@@ -73,14 +92,15 @@ def _kind_of_out(options: argparse.Namespace) -> str:
 
 def sample(options: argparse.Namespace) -> None:
     """``dimr sample``: with --config the stage, else a picture."""
-    names = (*ASKED, "setting")
+    names = (*ASKED, *OTHERS)
     asked = {key: value for key in names if (value := getattr(options, key)) is not None}
     if options.config is None and (options.shard or options.processes):
         raise DimrError("sample: --shard and --processes are for a folder, which needs --config")
     if options.config is None:
         _sample_picture(options, asked)
     elif asked:
-        option = "class" if "classes" in asked else next(iter(asked)).replace("_", "-")
+        first = next(iter(asked))
+        option = SPELT.get(first, first.replace("_", "-"))
         raise DimrError(f"sample: --{option} does not go with --config, which says it")
     else:
         STAGES["sample"].run(options)
@@ -95,13 +115,18 @@ def _sample_picture(options: argparse.Namespace, asked: dict[str, Any]) -> None:
     from dimr.runtime.files import save_png
     from dimr.sampling.engine import SamplingEngine
     from dimr.sampling.picture import PictureOptions, draw_picture
+    from dimr.sampling.prompts import read_prompts
 
-    setting = asked.pop("setting", None)
+    setting, text_encoder = asked.pop("setting", None), asked.pop("text_encoder", None)
+    if (file := asked.pop("prompt_file", None)) is not None:
+        asked["prompts"] = read_prompts(file)
     picture, about = draw_picture(
         options.model,
         PictureOptions(**asked),
         setting=setting,
         autoencoder=options.autoencoder,
+        text_encoder=text_encoder,
+        captions=options.captions,
         batch=options.batch,
         engine=SamplingEngine(options.compile, options.precision),
         device=prepare_device(options.device, options.threads),

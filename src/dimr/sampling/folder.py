@@ -102,6 +102,7 @@ def complete(
     class_names: Sequence[str],
     *,
     named: bool = True,
+    captioned: bool = False,
     add: Callable[[Path], None] | None = None,
 ) -> None:
     """Add labels, manifest, ``samples.npz`` and ``grid.png``, and put the folder in place.
@@ -111,6 +112,7 @@ def complete(
         labels: of the images.
         class_names: of all classes.
         named: whether the grid shows them.
+        captioned: whether they are prompts, which the grid has below the images.
         add: called with the folder before it takes its final name, to put more into it.
 
     Raises:
@@ -119,7 +121,7 @@ def complete(
 
     def add_all(folder: Path) -> None:
         write_npz(folder, folder / ARCHIVE)
-        save_png(overview(open_shards(folder), named), folder / GRID)
+        save_png(overview(open_shards(folder), named, captioned), folder / GRID)
         if add is not None:
             add(folder)
 

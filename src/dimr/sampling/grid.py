@@ -1,4 +1,4 @@
-"""A grid of samples: one row per class, its name before it.
+"""Grids of samples: one row per class, its name before it; or captions below the images.
 
 The letters are those of fonts that come with Pillow and matplotlib: the same grid has the same
 bytes on every machine.
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dimr.data.classes import evenly_spaced, short_name
 from dimr.data.shards import OpenShards
+from dimr.runtime.files import single_line
 
 MARGIN, INDENT, GAP, FONT_SIZE = 24, 20, 2, 18  # pixels
 WIDEST, LINE = 260, 22
@@ -25,6 +26,12 @@ ROWS = 20
 OVERVIEW_SIDE = 128
 """Pixels of an image's side in an overview at most."""
 CUT = "..."
+CAPTION_SIZE, CAPTION_LINE, CAPTION_LINES = 14, 17, 5
+"""Pixels of a caption's letters and lines; lines below an image at most."""
+BESIDE = 12
+"""Pixels between images with captions, so that these do not run into each other."""
+CAPTIONED, CAPTION_COLUMNS = 40, 8
+"""Images with captions in an overview, at most; of them beside each other."""
 
 
 def class_grid(
@@ -46,9 +53,7 @@ def class_grid(
         min_side: small images are enlarged by a whole factor to at least this many pixels.
         max_side: large ones are reduced by a whole factor to at most so many; None: they are not.
     """
-    zoom = max(1, -(-min_side // images.shape[1]))
-    shrink = 1 if max_side is None else max(1, -(-images.shape[1] // max_side))
-    height, width = (max(1, side // shrink) * zoom for side in images.shape[1:3])
+    height, width, shrink = _tile(images, min_side, max_side)
     texts = [_broken(name, max(1, height // LINE)) for name in headings]
     lines = [line for text in texts for line in text]
     margin = max(MARGIN + 7 * max(map(len, lines)), INDENT + max(map(_width, lines)))
@@ -62,18 +67,73 @@ def class_grid(
             place = (margin - INDENT // 2, middle)
             draw.text(place, line, fill="black", anchor="rm", font=_font(line))
         for column, index in enumerate(np.flatnonzero(labels == row)[:columns]):
-            tile = Image.fromarray(images[index]).reduce(shrink)
-            tile = tile.resize((width, height), Image.Resampling.NEAREST)
+            tile = _scaled(images[index], (width, height), shrink)
             picture.paste(tile, (margin + column * (width + GAP), top))
     return picture
 
 
-def overview(shards: OpenShards, named: bool = True) -> Image.Image:
+def caption_grid(
+    images: NDArray[np.uint8],
+    captions: Sequence[str],
+    *,
+    columns: int = CAPTION_COLUMNS,
+    min_side: int = 128,
+    max_side: int | None = None,
+) -> Image.Image:
+    """Images in rows from left to right, each with its caption below it.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        captions: one for each image, as from ``heading``; broken into ``CAPTION_LINES`` lines at
+            most, then cut.
+        columns: images per row.
+        min_side: small images are enlarged by a whole factor to at least this many pixels.
+        max_side: large ones are reduced by a whole factor to at most so many; None: they are not.
+    """
+    height, width, shrink = _tile(images, min_side, max_side)
+    texts = [_broken(text, CAPTION_LINES, width, CAPTION_SIZE) for text in captions]
+    rows = [range(n, min(n + columns, len(images))) for n in range(0, len(images), columns)]
+    below = [max(len(texts[n]) for n in row) * CAPTION_LINE + BESIDE for row in rows]
+    size = (columns * (width + BESIDE), len(rows) * (height + GAP) + sum(below))
+    picture, top = Image.new("RGB", size, "white"), 0
+    draw = ImageDraw.Draw(picture)
+    for row, space in zip(rows, below, strict=True):
+        for column, index in enumerate(row):
+            left = BESIDE // 2 + column * (width + BESIDE)
+            picture.paste(_scaled(images[index], (width, height), shrink), (left, top))
+            for number, line in enumerate(texts[index]):
+                middle = top + height + GAP + (2 * number + 1) * CAPTION_LINE // 2
+                place = (left + width // 2, middle)
+                draw.text(place, line, fill="black", anchor="mm", font=_font(line, CAPTION_SIZE))
+        top += height + GAP + space
+    return picture
+
+
+def _tile(images: NDArray[np.uint8], min_side: int, max_side: int | None) -> tuple[int, int, int]:
+    """Height and width of images in a grid, and the whole factor by which they are reduced."""
+    zoom = max(1, -(-min_side // images.shape[1]))
+    shrink = 1 if max_side is None else max(1, -(-images.shape[1] // max_side))
+    height, width = (max(1, side // shrink) * zoom for side in images.shape[1:3])
+    return height, width, shrink
+
+
+def _scaled(image: NDArray[np.uint8], size: tuple[int, int], shrink: int) -> Image.Image:
+    return Image.fromarray(image).reduce(shrink).resize(size, Image.Resampling.NEAREST)
+
+
+def overview(shards: OpenShards, named: bool = True, captioned: bool = False) -> Image.Image:
     """A grid of a folder of images by class name, small enough to be opened.
 
     It has ``ROWS`` rows at most, of evenly spaced classes, and reads no other images than it shows.
-    ``named``: whether class names are shown (images that were drawn without a class have none).
+
+    Args:
+        shards: the folder.
+        named: whether class names are shown (images that were drawn without a class have none).
+        captioned: whether they are prompts, which then stand below the images, ``CAPTIONED`` at
+            most.
     """
+    if captioned and named:
+        return _captioned_overview(shards)
     present, names = np.unique(shards.labels), shards.manifest.class_names
     classes = [int(present[row]) for row in evenly_spaced(len(present), ROWS)]
     chosen = [np.flatnonzero(shards.labels == label)[:COLUMNS] for label in classes]
@@ -87,10 +147,26 @@ def overview(shards: OpenShards, named: bool = True) -> Image.Image:
     )
 
 
-def heading(names: Sequence[str], label: int) -> str:
-    """What stands before a class's row: its name, or its number if there are no letters for it."""
-    name = short_name(names[label])
-    return name if has_letters(name) else f"class {label}"
+def _captioned_overview(shards: OpenShards) -> Image.Image:
+    """The first images of evenly spaced prompts."""
+    prompts = evenly_spaced(len(shards.manifest.class_names), CAPTIONED)
+    each = max(1, CAPTIONED // len(prompts))
+    chosen = np.concatenate([np.flatnonzero(shards.labels == n)[:each] for n in prompts])
+    return caption_grid(
+        shards.take(chosen, compare=False),
+        [heading(shards.manifest.class_names, n, "text") for n in shards.labels[chosen]],
+        columns=min(CAPTION_COLUMNS, len(chosen)),
+        max_side=2 * OVERVIEW_SIDE,
+    )
+
+
+def heading(names: Sequence[str], label: int, what: str = "class") -> str:
+    """What stands before a class's row: its name, or its number if there are no letters for it.
+
+    ``what`` the names are: of a ``class``, of which only the first synonym is shown; or a ``text``.
+    """
+    name = short_name(names[label]) if what == "class" else single_line(names[label])
+    return name if has_letters(name) else f"{what} {label}"
 
 
 def has_letters(name: str) -> bool:
@@ -98,14 +174,14 @@ def has_letters(name: str) -> bool:
     return name.isascii() or all(ord(letter) in _wide() for letter in name)
 
 
-def _broken(name: str, most: int) -> list[str]:
+def _broken(name: str, most: int, widest: int = WIDEST, size: int = FONT_SIZE) -> list[str]:
     """A name in lines of the width that is allowed, ``most`` at most, the last one perhaps cut."""
     lines: list[str] = []
     rest = name
     while rest and len(lines) < most:
-        end = _fitting(rest)
+        end = _fitting(rest, widest, size)
         if end < len(rest) and len(lines) + 1 == most:
-            end = _fitting(rest, CUT)
+            end = _fitting(rest, widest, size, CUT)
             return [*lines, rest[:end].rstrip() + CUT]
         if end < len(rest) and " " in rest[: end + 1].strip():
             end = rest.rindex(" ", 0, end + 1)
@@ -114,25 +190,26 @@ def _broken(name: str, most: int) -> list[str]:
     return lines or [""]
 
 
-def _fitting(text: str, more: str = "") -> int:
+def _fitting(text: str, widest: int, size: int, more: str = "") -> int:
     """How many letters of a text, one or more, fit in a line with ``more`` behind them."""
-    return next((n for n in range(len(text), 1, -1) if _width(text[:n] + more) <= WIDEST), 1)
+    lengths = range(min(len(text), widest), 1, -1)  # a letter is a pixel wide, or wider
+    return next((n for n in lengths if _width(text[:n] + more, size) <= widest), 1)
 
 
-def _width(text: str) -> int:
+def _width(text: str, size: int = FONT_SIZE) -> int:
     """Pixels of a line."""
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    return round(draw.textlength(text, font=_font(text)))
+    return round(draw.textlength(text, font=_font(text, size)))
 
 
-def _font(text: str) -> Any:
-    return _fonts()[0 if text.isascii() else 1]
+def _font(text: str, size: int = FONT_SIZE) -> Any:
+    return _fonts(size)[0 if text.isascii() else 1]
 
 
 @functools.cache
-def _fonts() -> tuple[Any, Any]:
+def _fonts(size: int) -> tuple[Any, Any]:
     """Pillow's own font, which has ASCII only, and the one of figures."""
-    return ImageFont.load_default(FONT_SIZE), ImageFont.truetype(_dejavu(), FONT_SIZE - 2)
+    return ImageFont.load_default(size), ImageFont.truetype(_dejavu(), size - 2)
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """A picture of what a trained model draws: ``dimr sample`` as people use it.
 
 Image j of class c has the noise of image j * classes + c of the run's samples: with the same seed,
-steps, solver and guidance it is that image. The workflow writes how a run is sampled to
+steps, solver and guidance it is that image. Likewise image j of prompt p, of P that are asked for,
+has the noise of image j * P + p. The workflow writes how a run is sampled to
 ``runs/<run>/config/sample-<setting>.yaml``, beside the model ``runs/<run>/model``: such a setting
 is the default of everything that is not asked for.
 """
@@ -17,25 +18,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dimr.config.schema import Guidance, NetworkConfig, SampleConfig
-from dimr.config.validation import did_you_mean, load_section, validate
+from dimr.config.validation import validate
 from dimr.config.variants import load_network_config
 from dimr.data.classes import class_index, evenly_spaced
 from dimr.runtime.errors import DimrError
 from dimr.runtime.progress import progress_bar
 from dimr.sampling.engine import SamplingEngine
-from dimr.sampling.grid import class_grid, heading
+from dimr.sampling.grid import CAPTION_COLUMNS, caption_grid, class_grid, heading
 from dimr.sampling.model import (
     DIT_GUIDED_CHANNELS,
     label_dropout,
     names_of_classes,
     own_solver,
 )
+from dimr.sampling.prompts import check_kind, condition_of, kind_of, prompts_to_draw
+from dimr.sampling.run_setting import RunSetting, run_setting
 from dimr.sampling.sampler import in_batches, open_sampler
 
-PREFERRED = "guided"
-"""The setting that is taken where none is named; a run without it: its first."""
 FEW = 8
-"""Rows of a picture where no class is asked for, and images per row without classes."""
+"""Rows of a picture where no class or prompt is asked for, and images of each class."""
 ALL_UP_TO = 20
 """Of up to so many classes, each has a row where none is asked for."""
 STEPS = 50
@@ -53,7 +54,9 @@ class PictureOptions:
         classes: names, numbers or WordNet ids (``dimr.data.classes.class_index``); none: all of
             them, or a few of many.
         unconditional: draw without a class.
-        per_class: images of each class, or in all without a class.
+        prompts: of a network of text, in place of classes; none: a few of its run's dataset.
+        negative_prompt: what guidance leads away from, in place of the empty caption.
+        per_class: images of each class (8) or prompt (1), or in all without (8).
         seed: of the noise (0).
         steps: network evaluations, 3 or more (50).
         solver: as for ``dimr.diffusion.sample`` (its authors', see ``own_solver``).
@@ -65,22 +68,15 @@ class PictureOptions:
 
     classes: Sequence[str] = ()
     unconditional: bool = False
-    per_class: int = 8
+    prompts: Sequence[str] = ()
+    negative_prompt: str | None = None
+    per_class: int | None = None
     seed: int | None = None
     steps: int | None = None
     solver: str | None = None
     guidance: float | None = None
     power_cosine: Sequence[float] | None = None
     interval: Sequence[float] | None = None
-
-
-@dataclass(frozen=True)
-class RunSetting:
-    """A setting of the run that a model belongs to: its name, the run's folder, its content."""
-
-    name: str
-    run: Path
-    sampling: SampleConfig
 
 
 @dataclass(frozen=True)
@@ -93,6 +89,7 @@ class Layout:
         rows: the row of each, (len(indices),).
         names: the rows' names.
         columns: images per row.
+        captioned: whether each image is a row of its own, with its name below it.
     """
 
     sampling: SampleConfig
@@ -100,6 +97,13 @@ class Layout:
     rows: NDArray[np.int64]
     names: list[str]
     columns: int
+    captioned: bool = False
+
+    def arrange(self, images: NDArray[np.uint8]) -> Image.Image:
+        """The picture of the images (len(indices), H, W, 3)."""
+        if self.captioned:
+            return caption_grid(images, self.names, columns=self.columns)
+        return class_grid(images, self.rows, self.names, columns=self.columns)
 
 
 def draw_picture(
@@ -108,17 +112,21 @@ def draw_picture(
     *,
     setting: str | None = None,
     autoencoder: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    captions: Path | None = None,
     batch: int | None = None,
     engine: SamplingEngine | None = None,
     device: torch.device,
 ) -> tuple[Image.Image, str]:
-    """Draw what is asked for, one row per class.
+    """Draw what is asked for, one row per class or prompt, or one image with its prompt below it.
 
     Args:
         model: a run's model folder.
         options: what to draw.
         setting: of the run, for what ``options`` leave open; None: ``run_setting`` chooses.
         autoencoder: folder or hub name; None: that of the run's dataset, if it is found.
+        text_encoder: likewise, of a network of text.
+        captions: likewise, a folder, whose prompts are drawn where none is asked for.
         batch: images at a time; None: 32.
         engine: how the network is evaluated.
         device: where to compute.
@@ -131,10 +139,23 @@ def draw_picture(
     """
     # what is asked for is checked before anything large is loaded
     config = load_network_config(model / "config.json")
+    of_text = options.prompts, options.negative_prompt, text_encoder, captions
+    check_kind(config, options.classes, *of_text)
     own = run_setting(model, setting)
-    names = names_of_classes(model, config)
-    layout = lay_out(options, config, names, own.sampling if own else None, label_dropout(model))
+    sampled = own.sampling if own else None
+    kind = kind_of(config)
+    if kind == "class":
+        names = names_of_classes(model, config)
+    elif _is_unconditional(options, sampled):
+        names = []
+    else:
+        names = prompts_to_draw(model, options.prompts, FEW, captions)
+    layout = lay_out(options, config, names, sampled, label_dropout(model))
     count, sampling = len(layout.indices), layout.sampling
+    prompts = None
+    if kind == "text":
+        negative = options.negative_prompt or ""
+        prompts = condition_of(model, config, names or [""], negative, text_encoder, device)
     batch = min(batch or BATCH, count)
     sampler, _ = open_sampler(
         model,
@@ -144,81 +165,70 @@ def draw_picture(
         batch=batch,
         device=device,
         count=count,
+        prompts=prompts,
     )
     total = -(-count // batch) * sampling.steps
     with progress_bar(total=total, description="sample", unit="step") as bar:
         batches = sampler.draw(in_batches(layout.indices, batch), on_step=bar.update)
         images = np.concatenate(list(batches))
-    picture = class_grid(images, layout.rows, layout.names, columns=layout.columns)
     origin = f" ({_origin(own, options)})" if own else ""
-    return picture, f"{count} images: {describe(sampling)}{origin}"
-
-
-def run_setting(model: Path, name: str | None = None) -> RunSetting | None:
-    """A setting of the run that a model folder belongs to.
-
-    Args:
-        model: the model folder.
-        name: of the setting; None: ``PREFERRED``, else the first in the order of names.
-
-    Returns:
-        the setting; None: the run has none, and none was named.
-
-    Raises:
-        DimrError: no such setting, or a file that is damaged.
-    """
-    folder = model.absolute().parent / "config"
-    files = {path.stem.removeprefix("sample-"): path for path in folder.glob("sample-*.yaml")}
-    if not files and name is None:
-        return None
-    if not files:
-        raise DimrError(f"--setting {name}: {folder} has no sample-<setting>.yaml")
-    chosen = name or (PREFERRED if PREFERRED in files else min(files))
-    if chosen not in files:
-        hint = did_you_mean(chosen, sorted(files))
-        raise DimrError(f"--setting {name}: no such setting of this run {hint}")
-    return RunSetting(chosen, model.parent, load_section(SampleConfig, files[chosen]))
+    return layout.arrange(images), f"{count} images: {describe(sampling, kind)}{origin}"
 
 
 def lay_out(
     options: PictureOptions,
     config: NetworkConfig,
-    class_names: Sequence[str],
+    names: Sequence[str],
     own: SampleConfig | None = None,
     dropout: float | None = None,
 ) -> Layout:
-    """What to draw: one row per class, or rows of ``FEW`` without classes.
+    """What to draw: one row per class or prompt, or rows of ``FEW`` without any.
 
     Args:
         options: what is asked for.
         config: the network's.
-        class_names: its classes', by label.
+        names: its classes', by label; or the prompts that are drawn.
         own: how its run is sampled.
         dropout: as from ``label_dropout``.
 
     Raises:
         DimrError: no such class, or an option that does not fit the model.
     """
-    guided = options.guidance, options.power_cosine, options.interval
-    asks = bool(options.classes) or any(value is not None for value in guided)
-    never = own is not None and own.guidance.kind == "unconditional"
-    unconditional = options.unconditional or (never and not asks)
+    kind = kind_of(config)
+    unconditional = _is_unconditional(options, own)
     if dropout == 1 and not unconditional:
-        raise DimrError("this model was trained without classes: it needs --unconditional")
+        without = "classes" if kind == "class" else "texts"
+        raise DimrError(f"this model was trained without {without}: it needs --unconditional")
     knows_null = getattr(config, "has_null_label", True) and dropout != 0
     guidance = _guidance(options, config, own, knows_null, unconditional)
-    sampling = _sampling(options, config, own, guidance)
-    count, each = config.num_classes, options.per_class
+    each = options.per_class or (1 if kind == "text" and not unconditional else FEW)
+    sampling = _sampling(options, config, own, guidance, max(1, len(names)) * each)
     if unconditional:
         rows = np.arange(each) // FEW
         return Layout(sampling, range(each), rows, [""] * (int(rows[-1]) + 1), min(FEW, each))
-    if options.classes:
-        labels = list(dict.fromkeys(class_index(text, class_names) for text in options.classes))
+    count = len(names)
+    if kind == "text":
+        labels = list(range(count))
+    elif options.classes:
+        labels = list(dict.fromkeys(class_index(text, names) for text in options.classes))
     else:
         labels = evenly_spaced(count, None if count <= ALL_UP_TO else FEW)
     indices = [j * count + label for label in labels for j in range(each)]
-    names = [heading(class_names, label) for label in labels]
-    return Layout(sampling, indices, np.arange(len(labels)).repeat(each), names, each)
+    headings = [heading(names, label, kind) for label in labels]
+    captioned = kind == "text" and each == 1
+    columns = min(CAPTION_COLUMNS, count) if captioned else each
+    return Layout(
+        sampling, indices, np.arange(len(labels)).repeat(each), headings, columns, captioned
+    )
+
+
+def _is_unconditional(options: PictureOptions, own: SampleConfig | None) -> bool:
+    """Whether it is asked for, or how the run is sampled and nothing else is asked for."""
+    guided = options.guidance, options.power_cosine, options.interval
+    named = options.classes or options.prompts
+    asks = bool(named) or any(value is not None for value in guided)
+    never = own is not None and own.guidance.kind == "unconditional"
+    return options.unconditional or (never and not asks)
 
 
 def _guidance(
@@ -228,11 +238,12 @@ def _guidance(
     knows_null: bool,
     unconditional: bool,
 ) -> Guidance:
-    """The guidance that is asked for; ``knows_null``: the model can be without a class."""
+    """The guidance that is asked for; ``knows_null``: the model can be without a class or text."""
     value: dict[str, Any]
+    kind = kind_of(config)
     if unconditional:
         if options.guidance is not None or options.power_cosine is not None:
-            raise DimrError("--unconditional: there is no guidance without a class")
+            raise DimrError(f"--unconditional: there is no guidance without a {kind}")
         option, value = "--unconditional", {"kind": "unconditional"}
     elif options.power_cosine is not None:
         scale, power = options.power_cosine
@@ -245,7 +256,9 @@ def _guidance(
         scale = default if options.guidance is None else options.guidance
         option, value = "--guidance", {"kind": "constant" if scale else "none", "scale": scale}
     if value["kind"] != "none" and not knows_null:
-        raise DimrError(f"{option}: this model has learned no prediction without a class")
+        raise DimrError(f"{option}: this model has learned no prediction without a {kind}")
+    if options.negative_prompt is not None and value["kind"] in ("none", "unconditional"):
+        raise DimrError("--negative-prompt: without guidance it would change nothing")
     if own_solver(config) == "ancestral" and config.channels == 4:
         value["channels"] = DIT_GUIDED_CHANNELS
     guidance = validate(Guidance, value, "sample", option)
@@ -255,7 +268,11 @@ def _guidance(
 
 
 def _sampling(
-    options: PictureOptions, config: NetworkConfig, own: SampleConfig | None, guidance: Guidance
+    options: PictureOptions,
+    config: NetworkConfig,
+    own: SampleConfig | None,
+    guidance: Guidance,
+    count: int,
 ) -> SampleConfig:
     """Seed, steps and solver as asked for, else as the run is sampled, else the defaults."""
     default = {"seed": 0, "steps": STEPS, "solver": own_solver(config)}
@@ -267,17 +284,16 @@ def _sampling(
         raise DimrError(f"--steps: {given['steps']} is too few: the solver needs 3 or more")
     if given["solver"] == "ancestral" and not config.sizes.learns_variance:
         raise DimrError("--solver: ancestral needs a network that learns its variance")
-    count = config.num_classes * options.per_class
     value = {**given, "count": count, "guidance": guidance.model_dump()}
     return validate(SampleConfig, value, "sample")
 
 
-def describe(sampling: SampleConfig) -> str:
-    """How images are drawn, in a few words."""
+def describe(sampling: SampleConfig, what: str = "class") -> str:
+    """How images are drawn, in a few words; ``what`` networks are given, ``class`` or ``text``."""
     guidance = sampling.guidance
     kinds = {
         "none": "no guidance",
-        "unconditional": "no class",
+        "unconditional": f"no {what}",
         "constant": f"guidance {guidance.scale:g}",
         "power_cosine": f"power-cosine guidance {guidance.scale:g} {guidance.power:g}",
     }
@@ -291,10 +307,10 @@ def describe(sampling: SampleConfig) -> str:
 
 def _origin(own: RunSetting, options: PictureOptions) -> str:
     """``setting guided of runs/digits/dimr-xs-2r/0, except --steps``."""
-    default = PictureOptions()
+    default, drawn = PictureOptions(), ("classes", "prompts", "per_class")
     changed = [
         f"--{name.replace('_', '-')}"
         for name in vars(options)
-        if getattr(options, name) != getattr(default, name) and name not in ("classes", "per_class")
+        if getattr(options, name) != getattr(default, name) and name not in drawn
     ]
     return f"setting {own.name} of {own.run}{', except ' if changed else ''}{', '.join(changed)}"

@@ -24,16 +24,16 @@ from torch import Tensor
 from dimr.config.variants import check_network
 from dimr.data.autoencoder import to_uint8
 from dimr.data.classes import class_names
+from dimr.data.text.encoders import TextEncoder
 from dimr.diffusion.guidance import wrap
 from dimr.diffusion.sampler import integrate
 from dimr.diffusion.solver import AncestralSampler, AuthorsDPMSolver, place_steps
 from dimr.models import build
 from dimr.models.base import Network
-from dimr.models.conditioning import Condition, LabelCondition
+from dimr.models.conditioning import Condition, LabelCondition, TextCondition
 from dimr.runtime.device import usable_device
 from dimr.runtime.errors import DimrError
 from dimr.sampling.model import (
-    PIXEL_CHANNELS,
     load_network,
     names_of_classes,
     open_decoder,
@@ -41,14 +41,16 @@ from dimr.sampling.model import (
 )
 from dimr.sampling.pipeline_arguments import (
     check_noise,
+    check_output,
     check_scheduler,
     class_numbers,
     guidance_of,
     names_by_label,
 )
+from dimr.sampling.pipeline_text import EncoderInUse, NoSuchText, Texts
+from dimr.sampling.prompts import kind_of, open_encoder
 
 Generators = torch.Generator | list[torch.Generator] | None
-OUTPUTS = ("pil", "np", "pt", "latent")
 
 
 class DiMRModel(ModelMixin, ConfigMixin):
@@ -139,7 +141,7 @@ class DiMRModel(ModelMixin, ConfigMixin):
 
 
 class DiMRPipeline(DiffusionPipeline):
-    """Images from class labels, with the network, its scheduler and its autoencoder inside.
+    """Images from class labels or texts, with the network, its scheduler and its autoencoder.
 
     Args:
         model: the network.
@@ -148,14 +150,19 @@ class DiMRPipeline(DiffusionPipeline):
         vae: the autoencoder of a latent model; None: the network sees pixels in [-1, 1].
         id2label: names of the classes by label, as in diffusers' own ``DiTPipeline``, kept in
             model_index.json; None: not known, see ``class_names``.
+        text_encoder: of a model trained on text, or what describes it, which model_index.json
+            holds: a pretrained one is fetched from the hub when a text needs it.
 
     Raises:
-        ValueError: ``id2label`` is not one name for each of the model's classes.
+        ValueError: ``id2label`` is not one name for each of the model's classes; an encoder for a
+            model of classes.
+        DimrError: an encoder whose texts the model does not take.
     """
 
     model_cpu_offload_seq = "model->vae"
     _optional_components = ["vae"]  # noqa: RUF012, diffusers' own way to say so
     _names: list[str] | None = None
+    _encoder: EncoderInUse | None = None
 
     def __init__(
         self,
@@ -163,16 +170,25 @@ class DiMRPipeline(DiffusionPipeline):
         scheduler: SchedulerMixin,
         vae: AutoencoderKL | None = None,
         id2label: Mapping[Any, str] | None = None,
+        text_encoder: TextEncoder | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(model=model, scheduler=scheduler, vae=vae)
         if id2label is not None:
             self._names = names_by_label(id2label, model.config.num_classes)
             self.register_to_config(id2label={str(n): name for n, name in enumerate(self._names)})
+        if text_encoder is not None:
+            self._encoder = EncoderInUse(text_encoder)
+            self._encoder.check(model.network.sizes)
+            self.register_to_config(text_encoder=self._encoder.description)
 
     @classmethod
     def from_run(
-        cls, model_folder: str | Path, vae: str | Path | None = None, device: str = "cpu"
+        cls,
+        model_folder: str | Path,
+        vae: str | Path | None = None,
+        device: str = "cpu",
+        text_encoder: str | Path | None = None,
     ) -> "DiMRPipeline":
         """The pipeline of a run's ``model/`` folder, with its authors' solver.
 
@@ -181,19 +197,25 @@ class DiMRPipeline(DiffusionPipeline):
             vae: folder or hub name of the autoencoder; None: that of the run's dataset
                 (found as in ``dimr.sampling.model.open_decoder``).
             device: where to compute.
+            text_encoder: likewise, of a model trained on text (``dimr.sampling.prompts``).
 
         Raises:
-            DimrError: a missing or damaged file; a model of latents, and no autoencoder; a device
-                that is not available.
+            DimrError: a missing or damaged file; a model of latents, and no autoencoder, or of
+                text, and no encoder; a device that is not available.
         """
         folder, chosen = Path(model_folder), usable_device(device, "device")
         network, config = load_network(folder)
+        known: dict[str, Any] = {}
+        if kind_of(config) == "text":
+            known["text_encoder"] = open_encoder(folder, config, text_encoder, chosen)
+        else:
+            known["id2label"] = dict(enumerate(names_of_classes(folder, config)))
         solver = AncestralSampler if own_solver(config) == "ancestral" else AuthorsDPMSolver
         return cls(
             model=DiMRModel.from_network(network, config.schedule),
             scheduler=solver(config.schedule),
             vae=open_decoder(folder, config, vae).vae,
-            id2label=dict(enumerate(names_of_classes(folder, config))),
+            **known,
         ).to(chosen)
 
     @classmethod
@@ -219,6 +241,11 @@ class DiMRPipeline(DiffusionPipeline):
         num_inference_steps: int = 50,
         generator: Generators = None,
         *,
+        prompt: str | Iterable[str] | None = None,
+        negative_prompt: str | Iterable[str] | None = None,
+        num_images_per_prompt: int | None = None,
+        prompt_embeds: TextCondition | Tensor | None = None,
+        negative_prompt_embeds: TextCondition | Tensor | None = None,
         num_images: int | None = None,
         latents: Tensor | None = None,
         output_type: str = "pil",
@@ -237,7 +264,13 @@ class DiMRPipeline(DiffusionPipeline):
                 ``AncestralSampler``, as in DiT.
             num_inference_steps: network evaluations, each of two passes with guidance.
             generator: of the noise: one for all, or a list with one for each image.
-            num_images: how many images without a class.
+            prompt: of a model trained on text, in place of ``class_labels``: one or several.
+            negative_prompt: what guidance leads away from, in place of the empty text; one.
+            num_images_per_prompt: images of each prompt, one after the other; None: 1.
+            prompt_embeds: in place of ``prompt``, what the encoder makes of P texts: a condition,
+                or tokens (P, L, D), all of which are seen.
+            negative_prompt_embeds: likewise, of one text.
+            num_images: how many images without a class or text.
             latents: the noise itself, (images, C, H, W), standard normal; taken as float32.
             output_type: ``pil``; ``np``, (N, H, W, 3) float32 in [0, 1]; ``pt``, (N, 3, H, W) in
                 [0, 1]; or ``latent``, what the solver ends with, (N, C, H, W).
@@ -247,17 +280,29 @@ class DiMRPipeline(DiffusionPipeline):
             ValueError: an argument that is not allowed, or does not fit the others; images that are
                 not finite; one line.
             NoSuchClass: a label that means no class; it is a ``ValueError`` and a ``DimrError``.
+            NoSuchText: likewise, a text that the encoder does not take.
         """
         config, device = self.model.config, self._execution_device
-        labelled = class_labels is not None
+        texts = Texts(
+            prompt, negative_prompt, num_images_per_prompt, prompt_embeds, negative_prompt_embeds
+        )
+        is_text = config.get("text_dim") is not None
+        texts.check_kind(is_text, class_labels)
+        labelled = class_labels is not None or texts.are_given
         steps = check_scheduler(self.scheduler, config.get("schedule"), num_inference_steps)
         given = guidance_scale, guidance_power, guided_channels
         guidance = guidance_of(config, self.scheduler, labelled, *given)
-        labels = class_numbers(class_labels, num_images, config.num_classes, self._names)
-        shape = (len(labels), config.channels, config.input_size, config.input_size)
+        condition: Condition
+        if is_text:
+            of = self.model.network.sizes, self._open_encoder
+            condition = texts.condition(*of, num_images, guidance["kind"])
+        else:
+            labels = class_numbers(class_labels, num_images, config.num_classes, self._names)
+            condition = LabelCondition(torch.tensor(labels), config.num_classes)
+        shape = (len(condition), config.channels, config.input_size, config.input_size)
         check_noise(generator, latents, shape)
-        self._check_output(output_type)
-        condition = LabelCondition(torch.tensor(labels, device=device), config.num_classes)
+        check_output(output_type, config, self.vae)
+        condition = condition.to(device)
         if latents is None:
             latents = randn_tensor(shape, generator, device, torch.float32)
         scheduler, dtype = place_steps(self.scheduler, steps), self.model.dtype
@@ -278,12 +323,10 @@ class DiMRPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def _check_output(self, output_type: str) -> None:
-        if output_type not in OUTPUTS:
-            raise ValueError(f"output_type {output_type!r} is none of {', '.join(OUTPUTS)}")
-        in_pixels = self.vae is not None or self.model.config.channels in PIXEL_CHANNELS
-        if not in_pixels and output_type != "latent":
-            raise ValueError("a model of latents without a vae: output_type must be 'latent'")
+    def _open_encoder(self) -> TextEncoder:
+        if self._encoder is None:
+            raise NoSuchText("no text_encoder: give prompt_embeds (guided: negative ones too)")
+        return self._encoder.open(self._execution_device)
 
     def _images(self, x: Tensor, output_type: str) -> Any:
         """Solver output (N, C, H, W) in the form that was asked for."""

@@ -12,12 +12,13 @@ from dimr.data.classes import class_index, class_names
 from dimr.diffusion.schedule import STEPS
 from dimr.diffusion.solver import AncestralSampler, NamedSchedule
 from dimr.runtime.errors import DimrError
-from dimr.sampling.model import DIT_GUIDED_CHANNELS
+from dimr.sampling.model import DIT_GUIDED_CHANNELS, PIXEL_CHANNELS
 
 LEAST_STEPS = 3
 """Of this project's solvers, whose steps are of third order; of diffusers' own: 1."""
 LARGEST = 1e6
 """Of guidance's scale and power: far beyond what gives images."""
+OUTPUTS = ("pil", "np", "pt", "latent")
 MOST_IMAGES = 65_536
 """At a time."""
 
@@ -35,7 +36,7 @@ def check_scheduler(scheduler: Any, schedule: str | None, steps: Any) -> int:
         steps: ``num_inference_steps``.
     """
     if not hasattr(scheduler, "set_timesteps"):
-        raise ValueError(f"scheduler: {_shown(scheduler)} is none of diffusers")
+        raise ValueError(f"scheduler: {shown(scheduler)} is none of diffusers")
     config = getattr(scheduler, "config", {})
     predicts, named = config.get("prediction_type", "epsilon"), config.get("schedule", schedule)
     if predicts != "epsilon":
@@ -43,7 +44,7 @@ def check_scheduler(scheduler: Any, schedule: str | None, steps: Any) -> int:
     if None not in (named, schedule) and named != schedule:
         raise ValueError(f"scheduler: of schedule {named!r}; the network's is {schedule!r}")
     least = LEAST_STEPS if isinstance(scheduler, NamedSchedule) else 1
-    return _check_whole("num_inference_steps", steps, least, STEPS)
+    return check_whole("num_inference_steps", steps, least, STEPS)
 
 
 def guidance_of(
@@ -54,14 +55,16 @@ def guidance_of(
     Args:
         config: the network's.
         scheduler: the pipeline's.
-        labelled: whether images have classes.
+        labelled: whether images have classes, or texts.
         scale: ``guidance_scale``.
         power: ``guidance_power``.
         channels: ``guided_channels``.
     """
     scale = _check_number("guidance_scale", scale)
     if not labelled and (scale != 1 or power is not None or channels is not None):
-        raise ValueError("no class_labels: there is no guidance without a class")
+        is_text = config.get("text_dim") is not None
+        missing, what = ("prompt", "text") if is_text else ("class_labels", "class")
+        raise ValueError(f"no {missing}: there is no guidance without a {what}")
     if power is not None:
         power = _check_number("guidance_power", power)
         if power <= 0 or scale < 1:
@@ -70,7 +73,7 @@ def guidance_of(
                 "and scales from 1"
             )
     if channels is not None:
-        channels = _check_whole("guided_channels", channels, 1, config.channels)
+        channels = check_whole("guided_channels", channels, 1, config.channels)
     elif isinstance(scheduler, AncestralSampler):
         channels = min(DIT_GUIDED_CHANNELS, config.channels)
     if labelled and scale == 1:
@@ -114,7 +117,7 @@ def class_numbers(
     if labels is None:
         if num_images is None:
             raise ValueError("give class_labels, or num_images to draw without a class")
-        return [classes] * _check_whole("num_images", num_images, 1, MOST_IMAGES)
+        return [classes] * check_whole("num_images", num_images, 1, MOST_IMAGES)
     if num_images is not None:
         raise ValueError("num_images is for images without a class: class_labels has one per image")
     single = isinstance(labels, str | bytes) or not isinstance(labels, Iterable)
@@ -140,11 +143,20 @@ def _class_number(label: Any, classes: int, names: Sequence[str]) -> int:
     number = _plain(label)
     if not _is_whole(number):
         raise NoSuchClass(
-            f"class_labels: {_shown(label)} is no class: whole numbers and names are expected"
+            f"class_labels: {shown(label)} is no class: whole numbers and names are expected"
         )
     if not 0 <= number < classes:
-        raise NoSuchClass(f"no class {_shown(number)} (allowed: 0 to {classes - 1})")
+        raise NoSuchClass(f"no class {shown(number)} (allowed: 0 to {classes - 1})")
     return number
+
+
+def check_output(output_type: Any, config: Any, vae: Any) -> None:
+    """Refuse a form of images that there is not, or that needs an autoencoder."""
+    if output_type not in OUTPUTS:
+        raise ValueError(f"output_type {output_type!r} is none of {', '.join(OUTPUTS)}")
+    in_pixels = vae is not None or config.channels in PIXEL_CHANNELS
+    if not in_pixels and output_type != "latent":
+        raise ValueError("a model of latents without a vae: output_type must be 'latent'")
 
 
 def check_noise(generator: Any, latents: Any, shape: tuple[int, ...]) -> None:
@@ -169,10 +181,11 @@ def check_noise(generator: Any, latents: Any, shape: tuple[int, ...]) -> None:
         raise ValueError("latents hold values that are not finite")
 
 
-def _check_whole(name: str, value: Any, least: int, most: int) -> int:
+def check_whole(name: str, value: Any, least: int, most: int) -> int:
+    """A whole number within limits."""
     number = _plain(value)
     if not _is_whole(number) or not least <= number <= most:
-        raise ValueError(f"{name}: {_shown(value)} is not allowed; use {least} to {most}")
+        raise ValueError(f"{name}: {shown(value)} is not allowed; use {least} to {most}")
     return number
 
 
@@ -180,7 +193,7 @@ def _check_number(name: str, value: Any) -> float:
     number = _plain(value)
     if not (_is_whole(number) or isinstance(number, float)) or not 0 <= number <= LARGEST:
         raise ValueError(
-            f"{name}: {_shown(value)} is not allowed; use a number from 0 to {LARGEST:.0e}"
+            f"{name}: {shown(value)} is not allowed; use a number from 0 to {LARGEST:.0e}"
         )
     return float(number)
 
@@ -197,7 +210,7 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, np.longdouble) else value.item()  # else it stays one
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value in a message, short and on one line."""
     value = _plain(value)
     if isinstance(value, int) and abs(value) > 10**18:

@@ -130,7 +130,8 @@ class SampleStage(Stage):
             if options.shard is None:
                 labels = labels_in_order(config.count, len(names))
                 named = config.guidance.kind != "unconditional"
-                samples.complete(work, labels, names, named=named, add=add)
+                about = {"named": named, "captioned": prompts is not None}
+                samples.complete(work, labels, names, **about, add=add)
 
 
 def _what_to_draw(job: Job, network: NetworkConfig) -> tuple[list[str], Any]:

@@ -9,14 +9,15 @@ from torch import nn
 
 from dimr.config.schema import SampleConfig, TrainConfig
 from dimr.data.classes import evenly_spaced
+from dimr.models.conditioning import TextCondition
 from dimr.runtime.files import save_png
 
 STEPS = 25
 """Network evaluations of a preview: it is to look at, not to measure."""
 COLUMNS = 6
 ROWS = 10
-"""Classes shown, evenly spaced: while a thousand are drawn, the other GPUs would wait for minutes.
-"""
+"""Classes shown, evenly spaced, or prompts, the first ones: while a thousand are drawn, the other
+GPUs would wait for minutes."""
 
 
 def make_previewer(
@@ -25,11 +26,13 @@ def make_previewer(
     folder: Path,
     device: torch.device,
     class_names: Sequence[str],
+    prompts: tuple[Sequence[str], TextCondition] | None = None,
 ) -> Callable[[int, nn.Module], None]:
     """A function (step, network) that writes ``folder/step-<n>.png``: 6 images of each class.
 
-    Of more than ``ROWS`` classes it shows so many. They are drawn by the authors' solver with
-    guidance 0.5, if the network has learned both with and without labels.
+    Of more than ``ROWS`` classes it shows so many; of a network of text, prompts instead. They are
+    drawn by the authors' solver with guidance 0.5, if the network has learned both with and
+    without labels.
 
     Args:
         config: of the training.
@@ -37,9 +40,15 @@ def make_previewer(
         folder: of the grids.
         device: where the network is.
         class_names: by label.
+        prompts: of a network of text: P texts, and what it takes of them (P, L, D).
     """
     known = {0.0: "none", 1.0: "unconditional"}  # what is learned with such label dropout
-    classes = config.network.num_classes
+    names, classes = class_names, config.network.num_classes
+    condition, kind = None, "class"
+    if prompts is not None:
+        texts, condition = prompts
+        names, condition, kind = texts[:ROWS], condition[:ROWS], "text"
+        classes = len(names)
     sampling = SampleConfig.model_validate({
         "seed": config.seed, "count": COLUMNS * classes, "steps": STEPS, "solver": "authors",
         "guidance": {"kind": known.get(config.train.label_dropout, "constant"), "scale": 0.5},
@@ -55,10 +64,10 @@ def make_previewer(
         from dimr.sampling.sampler import Sampler, in_batches
 
         decoder = load_decoder(autoencoder, str(device))
-        sampler = Sampler(network, config.network, sampling, decoder, device)
+        sampler = Sampler(network, config.network, sampling, decoder, device, condition)
         batches = sampler.draw(in_batches(indices, 250))
         images, rows = np.concatenate(list(batches)), np.arange(len(indices)) % len(shown)
-        headings = [heading(class_names, label) for label in shown]
+        headings = [heading(names, label, kind) for label in shown]
         grid = class_grid(images, rows, headings, columns=COLUMNS)
         save_png(grid, folder / f"step-{step:09d}.png")
 

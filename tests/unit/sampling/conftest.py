@@ -1,4 +1,7 @@
-"""Tiny networks of every family with weights of some size, as run folders, and what they draw."""
+"""Tiny networks of every family with weights of some size, as run folders, and what they draw.
+
+Networks of text learned from captions of digits, by the encoder ``words``.
+"""
 
 import json
 
@@ -8,9 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 import dimr
-from dimr.config.schema import SampleConfig
+from dimr.config.schema import SampleConfig, Words
 from dimr.config.variants import check_network
 from dimr.data.autoencoder import to_uint8
+from dimr.data.text.encoders import DESCRIPTION
+from dimr.data.text.words import WordsEncoder, describe
+from dimr.runtime.files import write_json
 from dimr.sampling.sampler import Sampler, in_batches
 
 COMMON = {"input_size": 8, "num_classes": 5}
@@ -19,6 +25,8 @@ SIZES = {
     "uvit": {"depth": 3, "dim": 8, "heads": 2, "patch": 2, **COMMON},
     "dit": {"depth": 2, "dim": 8, "heads": 2, "patch": 2, "learn_sigma": True, **COMMON},
 }
+TEXTS = ("a three to the left of a seven", "an eight above a two", "a one below a nine")
+WORDS = Words(kind="words", width=8, tokens=9)
 SCHEDULES = {"dimr": "latent", "uvit": "pixel", "dit": "linear"}
 
 
@@ -48,6 +56,15 @@ def draw_all(called, config, sampling, *, batch=12, indices=None, decode=to_uint
     return np.concatenate(list(sampler.draw(in_batches(numbers, batch)))).astype(int)
 
 
+def text_sizes():
+    """What a network of text is told in place of classes."""
+    return {"num_classes": 0, "text_dim": WORDS.width, "text_tokens": WORDS.tokens}
+
+
+def words_encoder(texts=TEXTS, section=WORDS):
+    return WordsEncoder(describe(section, texts))
+
+
 @pytest.fixture
 def make_network():
     """A function of family and channels that gives a network and the content of its config."""
@@ -59,7 +76,7 @@ def make_network():
         network = dimr.build(family, **sizes).eval()
         for name, parameter in network.named_parameters():
             # labels that make a difference
-            std = 3.0 if "label" in name else 0.3
+            std = 3.0 if "label" in name or "text" in name else 0.3
             torch.nn.init.normal_(parameter, std=std, generator=generator)
         return network, config
 
@@ -78,6 +95,18 @@ def model_folder(make_network, tmp_path):
         save_file(network.state_dict(), folder / "diffusion_pytorch_model.safetensors")
         if record is not None:
             (folder / "record.json").write_text(json.dumps(record))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def text_folder(model_folder):
+    """A function that writes the model folder of a network of text, with its encoder."""
+
+    def write(family="dimr", channels=3, record=None, encoder=None):
+        folder = model_folder(family, channels, record, text_sizes())
+        write_json(folder / DESCRIPTION, (encoder or words_encoder()).description)
         return folder
 
     return write

@@ -24,7 +24,15 @@ from dimr.sampling.folder import (
     read_samples,
     write_samples,
 )
-from dimr.sampling.grid import WIDEST, class_grid, heading, overview
+from dimr.sampling.grid import (
+    BESIDE,
+    CAPTION_LINE,
+    WIDEST,
+    caption_grid,
+    class_grid,
+    heading,
+    overview,
+)
 from dimr.sampling.sampler import labels_in_order
 
 COUNT, CLASSES, SHARD = 28, 4, 8  # 4 shards, the last of 4
@@ -377,6 +385,54 @@ def test_the_grid_of_the_folder_is_that_of_its_images(tmp_path):
     for column in range(7):
         tile = row[:, 62 * column : 62 * column + 60]
         assert np.array_equal(tile[::10, ::10], IMAGES[1 + 4 * column])
+
+
+@pytest.mark.parametrize(("prompts", "shown", "each"), [(400, 40, 1), (15, 15, 2), (3, 3, 13)])
+def test_prompts_stand_below_the_images_of_a_folder(prompts, shown, each):
+    """Those of evenly spaced prompts, in the order in which they were drawn."""
+    shards = Shards(20 * prompts, prompts, 32)
+    picture = overview(shards, captioned=True)
+    assert shards.reads == shown * each
+    assert picture.width == 8 * (128 + BESIDE)  # 32 x 32, four times enlarged
+    row = 128 + 2 + CAPTION_LINE + BESIDE
+    assert picture.height == -(-shown * each // 8) * row
+    for number in range(shown * each):
+        down, across = divmod(number, 8)
+        left = BESIDE // 2 + across * (128 + BESIDE)
+        label, round_ = number // each * prompts // shown, number % each
+        assert picture.getpixel((left, down * row)) == (label // 4, label % 4, round_)
+        below = np.asarray(picture)[down * row + 128 : (down + 1) * row, left : left + 128]
+        assert (below != 255).any()  # the caption
+    nameless = overview(shards, named=False, captioned=True)
+    assert nameless.size == overview(shards, named=False).size
+
+
+def test_a_folder_of_prompts_has_such_a_grid(tmp_path):
+    assembly = plan(tmp_path / "s", "k", (8, 8), 4)
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    fill(assembly, lambda batches, **_: (images[list(some)] for some in batches), 4)
+    complete(assembly, labels_in_order(4, 2), ["a one", "a two"], captioned=True)
+    wanted = caption_grid(images, ["a one", "a one", "a two", "a two"], columns=4)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "s/grid.png")), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("side", [8, 64, 200])
+def test_captions_keep_to_their_images(side):
+    """Letters stay within their image's column, and off the images; five lines at most."""
+    captions = ["one", "Zw\u00f6lf blaue Quadrate, cafe", "a word of many " * 90, 200 * "x"]
+    images = np.zeros((4, side, side, 3), np.uint8)
+    picture = np.asarray(caption_grid(images, captions, columns=2, max_side=100)).min(axis=-1)
+    tile = picture.shape[1] // 2 - BESIDE
+    columns = picture.reshape(len(picture), 2, tile + BESIDE)
+    edge = BESIDE // 2 - 2
+    assert (columns[..., :edge] == 255).all()
+    assert (columns[..., -edge:] == 255).all()
+    tops = [0, len(picture) - (tile + 2 + 5 * CAPTION_LINE + BESIDE)]
+    for top in tops:
+        pictures = columns[top : top + tile, :, BESIDE // 2 : -BESIDE // 2]
+        assert pictures.max() == 0
+    for end in (tops[1], len(picture)):
+        assert (picture[end - BESIDE : end] == 255).all()
 
 
 LONG = "a name of very many words, " * 7

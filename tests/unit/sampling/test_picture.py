@@ -14,7 +14,8 @@ from dimr.config.variants import load_network_config
 from dimr.data.shards import ShardManifest
 from dimr.sampling.folder import read_samples
 from dimr.sampling.model import names_of_classes
-from dimr.sampling.picture import PictureOptions, describe, draw_picture, lay_out, run_setting
+from dimr.sampling.picture import PictureOptions, describe, draw_picture, lay_out
+from dimr.sampling.run_setting import run_setting
 
 from .conftest import sampling_of
 

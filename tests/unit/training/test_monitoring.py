@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from dimr.models.complexity import complexity
+from dimr.models.conditioning import TextCondition
 from dimr.runtime.compute import matrix_ceiling
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import seal
@@ -158,3 +159,25 @@ def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path, monkeypatch
     assert headings == [f"class {n}" for n in range(0, 1000, 100)]
     with Image.open(tmp_path / "step-000000007.png") as picture:
         assert 10 * 48 <= picture.height < 700
+
+
+def test_a_preview_shows_the_first_ten_prompts(config, tmp_path, monkeypatch):
+    """Of a network of text, each in its row, guided away from the empty caption."""
+    seal(tmp_path / "pixels", "autoencoder", {"key": "k", "kind": "identity", "channels": 3})
+    told = {"num_classes": 0, "text_dim": 4, "text_tokens": 3}
+    settings = config(network={"channels": 3, **told})
+    network = make_train_state(settings, WORLD).network
+    tokens = torch.arange(12.0)[:, None, None].expand(12, 3, 4)
+    mask = torch.ones(12, 3, dtype=torch.bool)
+    empty = TextCondition(-torch.ones(1, 3, 4), mask[:1])
+    texts, shown, seen, draw = [f"text {n}" for n in range(12)], [], [], grid.class_grid
+    monkeypatch.setattr(
+        grid, "class_grid", lambda *given, **how: shown.append(given[1:]) or draw(*given, **how)
+    )
+    network.register_forward_pre_hook(lambda _, given: seen.append(given[2].tokens[:, 0, 0]))
+    prompts = texts, TextCondition(tokens, mask, empty)
+    make_previewer(settings, tmp_path / "pixels", tmp_path, CPU, [], prompts)(7, network)
+    ((rows, headings),) = shown
+    assert rows.tolist() == 6 * list(range(10))
+    assert headings == texts[:10]
+    assert seen[0].tolist() == 6 * list(range(10)) + 60 * [-1]

@@ -63,23 +63,44 @@ def encoder_of_model(
         DimrError: one line: the model has none, its encoder is not there, or another is.
     """
     description = read_description(Path(model))
-    if description["kind"] == "words":
-        return _words(description, device)
-    from dimr.data.text.pretrained import fetch_pretrained
-
     place = given or result_beside(Path(model), "text_encoder")
-    if place is None:
+    if place is None and description["kind"] != "words":
         raise DimrError(
             f"{model}: a model of text: give its encoder, a folder or a hub name "
             f"(--text-encoder, text_encoder=); it is {description['repo']}"
         )
+    return described(description, place, device, where=str(model))
+
+
+def described(
+    description: Mapping[str, Any],
+    place: str | Path | None = None,
+    device: Any = "cpu",
+    where: str = "the model",
+) -> TextEncoder:
+    """The encoder that a description is of.
+
+    Args:
+        description: whole (``check_description``).
+        place: where a pretrained encoder is, a folder or a hub name; None: where it was taken from.
+        device: where it computes.
+        where: who has learned from it, for messages.
+
+    Raises:
+        DimrError: one line: it is not there, or another is.
+    """
+    if description["kind"] == "words":
+        return _words(description, device)
+    from dimr.data.text.pretrained import fetch_pretrained
+
+    place = place or str(description["repo"])
     if (Path(place) / DESCRIPTION).is_file():
         encoder = open_text_encoder(Path(place), device)
     else:
         section = section_of(description).model_copy(update={"repo": str(place)})
         encoder = fetch_pretrained(section, device)
     if problem := same_encoder(encoder.description, description):
-        raise DimrError(f"{place}: not the text encoder that {model} has learned from: {problem}")
+        raise DimrError(f"{place}: not the text encoder that {where} has learned from: {problem}")
     return encoder
 
 

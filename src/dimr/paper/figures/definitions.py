@@ -4,8 +4,7 @@ A definition's ``kind`` says which module draws it. It names the files that the 
 so that the workflow makes them first, and its caption says which runs and how many seeds it shows.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,72 +12,13 @@ from dimr.config.project import Project
 from dimr.config.schema import ConfigModel, Positive, Study, StudyRow
 from dimr.config.validation import did_you_mean
 from dimr.human_study.study import FOLDER as STUDIES
-from dimr.paper.figures.rows import TrainedRow, block_lines, runs_in_words, trained_rows
+from dimr.paper.figures.definition import Definition
+from dimr.paper.figures.rows import TrainedRow, block_lines, trained_rows
 from dimr.paper.results import RunSetting, metrics_file, provenance_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import RECORD
 
 Index = Annotated[int, Field(ge=0)]
-
-
-class Definition(ConfigModel):
-    """What all kinds have: ``title``, also of the files, and ``caption``, without its runs.
-
-    In both, the name of the field ``choice`` in braces stands for its value.
-    """
-
-    module: ClassVar[str]
-    """Of ``dimr.paper.figures``: its ``make(definition, project, runs)`` draws the figure."""
-    reads: ClassVar[tuple[str, ...]] = ()
-    """Files of each run that is shown, at the setting that is shown."""
-    beside: ClassVar[tuple[str, ...]] = ()
-    """Files below ``experiments``, with fields of the definition in braces."""
-    named: ClassVar[tuple[str, ...]] = ()
-    """Fields that each name a run."""
-    choice: ClassVar[str | None] = None
-    """Field that a longer name sets: ``variant`` by ``architecture/dimr-g-2r``."""
-    title: str
-    caption: str
-
-    def cells(self, project: Project) -> Sequence[tuple[str, str | None]]:  # noqa: ARG002
-        """Runs that are shown, each with its setting of sampling if it matters."""
-        return [(getattr(self, field), None) for field in self.named]
-
-    def runs(self, project: Project) -> list[str]:
-        """Names of the runs, without duplicates."""
-        return list(dict.fromkeys(run for run, _ in self.cells(project)))
-
-    def optional_cells(self, project: Project) -> list[RunSetting]:  # noqa: ARG002
-        """Runs that are shown too where they exist, each with its setting."""
-        return []
-
-    def files(self, project: Project) -> list[str]:
-        """What the figure is made from, as paths in the repository: the workflow makes them."""
-        of_runs = [
-            f"runs/{run}/{file.format(setting=setting)}"
-            for run, setting in self.cells(project)
-            for file in self.reads
-        ]
-        beside = [f"experiments/{file.format(**self.model_dump())}" for file in self.beside]
-        return [*dict.fromkeys(of_runs), *beside]
-
-    def check(self, project: Project) -> None:
-        """Refuse names of no run, setting, table or variant: ``DimrError``."""
-        for run, setting in self.cells(project):
-            settings = project.run(run).settings
-            if setting is not None and setting not in settings:
-                raise DimrError(f"{run}: no setting {setting!r} {did_you_mean(setting, settings)}")
-
-    def filled(self, text: str) -> str:
-        """The title or the caption on one line, with the choice's value where it is named."""
-        line = " ".join(text.split())
-        name = self.choice
-        return line.replace(f"{{{name}}}", str(getattr(self, name))) if name else line
-
-    def full_caption(self, project: Project) -> str:
-        """The caption, with the runs and their seeds after it."""
-        runs = runs_in_words(self.runs(project))
-        return f"{self.filled(self.caption)}{f' Runs: {runs}.' if runs else ''}"
 
 
 class SampleRow(ConfigModel):
@@ -134,6 +74,33 @@ class ClassFigure(Definition):
         classes = project.run(self.run).recipe.network.num_classes
         if self.label >= classes:
             raise DimrError(f"label: {self.label} is not in 0..{classes - 1} of {self.run}")
+
+
+class CaptionsFigure(Definition):
+    """Images of texts, which stand below them: rows are models, the first image that each drew.
+
+    ``prompts`` evenly spaced ones; and, where captions are held out of training, as many of these.
+    """
+
+    module = "captions"
+    reads = ("samples/{setting}/" + RECORD,)
+    beside = ("recipes.yaml",)
+    kind: Literal["captions"]
+    prompts: Annotated[int, Field(ge=1, le=8)]
+    rows: list[SampleRow] = Field(min_length=1)
+
+    def cells(self, project: Project) -> list[RunSetting]:  # noqa: ARG002
+        """Of every row."""
+        return [(row.run, row.setting) for row in self.rows]
+
+    def check(self, project: Project) -> None:
+        """Refuse runs on other datasets than one with captions."""
+        super().check(project)
+        found = {project.run(row.run).dataset for row in self.rows}
+        if len(found) > 1:
+            raise DimrError(f"rows: of several datasets: {', '.join(sorted(found))}")
+        if project.recipe(found.pop()).data.text_encoder is None:
+            raise DimrError(f"rows: {self.rows[0].run}: a dataset without captions")
 
 
 class AdaLNFigure(Definition):
@@ -319,6 +286,7 @@ class LowFidelityFigure(Definition):
 KINDS: dict[str, type[Definition]] = {
     "samples": SamplesFigure,
     "class_samples": ClassFigure,
+    "captions": CaptionsFigure,
     "adaln_pca": AdaLNFigure,
     "td_ln": TimeFigure,
     "architecture": ArchitectureFigure,

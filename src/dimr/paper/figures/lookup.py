@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from dimr.config.project import Project
 from dimr.config.validation import choose, did_you_mean, mapping, validate
-from dimr.paper.figures.definitions import KINDS, Definition
+from dimr.paper.figures.definition import Definition
+from dimr.paper.figures.definitions import KINDS
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
 

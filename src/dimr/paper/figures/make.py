@@ -8,7 +8,7 @@ import matplotlib as mpl
 
 from dimr.config.project import Project
 from dimr.paper.figures import style
-from dimr.paper.figures.definitions import Definition
+from dimr.paper.figures.definition import Definition
 
 
 def write_figure(

@@ -14,7 +14,7 @@ from dimr.config.runs import BASELINE_SETTING
 from dimr.data.classes import evenly_spaced
 from dimr.data.shards import OpenShards, open_shards
 from dimr.paper.figures import style
-from dimr.paper.figures.definitions import SampleBlock, SamplesFigure
+from dimr.paper.figures.definitions import SampleBlock, SampleRow, SamplesFigure
 from dimr.runtime.errors import DimrError
 from dimr.sampling.grid import heading
 
@@ -35,12 +35,14 @@ class Tiles:
         rows: a name each; all empty: no names stand beside the images.
         classes: likewise, above them; each has as many columns as ``images`` of it are in a row.
         images: uint8 (rows, classes, images, H, W, 3).
+        below: whether the classes' names stand below the images.
     """
 
     title: str
     rows: Sequence[str]
     classes: Sequence[str]
     images: NDArray[np.uint8]
+    below: bool = False
 
 
 def make(definition: SamplesFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
@@ -60,13 +62,18 @@ def _load_block(block: SampleBlock, per_class: int, runs: Path) -> Tiles:
         shards = open_shards(folder)
         labels = evenly_spaced(shards.manifest.classes, block.classes)
         classes = [heading(shards.manifest.class_names, label) for label in labels]
-        setting = "" if row.setting == BASELINE_SETTING else f"\n{row.setting.replace('_', '-')}"
-        names.append(row.name + setting)
+        names.append(row_name(row))
         rows.append([first_of_class(shards, label, per_class, folder) for label in labels])
     shapes = {images.shape for row in rows for images in row}
     if len({len(row) for row in rows}) > 1 or len(shapes) > 1:
         raise DimrError(f"{block.title}: rows of different classes or sizes: {sorted(shapes)}")
     return Tiles(block.title, names, classes, np.array(rows))
+
+
+def row_name(row: SampleRow) -> str:
+    """What stands before a row: its name, and its setting below."""
+    setting = "" if row.setting == BASELINE_SETTING else f"\n{row.setting.replace('_', '-')}"
+    return row.name + setting
 
 
 def first_of_class(shards: OpenShards, label: int, count: int, folder: Path) -> NDArray[np.uint8]:
@@ -81,7 +88,7 @@ def draw(blocks: Sequence[Tiles]) -> Figure:
     """The blocks below each other; images fill the width."""
     canvases = [_canvas(block) for block in blocks]
     heights = [
-        _heading(block) + _inches(block, canvas) + BELOW
+        _heading(block) + _inches(block, canvas) + _footing(block) + BELOW
         for block, canvas in zip(blocks, canvases, strict=True)
     ]
     figure = Figure(figsize=(style.WIDTH, sum(heights)))
@@ -118,10 +125,18 @@ def _inches(block: Tiles, canvas: NDArray[np.uint8]) -> float:
 
 def _heading(block: Tiles) -> float:
     """Inches above the images: title, and the classes' names."""
-    if not any(block.classes):
+    if block.below or not any(block.classes):
         return 0.18
-    lines = max(name.count("\n") + 1 for name in _wrapped(block.classes))
-    return 0.24 + 0.11 * lines
+    return 0.24 + 0.11 * _lines(block)
+
+
+def _footing(block: Tiles) -> float:
+    """Inches below the images: the classes' names."""
+    return 0.06 + 0.11 * _lines(block) if block.below else 0.0
+
+
+def _lines(block: Tiles) -> int:
+    return max(name.count("\n") + 1 for name in _wrapped(block.classes))
 
 
 def _wrapped(names: Sequence[str]) -> list[str]:
@@ -151,5 +166,5 @@ def _draw_block(figure: Figure, block: Tiles, canvas: NDArray[np.uint8], top: fl
     across, down = canvas.shape[1] / classes, canvas.shape[0] / rows
     axes.set_xticks((np.arange(classes) + 0.5) * across - 0.5, _wrapped(block.classes))
     axes.set_yticks((np.arange(rows) + 0.5) * down - 0.5, block.rows, fontsize=6, linespacing=0.95)
-    axes.tick_params(length=0, pad=2, top=False, labeltop=True, labelbottom=False)
+    axes.tick_params(length=0, pad=2, top=False, labeltop=not block.below, labelbottom=block.below)
     axes.spines[:].set_visible(False)
