@@ -34,10 +34,14 @@ class OwnSource(ImageSource):
         self.kind, self._name = listing.kind, name
         if listing.is_unlabelled and config.num_classes == 1:  # the place may be called otherwise
             listing.classes = dict(zip(config.class_names, listing.classes.values(), strict=True))
+        if listing.captions is not None:
+            parts = listing.captions.values()
+            self.captions = [captions for part in parts for captions in part]
         self._compare_classes()
         self._seen = scan(listing, decode=False)
-        if digest(listing, self._seen) != config.sha256:
-            raise self._changed("its files, or their names, are others")
+        if config.sha256 is not None and digest(listing, self._seen) != config.sha256:
+            what = "files, or their names," if self.captions is None else "files, names or captions"
+            raise self._changed(f"its {what} are others")
         digits = max(5, len(str(len(listing.classes) - 1)))
         self.words = {f"class{i:0{digits}d}": word for i, word in enumerate(listing.classes)}
         self._labels = {wnid: label for label, wnid in enumerate(self.words)}
@@ -50,8 +54,12 @@ class OwnSource(ImageSource):
                 raise self._changed(f"class {name!r} has {now} images, had {then}")
         if tuple(found) != self.config.class_names:
             raise self._changed("its classes have another order")
+        if (now := sum(map(len, self.captions or ()))) != (then := self.config.captions or 0):
+            raise self._changed(f"it has {now:,} captions, had {then:,}")
 
     def _changed(self, problem: str) -> DimrError:
+        if self.config.sha256 is None:
+            return DimrError(f"{self.where}: not {self._name} as it was published ({problem})")
         return DimrError(
             f"{self.where}: changed since dimr dataset new looked at it ({problem}): run dimr "
             f"dataset new {self._name} --images {self.where} --replace"
