@@ -199,7 +199,12 @@ class Project:
         training, heldout = self._split(data.images)
         least, k = min(heldout, count), evaluate.prc_neighborhood
         wrong = ""
-        if least < 2:
+        drawn = {count, *map(run.recipe.sample.count_at, run.recipe.sample.settings)}
+        uneven = [one for one in sorted(drawn) if one % min(heldout, one)]
+        if data.text_encoder is not None and uneven:
+            prompts = f"the {heldout} prompts, captions of the held-out images"
+            wrong = f"sample: count: {uneven[0]} is neither a multiple of {prompts}, nor fewer"
+        elif least < 2:
             counted = f"{heldout} held out (data.images.heldout), {count} drawn (sample.count)"
             wrong = f"metrics need 2 images and more of each: there are {counted}"
         elif least <= k:

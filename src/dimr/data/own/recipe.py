@@ -178,7 +178,7 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
     classes = network.get("num_classes", 0)
     conditional = classes != 1 and not wishes.unconditional
     train = dict(tier.train)
-    sample = _sample(classes, training, tier, wishes, said)
+    sample = _sample(classes, training, heldout, tier, wishes, said)
     if not conditional:
         train["label_dropout"] = 1.0 if wishes.unconditional else 0.0
     evaluate = _evaluate(sample["count"], heldout, wishes, has_inception, said)
@@ -280,11 +280,12 @@ def _network(
 
 
 def _sample(
-    classes: int, training: int, tier: Tier, wishes: Wishes, said: Reasons
+    classes: int, training: int, heldout: int, tier: Tier, wishes: Wishes, said: Reasons
 ) -> dict[str, Any]:
-    """How many images are drawn, and with which guidance; 0 classes: of captions."""
-    each = max(1, classes)
-    count = max(each, min(training, tier.samples) // each * each)
+    """How many images are drawn, and with which guidance; 0 classes: a prompt per held-out one."""
+    most = min(training, tier.samples)
+    each = classes or min(heldout, most)
+    count = max(each, most // each * each)
     of = "as many of each class" if classes else "of captions of held-out images in turn"
     said.add("samples", f"{count:,}", f"{of}; real images and reconstructions are as many")
     settings: dict[str, dict[str, Any]] = {"unguided": {"kind": "none"}}
