@@ -66,8 +66,8 @@ class OwnSource(ImageSource):
         )
 
     def facts(self) -> dict[str, Any]:
-        """And what the content is."""
-        return {**super().facts(), "sha256": self.config.sha256}
+        """And what the content is, where that is known."""
+        return {**super().facts(), **self.config.model_dump(include={"sha256"})}
 
     def space(self, work: StoreWork) -> int:
         """Rows of parquet files are sorted by class first."""
