@@ -51,7 +51,8 @@ class OwnSource(ImageSource):
         before = self.config.classes if isinstance(self.config.classes, dict) else {}
         for name in (*before, *found):
             if (now := found.get(name, 0)) != (then := before.get(name, 0)):
-                raise self._changed(f"class {name!r} has {now} images, had {then}")
+                what = "part" if self.config.captions else "class"
+                raise self._changed(f"{what} {name!r} has {now} images, had {then}")
         if tuple(found) != self.config.class_names:
             raise self._changed("its classes have another order")
         if (now := sum(map(len, self.captions or ()))) != (then := self.config.captions or 0):

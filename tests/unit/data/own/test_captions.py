@@ -342,7 +342,7 @@ def test_a_published_set_is_known_by_its_numbers(layout, tmp_path):
         "kind": "folder"
     }
     for problem, changes in (
-        ("class 'train' has 8 images, had 7", {"classes": {"train": 7, "val": 4}, "images": 11}),
+        ("part 'train' has 8 images, had 7", {"classes": {"train": 7, "val": 4}, "images": 11}),
         ("it has 30 captions, had 31", {"captions": 31}),
     ):
         with pytest.raises(DimrError) as caught:
