@@ -71,5 +71,6 @@ def section(found, **changes) -> Source:
         "gigabytes": found.nbytes / 1e9,
         "sha256": found.sha256,
         "folder": found.folder,
+        **({"captions": found.captions.count} if found.captions else {}),
     }
     return Source.model_validate_json(json.dumps({**values, **changes}))

@@ -17,7 +17,9 @@ is one of
   a folder of class folders   of any names: blue squares/, Zürich/, 7/
   a folder of images          one class
   a folder with labels.csv    file,label: one line per image
-  parquet                     a file, or a folder of them: image, label
+  parquet                     a file, or a folder of them: image, label or caption
+  a folder with captions      captions.jsonl, {"file": ..., "captions": [...]} on each line;
+                              captions.csv, file,caption; or MS-COCO 2014's own layout
 
 Images are PNG, JPEG or WebP of any size and shape, grey, palette, transparent (put on white) or 16
 bits; EXIF orientation is applied. What is seen is the centre, as in ADM's crop. All of them are
@@ -44,7 +46,9 @@ def add(steps: Any) -> None:
                         help="side of the centre crop: 16, 32, 64, 128, 256 or 512 "
                         "(default: as far as the smallest image goes, at most 64, or 256 of many "
                         "images)")  # fmt: skip
-    parser.add_argument("--unconditional", action="store_true", help="do not learn the labels")
+    parser.add_argument(
+        "--unconditional", action="store_true", help="do not learn the labels, or the captions"
+    )
     text = "train a small set, too, without an autoencoder"
     parser.add_argument("--pixels", action="store_true", help=text)
     parser.add_argument("--mirror", action="store_true",
@@ -55,6 +59,11 @@ def add(steps: Any) -> None:
                         "are available, else those of a small classifier of the set)")  # fmt: skip
     text = "a variant, dimr-xs-2r (default: by the number of images)"
     parser.add_argument("--network", metavar="NAME", help=text)
+    parser.add_argument(
+        "--text-encoder",
+        choices=["words", "clip"],
+        help="what reads captions (default: words, which needs no download)",
+    )
     text = "rewrite the entries of an existing dataset of your own"
     parser.add_argument("--replace", action="store_true", help=text)
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
@@ -85,6 +94,7 @@ def new(options: argparse.Namespace) -> None:
         mirror=options.mirror,
         metrics=options.metrics,
         network=network,
+        text_encoder=options.text_encoder,
     )
     choice = choose(name, found, wishes, any(one and Path(one).exists() for one in weights))
     write_entries(name, source_entry(found), choice, project)
@@ -92,6 +102,9 @@ def new(options: argparse.Namespace) -> None:
     model = f"runs/{name}/{choice.network}/0/model"
     shown = next(iter(found.classes))
     asked = f" --class {shlex.quote(shown)}" if len(found.classes) > 1 else ""
+    if found.captions:
+        learned = "text_encoder" in choice.recipe["data"]
+        asked = f" --prompt {shlex.quote(found.captions.first)}" if learned else ""
     print(f"{name}: {found.form}, {found.images:,} images", *found.notes, sep="\n  ")
     width = max(len(what) for what, *_ in choice.reasons)
     for what, value, why in choice.reasons:

@@ -92,10 +92,19 @@ class Project:
         return self._recipes[dataset]
 
     def _check_classes(self, dataset: str, recipe: Recipe, source: str) -> None:
-        """The source exists, and its own classes are as many as the network's."""
+        """The source exists, and has the classes or the captions that networks are to learn."""
         where = f"recipes.yaml: {dataset}"
         found = self.source(source, f"{where}.data: source")
-        named, taken = found.num_classes, recipe.network.num_classes
+        taken, images = recipe.network.num_classes, getattr(recipe.data, "images", None)
+        if not taken and found.captions is None:
+            raise DimrError(f"{where}.data.text_encoder: sources.yaml: {source} has no captions")
+        own = getattr(images, "heldout", None)
+        if own == Images.OWN_SPLIT and (not found.captions or own not in found.class_names):
+            raise DimrError(
+                f"{where}.data.images.heldout: {own}: sources.yaml: {source} has no such part: "
+                "give a share, 0.2"
+            )
+        named = found.num_classes if found.captions is None else 1
         if found.class_names and taken and named != taken:
             raise DimrError(
                 f"{where}.network.num_classes: {taken}; sources.yaml: {source} has {named} classes"
@@ -137,8 +146,7 @@ class Project:
                 f"sources.yaml: {images.source}: classes: should be names with their numbers of "
                 "images, as dimr dataset new writes them"
             )
-        heldout = sum(map(images.heldout_of, source.classes.values()))
-        return source.images - heldout, heldout
+        return images.counts(source.classes)
 
     # --- networks and runs ------------------------------------------------------------------------
 
@@ -191,7 +199,12 @@ class Project:
         training, heldout = self._split(data.images)
         least, k = min(heldout, count), evaluate.prc_neighborhood
         wrong = ""
-        if least < 2:
+        drawn = {count, *map(run.recipe.sample.count_at, run.recipe.sample.settings)}
+        uneven = [one for one in sorted(drawn) if one % min(heldout, one)]
+        if data.text_encoder is not None and uneven:
+            prompts = f"the {heldout} prompts, captions of the held-out images"
+            wrong = f"sample: count: {uneven[0]} is neither a multiple of {prompts}, nor fewer"
+        elif least < 2:
             counted = f"{heldout} held out (data.images.heldout), {count} drawn (sample.count)"
             wrong = f"metrics need 2 images and more of each: there are {counted}"
         elif least <= k:

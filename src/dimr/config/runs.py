@@ -260,7 +260,7 @@ def _published_run(name: str, dataset: str, model: str, project: "Project") -> R
     network = _complete(_find_variant(model, dataset, project), recipe)
     published = FAMILIES[network.family].of_published
     own = {"schedule": weights.schedule or network.schedule, **published}
-    source = recipe.data.source_name
+    source = recipe.data.source_name if network.num_classes else None
     names = project.source(source).class_names if source else ()
     return Run(name, dataset, 0, recipe, network.model_copy(update=own), weights, names)
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from dimr.config.project import PROJECT, Project
 from dimr.config.schema import ConfigModel, PrintedCount, Schedule
 
-Source = Literal["paper", "image", "repo", "counted", "citing", "seed", "derived"]
+Source = Literal["paper", "image", "repo", "counted", "citing", "seed", "uvit", "derived"]
 SOURCES: dict[Source, str] = {
     "paper": "the text of the paper",
     "image": "the authors' picture of the table on their project page",
@@ -20,6 +20,7 @@ SOURCES: dict[Source, str] = {
     "counted": "the authors' network, built and counted",
     "citing": "a later paper that cites this one",
     "seed": "the summary of the paper that this project began with",
+    "uvit": "U-ViT's paper, or its authors' public repository",
     "derived": "follows from two confirmed numbers",
 }
 """Where a value was seen."""

@@ -1,13 +1,17 @@
 """``dimr images``: the raw images of a dataset, and their split."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimr.config.schema import EMBEDDED, ConfigModel, DigitPairs, Images, ImagesData
 from dimr.config.validation import validate
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
 from dimr.stages.stage import Input, Job, Output, Stage, Target
+
+if TYPE_CHECKING:
+    from dimr.stages.costs import Cost
 
 
 class ImagesStage(Stage):
@@ -27,6 +31,14 @@ class ImagesStage(Stage):
         if not isinstance(data, ImagesData) or data.source_name is None:
             return {}
         return {"source": f"data/{data.source_name}/source"}
+
+    def cost(self, target: Target) -> "Cost":
+        """The two arrays; of MS-COCO 24 GB."""
+        from dimr.stages.costs import image_bytes
+
+        project, dataset = target.project, target.dataset
+        images = project.training_images(dataset) + project.heldout_images(dataset)
+        return replace(super().cost(target), disk=images * image_bytes(target.recipe))
 
     def load(self, path: Path) -> Any:
         """Of the digits, or of a source's images."""

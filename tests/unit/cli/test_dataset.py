@@ -4,11 +4,13 @@ import shlex
 
 import pytest
 from PIL import Image
-from tests.support.experiments import copy_experiments
+from tests.support.captions import coco
+from tests.support.experiments import copy_experiments, edit
 
 from dimr.cli import main
 from dimr.config.project import Project
 from dimr.paper.tables.definitions import load_table
+from dimr.runtime.errors import DimrError
 
 NAMES = ["blue squares", "Zürich", "yes", "007", "a: b", "it's", "#1"]
 
@@ -110,3 +112,63 @@ def test_names_that_mean_something_else(root, pictures, caplog, name, reason):
 def test_a_network_that_is_none(root, pictures, caplog):
     assert new(root, pictures, "--network", "dimr-xxl-3r") == 2
     assert "--network: no variant 'dimr-xxl-3r'" in error(caplog)
+
+
+# --- captions -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def captioned(root, tmp_path):
+    """A set in MS-COCO's layout, as the dataset ``mine``."""
+    assert new(root, coco(tmp_path / "coco")) == 0
+    return root
+
+
+def test_images_with_captions_are_a_dataset_of_text(captioned, tmp_path, capsys):
+    assert new(captioned, tmp_path / "coco", "--replace") == 0
+    project = Project(captioned)
+    source, recipe = project.source("mine"), project.recipe("mine")
+    assert (source.captions, source.classes) == (30, {"train": 8, "val": 4})
+    assert (project.training_images("mine"), project.heldout_images("mine")) == (8, 4)
+    assert project.run("mine/dimr-xs-2r/0").network.text_tokens == recipe.data.text_encoder.tokens
+    table = load_table(captioned / "experiments/tables/mine/table1.yaml", project)
+    assert not {"class_accuracy", "inception_score"} & {column.key for column in table.columns}
+    assert "FID-own" in [column.title for column in table.columns]
+    printed = capsys.readouterr().out
+    command = next(line for line in printed.splitlines() if "dimr sample" in line)
+    assert shlex.split(command)[4:6] == ["--prompt", "A cat in train2014, seen twice."]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"sample.count": 7}, "sample: count: 7 is neither a multiple of the 4 prompts"),
+        ({"sample.settings.guided.count": 9}, "sample: count: 9 is neither a multiple of the 4"),
+        (
+            {"data.images.source": "imagenet"},
+            "text_encoder: sources.yaml: imagenet has no",
+        ),
+        ({"network.num_classes": 1}, "network.num_classes, or data.text_encoder"),
+    ],
+)
+def test_recipes_of_captions_that_are_wrong(captioned, changes, problem):
+    changed = {f"mine.{key}": value for key, value in changes.items()}
+    project = edit(captioned, "experiments/recipes.yaml", changed)
+    with pytest.raises(DimrError, match=problem):
+        project.run("mine/dimr-xs-2r/0")
+
+
+def test_a_split_that_a_set_does_not_have(root, pictures):
+    assert new(root, pictures, "--size", "32") == 0
+    project = edit(root, "experiments/recipes.yaml", {"mine.data.images.heldout": "val"})
+    with pytest.raises(DimrError, match=r"heldout: val: sources.yaml: mine has no such part: give"):
+        project.recipe("mine")
+    project = edit(root, "experiments/recipes.yaml", {"mine.data.images.heldout": "train"})
+    with pytest.raises(DimrError, match="heldout"):
+        project.recipe("mine")
+
+
+def test_coco_is_a_set_of_its_own(root):
+    project = Project(root)
+    assert (project.training_images("coco256"), project.heldout_images("coco256")) == (82783, 40504)
+    assert project.run("coco256/dimr-s-2r/0").network.text_dim == 768

@@ -138,7 +138,8 @@ def test_what_papers_print():
     both = published(PROJECT, "table1a").set_index(["model", "setting", "metric"])["value"]
     assert both["DiMR-XL/2R", "unguided", "fid"] == 4.5
     assert both["DiMR-XL/2R", "guided", "fid"] == 1.7
-    assert set(published(PROJECT)["dataset"]) == {"imagenet64", "imagenet256", "imagenet512"}
+    datasets = {"imagenet64", "imagenet256", "imagenet512", "coco256"}
+    assert set(published(PROJECT)["dataset"]) == datasets
 
 
 def test_recorded_numbers_have_the_same_form(tmp_path):

@@ -1,5 +1,6 @@
 """Sections about datasets: where images come from, and each step that prepares them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -24,7 +25,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Source(ConfigModel):
-    """A labelled set of image files (``experiments/sources.yaml``): a published one, or one's own.
+    """A set of image files (``experiments/sources.yaml``): a published one, or one's own.
 
     A published set has a number of ``classes``, in the order of their sorted WordNet ids; ``md5``
     is of official archives by file name; ``repo`` is where the hub has the set as parquet. A set of
@@ -32,6 +33,10 @@ class Source(ConfigModel):
     the labels, a ``sha256`` of its content, and the ``folder`` where it was looked at, which is no
     part of what it is. ``images`` is how many there are, with the ``known_bad``: names of files
     that do not decode and are left out.
+
+    A set with ``captions`` has their number, and in place of classes its parts: ``captioned``, or
+    ``train`` and ``val`` where the set itself holds images out. A published one of these has no
+    ``sha256``; it is known by its numbers.
     """
 
     classes: NumClasses | Annotated[dict[ClassName, Positive], Field(min_length=1)]
@@ -39,6 +44,7 @@ class Source(ConfigModel):
     gigabytes: PositiveFloat  # of the image files together, for the estimate of disk space
     folder: str | None = Field(default=None, exclude=True)
     sha256: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
+    captions: Positive | None = Field(default=None, exclude_if=lambda value: value is None)
     repo: str | None = None
     md5: dict[str, Md5] = {}
     known_bad: tuple[str, ...] = ()
@@ -52,13 +58,18 @@ class Source(ConfigModel):
         if isinstance(self.classes, dict):
             if (found := sum(self.classes.values())) != self.images:
                 raise ValueError(f"images: {self.images}; classes have {found}")
-            if self.sha256 is None:
+            if self.sha256 is None and (self.captions is None or self.folder is not None):
                 raise ValueError("a set whose classes have names has a sha256: dimr dataset new")
+        if self.captions is not None:
+            if isinstance(self.classes, int):
+                raise ValueError("captions: in place of classes there are parts by name, as val: 9")
+            if self.captions < self.images:
+                raise ValueError(f"captions: {self.captions} for {self.images} images")
         return self
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """How many classes there are in the store: of a set with captions, parts."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
     @property
@@ -112,18 +123,31 @@ class DigitPairs(ConfigModel):
 class Images(ConfigModel):
     """Images of one's own: the source, side of the centre crop, and the split.
 
-    ``heldout`` is the share of each class that trains nothing, at least one image; which ones, and
-    the order of the others, is drawn by ``split_seed``.
+    ``heldout`` is the share of each class that trains nothing, at least one image; or ``val``: the
+    images that a set with captions itself holds out. Which ones, and the order of all, is drawn by
+    ``split_seed``.
     """
+
+    OWN_SPLIT: ClassVar = "val"
 
     source: str  # of sources.yaml
     image_size: Annotated[int, Field(gt=0, le=512)]
-    heldout: Annotated[float, Field(gt=0, le=0.9)]
+    heldout: Annotated[float, Field(gt=0, le=0.9)] | Literal["val"]
     split_seed: Seed
 
-    def heldout_of(self, images: int) -> int:
-        """How many of a class's images are held out; one at least is left to train on."""
+    def heldout_of(self, images: int, name: str = "") -> int:
+        """How many of the images of a class of that name are held out.
+
+        Of a share, one image at least is left to train on.
+        """
+        if isinstance(self.heldout, str):
+            return images if name == self.heldout else 0
         return max(1, min(images - 1, round(self.heldout * images)))
+
+    def counts(self, classes: Mapping[str, int]) -> tuple[int, int]:
+        """Numbers of training and of held-out images, of the classes' numbers by name."""
+        heldout = sum(self.heldout_of(images, name) for name, images in classes.items())
+        return sum(classes.values()) - heldout, heldout
 
 
 class Autoencoder(ConfigModel):

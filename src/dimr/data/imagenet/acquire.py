@@ -76,7 +76,8 @@ def acquire(
         _write(found, classes, work)
         known = {} if own else dict(zip(wordnet_ids(1000), class_names(1000), strict=True))
         names = [known.get(wnid) or found.words.get(wnid) or wnid for wnid in classes]
-        return work.finish(list(classes), names, found.facts(), config.known_bad, add)
+        facts, captions = found.facts(), found.captions
+        return work.finish(list(classes), names, facts, config.known_bad, add, captions)
 
 
 def open_source(text: str, config: Source, work: StoreWork) -> ImageSource:

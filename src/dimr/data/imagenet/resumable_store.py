@@ -5,8 +5,9 @@ the same bytes: tars are sorted by name and hold no times.
 """
 
 import io
+import json
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimr.data.imagenet.source import check_content, check_name
-from dimr.data.imagenet.store import ENTRY, INDEX, StoreManifest
+from dimr.data.imagenet.store import CAPTIONS, ENTRY, INDEX, StoreManifest
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json, save_array, sha256, write_json
+from dimr.runtime.files import read_json, save_array, sha256, write_json, write_text
 from dimr.runtime.work_folder import WorkFolder
 
 
@@ -72,13 +73,24 @@ class StoreWork(WorkFolder):
         source: dict[str, Any],
         known_bad: Iterable[str],
         add: Callable[[Path], None] | None = None,
+        captions: Iterable[Sequence[str]] | None = None,
     ) -> StoreManifest:
-        """Add index and manifest, and put the store in place; return the manifest.
+        """Add index, captions and manifest, and put the store in place; return the manifest.
 
         ``add`` is called with the folder before it takes its final name, to put more into it.
+        ``captions`` are those of every image, in the order of the index; None: there are none.
         """
         notes = [read_json(self.folder / f"notes/{wnid}.json") for wnid in wnids]
-        save_array(self._index(wnids), self.store / INDEX)
+        index = self._index(wnids)
+        save_array(index, self.store / INDEX)
+        more = {}
+        if captions is not None:
+            lines = (
+                json.dumps({"file": f"{wnids[label]}/{name.decode()}", "captions": list(some)})
+                for name, label, some in zip(index["name"], index["label"], captions, strict=True)
+            )
+            write_text(self.store / CAPTIONS, "".join(f"{line}\n" for line in lines))
+            more["captions"] = {"sha256": sha256(self.store / CAPTIONS)}
         manifest = StoreManifest.write(
             self.store,
             format="dimr-source-1",
@@ -91,6 +103,7 @@ class StoreWork(WorkFolder):
             counts=[note["count"] for note in notes],
             index={"sha256": sha256(self.store / INDEX)},
             tars=[{"size": note["size"], "sha256": note["sha256"]} for note in notes],
+            **more,
         )
         if add:
             add(self.store)

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +47,13 @@ class ImageSource(ABC):
         kind: ``folder``, ``archive``, ``parquet`` or ``hub``.
         where: the path or the name, for messages.
         words: what the source calls its classes, by WordNet id.
+        captions: of every image in the order of the store; None: there are none.
         config: what must be in it.
     """
 
     kind: str
     words: Mapping[str, str] = {}
+    captions: Sequence[Sequence[str]] | None = None
 
     def __init__(self, where: str, config: Source) -> None:
         self.where, self.config, self.known_bad = where, config, set(config.known_bad)

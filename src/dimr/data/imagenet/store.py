@@ -1,11 +1,13 @@
 """The images as they were published, in one tar a class: a thousand files, not a million.
 
 A folder holds ``n01440764.tar``, ... (uncompressed, members sorted by name, the original bytes),
-``index.npy`` (one ``ENTRY`` an image, sorted by label and name) and ``manifest.json``. The tars are
-ordinary ones; reading goes by the index.
+``index.npy`` (one ``ENTRY`` an image, sorted by label and name), ``manifest.json``, and of images
+with captions ``captions.jsonl`` (a line for each, in the order of the index). The tars are ordinary
+ones; reading goes by the index.
 """
 
 import io
+import json
 import os
 import threading
 from collections import OrderedDict
@@ -24,11 +26,12 @@ from dimr.data.imagenet.source import FORMATS, FORMATS_TEXT, NAME_BYTES
 from dimr.data.pictures import as_rgb
 from dimr.data.shards import MANIFEST, Checksum, FileName, Filled, Manifest, map_array
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import require_file, single_line
+from dimr.runtime.files import read_text, require_file, single_line
 from dimr.runtime.record import compare_files
 from dimr.runtime.record import verify as verify_files
 
 INDEX = "index.npy"
+CAPTIONS = "captions.jsonl"
 ENTRY = np.dtype([("name", f"S{NAME_BYTES}"), ("label", "<i4"), ("offset", "<i8"), ("size", "<i4")])
 """An image: its file's name, its class, where its bytes begin in the class's tar, how many."""
 OPEN_TARS = 32
@@ -62,6 +65,7 @@ class StoreManifest(Manifest):
     class_names: list[str]
     counts: list[Filled]
     index: Checksum
+    captions: Checksum | None = None
     tars: list[TarEntry]
 
     @model_validator(mode="after")
@@ -116,6 +120,19 @@ class ImageStore:
     def labels(self) -> NDArray[np.int64]:
         """Classes of all images, (count,), ascending."""
         return self.index["label"].astype(np.int64)
+
+    def captions(self) -> list[list[str]]:
+        """Of every image one or more; ``DimrError`` if they have none, or the file is damaged."""
+        path = self.folder / CAPTIONS
+        if self.manifest.captions is None:
+            raise DimrError(f"{self.folder}: its images have no captions")
+        compare_files(self.folder, {CAPTIONS: self.manifest.captions.sha256})
+        found = [
+            json.loads(line)["captions"] for line in read_text(path, "JSON lines").splitlines()
+        ]
+        if len(found) != len(self):
+            raise DimrError(f"{path}: captions of {len(found)} images, should be of {len(self)}")
+        return found
 
     def name(self, number: int) -> str:
         """An image's file name."""
@@ -203,7 +220,8 @@ def verify(folder: str | Path, labels: Iterable[int] | None = None) -> StoreMani
     verify_files(store.folder, MANIFEST)
     wanted = checksums(folder)
     chosen = range(len(store.wnids)) if labels is None else sorted(set(labels))
-    names = [INDEX, *(f"{store.wnids[label]}.tar" for label in chosen)]
+    tars = [f"{store.wnids[label]}.tar" for label in chosen]
+    names = [*(name for name in wanted if not name.endswith(".tar")), *tars]
     compare_files(store.folder, {name: wanted[name] for name in names})
     return store.manifest
 
@@ -213,4 +231,5 @@ def checksums(folder: str | Path) -> dict[str, str]:
     manifest = StoreManifest.read(folder)
     tars = zip(manifest.wnids, manifest.tars, strict=True)
     found = {f"{wnid}.tar": tar.sha256 for wnid, tar in tars}
-    return {**found, INDEX: manifest.index.sha256}
+    captions = {CAPTIONS: manifest.captions.sha256} if manifest.captions else {}
+    return {**found, INDEX: manifest.index.sha256, **captions}

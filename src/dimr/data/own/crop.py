@@ -2,9 +2,12 @@
 
 Of each class ``Images.heldout_of`` images are held out. Both arrays go round the classes: image i
 has label i mod classes as long as every class has images left, then round those that have.
+
+Images with captions are of one class. Prompts are the first caption of each held-out image, in the
+order of the array, which is drawn.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,8 @@ from numpy.typing import NDArray
 from dimr.config.schema import Images
 from dimr.data.image_arrays import SPLITS, ImagesManifest, go_round, write_images
 from dimr.data.imagenet import ImageStore, verify
+from dimr.data.own.captions import PART
+from dimr.data.text.image_captions import ImageCaptions
 from dimr.runtime.atomic import require_space
 from dimr.runtime.errors import DimrError
 from dimr.runtime.progress import progress_bar
@@ -43,7 +48,10 @@ def crop_images(source: Path, out: Path, config: Images, key: str) -> ImagesMani
             "two are needed at least"
         )
     require_space(out, len(store) * 3 * config.image_size**2, "the set of arrays")
-    chosen = dict(zip(SPLITS, split_classes(store.manifest.counts, config), strict=True))
+    parts = split_classes(store.manifest.counts, config, store.class_names)
+    chosen = dict(zip(SPLITS, parts, strict=True))
+    captions = store.captions() if store.manifest.captions else None
+    labels = store.labels if captions is None else np.zeros(len(store), np.int64)
     with progress_bar(total=len(store), description="crop images", unit="image") as bar:
 
         def crops(numbers: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
@@ -54,31 +62,48 @@ def crop_images(source: Path, out: Path, config: Images, key: str) -> ImagesMani
         return write_images(
             out,
             {split: crops(numbers) for split, numbers in chosen.items()},
-            {split: store.labels[numbers] for split, numbers in chosen.items()},
+            {split: labels[numbers] for split, numbers in chosen.items()},
             dataset=config.source,
             size=config.image_size,
-            class_names=store.class_names,
-            split=(
-                f"heldout: {config.heldout:g} of each class's images, at least one, drawn with "
-                f"seed {config.split_seed}; train: all others; both go round the classes"
-            ),
+            class_names=store.class_names if captions is None else [PART],
+            split=_in_words(config, captions is not None),
             key=key,
+            captions=None if captions is None else _of_splits(captions, chosen),
         )
 
 
+def _of_splits(
+    captions: Sequence[list[str]], chosen: Mapping[str, NDArray[np.int64]]
+) -> ImageCaptions:
+    """The captions in the order of the arrays."""
+    train, heldout = ([captions[number] for number in chosen[split]] for split in SPLITS)
+    return ImageCaptions(train, heldout, [some[0] for some in heldout])
+
+
+def _in_words(config: Images, has_captions: bool) -> str:
+    drawn = f"drawn with seed {config.split_seed}"
+    if isinstance(config.heldout, str):
+        return f"heldout: {config.heldout}, as the set says; train: all others; both orders {drawn}"
+    each = "the images" if has_captions else "each class's images"
+    rounds = "both orders drawn likewise" if has_captions else "both go round the classes"
+    share = f"{config.heldout:g} of {each}, at least one, {drawn}"
+    return f"heldout: {share}; train: all others; {rounds}"
+
+
 def split_classes(
-    counts: Sequence[int], config: Images
+    counts: Sequence[int], config: Images, names: Sequence[str] = ()
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers of the training images, and of those held out, each in the order of its array.
 
     Args:
         counts: images per class, two or more; those of class 0 are numbered first, and so on.
         config: the share, and the seed.
+        names: of the classes, where the set itself holds some out.
     """
     parts: tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]] = ([], [])
     for label, (count, end) in enumerate(zip(counts, np.cumsum(counts), strict=True)):
         order = numpy_generator(config.split_seed, "split", label).permutation(count)
-        held = config.heldout_of(count)
+        held = config.heldout_of(count, names[label] if names else "")
         for part, some in zip(parts, (order[held:], order[:held]), strict=True):
             part.append(some + (end - count))
     return go_round(parts[0]), go_round(parts[1])

@@ -76,6 +76,7 @@ def source_entry(found: Any) -> dict[str, Any]:
     return {
         "classes": dict(found.classes),
         "images": found.images,
+        **({"captions": found.captions.count} if found.captions else {}),
         "gigabytes": max(0.001, round(found.nbytes / 1e9, 3)),
         "folder": found.folder,
         "sha256": found.sha256,
@@ -135,16 +136,16 @@ def table_text(name: str, choice: Choice, network: Variant) -> str:
         ("nearest_ratio", "Nearest ratio", "{:.2f}"),
         ("near_copy_share", "Near copies", "{:.1%}"),
     ]  # fmt: skip
-    classes = choice.recipe["network"]["num_classes"]
+    classes = choice.recipe["network"].get("num_classes", 0)
     left_out = set() if own and classes > 1 else {"class_accuracy"}
-    if own and classes == 1:
+    if own and classes < 2:
         left_out.add("inception_score")
     settings = list(choice.recipe["sample"]["settings"])
     count = choice.recipe["sample"]["count"]
     features = "FID, IS, precision and recall use Inception's features."
     if own:
         whose = "the set's own classifier" if classes > 1 else (
-            "a classifier that tells the images' quarter turns, as one class has nothing to tell"
+            "a classifier that tells the images' quarter turns, as there are no classes to tell"
         )  # fmt: skip
         features = (
             f"FID-own, precision and recall use the features of {whose}, not Inception's: never "

@@ -1,13 +1,12 @@
-"""Images in a folder: class folders, one flat folder, or files that a ``labels.csv`` lists."""
+"""Images in a folder: class folders, a flat one, one with a ``labels.csv``, one with captions."""
 
-import csv
-import io
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from dimr.data.imagenet.source import SUFFIXES, check_size
+from dimr.data.own.captions import COCO, FILES, PART, has_coco, read_captions, read_coco
 from dimr.data.own.listing import (
     Item,
     Listing,
@@ -18,13 +17,13 @@ from dimr.data.own.listing import (
     listed,
     natural,
 )
+from dimr.data.own.lists import csv_rows, place_in, why_missing
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 
 LABELS = "labels.csv"
-FILE_COLUMNS = ("file", "filename", "file_name", "path", "image")
 LABEL_COLUMNS = ("label", "class", "class_name", "category")
-"""Heads of the columns of ``labels.csv``; without a head they are the first and the second."""
+"""Heads of the columns of ``labels.csv``."""
 OTHER_IMAGES = (
     ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ico", ".psd",
     ".svg", ".ppm", ".pgm", ".pbm", ".tga", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw",
@@ -43,7 +42,9 @@ class FolderListing(Listing):
         super().__init__(str(folder))
         self.folder = folder
         tree = _Tree(folder)
-        if LABELS in tree.others:
+        if (lists := [name for name in FILES if name in tree.others]) or has_coco(tree.others):
+            labels = self._captioned(tree, lists)
+        elif LABELS in tree.others:
             self.form, labels = LABELS, _read_labels(folder, tree)
             tree.others.remove(LABELS)
         elif tree.files[""]:
@@ -59,6 +60,32 @@ class FolderListing(Listing):
             check_apart(paths, f"{folder}: class {name!r}", "files")
             paths.sort(key=natural)
         self.classes = labels
+
+    def _captioned(self, tree: "_Tree", lists: list[str]) -> dict[str, list[str]]:
+        """Images by part; and their captions are read."""
+        if len(lists) + has_coco(tree.others) > 1:
+            raise DimrError(
+                f"{self.folder}: captions in several forms ({listed(lists or FILES)}): keep one"
+            )
+        if lists:
+            name = lists[0]
+            images = [path for files in tree.files.values() for path in files]
+            if not images:
+                raise DimrError(f"{self.folder}: no images in it, but {name}")
+            found = {PART: read_captions(self.folder, name, images)}
+            self.form, used = name, {name}
+        else:
+            found = read_coco(self.folder, tree.files)
+            aside = sum(map(len, tree.files.values())) - sum(map(len, found.values()))
+            if aside:
+                self.notes.append(f"{counted(aside, 'image')} of neither part left out")
+            self.form, used = "MS-COCO's layout", {annotations for _, annotations in COCO.values()}
+        tree.others = [name for name in tree.others if name not in used]
+        labels = {part: sorted(captions, key=natural) for part, captions in found.items()}
+        self.captions = {
+            part: [found[part][path] for path in paths] for part, paths in labels.items()
+        }
+        return labels
 
     def items(self) -> Iterator[Item]:
         """Class by class; a file is read by whoever takes the item."""
@@ -160,15 +187,13 @@ def _read_labels(folder: Path, tree: _Tree) -> dict[str, list[str]]:
     there = {composed(path): path for files in tree.files.values() for path in files}
     found: dict[str, list[str]] = {}
     seen: set[str] = set()
-    for line, (file, label) in _rows(table):
+    for line, (file, label) in csv_rows(table, LABEL_COLUMNS, "label"):
         where = f"{table}: line {line}"
-        path = os.path.normpath(composed(file))
-        if path not in there:  # of Windows?
-            path = os.path.normpath(path.replace("\\", "/"))
+        path = place_in(there, file)
         if path in seen:
             raise DimrError(f"{where}: {file} has a label already")
         if path not in there:
-            raise DimrError(f"{where}: {_why_missing(folder, path, file)}")
+            raise DimrError(f"{where}: {why_missing(folder, file)}")
         seen.add(path)
         found.setdefault(class_name(label, where), []).append(there[path])
     if not found:
@@ -177,44 +202,6 @@ def _read_labels(folder: Path, tree: _Tree) -> dict[str, list[str]]:
         raise DimrError(f"{table}: leaves {counted(len(left), 'image')} out ({listed(left)})")
     check_apart(found, str(table), "classes")
     return {name: found[name] for name in sorted(found, key=natural)}
-
-
-def _why_missing(folder: Path, path: str, file: str) -> str:
-    if os.path.isabs(path) or path.startswith(".."):
-        return f"{file[:200]!r} leads out of the folder"
-    if (folder / path).is_file():
-        return f"{file}: not an image file (allowed: {', '.join(SUFFIXES)})"
-    return f"{file[:200]}: no such file"
-
-
-def _rows(table: Path) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Line, and file and label, of every row."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-        first = text.partition("\n")[0]
-        separator = max(",;\t", key=first.count)
-        lines = io.StringIO(text, newline="")
-        rows = list(csv.reader(lines, delimiter=separator, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DimrError(f"{table}: not readable as CSV ({single_line(error)})") from None
-    columns, begin = _columns(rows[0] if rows else [])
-    for line, row in enumerate(rows[begin:], begin + 1):
-        if not any(map(str.strip, row)):
-            continue
-        if len(row) <= max(columns):
-            raise DimrError(f"{table}: line {line}: {len(row)} columns, should be file,label")
-        file, label = (row[column].strip() for column in columns)
-        if not file or not label:
-            raise DimrError(f"{table}: line {line}: no {'label' if file else 'file'}")
-        yield line, (file, label)
-
-
-def _columns(head: list[str]) -> tuple[tuple[int, int], int]:
-    """Columns of file and label, and the number of lines before the first row."""
-    names = [name.strip().lower() for name in head]
-    file = next((names.index(name) for name in FILE_COLUMNS if name in names), None)
-    label = next((names.index(name) for name in LABEL_COLUMNS if name in names), None)
-    return ((0, 1), 0) if file is None or label is None else ((file, label), 1)
 
 
 def read_image(path: Path) -> bytes:

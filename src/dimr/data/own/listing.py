@@ -34,6 +34,8 @@ class Listing(ABC):
         classes: names of the images by the class's name, in the order of the labels; within a class
             in the order of the store. The names are those that belong to the content, relative to
             the place.
+        captions: of each image, in the same order; None: they have none. Images with captions have
+            no classes: ``classes`` are parts of the set, one of which may be held out.
         is_unlabelled: whether nothing in it tells classes: its one class has the place's name.
         notes: what a person should know of it.
     """
@@ -41,6 +43,7 @@ class Listing(ABC):
     form: str
     kind: str
     classes: Mapping[str, list[str]]
+    captions: Mapping[str, list[list[str]]] | None = None
     is_unlabelled: bool = False
 
     def __init__(self, where: str) -> None:

@@ -25,6 +25,15 @@ STEP = 16
 
 
 @dataclass(frozen=True)
+class FoundCaptions:
+    """How many captions there are, words of the longest one, and the first."""
+
+    count: int
+    longest: int
+    first: str
+
+
+@dataclass(frozen=True)
 class Found:
     """What ``look`` found.
 
@@ -36,9 +45,11 @@ class Found:
         least_side: of all images, in pixels, when they are upright.
         is_grey: whether all images are.
         sha256: of the content: order and names of the classes, names of the files (relative to the
-            place) and their bytes. Where the place is, and the times of files, do not matter.
+            place) and their bytes, and captions. Where the place is, and the times of files, do not
+            matter.
         folder: the place, absolute.
         notes: what a person should know: what was left out, say.
+        captions: of the images; None: they have none. Then ``classes`` are parts of the set.
     """
 
     form: str
@@ -50,6 +61,7 @@ class Found:
     sha256: str
     folder: str
     notes: tuple[str, ...] = ()
+    captions: FoundCaptions | None = None
 
 
 @dataclass(frozen=True)
@@ -66,9 +78,9 @@ def look(place: str | Path, progress: bool = True) -> Found:
     """Recognise a set of images, and decode every one of them.
 
     Args:
-        place: a folder of class folders, a flat one (one class), one with a ``labels.csv``, or one
-            of parquet files; or such a file. Transparent images will be put on white, of animated
-            ones the first picture is taken.
+        place: a folder of class folders, a flat one (one class), one with a ``labels.csv`` or with
+            captions, or one of parquet files; or such a file. Transparent images will be put on
+            white, of animated ones the first picture is taken.
         progress: whether a bar shows how far it is.
 
     Returns:
@@ -95,7 +107,15 @@ def look(place: str | Path, progress: bool = True) -> Found:
         sha256=digest(listing, seen),
         folder=listing.where,
         notes=tuple(listing.notes),
+        captions=_captions(listing),
     )
+
+
+def _captions(listing: Listing) -> FoundCaptions | None:
+    if listing.captions is None:
+        return None
+    texts = [text for part in listing.captions.values() for some in part for text in some]
+    return FoundCaptions(len(texts), max(len(text.split()) for text in texts), texts[0])
 
 
 def list_images(place: str | Path) -> Listing:
@@ -159,7 +179,11 @@ def digest(listing: Listing, seen: list[list[Seen]]) -> str:
     """SHA-256 of the content, as ``Found`` has it."""
     found = hashlib.sha256()
     for (name, files), images in zip(listing.classes.items(), seen, strict=True):
-        pairs = ([composed(file), one.sha256] for file, one in zip(files, images, strict=True))
+        captions = listing.captions[name] if listing.captions else [[]] * len(files)
+        pairs = (
+            [composed(file), one.sha256, *some]
+            for file, one, some in zip(files, images, captions, strict=True)
+        )
         for value in ({"class": name}, *pairs):
             found.update(json.dumps(value).encode() + b"\n")
     return found.hexdigest()

@@ -12,8 +12,10 @@ from typing import Any
 
 from dimr.data.imagenet.parquet import BATCH, BELOW, open_parquet
 from dimr.data.imagenet.source import SUFFIXES, check_size
+from dimr.data.own.captions import COLUMNS, PART
 from dimr.data.own.folder import LABEL_COLUMNS
 from dimr.data.own.listing import Item, Listing, check_apart, class_name, counted, listed, natural
+from dimr.data.text.image_captions import clean_caption
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 
@@ -29,7 +31,7 @@ class Columns:
     """Columns of the images and labels; ``names`` of the classes by label, if the file has them.
 
     ``part`` is the one of the image that has its bytes, if it has parts; ``path`` is whether it has
-    one.
+    one. ``caption`` is the column of captions, where there are no labels.
     """
 
     image: str
@@ -38,10 +40,14 @@ class Columns:
     label: str | None
     names: tuple[str, ...] | None
     others: tuple[str, ...]
+    caption: str | None
 
 
 class ParquetListing(Listing):
-    """Rows of parquet files. Classes are numbered as the files do, or by their sorted names."""
+    """Rows of parquet files. Classes are numbered as the files do, or by their sorted names.
+
+    Rows with captions and without labels are one part.
+    """
 
     kind = "parquet"
 
@@ -57,6 +63,9 @@ class ParquetListing(Listing):
                 raise DimrError(f"{file}: its columns or classes are not those of {self.files[0]}")
         values, paths = zip(*map(self._facts, self.files), strict=True)
         self._number(values, paths, place)
+        if self._columns.caption is not None:
+            of_files = map(self._captions_of, self.files)
+            self.captions = {PART: list(itertools.chain.from_iterable(of_files))}
 
     def _number(self, values: Sequence[list[Any]], paths: Sequence[list[str]], place: Path) -> None:
         """Find the classes; the label of every row of every file."""
@@ -76,6 +85,8 @@ class ParquetListing(Listing):
         columns, found = self._columns, Counter(itertools.chain.from_iterable(values))
         if not found:
             raise DimrError(f"{self.where}: no images in it: {self.form} without rows")
+        if columns.caption is not None:
+            return {None: PART}
         if columns.label is None:
             self.is_unlabelled = True
             unused = f"; not used: {', '.join(columns.others)}" if columns.others else ""
@@ -111,6 +122,21 @@ class ParquetListing(Listing):
         if columns.label and None in values:
             raise DimrError(f"{file}: row {values.index(None)}: no {columns.label}")
         return values, names
+
+    def _captions_of(self, file: Path) -> list[list[str]]:
+        """Of every row."""
+        assert self._columns.caption is not None
+        found, bare = [], []
+        for row, value in enumerate(_values(file, self._columns.caption)):
+            texts = [value] if isinstance(value, str) else value or []
+            if not texts or None in texts:
+                bare.append(f"row {row}")
+            else:
+                found.append([clean_caption(text, f"{file}: row {row}") for text in texts])
+        if bare:
+            raise DimrError(f"{file}: {counted(len(bare), 'image')} of {len(bare) + len(found):,} "
+                            f"without a caption ({listed(bare)})")  # fmt: skip
+        return found
 
     def items(self) -> Iterator[Item]:
         """File by file; the rows that are waited for are in memory."""
@@ -191,6 +217,12 @@ def _columns(file: Path) -> Columns:
     image, features = images[0], _features(schema)
     others = [column for column in schema if column.name != image.name]
     label = _label(others, features, file)
+    captions = [column.name for column in others if _is_caption(column)]
+    if len(captions) > 1 and label is None:
+        named = ", ".join(captions)
+        raise DimrError(
+            f"{file}: several columns of captions ({named}): keep the one that is meant"
+        )
     names = features.get(label or "", {}).get("names")
     return Columns(
         image=image.name,
@@ -199,6 +231,7 @@ def _columns(file: Path) -> Columns:
         label=label,
         names=tuple(map(str, names)) if names else None,
         others=tuple(column.name for column in others if column.name != label),
+        caption=captions[0] if captions and label is None else None,
     )
 
 
@@ -217,10 +250,27 @@ def _label(columns: Sequence[Any], features: dict[str, Any], file: Path) -> str 
     kind = chosen[0].type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    if not any(is_kind(kind) for is_kind in (*text, pa.types.is_integer)):
+    if not (_is_text(kind) or pa.types.is_integer(kind)):
         raise DimrError(f"{file}: column {chosen[0].name} is {kind}, should be numbers or strings")
     return chosen[0].name
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa  # slow to import
+
+    return any(
+        is_kind(kind)
+        for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    )
+
+
+def _is_caption(column: Any) -> bool:
+    """Whether it may hold captions: texts, or lists of them."""
+    import pyarrow as pa  # slow to import
+
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    kind = column.type.value_type if is_list else column.type
+    return column.name.lower() in COLUMNS and _is_text(kind)
 
 
 def _features(schema: Any) -> dict[str, Any]:

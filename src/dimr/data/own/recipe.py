@@ -10,6 +10,7 @@ from typing import Any
 from dimr.config.schema import Images
 from dimr.config.variants import Variant
 from dimr.data.own.look import Found
+from dimr.data.own.text_encoder import choose_encoder
 from dimr.models.sizes import FAMILIES
 from dimr.runtime.errors import DimrError
 
@@ -79,11 +80,12 @@ class Wishes:
 
     Attributes:
         size: side of the crop, in pixels.
-        unconditional: whether labels are not learned.
+        unconditional: whether labels, or captions, are not learned.
         pixels: whether a small set, too, is trained on without an autoencoder.
         mirror: whether mirror images are trained on, too.
         metrics: ``inception`` or ``classifier``.
         network: a variant of variants.yaml.
+        text_encoder: ``words`` or ``clip``.
     """
 
     size: int | None = None
@@ -92,6 +94,7 @@ class Wishes:
     mirror: bool = False
     metrics: str | None = None
     network: Variant | None = None
+    text_encoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,22 +133,32 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
         has_inception: whether Inception's weights are available here.
 
     Raises:
-        DimrError: a size that is not one of ``SIZES``; too few images.
+        DimrError: a size that is not one of ``SIZES``; too few images; an encoder of captions, or a
+            network without text, that does not fit them.
     """
     said = Reasons()
+    encoder = None
+    if wishes.unconditional and wishes.text_encoder:
+        raise DimrError("--text-encoder: with --unconditional captions are not learned")
+    if not wishes.unconditional:
+        encoder, reasons = choose_encoder(found, wishes.text_encoder, wishes.network)
+        said.lines += reasons
     side = _side(found, wishes, said)
     split = _split(name, side, found)
-    heldout = sum(map(split.heldout_of, found.classes.values()))
-    training = found.images - heldout
+    training, heldout = split.counts(found.classes)
+    shared = "as the set itself has it"
+    if isinstance(split.heldout, float):
+        shared = f"{split.heldout:.0%}" + " of each class, one at least" * (not found.captions)
     said.add(
         "split",
         f"{training:,} to train on, {heldout:,} held out",
-        f"{split.heldout:.0%} of each class, one at least; metrics compare with them",
+        f"{shared}; metrics compare with them",
     )
     tier = next(one for one in TIERS if training * (1 + wishes.mirror) <= one.images)
     autoencoder, width, channels = _input(side, found, tier, wishes, said)
     pixels = autoencoder["kind"] == "identity"
-    network = _network(width, channels, pixels, found, wishes, said)
+    learned = {} if encoder else {"num_classes": 1 if found.captions else len(found.classes)}
+    network = _network(width, channels, pixels, learned, wishes, said)
     if wishes.network is None:
         model, why = f"dimr-{tier.size}-{network['branches']}r", tier.told
         said.add("network", model, f"{training:,} training images: {why}")
@@ -160,9 +173,12 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
     if wishes.mirror:
         data["latents"]["mirror"] = True
         said.add("mirror", "yes", "each image is trained on mirrored, too")
-    conditional = len(found.classes) > 1 and not wishes.unconditional
+    if encoder:
+        data.update(text_encoder=encoder, captions={"shard_size": 1_000})
+    classes = network.get("num_classes", 0)
+    conditional = classes != 1 and not wishes.unconditional
     train = dict(tier.train)
-    sample = _sample(found, training, tier, conditional, wishes, said)
+    sample = _sample(classes, training, heldout, tier, wishes, said)
     if not conditional:
         train["label_dropout"] = 1.0 if wishes.unconditional else 0.0
     evaluate = _evaluate(sample["count"], heldout, wishes, has_inception, said)
@@ -177,11 +193,12 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
 
 
 def _split(name: str, side: int, found: Found) -> Images:
-    """Which share is held out; ``DimrError`` for images that are too few to split."""
-    for share in (HELD_OUT, HELD_OUT_OF_FEW):
-        split = Images(source=name, image_size=side, heldout=share, split_seed=0)
-        heldout = sum(map(split.heldout_of, found.classes.values()))
-        if min(heldout, found.images - heldout) >= LEAST:
+    """What is held out; ``DimrError`` for images that are too few to split."""
+    own: tuple[Any, ...] = (Images.OWN_SPLIT,)
+    is_split = found.captions is not None and Images.OWN_SPLIT in found.classes
+    for held in own if is_split else (HELD_OUT, HELD_OUT_OF_FEW):
+        split = Images(source=name, image_size=side, heldout=held, split_seed=0)
+        if min(split.counts(found.classes)) >= LEAST:
             return split
     raise DimrError(
         f"{found.folder}: {found.images} images are too few: {LEAST} must be held out, and as many "
@@ -232,9 +249,14 @@ def _input(
 
 
 def _network(
-    width: int, channels: int, pixels: bool, found: Found, wishes: Wishes, said: Reasons
+    width: int,
+    channels: int,
+    pixels: bool,
+    learned: dict[str, int],
+    wishes: Wishes,
+    said: Reasons,
 ) -> dict[str, Any]:
-    """What networks are told of their input."""
+    """What networks are told of their input; ``learned`` is the number of classes, if any are."""
     # As in the paper: 3 for 64 and 512, 2 for 256; the lowest has 8 x 8 to 16 x 16 places.
     branches = 3 if width >= 64 or (pixels and width >= 32) else 2
     patch = 4 if pixels and width >= 32 else 2
@@ -251,34 +273,30 @@ def _network(
         "patches": {"any": [patch]},
         "input_size": width,
         "channels": channels,
-        "num_classes": len(found.classes),
+        **learned,
         "time_map": kind,
         "schedule": kind,
     }
 
 
 def _sample(
-    found: Found,
-    training: int,
-    tier: Tier,
-    conditional: bool,
-    wishes: Wishes,
-    said: Reasons,
+    classes: int, training: int, heldout: int, tier: Tier, wishes: Wishes, said: Reasons
 ) -> dict[str, Any]:
-    """How many images are drawn, and with which guidance."""
-    classes = len(found.classes)
-    count = max(classes, min(training, tier.samples) // classes * classes)
-    said.add(
-        "samples",
-        f"{count:,}",
-        "as many of each class; real images and reconstructions are as many",
-    )
+    """How many images are drawn, and with which guidance; 0 classes: a prompt per held-out one."""
+    most = min(training, tier.samples)
+    each = classes or min(heldout, most)
+    count = max(each, most // each * each)
+    of = "as many of each class" if classes else "of captions of held-out images in turn"
+    said.add("samples", f"{count:,}", f"{of}; real images and reconstructions are as many")
     settings: dict[str, dict[str, Any]] = {"unguided": {"kind": "none"}}
     if wishes.unconditional:
         settings = {"unguided": {"kind": "unconditional"}}
         why = "labels are not learned, as asked"
-    elif not conditional:
+    elif classes == 1:
         why = "one class: there is nothing to guide to"
+    elif not classes:
+        settings["guided"] = {"kind": "constant", "scale": 1.0}
+        why = "without and with classifier-free guidance, which is U-ViT's for text"
     else:
         settings["guided"] = {"kind": "constant", "scale": 0.7}
         why = "without and with classifier-free guidance"

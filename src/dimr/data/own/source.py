@@ -34,10 +34,14 @@ class OwnSource(ImageSource):
         self.kind, self._name = listing.kind, name
         if listing.is_unlabelled and config.num_classes == 1:  # the place may be called otherwise
             listing.classes = dict(zip(config.class_names, listing.classes.values(), strict=True))
+        if listing.captions is not None:
+            parts = listing.captions.values()
+            self.captions = [captions for part in parts for captions in part]
         self._compare_classes()
         self._seen = scan(listing, decode=False)
-        if digest(listing, self._seen) != config.sha256:
-            raise self._changed("its files, or their names, are others")
+        if config.sha256 is not None and digest(listing, self._seen) != config.sha256:
+            what = "files, or their names," if self.captions is None else "files, names or captions"
+            raise self._changed(f"its {what} are others")
         digits = max(5, len(str(len(listing.classes) - 1)))
         self.words = {f"class{i:0{digits}d}": word for i, word in enumerate(listing.classes)}
         self._labels = {wnid: label for label, wnid in enumerate(self.words)}
@@ -47,19 +51,24 @@ class OwnSource(ImageSource):
         before = self.config.classes if isinstance(self.config.classes, dict) else {}
         for name in (*before, *found):
             if (now := found.get(name, 0)) != (then := before.get(name, 0)):
-                raise self._changed(f"class {name!r} has {now} images, had {then}")
+                what = "part" if self.config.captions else "class"
+                raise self._changed(f"{what} {name!r} has {now} images, had {then}")
         if tuple(found) != self.config.class_names:
             raise self._changed("its classes have another order")
+        if (now := sum(map(len, self.captions or ()))) != (then := self.config.captions or 0):
+            raise self._changed(f"it has {now:,} captions, had {then:,}")
 
     def _changed(self, problem: str) -> DimrError:
+        if self.config.sha256 is None:
+            return DimrError(f"{self.where}: not {self._name} as it was published ({problem})")
         return DimrError(
             f"{self.where}: changed since dimr dataset new looked at it ({problem}): run dimr "
             f"dataset new {self._name} --images {self.where} --replace"
         )
 
     def facts(self) -> dict[str, Any]:
-        """And what the content is."""
-        return {**super().facts(), "sha256": self.config.sha256}
+        """And what the content is, where that is known."""
+        return {**super().facts(), **self.config.model_dump(include={"sha256"})}
 
     def space(self, work: StoreWork) -> int:
         """Rows of parquet files are sorted by class first."""

@@ -6,14 +6,15 @@ from dimr.config.project import PROJECT
 from dimr.config.schema import Recipe
 from dimr.config.validation import validate
 from dimr.data.own import Found
+from dimr.data.own.look import FoundCaptions
 from dimr.data.own.recipe import TIERS, Wishes, choose
 from dimr.runtime.errors import DimrError
 
 
-def found(classes=None, side=96, is_grey=False):
+def found(classes=None, side=96, is_grey=False, captions=None):
     classes = classes or {"a": 100, "b": 101}
-    images = sum(classes.values())
-    return Found("class folders", classes, images, 10**6, side, is_grey, "0" * 64, "/pictures")
+    about = ("class folders", classes, sum(classes.values()), 10**6, side, is_grey)
+    return Found(*about, sha256="0" * 64, folder="/pictures", captions=captions)
 
 
 def chosen(wishes=Wishes(), has_inception=False, **about):  # noqa: B008
@@ -125,3 +126,81 @@ def test_mirror_images_are_said_and_counted():
 def test_a_size_that_is_none():
     with pytest.raises(DimrError, match=r"--size: 48 is not allowed \(16, 32, 64, 128, 256, 512\)"):
         chosen(Wishes(size=48))
+
+
+# --- captions -------------------------------------------------------------------------------------
+
+CAPTIONED = {"classes": {"captioned": 201}, "captions": FoundCaptions(900, 12, "a cat")}
+
+
+def test_captions_are_learned_in_place_of_classes():
+    choice, recipe = chosen(**CAPTIONED)
+    assert recipe.network.num_classes == 0
+    assert recipe.data.text_encoder.model_dump() == {"kind": "words", "width": 128, "tokens": 12}
+    assert recipe.data.captions.shard_size == 1000
+    assert recipe.train.label_dropout == 0.1
+    assert recipe.sample.settings["guided"].model_dump()["scale"] == 1.0
+    assert {"captions", "text encoder"} <= {what for what, *_ in choice.reasons}
+    assert (recipe.network_input["text_dim"], recipe.network_input["text_tokens"]) == (128, 12)
+    assert not PROJECT.variants[choice.network].complete(**taken(recipe)).num_classes
+
+
+def taken(recipe):
+    return {key: value for key, value in recipe.network_input.items() if key != "schedule"}
+
+
+def test_captions_of_many_words_are_cut():
+    captions = FoundCaptions(201, 200, "a cat")
+    choice, recipe = chosen(classes={"captioned": 201}, captions=captions)
+    assert recipe.data.text_encoder.tokens == 77
+    (why,) = [why for what, _, why in choice.reasons if what == "text encoder"]
+    assert "longer captions are cut" in why
+
+
+def test_clip_is_as_in_u_vits_protocol():
+    _, recipe = chosen(Wishes(text_encoder="clip"), **CAPTIONED)
+    assert recipe.data.text_encoder == PROJECT.recipe("coco256").data.text_encoder
+
+
+@pytest.mark.parametrize(("images", "heldout"), [(201, 40), (10, 2), (5000, 1000), (30_000, 6000)])
+def test_every_prompt_is_drawn_as_often(images, heldout):
+    _, recipe = chosen(classes={"captioned": images}, captions=FoundCaptions(images, 5, "a"))
+    assert recipe.data.images.counts({"captioned": images})[1] == heldout
+    assert recipe.sample.count % min(heldout, recipe.sample.count) == 0
+
+
+def test_the_split_of_a_set_is_its_own():
+    classes, captions = {"train": 50, "val": 7}, FoundCaptions(120, 9, "a cat")
+    _, recipe = chosen(classes=classes, captions=captions)
+    assert recipe.data.images.heldout == "val"
+    assert recipe.data.images.counts(classes) == (50, 7)
+    assert recipe.sample.count == 49
+    _, recipe = chosen(classes=classes)  # classes that are called so are classes
+    assert recipe.data.images.heldout == 0.2
+
+
+def test_captions_need_not_be_learned():
+    _, recipe = chosen(Wishes(unconditional=True), **CAPTIONED)
+    assert (recipe.network.num_classes, recipe.data.text_encoder) == (1, None)
+    assert recipe.sample.settings["unguided"].kind == "unconditional"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "about", "problem"),
+    [
+        (
+            Wishes(text_encoder="clip"),
+            {},
+            "--text-encoder: clip: /pictures: its images have no",
+        ),
+        (Wishes(text_encoder="words", unconditional=True), CAPTIONED, "with --unconditional"),
+        (
+            Wishes(network=PROJECT.variants["dit-s-4"]),
+            CAPTIONED,
+            "--network: dit-s-4: DiT takes",
+        ),
+    ],
+)
+def test_encoders_and_networks_that_do_not_fit(wishes, about, problem):
+    with pytest.raises(DimrError, match=f"^{problem}" if "with" not in problem else problem):
+        chosen(wishes, **about)
