@@ -118,8 +118,9 @@ def fetch_pretrained(section: PretrainedText, device: Any = "cpu") -> Pretrained
 
 def save_pretrained(encoder: PretrainedEncoder, out: Path) -> None:
     """Write model (float32 safetensors) and tokenizer as transformers has them."""
-    encoder.model.save_pretrained(out, max_shard_size="1TB")  # one file
-    encoder.tokenizer.save_pretrained(out)
+    with _quiet():
+        encoder.model.save_pretrained(out, max_shard_size="1TB")  # one file
+        encoder.tokenizer.save_pretrained(out)
 
 
 def weights_digest(model: torch.nn.Module) -> str:
