@@ -1,8 +1,8 @@
-"""Sections about runs: training, sampling, metrics, recipes, params.yaml, and the phases' files."""
+"""Sections about runs: training, sampling, metrics, recipes, and the phases' files."""
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, TypeAdapter, create_model, model_validator
+from pydantic import Field, model_validator
 
 from dimr.config.schema.base import (
     Batch,
@@ -15,11 +15,10 @@ from dimr.config.schema.base import (
     Share,
     Width,
 )
-from dimr.config.schema.data import ClassName, Data, ImageSize, Source
+from dimr.config.schema.data import ClassName, Data, ImageSize
 from dimr.config.schema.human_study import Distortion
 from dimr.config.schema.networks import (
     AnyNetwork,
-    AnyVariant,
     NetworkConfig,
     NetworkInput,
     Schedule,
@@ -220,45 +219,6 @@ class Recipe(ConfigModel):
         return self
 
 
-class ModelChoice(ConfigModel):
-    """The network of the workspace run; the dataset says the number of branches."""
-
-    family: str
-    variant: str
-
-
-def _overrides(section: type[ConfigModel], **nested: Any) -> Any:
-    """The section with every key optional: null means what the recipe says."""
-    keys: Any = {
-        name: (
-            nested.get(name, field.rebuild_annotation()) | None,
-            Field(default=None, alias=field.alias),
-        )
-        for name, field in section.model_fields.items()
-    }
-    return create_model(f"{section.__name__}Overrides", __base__=ConfigModel, **keys)
-
-
-TrainOverrides = _overrides(Train)
-SettingOverrides = _overrides(SamplingConfig)
-SampleOverrides = _overrides(
-    Sample,
-    settings=dict[str, SettingOverrides | None],  # type: ignore[valid-type]
-)
-EvaluateOverrides = _overrides(Evaluate)
-
-
-class Params(ConfigModel):
-    """params.yaml: null means what the dataset's recipe says."""
-
-    dataset: str
-    model: ModelChoice
-    seed: Seed
-    train: TrainOverrides  # type: ignore[valid-type]
-    sample: SampleOverrides  # type: ignore[valid-type]
-    evaluate: EvaluateOverrides  # type: ignore[valid-type]
-
-
 # What is right by itself, but not with the network.
 
 LEARNS = "a network that learns its variance (a DiT of the sizes *-sigma)"
@@ -351,12 +311,3 @@ class EvaluateConfig(Evaluate):
     """``config/evaluate.yaml`` of a run: with the number of images that metrics are taken of."""
 
     count: Count
-
-
-SCHEMAS: dict[str, Any] = {
-    "params": TypeAdapter(Params),
-    "recipes": TypeAdapter(dict[str, Recipe]),
-    "sources": TypeAdapter(dict[str, Source]),
-    "variants": TypeAdapter(dict[str, dict[str, dict[int, AnyVariant]]]),
-}
-"""What people edit, for their editors: ``.json_schema()`` of each is in workflow/schemas."""
