@@ -133,12 +133,13 @@ def count_text_encoder(target: Target) -> TextCost:
     root = target.project.root
     assumed: tuple[str, ...] = ()
     layers, words = TEXT_MODELS[encoder.kind]
-    for folder in (root / target.data / "text_encoder", root / encoder.repo):
+    published = root / encoder.repo / (encoder.subfolder or "")
+    for folder in (root / target.data / "text_encoder", published):
         if (folder / "config.json").is_file():
             config = read_json(folder / "config.json")
             config = config.get("text_config") or config
-            layers = int(config.get("num_hidden_layers") or config["num_layers"])
-            words = int(config["vocab_size"])
+            layers = config.get("num_hidden_layers") or config.get("num_layers") or layers
+            words = config.get("vocab_size", words)
             break
     else:
         assumed = (f"{encoder.repo} has {layers} layers (it is not available here)",)

@@ -143,6 +143,9 @@ def test_what_is_kept_is_the_same_encoder(published, kind, tmp_path):
     for given in (kept, folder):
         found = encoder_of_model(model, given)
         assert same_encoder(found.description, encoder.description) is None
+    hub = {**encoder.description, "repo": "who/what", "revision": COMMIT, "subfolder": "text"}
+    write_json(model / DESCRIPTION, hub)
+    assert encoder_of_model(model, folder).description["revision"] is None  # no commit of a folder
     message = refused(encoder_of_model, model)
     assert message.startswith(f"{model}: a model of text: give its encoder")
 

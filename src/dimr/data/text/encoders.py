@@ -97,8 +97,7 @@ def described(
     if (Path(place) / DESCRIPTION).is_file():
         encoder = open_text_encoder(Path(place), device)
     else:
-        section = section_of(description).model_copy(update={"repo": str(place)})
-        encoder = fetch_pretrained(section, device)
+        encoder = fetch_pretrained(_section_at(str(place), description), device)
     if problem := same_encoder(encoder.description, description):
         raise DimrError(f"{place}: not the text encoder that {where} has learned from: {problem}")
     return encoder
@@ -144,10 +143,18 @@ def check_description(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def section_of(description: Mapping[str, Any]) -> PretrainedText:
-    """The section of a pretrained encoder's description."""
-    fields = PretrainedText.model_fields
-    return PretrainedText(**{key: description[key] for key in fields})
+def _section_at(place: str, description: Mapping[str, Any]) -> PretrainedText:
+    """The section of a pretrained encoder's description, of another place: a folder or a hub name.
+
+    A commit and a subfolder are known of the place that is described only.
+    """
+    section = PretrainedText(**{key: description[key] for key in PretrainedText.model_fields})
+    where: dict[str, Any] = {"repo": place}
+    if place != section.repo:
+        where["revision"] = None
+        if not (Path(place) / (section.subfolder or "")).is_dir():
+            where["subfolder"] = None
+    return section.model_copy(update=where)
 
 
 def same_encoder(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
