@@ -64,13 +64,16 @@ def heldout_captions(project: Project, dataset: str) -> set[str]:
 def chosen(
     prompts: Sequence[str], heldout: Collection[str], count: int
 ) -> list[tuple[str, list[int]]]:
-    """Evenly spaced prompts by number, ``count`` of each kind that there is, with its title."""
+    """Evenly spaced prompts by number, ``count`` of each kind that there is, with its title.
+
+    The space is that of one more: two halves of a list often say the same in other words.
+    """
     kinds = {
         SEEN: [n for n, text in enumerate(prompts) if text not in heldout],
         HELDOUT: [n for n, text in enumerate(prompts) if text in heldout],
     }
     return [
-        (title, [numbers[n] for n in evenly_spaced(len(numbers), count)])
+        (title, [numbers[n] for n in evenly_spaced(len(numbers), count + 1)[:count]])
         for title, numbers in kinds.items()
         if numbers
     ]

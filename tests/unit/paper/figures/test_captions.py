@@ -7,7 +7,7 @@ import pytest
 
 from dimr.config.project import ROOT, Project
 from dimr.config.schema import DigitPairs
-from dimr.data.digit_pairs import COMBINATIONS, heldout_combinations
+from dimr.data.digit_pairs import COMBINATIONS, MEANING, heldout_combinations
 from dimr.paper.figures import captions
 from dimr.paper.figures.lookup import define
 from dimr.runtime.errors import DimrError
@@ -49,6 +49,8 @@ def test_half_of_the_captions_are_held_out(definition, runs):
     never = {text for one in heldout_combinations(images) for text in one.captions}
     assert len(seen.classes) == len(heldout.classes) == definition.prompts
     assert not never & set(seen.classes)
+    meant = [MEANING[text] for text in (*seen.classes, *heldout.classes)]
+    assert len(set(meant)) == 2 * definition.prompts  # no combination in other words
     assert never > set(heldout.classes)
     assert (seen.title, heldout.title) == (captions.SEEN, captions.HELDOUT)
     for block in (seen, heldout):
@@ -77,7 +79,7 @@ def test_captions_stand_below_the_images(definition, runs):
 def test_other_captions_are_one_block():
     texts = [f"text {n}" for n in range(10)]
     ((title, labels),) = captions.chosen(texts, set(), 4)
-    assert (title, labels) == (captions.SEEN, [0, 2, 5, 7])
+    assert (title, labels) == (captions.SEEN, [0, 2, 4, 6])
     assert captions.heldout_captions(PROJECT, "digits") == set()
 
 
