@@ -121,7 +121,7 @@ def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
     """Write the pictures as a folder ``out``, with their captions; return its manifest.
 
     Pictures go round their combinations. A label is the combination's number. Prompts are all
-    captions, so that picture i of a network that draws them in turn is of prompt i mod 400.
+    captions, in an order that is drawn once: the first ones show something of everything.
     """
     images, labels = digit_images(config.image_size // 2 - 2 * MARGIN)
     splits = split_indices(labels, config.train_per_class, config.split_seed)
@@ -139,9 +139,8 @@ def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
         ]
         numbers[split] = np.array([one.number for one in order], np.int64)
     captions = {split: [list(one.captions) for one in order] for split, order in shown.items()}
-    prompts = [
-        caption for turn in (0, 1) for one in COMBINATIONS for caption in [one.captions[turn]]
-    ]
+    order = numpy_generator(config.split_seed, "prompts").permutation(len(MEANING))
+    prompts = [list(MEANING)[number] for number in order]
     with atomic_directory(out) as folder:
         return write_images(
             folder,
