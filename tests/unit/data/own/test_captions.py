@@ -136,6 +136,8 @@ def test_labels_of_parquet_files_come_before_captions(tmp_path):
     }
     found = look(parquet(tmp_path / "a.parquet", columns))
     assert (found.captions, list(found.classes)) == (None, ["x", "y"])
+    (note,) = found.notes
+    assert note == "caption, text not used: the labels are (drop column label to learn captions)"
 
 
 def test_captions_belong_to_the_content(place):
