@@ -234,6 +234,8 @@ def _forget(content):
          ": annotation 0: a caption of val2014/no.jpg: no such file"),
         (lambda content: content["annotations"][1].pop("caption"), ": not MS-COCO's captions: "),
         (lambda content: content.update(images=3), ": not MS-COCO's captions: "),
+        (lambda content: content["annotations"][0].update(image_id=[7]),
+         ": annotation 0: image [7] is not among its images"),
         (lambda content: content["annotations"][3].update(caption=5), ": 5 is no caption"),
         (lambda content: content["annotations"][3].update(caption=""), ": '' is no caption"),
     ],
