@@ -37,7 +37,6 @@ SD_AUTOENCODER: dict[str, Any] = {
 """Stable Diffusion's autoencoder (83.65M parameters): assumed for a published one not available."""
 TEXT_MODELS = {"clip": (12, 49_408), "t5": (24, 32_128)}
 """Layers, and words of the vocabulary, of the usual text models: CLIP ViT-L/14, a large T5."""
-CAPTIONS_EACH = 5  # of an image, as in MS-COCO
 TRAINING_BYTES = 2 * 4 * 4
 """A parameter in the state of training: the two newest checkpoints, each with weights, EMA and
 AdamW's two moments in float32."""
@@ -156,7 +155,7 @@ class CaptionCount:
 
 
 def count_captions(target: Target) -> CaptionCount:
-    """Distinct captions: those of its images, if they are there; else a few for each image."""
+    """Distinct captions: those of its images, if they are there; else all of its source's."""
     from dimr.data.digit_pairs import MEANING
     from dimr.data.text.image_captions import CAPTIONS, read_image_captions
 
@@ -166,9 +165,9 @@ def count_captions(target: Target) -> CaptionCount:
         return CaptionCount(len({"", *read_image_captions(folder).texts()}))
     if isinstance(data, ImagesData) and isinstance(data.images, DigitPairs):
         return CaptionCount(1 + len(MEANING))
-    images = project.training_images(target.dataset) + project.heldout_images(target.dataset)
-    said = f"{CAPTIONS_EACH} captions an image (its images are not made yet)"
-    return CaptionCount(CAPTIONS_EACH * images, (said,))
+    assert data.source_name is not None, target.dataset
+    said = "no two captions are the same (the images are not made yet)"
+    return CaptionCount(project.source(data.source_name).captions or 0, (said,))
 
 
 def count_autoencoder(target: Target) -> AutoencoderCost:

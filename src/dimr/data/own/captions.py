@@ -61,14 +61,14 @@ def read_coco(folder: Path, images: Mapping[str, Sequence[str]]) -> dict[str, Ca
 def _coco_pairs(path: Path, folder: str) -> Iterator[tuple[str, str, str]]:
     content = read_json(path)
     try:
-        names = [(one["id"], one["file_name"]) for one in content["images"]]
-        texts = [(one["image_id"], one["caption"]) for one in content["annotations"]]
+        names = [(json.dumps(one["id"]), one["file_name"]) for one in content["images"]]
+        texts = [(json.dumps(one["image_id"]), one["caption"]) for one in content["annotations"]]
     except (KeyError, TypeError) as error:
         raise DimrError(
             f"{path}: not MS-COCO's captions: images of id and file_name, annotations of image_id "
             f"and caption ({single_line(error)})"
         ) from None
-    files: dict[Any, str] = {}
+    files: dict[str, str] = {}
     for number, name in names:
         if number in files:
             raise DimrError(f"{path}: image {number} is in it twice")

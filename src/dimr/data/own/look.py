@@ -114,8 +114,10 @@ def look(place: str | Path, progress: bool = True) -> Found:
 def _captions(listing: Listing) -> FoundCaptions | None:
     if listing.captions is None:
         return None
+    from dimr.data.text.words import words_of  # torch, only for captions
+
     texts = [text for part in listing.captions.values() for some in part for text in some]
-    return FoundCaptions(len(texts), max(len(text.split()) for text in texts), texts[0])
+    return FoundCaptions(len(texts), max(len(words_of(text)) for text in texts), texts[0])
 
 
 def list_images(place: str | Path) -> Listing:

@@ -63,6 +63,12 @@ class ParquetListing(Listing):
                 raise DimrError(f"{file}: its columns or classes are not those of {self.files[0]}")
         values, paths = zip(*map(self._facts, self.files), strict=True)
         self._number(values, paths, place)
+        captions = [name for name in self._columns.others if name.lower() in COLUMNS]
+        if captions and self._columns.label is not None:
+            self.notes.append(
+                f"{listed(captions)} not used: the labels are (drop column "
+                f"{self._columns.label} to learn captions)"
+            )
         if self._columns.caption is not None:
             of_files = map(self._captions_of, self.files)
             self.captions = {PART: list(itertools.chain.from_iterable(of_files))}

@@ -136,6 +136,8 @@ def test_labels_of_parquet_files_come_before_captions(tmp_path):
     }
     found = look(parquet(tmp_path / "a.parquet", columns))
     assert (found.captions, list(found.classes)) == (None, ["x", "y"])
+    (note,) = found.notes
+    assert note == "caption, text not used: the labels are (drop column label to learn captions)"
 
 
 def test_captions_belong_to_the_content(place):
@@ -232,6 +234,8 @@ def _forget(content):
          ": annotation 0: a caption of val2014/no.jpg: no such file"),
         (lambda content: content["annotations"][1].pop("caption"), ": not MS-COCO's captions: "),
         (lambda content: content.update(images=3), ": not MS-COCO's captions: "),
+        (lambda content: content["annotations"][0].update(image_id=[7]),
+         ": annotation 0: image [7] is not among its images"),
         (lambda content: content["annotations"][3].update(caption=5), ": 5 is no caption"),
         (lambda content: content["annotations"][3].update(caption=""), ": '' is no caption"),
     ],
