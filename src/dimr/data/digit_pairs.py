@@ -140,7 +140,7 @@ def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
         numbers[split] = np.array([one.number for one in order], np.int64)
     captions = {split: [list(one.captions) for one in order] for split, order in shown.items()}
     order = numpy_generator(config.split_seed, "prompts").permutation(len(MEANING))
-    prompts = [list(MEANING)[number] for number in order]
+    prompts = [list(MEANING)[number] for number in order.tolist()]
     with atomic_directory(out) as folder:
         return write_images(
             folder,
