@@ -44,7 +44,7 @@ def test_digits_with_captions(project):
     manifest = json.loads((run / "samples/guided/manifest.json").read_text())
     prompts = manifest["class_names"]
     assert len(prompts) == 400
-    assert {"a zero to the left of a one", "a picture of an eight above a two"} <= set(prompts)
+    assert {"a zero to the left of a one", "a two below an eight"} <= set(prompts)
     assert Image.open(run / "samples/guided/grid.png").width > 100
     encoder = json.loads((run / "model/text_encoder.json").read_text())
     assert encoder["kind"] == "words"

@@ -2,7 +2,8 @@
 
 A combination is two digits and how they lie: ``a three to the left of a seven``, ``an eight above a
 two``. Each digit has a square of half the picture's side, so that a classifier can read it at its
-place (``places``). Every combination has two captions that say the same.
+place (``places``). Every combination has two captions, one from each of its digits (``a seven to
+the right of a three``): the order of the words alone does not tell which digit is where.
 """
 
 from dataclasses import dataclass
@@ -30,10 +31,8 @@ MARGIN = 1
 """Pixels of its square that a digit leaves free on each side."""
 Layout = Literal["beside", "above"]
 LAYOUTS: tuple[Layout, ...] = ("beside", "above")
-RELATIONS = {"beside": "to the left of", "above": "above"}
-"""How the first digit of a combination lies to the second."""
-OPENINGS = ("", "a picture of ")
-"""How captions begin."""
+RELATIONS = {"beside": ("to the left of", "to the right of"), "above": ("above", "below")}
+"""How the first digit of a combination lies to the second, and the second to the first."""
 
 
 @dataclass(frozen=True, order=True)
@@ -51,10 +50,10 @@ class Combination:
 
     @property
     def captions(self) -> tuple[str, str]:
-        """What it is called."""
-        said = f"{WORDS[self.first]} {RELATIONS[self.layout]} {WORDS[self.second]}"
-        plain, longer = (f"{opening}{said}" for opening in OPENINGS)
-        return plain, longer
+        """What it is called, from its first digit and from its second."""
+        there, back = RELATIONS[self.layout]
+        first, second = WORDS[self.first], WORDS[self.second]
+        return f"{first} {there} {second}", f"{second} {back} {first}"
 
 
 COMBINATIONS = tuple(
@@ -139,8 +138,8 @@ def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
         ]
         numbers[split] = np.array([one.number for one in order], np.int64)
     captions = {split: [list(one.captions) for one in order] for split, order in shown.items()}
-    order = numpy_generator(config.split_seed, "prompts").permutation(len(MEANING))
-    prompts = [list(MEANING)[number] for number in order.tolist()]
+    turns = numpy_generator(config.split_seed, "prompts").permutation(len(MEANING))
+    prompts = [list(MEANING)[number] for number in turns.tolist()]
     with atomic_directory(out) as folder:
         return write_images(
             folder,

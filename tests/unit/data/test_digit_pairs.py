@@ -39,17 +39,18 @@ def folder(tmp_path_factory):
 def read(caption):
     """(layout, first, second) of a caption, by the grammar of English."""
     one, relation, two = re.fullmatch(
-        r"(?:a picture of )?an? (\w+) (to the left of|above) an? (\w+)", caption
+        r"an? (\w+) (to the left of|to the right of|above|below) an? (\w+)", caption
     ).groups()
-    layout = "above" if relation == "above" else "beside"
-    return layout, NUMBERS.index(one), NUMBERS.index(two)
+    digits = NUMBERS.index(one), NUMBERS.index(two)
+    layout = "beside" if relation.startswith("to the") else "above"
+    return layout, *(digits if relation in ("to the left of", "above") else digits[::-1])
 
 
 def test_every_caption_means_one_combination():
     assert len(MEANING) == 2 * len(COMBINATIONS) == 400
     for caption, one in MEANING.items():
         assert read(caption) == (one.layout, one.first, one.second)
-        words = caption.removeprefix("a picture of ").split()
+        words = caption.split()
         for article, noun in ((words[0], words[1]), (words[-2], words[-1])):
             assert article == ("an" if noun[0] in "aeiou" and noun != "one" else "a")
     assert [one.number for one in COMBINATIONS] == list(range(200))

@@ -17,7 +17,7 @@ from dimr.data.text.encoders import (
     read_description,
     same_encoder,
 )
-from dimr.data.text.words import SCALE, WordsEncoder, describe, embed, signs, words_of
+from dimr.data.text.words import NORM, WordsEncoder, describe, embed, signs, words_of
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
 from dimr.runtime.record import seal
@@ -79,7 +79,7 @@ def test_tokens_depend_on_the_text_only():
 def test_tokens_are_of_one_scale_and_float16s(width):
     tokens = embed(words_of(CAPTIONS[0]), width)
     assert np.array_equal(tokens, tokens.astype(np.float16))  # as stored, bit by bit
-    np.testing.assert_allclose(np.square(tokens).mean(axis=1), SCALE**2, rtol=1e-3)
+    np.testing.assert_allclose(np.square(tokens).mean(axis=1), (NORM / width) ** 2, rtol=1e-3)
 
 
 def test_every_caption_has_tokens_of_its_own():

@@ -107,13 +107,13 @@ def test_digits_of_a_split_are_those_that_were_put_there(images):
 
 
 def test_what_samples_should_show(tmp_path):
-    captions = ["a three to the left of a seven", "a picture of an eight above a two"]
+    captions = ["a three to the left of a seven", "a two below an eight"]
     pictures = np.zeros((4, 32, 32, 3), np.uint8)
     labels = np.array([0, 1, 0, 1])
     write_samples(tmp_path / "samples", pictures, labels, captions, "k")
     found = [(one.layout, one.first, one.second) for one in shown_by(tmp_path / "samples", labels)]
     assert found == [("beside", 3, 7), ("above", 8, 2)] * 2
-    assert MEANING["a picture of an eight above a two"] is MEANING["an eight above a two"]
+    assert MEANING["a two below an eight"] is MEANING["an eight above a two"]
     write_samples(tmp_path / "other", pictures, labels, ["a cat", "a dog"], "k")
     with pytest.raises(DimrError, match="'a cat' is no caption of a pair of digits"):
         shown_by(tmp_path / "other", labels)
