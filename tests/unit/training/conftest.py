@@ -41,7 +41,11 @@ CONFIG = {
 
 
 def make_config(network=None, **train):
-    changed = {"network": CONFIG["network"] | (network or {}), "train": CONFIG["train"] | train}
+    own, network = CONFIG["network"], network or {}
+    if network.get("family", "dimr") != "dimr":
+        own = {key: own[key] for key in ("input_size", "channels", "num_classes", "time_map",
+                                         "schedule")}  # fmt: skip
+    changed = {"network": own | network, "train": CONFIG["train"] | train}
     return TrainConfig.model_validate_json(json.dumps(CONFIG | changed))
 
 
