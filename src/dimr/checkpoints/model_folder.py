@@ -1,11 +1,10 @@
 """A run's ``model/`` folder: config.json, diffusion_pytorch_model.safetensors, class_names.json.
 
-A network of text has text_encoder.json in place of names.
+A network of text has text_encoder.json in place of names (``dimr.data.text.encoders``).
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -29,10 +28,6 @@ CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CLASS_NAMES = "class_names.json"
 """A list: the name of each class, by label. A file of its own: config.json is the network's."""
-
-
-TEXT_ENCODER = "text_encoder.json"
-"""Which encoder made the texts that the model has learned from (``dimr.data.text.encoders``)."""
 
 
 def read_model(folder: Path) -> tuple[Network, NetworkConfig]:
@@ -108,23 +103,3 @@ def read_class_names(folder: Path) -> list[str] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise DimrError(f"{path}: should be a list of names, one for each class")
     return names
-
-
-def write_text_encoder(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write what a model's text encoder is into its folder."""
-    write_json(folder / TEXT_ENCODER, dict(description))
-
-
-def read_text_encoder(folder: Path) -> dict[str, Any] | None:
-    """What a model's text encoder is; None: its folder does not say it.
-
-    ``DimrError`` if the file is damaged, or missing and the record lists it.
-    """
-    verify(folder, TEXT_ENCODER)
-    path = folder / TEXT_ENCODER
-    if not path.exists():
-        return None
-    description = read_json(path)
-    if not isinstance(description, dict) or not isinstance(description.get("kind"), str):
-        raise DimrError(f"{path}: should say what the text encoder is (kind, width, tokens)")
-    return description

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 
-from dimr.checkpoints.model_folder import read_text_encoder
 from dimr.config.schema import NetworkConfig
 from dimr.data.reader import ShardReader
-from dimr.data.text.encoders import same_encoder
+from dimr.data.text.encoders import DESCRIPTION, read_description, same_encoder
 from dimr.data.text.folder import OpenCaptions, open_captions
 from dimr.models.conditioning import TextCondition
 from dimr.runtime.errors import DimrError
+from dimr.runtime.record import verify
 
 
 class CaptionedReader:
@@ -66,7 +66,12 @@ def prompts_of(captions: OpenCaptions, most: int | None = None) -> tuple[list[st
 
 
 def check_encoder(captions: OpenCaptions, model: Path) -> None:
-    """Refuse captions that another encoder made than those that a model has learned from."""
-    learned = read_text_encoder(model)
-    if learned and (problem := same_encoder(learned, captions.encoder)):
+    """Refuse captions that another encoder made than those that a model has learned from.
+
+    A model that does not say it, as a published one, is taken at its word.
+    """
+    verify(model, DESCRIPTION)
+    if not (model / DESCRIPTION).exists():
+        return
+    if problem := same_encoder(read_description(model), captions.encoder):
         raise DimrError(f"{captions.folder}: of another text encoder than {model}: {problem}")

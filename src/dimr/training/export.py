@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dimr.checkpoints.model_folder import write_class_names, write_model, write_text_encoder
+from dimr.checkpoints.model_folder import write_class_names, write_model
 from dimr.config.schema import TrainConfig
+from dimr.data.text.encoders import DESCRIPTION
 from dimr.models import build
 from dimr.runtime.atomic import atomic_directory, require_space
+from dimr.runtime.files import write_json
 from dimr.runtime.record import seal
 from dimr.training.checkpoint import Progress
 from dimr.training.distributed import World, whole
@@ -73,7 +75,7 @@ def export(
         if class_names:
             write_class_names(folder, class_names)
         if text_encoder is not None:
-            write_text_encoder(folder, text_encoder)
+            write_json(folder / DESCRIPTION, dict(text_encoder))
         record = {
             "key": key,
             "steps": progress.step,
