@@ -269,7 +269,12 @@ def test_a_model_without_its_encoder_says_what_to_give(text_folder, tmp_path, ca
     assert "--text-encoder" in shown
     assert "someone/clip" in shown
     (model / "text_encoder.json").unlink()
-    assert "text_encoder.json: no such file" in error_of(caplog, *given)
+    shown = error_of(caplog, *given)
+    assert "does not say which text encoder it has learned from" in shown
+    dataset = tmp_path / "text_encoder"
+    dataset.mkdir()
+    (dataset / "text_encoder.json").write_text(json.dumps(words_encoder().description))
+    assert run(*given, STEPS, "--text-encoder", dataset) == 0
 
 
 def test_a_model_trained_without_its_texts_needs_no_prompt(text_folder):

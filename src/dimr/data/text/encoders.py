@@ -56,14 +56,24 @@ def encoder_of_model(
         model: its folder, with ``text_encoder.json``.
         given: where a pretrained encoder is, a folder or a hub name; None: where the model's record
             names its dataset, ``data/<dataset>/text_encoder`` in the nearest folder above that has
-            it. ``words`` needs none.
+            it. ``words`` needs none. A model of others' does not say its encoder: the folder of a
+            dataset's is taken at its word.
         device: where it computes.
 
     Raises:
         DimrError: one line: the model has none, its encoder is not there, or another is.
     """
-    description = read_description(Path(model))
-    place = given or result_beside(Path(model), "text_encoder")
+    model = Path(model)
+    place = given or result_beside(model, "text_encoder")
+    verify(model, DESCRIPTION)
+    if not (model / DESCRIPTION).exists():
+        if place is None or not (Path(place) / DESCRIPTION).is_file():
+            raise DimrError(
+                f"{model}: does not say which text encoder it has learned from: give the folder "
+                "of a dataset's (--text-encoder, text_encoder=), as `dimr text-encoder` makes it"
+            )
+        return open_text_encoder(Path(place), device)
+    description = read_description(model)
     if place is None and description["kind"] != "words":
         raise DimrError(
             f"{model}: a model of text: give its encoder, a folder or a hub name "
