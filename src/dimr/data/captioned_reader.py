@@ -1,8 +1,11 @@
 """Training batches of images with captions, as a pure function of (seed, step)."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dimr.config.schema import NetworkConfig
 from dimr.data.reader import ShardReader
@@ -56,13 +59,30 @@ def open_fitting(folder: Path, network: NetworkConfig) -> OpenCaptions:
     return captions
 
 
-def prompts_of(captions: OpenCaptions, most: int | None = None) -> tuple[list[str], TextCondition]:
-    """What networks are asked to draw: the first ``most`` prompts (None: all), and as a condition.
+class StoredPrompts:
+    """Prompts whose tokens stay on disk until they are asked for, by row as of a ``TextCondition``.
 
-    Tokens are (P, L, D) float16.
+    Args:
+        captions: the folder.
+        numbers: of the texts, (P,).
     """
+
+    def __init__(self, captions: OpenCaptions, numbers: NDArray[np.int64]) -> None:
+        self._captions, self._numbers = captions, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, rows: Any) -> TextCondition:
+        """The condition (n, L, D) float16 of some rows: a slice, or numbers (n,) int64."""
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows)
+        return self._captions.condition(self._numbers[chosen])
+
+
+def prompts_of(captions: OpenCaptions, most: int | None = None) -> tuple[list[str], StoredPrompts]:
+    """What networks are asked to draw: the first ``most`` prompts (None: all), and their tokens."""
     numbers = captions.prompts[:most]
-    return [captions.texts[number] for number in numbers], captions.condition(numbers)
+    return [captions.texts[number] for number in numbers], StoredPrompts(captions, numbers)
 
 
 def check_encoder(captions: OpenCaptions, model: Path) -> None:

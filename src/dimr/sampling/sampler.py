@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,16 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import noise_by_index, torch_generator
 from dimr.sampling.engine import Evaluator, SamplingEngine
 from dimr.sampling.model import load_network, open_decoder
+
+
+class Prompts(Protocol):
+    """What a network of text is to draw, P of them: a ``TextCondition``, or one that is read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any) -> TextCondition:
+        """Of some rows: a slice, or numbers (n,) int64."""
+
 
 Decode = Callable[[Tensor], Tensor | NDArray[np.uint8]]
 """From solver output (B, C, h, w) to images (B, H, W, 3) uint8, best on its device."""
@@ -50,7 +61,7 @@ class Sampler:
         sampling: seed, count, steps, solver and guidance.
         decode: from solver output to images.
         device: where the network is.
-        prompts: what a network of text draws, one row each; None: it is one of classes.
+        prompts: what a network of text draws; None: it is one of classes.
     """
 
     network: Model
@@ -58,7 +69,7 @@ class Sampler:
     sampling: SampleConfig
     decode: Decode
     device: torch.device
-    prompts: TextCondition | None = None
+    prompts: Prompts | None = None
 
     def draw(
         self,
@@ -134,7 +145,7 @@ def open_sampler(
     batch: int,
     device: torch.device,
     count: int | None = None,
-    prompts: TextCondition | None = None,
+    prompts: Prompts | None = None,
 ) -> tuple[Sampler, Evaluator]:
     """The sampler of a run's model folder, and its network in the engine's form.
 
@@ -146,7 +157,7 @@ def open_sampler(
         batch: images at a time.
         device: where to compute.
         count: how many images will be drawn; None: ``sampling.count``.
-        prompts: for a network of text, one row each, on the CPU.
+        prompts: for a network of text, on the CPU.
 
     Raises:
         DimrError: a missing or damaged file, or an autoencoder of other latents.

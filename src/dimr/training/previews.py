@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from dimr.config.schema import SampleConfig, TrainConfig
 from dimr.data.classes import evenly_spaced
-from dimr.models.conditioning import TextCondition
 from dimr.runtime.files import save_png
+
+if TYPE_CHECKING:
+    from dimr.sampling.sampler import Prompts
 
 STEPS = 25
 """Network evaluations of a preview: it is to look at, not to measure."""
@@ -26,7 +28,7 @@ def make_previewer(
     folder: Path,
     device: torch.device,
     class_names: Sequence[str],
-    prompts: tuple[Sequence[str], TextCondition] | None = None,
+    prompts: tuple[Sequence[str], "Prompts"] | None = None,
 ) -> Callable[[int, nn.Module], None]:
     """A function (step, network) that writes ``folder/step-<n>.png``: 6 images of each class.
 

@@ -87,8 +87,11 @@ def test_captions_of_other_images(tmp_path, captions):
 
 
 def test_what_is_asked_for(captions):
-    texts, condition = prompts_of(captions, 2)
+    texts, prompts = prompts_of(captions, 2)
     assert texts == ["image 4", "image 0"]
+    assert len(prompts) == 2
+    condition = prompts[:]
+    assert told(captions, prompts[torch.tensor([1, 0, 1])]) == ["image 0", "image 4", "image 0"]
     assert told(captions, condition) == texts
     assert len(prompts_of(captions)[0]) == 3
     empty = condition.null()
