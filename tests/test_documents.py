@@ -57,10 +57,19 @@ def agrees(folders, fault_of):
     assert None in faults, faults
 
 
-def test_the_readme_is_of_the_results(folders):
+FILLED = [
+    path.relative_to(ROOT)
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if any(map(MARK.match, path.read_text().splitlines()))
+]
+"""Documents with blocks from results."""
+
+
+@pytest.mark.parametrize("document", FILLED, ids=str)
+def test_a_document_is_of_the_results(document, folders):
     def fault_of(folder):
         try:
-            check(folder / "README.md")
+            check(folder / document)
         except DimrError as error:
             return str(error)
         return None
@@ -130,7 +139,7 @@ def test_the_page_and_the_ablation_say_the_same(folders):
 
 def test_all_that_the_documents_show_is_checked_in(folders):
     held = set(checked_in(RESULTS, "docs"))
-    for document in (Path("README.md"), PAGE):
+    for document in {*FILLED, PAGE}:
         text = (folders[0] / document).read_text()
         assert "is not made yet" not in text
         links = re.findall(r"\]\(((?:\.\./)?(?:results|docs)/[^)#]+|[\w-]+\.md)", text)
@@ -146,12 +155,15 @@ def test_what_is_checked_in_is_small(folders):
     assert sum(file.stat().st_size for file in held) < 10_000_000
 
 
-def test_every_block_of_the_readme_names_what_may_be_checked_in():
-    marks = [found for line in (ROOT / "README.md").read_text().splitlines()
-             if (found := MARK.match(line))]  # fmt: skip
-    assert len(marks) >= 3
-    for mark in marks:
-        assert mark["file"].startswith("docs/") or not is_ignored(mark["file"])
+def test_every_block_names_what_may_be_checked_in():
+    assert {Path("README.md"), Path("docs/text.md")} <= set(FILLED)
+    for document in FILLED:
+        lines = (ROOT / document).read_text().splitlines()
+        marks = [found for line in lines if (found := MARK.match(line))]
+        assert marks
+        for mark in marks:
+            file = (ROOT / document.parent / mark["file"]).resolve().relative_to(ROOT)
+            assert file.parts[0] == "docs" or not is_ignored(file)
 
 
 def test_git_holds_small_results_and_no_others():

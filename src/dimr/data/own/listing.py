@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dimr.runtime.errors import DimrError
+from dimr.runtime.text import tidy
 
 NAMED = 3
 """Names that a message lists at most."""
@@ -77,9 +78,7 @@ def class_name(text: str, where: str) -> str:
 
     ``DimrError`` if it is empty, too long, not Unicode, or not to be shown.
     """
-    name = composed(" ".join(text.split()))
-    kinds = {unicodedata.category(character) for character in name}
-    if not name or len(name) > LONGEST or kinds & {"Cc", "Cs"}:
+    if (name := tidy(text, LONGEST)) is None:
         raise DimrError(
             f"{where}: {text[:60]!r} cannot name a class (1 to {LONGEST} characters, none of them "
             "control characters or outside Unicode)"

@@ -4,7 +4,6 @@ Every image has one caption or more. ``prompts`` are what networks are asked to 
 measured.
 """
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from dimr.data.shards import MANIFEST
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_json
 from dimr.runtime.record import compare_files, verify
+from dimr.runtime.text import tidy
 
 CAPTIONS = "captions.json"
 LONGEST = 2000
@@ -40,9 +40,7 @@ def clean_caption(text: str, where: str) -> str:
 
     ``DimrError`` begins with ``where`` if it is empty, too long, or holds control characters.
     """
-    caption = unicodedata.normalize("NFC", " ".join(text.split()))
-    kinds = {unicodedata.category(character) for character in caption}
-    if not caption or len(caption) > LONGEST or kinds & {"Cc", "Cs"}:
+    if (caption := tidy(text, LONGEST)) is None:
         raise DimrError(
             f"{where}: {text[:60]!r} is no caption (1 to {LONGEST:,} characters, none of them "
             "control characters or outside Unicode)"
