@@ -45,6 +45,12 @@ TAKES = {
 of ``measure``."""
 PATHS = ("images", "classifier", "reference", "extractor_weights")
 """All of them, in the order in which they enter a key."""
+REPEATED = ("precision", "recall")
+REPEATED_DIGITS = (
+    "a digit is in several pictures of two: its nearest neighbours are itself, and regions of no "
+    "size hold nothing"
+)
+"""Metrics of neighbourhoods that pictures of two digits do not have, and why."""
 SMALL_BATCH = 64
 """Images at a time through a classifier: another number changes last digits."""
 
@@ -292,7 +298,11 @@ def _measure_pairs(
     metrics, facts = _compare(
         config, digits, features, replace(compared, real=real), SMALL_BATCH, device
     )
-    return metrics | caption_accuracy(features.classifier, squares, images), facts
+    for name in REPEATED:
+        del metrics[name]
+    left_out = facts.get("left_out", {}) | dict.fromkeys(REPEATED, REPEATED_DIGITS)
+    accuracy = caption_accuracy(features.classifier, squares, images)
+    return metrics | accuracy, facts | {"left_out": left_out}
 
 
 def _left_out(features: Features, compared: Compared) -> dict[str, str]:
