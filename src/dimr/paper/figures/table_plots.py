@@ -22,6 +22,8 @@ WIDTH, ROW, MARGIN = 7.0, 0.42, 0.5  # inches: of a panel, of a bar, above and b
 CURVES = (("#08306b", "o", "-"), ("#e6550d", "s", "--"), ("#31a354", "^", ":"))
 """Colour, marker and dash of each row: told apart without colour too."""
 ZOOM, GAP, PER_CLASS = 2, 2, 2
+COLUMNS = 20
+"""Images of a line of samples, at most: of so many classes each has a column."""
 HEADING = 18  # pixels
 
 
@@ -117,14 +119,17 @@ def curves(table: RunsTable, frame: "pd.DataFrame") -> Figure:
 
 
 def samples(table: RunsTable, runs: Path) -> Image.Image:
-    """The first two images of each class for every line of a table, uncurated, a block per line."""
+    """The first two images of each class for every line of a table, uncurated, a block per line.
+
+    Of many classes, or prompts, as many images as of ``COLUMNS`` of them.
+    """
     blocks = []
     for line in table.lines:
         run, setting = line.cells[0]
         shards = open_shards(runs / run / "samples" / setting)
-        classes = shards.manifest.classes
-        images = shards.take(range(min(PER_CLASS * classes, len(shards.labels))))
-        blocks.append((f"{line.title}, {setting}", _block(images, classes)))
+        columns = min(shards.manifest.classes, COLUMNS)
+        images = shards.take(range(min(PER_CLASS * columns, len(shards.labels))))
+        blocks.append((f"{line.title}, {setting}", _block(images, columns)))
     width = max(block.width for _, block in blocks)
     height = sum(block.height + HEADING + 3 * GAP for _, block in blocks)
     picture = Image.new("RGB", (width + 2 * GAP, height + GAP), "white")
