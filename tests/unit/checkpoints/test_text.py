@@ -66,7 +66,9 @@ def test_the_ms_coco_models_of_uvits_authors(depth, file_of, dimr):
     path = file_of(without_memory(shapes))
     report = dimr("import", path, "--dry-run")
     assert "input    4 x 32 x 32, text: 77 tokens of width 768" in report
-    assert "8 heads (as published for width 512; --heads N if not), time map latent" in report
+    name = {13: "uvit-s-2", 17: "uvit-s-deep-2"}[depth]
+    assert f"network  {name} (" in report
+    assert f"8 heads (as {name} has), time map latent" in report
     imported = read_published(path, ImportOptions())
     assert imported.network.sizes == sizes
     assert (imported.network.schedule, imported.noise.untold) == ("latent", "")
