@@ -90,8 +90,7 @@ def test_coco_from_its_files_to_the_table_beside_what_is_published(mini):
     folder, table = mini.folder, "results/text.csv"
     found = {row["model"]: row for row in rows(mini, table, **mini.files)}
     assert all(float(found.pop(name)["fid"]) > 0 for name in ("DiMR-S/2R",))
-    printed = [(row["fid_published"], row["parameters_published"]) for row in found.values()]
-    assert printed == [("5.95", "45M"), ("5.48", "58M")]
+    assert [row["fid_published"] for row in found.values()] == ["5.95", "5.48"]
     assert [bool(row["fid"]) for row in found.values()] == [True, False]
 
     store = ImageStore(folder / "data/coco2014/source")
