@@ -361,7 +361,8 @@ def put_rerun(folder, seed, fid):
         if tuple(line[key] for key in ("dataset", "model", "seed", "setting")) == named
     )
     names = [*recorded][[*recorded].index("fid_digits") :]
-    metrics = {name: float(recorded[name]) for name in names} | {"fid_digits": fid}
+    metrics = {name: float(recorded[name]) for name in names if recorded[name]}
+    metrics["fid_digits"] = fid
     run = f"digits/dimr-xs-2r/{seed}"
     return put_result(folder, run, "guided", metrics, **record_of(run, "guided"))
 
