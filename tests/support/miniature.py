@@ -190,3 +190,16 @@ def _member(name: str) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.mtime, info.uid, info.uname = 1_300_000_000, 1000, "someone"
     return info
+
+
+def random_autoencoder(folder: Path, size: int) -> str:
+    """Write an autoencoder of random weights in diffusers' format, of three levels; its place."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    AutoencoderKL(
+        block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4, sample_size=size,
+        down_block_types=["DownEncoderBlock2D"] * 3, up_block_types=["UpDecoderBlock2D"] * 3,
+    ).save_pretrained(folder)  # fmt: skip
+    return str(folder)

@@ -19,6 +19,16 @@ AWKWARD = {
     "z" * 150: ["1.png", "1.jpg"],
 }
 """File names by class, in the order of labels; suffixes tell the formats."""
+SHORT = {
+    "data.classifier.steps": 10,
+    "data.autoencoder.steps": 10,
+    "train.steps": 6,
+    "train.log_every": 3,
+    "train.warmup_steps": 2,
+    "train.compile": False,
+    "sample.steps": 3,
+}
+"""Of a recipe that was chosen, what a test makes shorter, so that it takes a minute."""
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 

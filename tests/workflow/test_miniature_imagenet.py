@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from tests.support.miniature import random_autoencoder
 
 from dimr.checkpoints import read_class_names
 from dimr.config.runs import BASELINES
@@ -56,17 +57,6 @@ def of_the_miniature(recipe, weights, **changes):
     return recipe
 
 
-def random_autoencoder(folder):
-    import torch
-    from diffusers import AutoencoderKL
-
-    torch.manual_seed(0)
-    AutoencoderKL(
-        block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4, sample_size=SIZE,
-        down_block_types=["DownEncoderBlock2D"] * 3, up_block_types=["UpDecoderBlock2D"] * 3,
-    ).save_pretrained(folder)  # fmt: skip
-
-
 @pytest.fixture
 def mini(project, miniature, inception_weights, tmp_path):
     """The project with the miniature as ImageNet 64 and 256, and everything they ask for."""
@@ -74,7 +64,7 @@ def mini(project, miniature, inception_weights, tmp_path):
     sources = yaml.safe_load((experiments / "sources.yaml").read_text())
     sources["miniature"] = miniature.section()
     (experiments / "sources.yaml").write_text(yaml.safe_dump(sources))
-    random_autoencoder(tmp_path / "autoencoder")
+    random_autoencoder(tmp_path / "autoencoder", SIZE)
     recipes = yaml.safe_load((experiments / "recipes.yaml").read_text())
     weights = inception_weights.name
     pretrained = {"kind": "pretrained", "repo": str(tmp_path / "autoencoder")}

@@ -7,19 +7,10 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image, ImageDraw
+from tests.support.own_images import SHORT
 
 pytestmark = pytest.mark.slow
 CLASSES = ["blue squares", "Größe & Maß", "7", "{x}"]
-SHORT = {
-    "data.classifier.steps": 10,
-    "data.autoencoder.steps": 10,
-    "train.steps": 6,
-    "train.log_every": 3,
-    "train.warmup_steps": 2,
-    "train.compile": False,
-    "sample.steps": 3,
-}
-"""So that the test takes a minute; everything else is as it was chosen."""
 
 
 def image(number, label):

@@ -66,7 +66,7 @@ def test_digits_with_captions(project):
     assert failed.returncode == 2
     assert "--prompt" in failed.stderr
 
-    # other wording of the images' captions is another encoder's work: nothing else is made again
+    # another encoder of the captions: images, autoencoder, latents and classifier stay
     project.edit("experiments/recipes.yaml", "digits-text.data.text_encoder.width", 64)
     planned = project.planned(TABLE)
     assert {"text_encoder", "captions", "train", "sample", "evaluate"} <= planned

@@ -139,7 +139,8 @@ def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
         numbers[split] = np.array([one.number for one in order], np.int64)
     captions = {split: [list(one.captions) for one in order] for split, order in shown.items()}
     turns = numpy_generator(config.split_seed, "prompts").permutation(len(MEANING))
-    prompts = [list(MEANING)[number] for number in turns.tolist()]
+    every = list(MEANING)
+    prompts = [every[number] for number in turns]
     with atomic_directory(out) as folder:
         return write_images(
             folder,

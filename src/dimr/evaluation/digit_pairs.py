@@ -38,7 +38,7 @@ class DigitSquares:
     @property
     def labels(self) -> NDArray[np.int64]:
         """The digit that should be in each square, (2N,)."""
-        return np.array([(one.first, one.second) for one in self.shown], np.int64).reshape(-1)
+        return _digits(self.shown)
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
         """As ``ImageSet.batches``; sizes are even."""
@@ -59,12 +59,16 @@ def digit_squares(pictures: NDArray[np.uint8], shown: Sequence[Combination]) -> 
     return np.stack(cut)
 
 
+def _digits(shown: Sequence[Combination]) -> NDArray[np.int64]:
+    """The digit of each square, (2N,)."""
+    return np.array([(one.first, one.second) for one in shown], np.int64).reshape(-1)
+
+
 def of_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The digits (2N, S/2, S/2, 3) of a split of a dataset's pictures, and their labels (2N,)."""
     pictures, labels = load_images(folder, split)
     shown = [COMBINATIONS[label] for label in labels]
-    squares = digit_squares(pictures, shown)
-    return squares, np.array([(one.first, one.second) for one in shown], np.int64).reshape(-1)
+    return digit_squares(pictures, shown), _digits(shown)
 
 
 def shown_by(samples: Path, labels: NDArray[np.int64] | None) -> list[Combination]:

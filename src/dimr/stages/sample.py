@@ -135,11 +135,13 @@ class SampleStage(Stage):
 
 
 def _what_to_draw(job: Job, network: NetworkConfig) -> tuple[list[str], Any]:
-    """Names of the classes; of a network of text its prompts, and as a condition.
+    """Names of the classes; of a network of text its prompts, and their tokens.
 
-    Of more prompts than images the first are drawn, one image each.
+    Of more prompts than images the first are drawn, one image each. A process that draws a share of
+    the images compares a share of the captions' checksums; the one that completes them, all.
     """
     from dimr.data.captioned_reader import check_encoder, open_fitting, prompts_of
+    from dimr.data.resumable_shards import Part
     from dimr.data.text.folder import verify_captions
     from dimr.sampling.model import names_of_classes
 
@@ -150,7 +152,7 @@ def _what_to_draw(job: Job, network: NetworkConfig) -> tuple[list[str], Any]:
         raise DimrError(f"{needs}: {model} has learned from {kind}")
     if folder is None:
         return names_of_classes(model, network), None
-    verify_captions(folder)
+    verify_captions(folder, (job.options.shard or Part()).slice)
     captions = open_fitting(folder, network)
     check_encoder(captions, model)
     texts, prompts = prompts_of(captions, count)
