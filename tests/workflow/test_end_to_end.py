@@ -12,8 +12,8 @@ from PIL import Image
 pytestmark = pytest.mark.slow
 METRICS = {
     "fid_digits", "inception_score", "inception_score_std", "precision", "recall",
-    "class_accuracy", "nearest_distance", "heldout_nearest_distance", "nearest_ratio",
-    "near_copy_share", "images",
+    "class_accuracy", "low_fidelity_share", "nearest_distance", "heldout_nearest_distance",
+    "nearest_ratio", "near_copy_share", "images",
 }  # fmt: skip
 
 

@@ -88,6 +88,12 @@ class Project:
             recipe = validate(Recipe, self.recipes[dataset], "recipes.yaml", dataset)
             if (source := recipe.data.source_name) is not None:
                 self._check_classes(dataset, recipe, source)
+            if recipe.learning_rates:
+                known = [one for one in self.variants.values() if fits(one, recipe)]
+                for name in recipe.learning_rates.keys() - {one.name for one in known}:
+                    where = f"recipes.yaml: {dataset}.learning_rates"
+                    hint = did_you_mean(name, names_of(known))
+                    raise DimrError(f"{where}: {name!r} does not fit {hint}")
             self._recipes[dataset] = recipe
         return self._recipes[dataset]
 

@@ -2,7 +2,8 @@
 
 A run is ``{dataset}/{model}/{seed}`` (``digits/dimr-xs-2r/0``), ``{dataset}/{model}/published`` for
 the authors' weights, or ``workspace``, which params.yaml describes. With a milestone of the recipe
-behind the model (``imagenet256/dimr-xl-2r-400epochs/0``) it is the same training up to that step.
+behind the model (``imagenet256/dimr-xl-2r-400epochs/0``) it is the same training up to that step,
+with a trial (``digits/dimr-xs-2r-lr4/100``) one with that learning rate.
 Its configuration is split by phase, each part holding only what the phase's result depends on
 (contract A of the design).
 """
@@ -57,6 +58,7 @@ class Run:
     weights: Weights | None = None  # None: trained here
     class_names: tuple[str, ...] = ()  # of such weights; empty: not the dataset's own
     milestone: str = ""  # of the recipe, at which training ends; empty: at its last step
+    trial: str = ""  # of the recipe, whose learning rate it has; empty: that of its variant
     before: "Run | None" = None  # the same training up to the milestone before; None: there is none
     start: "Run | None" = None  # whose weights training starts from; None: fresh ones, or a file's
     like: str = ""  # of the workspace: the run of its dataset, variant and seed
@@ -91,8 +93,11 @@ class Run:
     def phases(self) -> dict[str, ConfigModel]:
         """Each phase's configuration by name: train, sample-<setting>, evaluate, distortion."""
         phases = {**self._model_phase(), **self._sample_phases()}
-        evaluate = self.recipe.evaluate.model_dump()
-        phases["evaluate"] = EvaluateConfig(**evaluate, count=self.recipe.sample.count)
+        phases["evaluate"] = EvaluateConfig(
+            **self.recipe.evaluate.model_dump(),
+            count=self.recipe.sample.count,
+            compared="validation" if self.trial else "heldout",
+        )
         if self.recipe.distortion and self.name != "workspace":  # which is in no study
             phases["distortion"] = self.recipe.distortion
         return phases
@@ -211,39 +216,40 @@ def resolve_run(name: str, project: "Project") -> Run:
     recipe = project.recipe(dataset)
     if seed == "published":
         return _published_run(name, dataset, model, project)
-    if model in BASELINES:
-        if (count := recipe.sample.count) > (images := project.training_images(dataset)):
-            problem = f"{count} is more than the {images} training images of run {name}"
-            raise DimrError(f"recipes.yaml: {dataset}.sample.count: {problem}")
-        return Run(name, dataset, int(seed), recipe, None)
-    variant, milestone = _split_milestone(model, dataset, project)
+    if model in BASELINES:  # as many as networks draw, or all that there are
+        count = min(recipe.sample.count, project.training_images(dataset))
+        sample = recipe.sample.model_copy(update={"count": count})
+        return Run(name, dataset, int(seed), recipe.model_copy(update={"sample": sample}), None)
+    variant, suffix = _split_model(model, dataset, project)
     network = _complete(_find_variant(variant, dataset, project), recipe)
+    recipe = recipe.with_lr(recipe.trials.get(suffix, recipe.learning_rates.get(variant)))
     _check_together(recipe, network, f"recipes.yaml: {dataset}")
     start = start_run(recipe.train.start, network, project, f"recipes.yaml: {dataset}")
-    steps = recipe.milestones.get(milestone, recipe.train.steps)
+    if suffix in recipe.trials:
+        return Run(name, dataset, int(seed), recipe, network, trial=suffix, start=start)
+    steps = recipe.milestones.get(suffix, recipe.train.steps)
     earlier = {one: end for one, end in recipe.milestones.items() if end < steps}
     latest = max(earlier, key=earlier.__getitem__, default=None)
     before = project.run(f"{dataset}/{variant}-{latest}/{seed}") if latest else None
     train = recipe.train.model_copy(update={"steps": steps})
     recipe = recipe.model_copy(update={"train": train})
     return Run(
-        name, dataset, int(seed), recipe, network, milestone=milestone, before=before, start=start
+        name, dataset, int(seed), recipe, network, milestone=suffix, before=before, start=start
     )
 
 
-def _split_milestone(model: str, dataset: str, project: "Project") -> tuple[str, str]:
-    """``dimr-xl-2r-400epochs`` as the variant's name and the milestone's; "": there is none."""
-    milestones = project.recipe(dataset).milestones
-    variant, _, milestone = model.rpartition("-")
-    is_meant = variant in project.variants or milestone in milestones
-    if model in project.variants or not is_meant:
+def _split_model(model: str, dataset: str, project: "Project") -> tuple[str, str]:
+    """``dimr-xl-2r-400epochs`` as the variant's name and the milestone's or trial's; "": none."""
+    recipe = project.recipe(dataset)
+    variant, _, suffix = model.rpartition("-")
+    is_known = suffix in recipe.milestones or suffix in recipe.trials
+    if model in project.variants or not (variant in project.variants or is_known):
         return model, ""
-    if milestone not in milestones:
-        listed = f"milestones: {', '.join(milestones) or 'none'}"
-        raise DimrError(
-            f"recipes.yaml: {dataset}: no milestone {milestone!r} of {variant} ({listed})"
-        )
-    return variant, milestone
+    if not is_known:
+        listed = f"milestones: {', '.join(recipe.milestones) or 'none'}"
+        listed += f"; trials: {', '.join(recipe.trials)}" if recipe.trials else ""
+        raise DimrError(f"recipes.yaml: {dataset}: no milestone {suffix!r} of {variant} ({listed})")
+    return variant, suffix
 
 
 def _published_run(name: str, dataset: str, model: str, project: "Project") -> Run:
@@ -284,6 +290,7 @@ def _workspace(project: "Project") -> Run:
     source, choice = "params.yaml", project.params
     recipe = project.recipe(choice.dataset, f"{source}: dataset")
     variant = _chosen_variant(choice, source, project)
+    recipe = recipe.with_lr(recipe.learning_rates.get(variant.name))
     parts = {}
     for name, section in (("train", Train), ("sample", Sample), ("evaluate", Evaluate)):
         given = getattr(choice, name).model_dump()

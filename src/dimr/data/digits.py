@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dimr.data.image_arrays import SPLITS, ImagesManifest, write_images
+from dimr.data.image_arrays import ImagesManifest, write_images
 from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of
@@ -17,17 +17,26 @@ CLASSES = 10
 SOURCE_SIZE = 8
 
 
-def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0) -> ImagesManifest:
+def make_digits(
+    out: Path, size: int, train_per_class: int = 100, seed: int = 0, validation_per_class: int = 0
+) -> ImagesManifest:
     """Write the digits as a folder ``out`` of (size, size, 3) images, and return its manifest.
 
     ``size`` is in pixels, 8 or more; ``train_per_class`` images of each class are drawn by
-    ``seed`` for training, and the others are held out: at least one of each class.
-    ``DimrError`` for a size or number that is out of range.
+    ``seed`` for training and ``validation_per_class`` for trials; the others are held out: at least
+    one of each class. ``DimrError`` for a size or number that is out of range.
     """
     if size < SOURCE_SIZE:
         raise DimrError(f"size: {size} is not allowed; the digits are enlarged to 8 pixels or more")
     images, labels = digit_images(size)
-    chosen = dict(zip(SPLITS, split_indices(labels, train_per_class, seed), strict=True))
+    train, heldout = split_indices(labels, train_per_class, seed)
+    chosen, key = {"train": train, "heldout": heldout}, ["digits", size, train_per_class, seed]
+    validation = ""
+    if validation_per_class:
+        both, rest = split_indices(labels, train_per_class + validation_per_class, seed)
+        chosen = {"train": train, "heldout": rest, "validation": np.setdiff1d(both, train)}
+        key.append(validation_per_class)
+        validation = f"validation: {validation_per_class} of each class, likewise; "
     with atomic_directory(out) as folder:
         return write_images(
             folder,
@@ -38,10 +47,10 @@ def make_digits(out: Path, size: int, train_per_class: int = 100, seed: int = 0)
             class_names=[str(digit) for digit in range(CLASSES)],
             split=(
                 f"train: {train_per_class} images of each class, chosen with seed {seed}, "
-                f"interleaved (image i has label i % {CLASSES}); heldout: all others, in the "
-                "dataset's order"
+                f"interleaved (image i has label i % {CLASSES}); {validation}heldout: all others, "
+                "in the dataset's order"
             ),
-            key=key_of("digits", size, train_per_class, seed),
+            key=key_of(*key),
         )
 
 

@@ -1,8 +1,8 @@
 """A folder of images of one size as arrays: what is trained on, and what is held out.
 
 The folder holds ``train.npy`` and ``heldout.npy`` (N, size, size, 3) uint8 in 0..255, their
-``*_labels.npy`` (N,) int64 in 0..classes - 1, ``manifest.json``, and ``captions.json`` if they have
-captions (``dimr.data.text.image_captions``).
+``*_labels.npy`` (N,) int64 in 0..classes - 1, ``manifest.json``, ``captions.json`` if they have
+captions (``dimr.data.text.image_captions``), and ``validation.npy`` if trials compare with some.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ from dimr.runtime.files import save_array, sha256
 from dimr.runtime.record import compare_files, verify
 
 SPLITS = ("train", "heldout")
+"""Those of every folder."""
 
 
 class ImagesManifest(Manifest):
@@ -51,7 +52,7 @@ def write_images(
 
     Args:
         folder: an existing one.
-        images: (size, size, 3) each, by split, as many as there are labels.
+        images: (size, size, 3) each, by split (``SPLITS``, and any others), as many as labels.
         labels: (N,) by split.
         dataset: what the images are.
         size: in pixels.
@@ -60,7 +61,7 @@ def write_images(
         key: identifies what the folder holds.
         captions: of the images, in their order; None: they have none.
     """
-    for name in SPLITS:
+    for name in labels:
         with open(folder / f"{name}.npy", "wb") as file:
             shape = (len(labels[name]), size, size, 3)
             head = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -77,7 +78,7 @@ def write_images(
         format="dimr-images-1",
         dataset=dataset,
         size=size,
-        counts={name: len(labels[name]) for name in SPLITS},
+        counts={name: len(of_split) for name, of_split in labels.items()},
         classes=len(class_names),
         class_names=list(class_names),
         split=split,
@@ -89,13 +90,13 @@ def write_images(
 def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Memory-mapped images (N, size, size, 3) uint8 and labels (N,) int64 of one split.
 
-    ``split`` is "train" or "heldout". Shapes, dtypes and checksums are compared with the manifest;
-    ``DimrError`` names the file that differs.
+    ``split`` is "train", "heldout" or what else the folder has. Shapes, dtypes and checksums are
+    compared with the manifest; ``DimrError`` names the file that differs.
     """
-    if split not in SPLITS:
-        raise DimrError(f"{folder}: no split {split!r}; use one of {', '.join(SPLITS)}")
     verify(folder, MANIFEST)
     manifest = ImagesManifest.read(folder)
+    if split not in manifest.counts:
+        raise DimrError(f"{folder}: no split {split!r}; use one of {', '.join(manifest.counts)}")
     names = f"{split}.npy", f"{split}_labels.npy"
     try:
         count, size = manifest.counts[split], manifest.size

@@ -26,6 +26,8 @@ MAX_CLASSES = 10_000
 FEATURES = 64
 PLACES = 64
 """Of a side, at most, that the convolutions see."""
+LOW_FIDELITY = 0.2
+"""Below this probability of its own class an image is low-fidelity (paper, section 5.3)."""
 WEIGHTS = "classifier.safetensors"
 TURNS = 4
 """Quarter turns of an image, which a set of one class is told apart by."""
@@ -158,10 +160,29 @@ def class_accuracy(
     batch_size: int | None = None,
     name: str = "labels",
 ) -> float:
-    """Share in [0, 1] of uint8 images (N, H, W, 3) that the classifier gives their label (N,).
+    """Share in [0, 1] of images that the classifier gives their label; as ``own_class``."""
+    return own_class(classifier, images, labels, batch_size, name)["class_accuracy"]
 
-    ``classifier`` takes uint8 (B, 3, H, W) and returns (logits (B, K), features), in its own mode.
-    ``name`` is what messages call the labels.
+
+def own_class(
+    classifier: nn.Module,
+    images: ImageSet | np.ndarray,
+    labels: np.ndarray,
+    batch_size: int | None = None,
+    name: str = "labels",
+) -> dict[str, float]:
+    """What the classifier says of uint8 images (N, H, W, 3) and the labels (N,) they are to have.
+
+    Args:
+        classifier: takes uint8 (B, 3, H, W) and returns (logits (B, K), features), in its own mode.
+        images: of every label.
+        labels: theirs.
+        batch_size: images at a time; None: as many as 250 of 64 pixels.
+        name: what messages call the labels.
+
+    Returns:
+        ``class_accuracy``, the share in [0, 1] that it gives their label; ``low_fidelity_share``,
+        that whose label it gives a probability below 0.2 (paper, section 5.3).
 
     Raises:
         DimrError: no such images, labels of another number, or of classes that it does not know.
@@ -169,16 +190,22 @@ def class_accuracy(
     images = as_image_set(images, "images")
     if labels.shape != (images.shape[0],):
         raise DimrError(f"{name}: shape {labels.shape}; expected ({images.shape[0]},)")
-    given, known = _told(classifier, images, batch_size)
-    if labels.min() < 0 or labels.max() >= known:
+    logits = _logits(classifier, images, batch_size)
+    if labels.min() < 0 or labels.max() >= (known := logits.shape[1]):
         found = f"from {labels.min()} to {labels.max()}"
         raise DimrError(f"{name}: {found}; the classifier knows 0 to {known - 1}")
-    return float(np.mean(given == labels))
+    own = logits.double().softmax(1)[torch.arange(len(labels)), torch.from_numpy(labels)]
+    return {
+        "class_accuracy": float(np.mean(logits.argmax(1).numpy() == labels)),
+        "low_fidelity_share": float((own < LOW_FIDELITY).double().mean()),
+    }
 
 
-def read_classes(classifier: nn.Module, images: ImageSet) -> np.ndarray:
+def read_classes(
+    classifier: nn.Module, images: ImageSet, batch_size: int | None = None
+) -> np.ndarray:
     """The class (N,) that the classifier gives each image."""
-    return _told(classifier, images, None)[0]
+    return _logits(classifier, images, batch_size).argmax(1).numpy()
 
 
 def turn_accuracy(
@@ -186,7 +213,7 @@ def turn_accuracy(
 ) -> float:
     """Share in [0, 1] of the quarter turns of uint8 images (N, S, S, 3) that it tells."""
     turned = (np.rot90(images, turn, (1, 2)) for turn in range(TURNS))
-    told = [_told(classifier, ArrayImages("images", [each]), batch_size)[0] for each in turned]
+    told = [read_classes(classifier, ArrayImages("images", [each]), batch_size) for each in turned]
     return float(np.mean([np.mean(each == turn) for turn, each in enumerate(told)]))
 
 
@@ -196,14 +223,8 @@ def piece_of(size: int) -> int:
 
 
 @torch.no_grad()
-def _told(
-    classifier: nn.Module, images: ImageSet, batch_size: int | None
-) -> tuple[np.ndarray, int]:
-    """What the classifier tells of each image (N,), and the number of its logits."""
+def _logits(classifier: nn.Module, images: ImageSet, batch_size: int | None) -> torch.Tensor:
+    """The classifier's (N, K), on the CPU."""
     device = next(classifier.parameters()).device
-    given, known = [], 0
-    for part in images.batches(batch_size or piece_of(images.shape[1])):
-        logits = classifier(image_tensor(part).to(device))[0]
-        given.append(logits.argmax(1).cpu().numpy())
-        known = logits.shape[1]
-    return np.concatenate(given), known
+    parts = images.batches(batch_size or piece_of(images.shape[1]))
+    return torch.cat([classifier(image_tensor(part).to(device))[0].cpu() for part in parts])

@@ -20,7 +20,7 @@ from dimr.config.variants import load_network_config
 from dimr.data.digit_pairs import DATASET as DIGIT_PAIRS
 from dimr.data.digits import CLASSES
 from dimr.data.image_arrays import ImagesManifest, load_images
-from dimr.evaluation.classifier import ImageClassifier, class_accuracy, load_classifier
+from dimr.evaluation.classifier import ImageClassifier, load_classifier, own_class
 from dimr.evaluation.digit_pairs import DigitSquares, caption_accuracy, of_split, shown_by
 from dimr.evaluation.downloads import check_digits, expected_digits
 from dimr.evaluation.extraction import register_classifier, resolve_layers
@@ -28,7 +28,7 @@ from dimr.evaluation.fidelity import PRC_REFERENCE, Statistics, fidelity
 from dimr.evaluation.image_sets import ArrayImages, ImageSet, check_kind
 from dimr.evaluation.labels import Labels
 from dimr.evaluation.memorisation import compared_size, memorisation
-from dimr.evaluation.names import FID_OF
+from dimr.evaluation.names import FID_OF, OF_CLASSES
 from dimr.evaluation.reference import Opened, open_set
 from dimr.models.complexity import complexity
 from dimr.runtime.errors import DimrError
@@ -45,6 +45,8 @@ TAKES = {
 of ``measure``."""
 PATHS = ("images", "classifier", "reference", "extractor_weights")
 """All of them, in the order in which they enter a key."""
+TITLES = {"heldout": "held-out"}
+"""Of splits of images, in messages."""
 REPEATED = ("precision", "recall")
 REPEATED_DIGITS = (
     "a digit is in several pictures of two: its nearest neighbours are itself, and regions of no "
@@ -141,7 +143,7 @@ def measure(
         assert extractor_weights is not None
         features = _inception_features(config, extractor_weights)
     if images:
-        compared = _heldout_images(images)
+        compared = _own_images(images, config.compared)
         real = compared.real
         check_kind(opened.images.name, np.dtype(np.uint8), opened.images.shape, real.shape[1])
     else:
@@ -199,21 +201,22 @@ def _inception_features(config: EvaluateConfig, weights: Path) -> Features:
     return Features(config.extractor, weights, None, facts, {})
 
 
-def _heldout_images(folder: Path) -> Compared:
-    """The held-out images of the dataset."""
+def _own_images(folder: Path, split: str) -> Compared:
+    """Images of the dataset that train nothing: those held out, or those of trials."""
     manifest = ImagesManifest.read(folder)
-    training, heldout = (
-        ArrayImages(f"{name} images of {folder}", [load_images(folder, split)[0]])
-        for name, split in (("training", "train"), ("held-out", "heldout"))
+    title = TITLES.get(split, split)
+    training, others = (
+        ArrayImages(f"{name} images of {folder}", [load_images(folder, part)[0]])
+        for name, part in (("training", "train"), (title, split))
     )
     facts = {
-        "images": heldout.shape[0],
-        "what": "held-out images, never trained on",
+        "images": others.shape[0],
+        "what": f"{title} images, never trained on",
         "split": manifest.split,
         "counts": manifest.counts,
-        "nearest_pixels": compared_size(heldout.shape[1]),
+        "nearest_pixels": compared_size(others.shape[1]),
     }
-    return Compared(heldout, training, None, None, facts, {"images": recorded_key(folder)})
+    return Compared(others, training, None, None, facts, {"images": recorded_key(folder)})
 
 
 def _reference_batch(path: Path) -> Compared:
@@ -257,7 +260,7 @@ def _compare(
     metrics = {FID_OF[config.extractor]: metrics.pop("fid"), **metrics}
     if own and labels is not None and "class_accuracy" not in left_out:
         name = f"{opened.record['file']}: {opened.labels.origin}"
-        metrics["class_accuracy"] = class_accuracy(own, opened.images, labels, name=name)
+        metrics |= own_class(own, opened.images, labels, name=name)
     facts: dict[str, Any] = {"reference": dict(compared.facts)}
     if own is None:
         facts["layers"] = {
@@ -309,9 +312,9 @@ def _left_out(features: Features, compared: Compared) -> dict[str, str]:
     """Metrics that these features do not give, and why."""
     if features.classifier and features.classifier.task == "quarter turns":
         reason = "the set has one class: its classifier tells the quarter turns of an image apart"
-        return {"inception_score": reason, "class_accuracy": reason}
+        return dict.fromkeys(("inception_score", *OF_CLASSES), reason)
     if features.classifier is None and compared.training:
-        return {"class_accuracy": "Inception does not tell the classes of the set apart"}
+        return dict.fromkeys(OF_CLASSES, "Inception does not tell the classes of the set apart")
     return {}
 
 

@@ -8,9 +8,11 @@ FID_OF = {"inception-v3-compat": "fid", "digits": "fid_digits", "classifier": "f
 features do not compare, and no column holds both."""
 FID_TITLES = {"fid": "FID", "fid_digits": "FID-digits", "fid_own": "FID-own"}
 """How it is printed."""
+OF_CLASSES = ("class_accuracy", "low_fidelity_share")
+"""What a classifier of the dataset's own classes says of images and the labels they are to have."""
 OF_FEATURES = (
     "fid", "sfid", "fid_digits", "fid_own", "inception_score", "inception_score_std", "precision",
-    "recall", "class_accuracy", "caption_accuracy", "caption_accuracy_seen",
+    "recall", *OF_CLASSES, "caption_accuracy", "caption_accuracy_seen",
     "caption_accuracy_heldout",
 )  # fmt: skip
 """Metrics that compare only where the features are those of one network."""

@@ -15,8 +15,8 @@ Tables, bars, curves, the cost figure, claims and the study are group-bys of it
     setting           of guidance: "guided", "reference", ...
     metric            a key of ``metrics/<setting>.json``; its costs (parameters_m, gmacs,
                       train_seconds); evaluations (of the network, per image); epochs (images drawn
-                      in training by images of the dataset). Published: epochs, gmacs, parameters
-                      (a count) and the metrics
+                      in training by images of the dataset); lr (learning rate). Published:
+                      epochs, gmacs, parameters (a count) and the metrics
     value             float
     origin            "run", "recorded" (``seeds.csv``) or "published"
     source            the file, or the entry of published.yaml
@@ -215,13 +215,14 @@ class RunResult:
         return self.record.get("cost", {}).get(key)
 
     def numbers(self, training_images: int | None = None) -> dict[str, float]:
-        """Every number that the run has: metrics, costs, ``evaluations`` and ``epochs``.
+        """Every number that the run has: metrics, costs, ``evaluations``, ``lr`` and ``epochs``.
 
         ``training_images`` are those of the dataset; without them epochs are left out.
         """
         costs = self.record.get("cost", {})
         found = {key: costs.get(key) for key in COSTS}
         found["evaluations"] = self.samples.get("config", {}).get("steps")
+        found["lr"] = self.model.get("config", {}).get("train", {}).get("lr")
         if training_images and "images" in self.model:  # trained here
             found["epochs"] = self.model["images"] / training_images
         known = {key: value for key, value in found.items() if value is not None}

@@ -66,5 +66,9 @@ class ImagesStage(Stage):
                 from dimr.data.digits import make_digits
 
                 make_digits(
-                    result.folder, config.image_size, config.train_per_class, config.split_seed
+                    result.folder,
+                    config.image_size,
+                    config.train_per_class,
+                    config.split_seed,
+                    config.validation_per_class,
                 )

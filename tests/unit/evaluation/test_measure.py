@@ -450,7 +450,7 @@ def test_without_labels_what_needs_them_is_left_out(digits, images, own, tmp_pat
         save_pictures(path, images)
     code, metrics, provenance = evaluate_digits(digits, path, tmp_path / "out")
     assert code == 0
-    assert set(own[1]) - set(metrics) == {"class_accuracy"}
+    assert set(own[1]) - set(metrics) == {"class_accuracy", "low_fidelity_share"}
     [warning] = [message for message in caplog.messages if "labels are not known" in message]
     assert warning.startswith(f"{path}: ")
     assert "class_accuracy is left out" in warning

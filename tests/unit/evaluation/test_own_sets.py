@@ -122,7 +122,8 @@ def test_a_set_of_one_class_is_told_by_its_quarter_turns(tmp_path):
         "fid_own", "precision", "recall", "nearest_distance", "heldout_nearest_distance",
         "nearest_ratio", "near_copy_share", "images",
     }  # fmt: skip
-    assert set(provenance["left_out"]) == {"inception_score", "class_accuracy"}
+    left_out = {"inception_score", "class_accuracy", "low_fidelity_share"}
+    assert set(provenance["left_out"]) == left_out
     assert "quarter turns" in provenance["left_out"]["inception_score"]
     assert "inception_score_order" not in provenance
     upside_down = np.ascontiguousarray(train[:50, ::-1])

@@ -79,7 +79,11 @@ class Source(ConfigModel):
 
 
 class Digits(ConfigModel):
-    """scikit-learn's digits: side in pixels, and the split into training and held-out images."""
+    """scikit-learn's digits: side in pixels, and the split into training and held-out images.
+
+    ``validation_per_class`` of those that train nothing are what a recipe's trials compare with:
+    no result does.
+    """
 
     CLASSES: ClassVar = 10
     IMAGES: ClassVar = 1797
@@ -87,12 +91,16 @@ class Digits(ConfigModel):
     source: Literal["digits"]
     image_size: Annotated[int, Field(gt=0, le=512)]
     train_per_class: Count
+    # A file without it does not name it: images without such a split keep their key.
+    validation_per_class: Annotated[int, Field(ge=0)] = Field(
+        default=0, exclude_if=lambda value: not value
+    )
     split_seed: Seed
 
     def counts(self) -> tuple[int, int]:
-        """Numbers of training and of held-out images."""
+        """Numbers of training and of held-out images; the others are for validation."""
         training = self.train_per_class * self.CLASSES
-        return training, self.IMAGES - training
+        return training, self.IMAGES - training - self.validation_per_class * self.CLASSES
 
 
 class DigitPairs(ConfigModel):

@@ -170,19 +170,24 @@ class Resources(ConfigModel):
 
 
 Step = Literal["encode", "train", "sample", "evaluate"]
+Suffix = Annotated[str, Field(pattern=r"^\w+$")]  # of a run's model
 
 
 class Recipe(ConfigModel):
     """Everything about a dataset. ``resources`` change how fast a stage is, not its result.
 
     ``milestones`` are steps before the last one, by name, whose weights are results too: of the run
-    ``<dataset>/<model>-<milestone>/<seed>``.
+    ``<dataset>/<model>-<milestone>/<seed>``. ``trials`` are learning rates by name, of the runs
+    ``<dataset>/<model>-<trial>/<seed>``, which compare with validation images; what was chosen for
+    a variant by them, in place of ``train.lr``, stands in ``learning_rates``.
     """
 
     network: NetworkInput
     data: Data
     train: Train
-    milestones: dict[Annotated[str, Field(pattern=r"^\w+$")], Positive] = {}
+    learning_rates: dict[str, PositiveFloat] = {}
+    trials: dict[Suffix, PositiveFloat] = {}
+    milestones: dict[Suffix, Positive] = {}
     sample: Sample
     evaluate: Evaluate
     distortion: Distortion | None = None  # null: no distortion study
@@ -208,6 +213,21 @@ class Recipe(ConfigModel):
     def _metrics_are_possible(self) -> Self:
         if self.evaluate.is_own and getattr(self.data, "classifier", None) is None:
             raise ValueError(f"evaluate.extractor: {self.evaluate.extractor}: no data.classifier")
+        return self
+
+    def with_lr(self, lr: float | None) -> "Recipe":
+        """With another learning rate; None: with its own."""
+        if lr is None:
+            return self
+        return self.model_copy(update={"train": self.train.model_copy(update={"lr": lr})})
+
+    @model_validator(mode="after")
+    def _trials_are_possible(self) -> Self:
+        images = getattr(self.data, "images", None)
+        if self.trials and not getattr(images, "validation_per_class", 0):
+            raise ValueError("trials: data.images.validation_per_class: 0: nothing to compare with")
+        if both := sorted(self.trials.keys() & self.milestones.keys()):
+            raise ValueError(f"trials.{both[0]}: is a milestone too")
         return self
 
     @model_validator(mode="after")
@@ -308,6 +328,12 @@ class BaselineConfig(ConfigModel):
 
 
 class EvaluateConfig(Evaluate):
-    """``config/evaluate.yaml`` of a run: with the number of images that metrics are taken of."""
+    """``config/evaluate.yaml`` of a run: with the number of images that metrics are taken of.
+
+    ``compared`` is the split of the dataset's images that they are compared with.
+    """
 
     count: Count
+    compared: Literal["heldout", "validation"] = Field(
+        default="heldout", exclude_if=lambda value: value == "heldout"
+    )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from dimr.data.shards import open_shards
-from dimr.paper.tables.runs import RunsTable, seed_values
+from dimr.paper.tables.runs import Line, RunsTable, seed_values
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.files import save_png
 
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 BAR, DOT = "#9ecae1", "#08306b"  # told apart by lightness only
 WIDTH, ROW, MARGIN = 7.0, 0.42, 0.5  # inches: of a panel, of a bar, above and below the bars
-CURVES = (("#08306b", "o", "-"), ("#e6550d", "s", "--"), ("#31a354", "^", ":"))
+CURVES = (
+    ("#08306b", "o", "-"), ("#e6550d", "s", "--"), ("#31a354", "^", ":"), ("#756bb1", "D", "-."),
+    ("#636363", "v", "-"), ("#c51b8a", "P", "--"), ("#2b8cbe", "X", ":"),
+)  # fmt: skip
 """Colour, marker and dash of each row: told apart without colour too."""
+FAR = 6.0
+"""Largest over smallest value from which on an axis is logarithmic."""
 ZOOM, GAP, PER_CLASS = 2, 2, 2
 COLUMNS = 20
 """Images of a line of samples, at most: of so many classes each has a column."""
@@ -90,13 +95,21 @@ def _bar(axes: Axes, y: int, values: np.ndarray) -> None:
 def curves(table: RunsTable, frame: "pd.DataFrame") -> Figure:
     """One column over another, whose axis is logarithmic; a row's settings are its points.
 
-    A line goes through the means over seeds; each seed has a small marker.
+    A line goes through the means over seeds; each seed has a small marker. A panel per block.
     """
-    x, y = table.curve or ("", "")
-    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
-    axes, ticks = figure.subplots(), set()
-    for number, title in enumerate(dict.fromkeys(line.title for line in table.lines)):
-        lines = [line for line in table.lines if line.title == title]
+    blocks = list(dict.fromkeys(line.block for line in table.lines))
+    figure = Figure(figsize=(6.0 * len(blocks) ** 0.7, 3.8), layout="constrained")
+    for axes, block in zip(figure.subplots(1, len(blocks), squeeze=False)[0], blocks, strict=True):
+        _curves(axes, table, [line for line in table.lines if line.block == block], frame)
+        axes.set_title(block, fontsize=9, loc="left")
+    return figure
+
+
+def _curves(axes: Axes, table: RunsTable, shown: list[Line], frame: "pd.DataFrame") -> None:
+    """Those of one block."""
+    (x, y), ticks, seen = table.curve or ("", ""), set(), []
+    for number, title in enumerate(dict.fromkeys(line.title for line in shown)):
+        lines = [line for line in shown if line.title == title]
         colour, marker, dash = CURVES[number % len(CURVES)]
         places = [float(np.mean(seed_values(frame, line, x))) for line in lines]
         values = [seed_values(frame, line, y) for line in lines]
@@ -107,15 +120,18 @@ def curves(table: RunsTable, frame: "pd.DataFrame") -> Figure:
             color=colour, markersize=6, label=title,
         )  # fmt: skip
         ticks.update(places)
+        seen += [value for seeds in values for value in seeds]
     axes.set_xscale("log")
     axes.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
     axes.minorticks_off()
-    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    if min(seen) > 0 and max(seen) > FAR * min(seen):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.set_xlabel(table.title_of(x))
     axes.set_ylabel(f"{table.title_of(y)} (lower is better)")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 def samples(table: RunsTable, runs: Path) -> Image.Image:

@@ -97,6 +97,8 @@ class Filling:
         for one in table.columns:
             if one.key == "change":
                 yield one, changes.pop("change")
+            elif one.key == "chosen":
+                yield one, self._chosen(line)
             else:
                 yield from self._number(number, line, one)
         if not table.pictured:
@@ -178,6 +180,16 @@ class Filling:
             name: cell(value, origin=Origin(how, cells, key))
             for name, value in zip(CHANGES, [change.text(), *numbers], strict=True)
         }
+
+    def _chosen(self, line: Line) -> Cell:
+        """Whether results of a line's network have its learning rate."""
+        if not line.cells:
+            return Cell(None, "", Origin("blank: a published row"))
+        run = self.project.run(line.cells[0][0])
+        rate = run.recipe.train.lr
+        others = self.project.run(run.name.replace(f"-{run.trial}/", "/")) if run.trial else run
+        how = f"whether recipes.yaml gives the network this learning rate, {rate:g}"
+        return cell(others.recipe.train.lr == rate or None, origin=Origin(how))
 
     def _counted(self, line: Line, key: str) -> float | None:
         """A size of a line's network, which is known before it is trained."""

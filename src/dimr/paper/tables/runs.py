@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHANGES = ("change", "change_mean", "change_low", "change_high")
-KEYS = [*COSTS, "epochs", "evaluations", *METRICS, "change"]
-"""What a column may hold: a metric of the frame of results, or the paired change in words."""
+KEYS = [*COSTS, "epochs", "evaluations", "lr", *METRICS, "change", "chosen"]
+"""What a column may hold: a metric of the frame of results, the paired change in words, or whether
+results have the learning rate of the line."""
 PRINTED = {
     "epochs": "epochs", "parameters_m": "parameters", "gmacs": "gmacs",
     **{key: key for key in ("fid", "inception_score", "precision", "recall")},
@@ -152,7 +153,9 @@ class RunsTable(Table):
     """``kind: runs``, or none: a table of results. It has ``rows``, or ``blocks`` of them."""
 
     kind: Literal["runs"] = "runs"
-    seeds: int = Field(default=1, ge=1)  # every trained row is averaged over seeds 0..seeds-1
+    seeds: int = Field(default=1, ge=1)  # every trained row is averaged over so many seeds
+    first_seed: int = Field(default=0, ge=0)  # from this one on
+    trials: list[str] = Field(default=[])  # of the recipes: each row has a line for each of them
     columns: list[NumberColumn]
     marks: list[str] = Field(default=[])  # columns of ticks: what a row's network has
     rows: list[Row] = Field(default=[])
@@ -207,13 +210,18 @@ class RunsTable(Table):
     def lines(self) -> list[Line]:
         """A line for each row and setting, in order."""
         return [
-            Line(block.title, row.title, row.run, settings[0] if len(settings) == 1 else None,
-                 tuple(cell for one in settings for cell in self._cells(row, one)),
+            Line(block.title, row.title, run, settings[0] if len(settings) == 1 else None,
+                 tuple(cell for one in settings for cell in self._cells(row, run, one)),
                  block.published, row.published, tuple(row.marks))
             for block in self._blocks
             for row in block.rows
+            for run in self._runs(row)
             for settings in self._settings(row, block)
         ]  # fmt: skip
+
+    def _runs(self, row: Row) -> list[str | None]:
+        """A row's run, or its trials."""
+        return [f"{row.run}-{name}" for name in self.trials] if self.trials else [row.run]
 
     def _settings(self, row: Row, block: RowBlock) -> list[list[str]]:
         """The settings of each line that a row has."""
@@ -223,11 +231,12 @@ class RunsTable(Table):
             return [list(dict.fromkeys(one.setting for one in self.columns if one.setting))]
         return [[setting] for setting in row.settings or block.settings]
 
-    def _cells(self, row: Row, setting: str) -> Iterator[RunSetting]:
+    def _cells(self, row: Row, run: str | None, setting: str) -> Iterator[RunSetting]:
         """A row's runs at a setting; baselines depend on no seed."""
-        seeds = range(1 if setting == BASELINE_SETTING else self.seeds)
+        first = 0 if setting == BASELINE_SETTING else self.first_seed
+        seeds = range(first, first + (1 if setting == BASELINE_SETTING else self.seeds))
         for seed in ["published"] if row.seeds == "published" else row.seeds or seeds:
-            yield f"{row.run}/{seed}", setting
+            yield f"{run}/{seed}", setting
 
     def cells(self) -> list[RunSetting]:
         """Every (run, setting), once."""
