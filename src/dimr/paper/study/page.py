@@ -116,6 +116,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "picture": _picture(results, page),
         "link": lambda name: _link(results / name, page),
         **facts.model_dump(),
+        "note": facts.note,  # which is left out where it is empty
         **_durations(facts),
     }
 
