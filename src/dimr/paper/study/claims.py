@@ -23,8 +23,14 @@ FID = "fid_digits"
 Direction = Literal["lower", "higher"]
 
 
+MOST_SHOWN = 10.0
+"""Relative effects above it are not printed to the percent."""
+
+
 def percent(share: float) -> str:
-    """A relative effect: −25%, +130%."""
+    """A relative effect: −25%, +130%; of one that is larger, that it is above +1000%."""
+    if share > MOST_SHOWN:
+        return f"> {MOST_SHOWN:+.0%}"
     return f"{share:+.0%}".replace("-", MINUS)
 
 

@@ -42,13 +42,14 @@ class Finding:
         comparison: the two runs.
         setting: of sampling.
         metric: that decides.
-        seeds: how many it rests on: those that both runs have.
+        shared: seeds that both runs have.
+        seeds: how many of them it rests on: at an equal FID not all.
         means: of the two, of the deciding metric; None: no seed.
         effect: the first relative to the other, -0.25 for 25% lower; None: no seed.
         paper: the paper's; None: it has no number.
         expects: where the claim would have it.
         verdict: that follows.
-        left_out: seeds of both that are not compared at an equal FID, and why; "" of others.
+        left_out: why no seed is compared at an equal FID; "" of others.
         changes: the first less the other, by metric; empty at an equal FID.
     """
 
@@ -56,6 +57,7 @@ class Finding:
     comparison: Comparison
     setting: str
     metric: Metric
+    shared: int
     seeds: int
     means: tuple[float, float] | None
     effect: Change | None
@@ -67,14 +69,17 @@ class Finding:
 
     @property
     def effect_text(self) -> str:
-        """``−25% [−40%, −8%]``; what was left out stands behind it."""
-        parts = []
-        if self.effect is not None:
-            ends = (self.effect.low, self.effect.high)
-            shown = [percent(end) for end in ends if end is not None]
-            interval = f" [{', '.join(shown)}]" if shown else ""
-            parts.append(percent(self.effect.mean) + interval)
-        return "; ".join([*parts, *([self.left_out] if self.left_out else [])])
+        """``−25% [−40%, −8%]``, or why there is none."""
+        if self.effect is None:
+            return self.left_out
+        ends = (self.effect.low, self.effect.high)
+        shown = ", ".join(percent(end) for end in ends if end is not None)
+        return percent(self.effect.mean) + (f" [{shown}]" if shown else "")
+
+    @property
+    def seeds_text(self) -> str:
+        """How many seeds, and of how many where some are left out."""
+        return str(self.seeds) if self.seeds == self.shared else f"{self.seeds} of {self.shared}"
 
     @property
     def setting_text(self) -> str:
@@ -134,11 +139,12 @@ def _finding(
             if (change := change_of(*pair)) is not None:
                 changes[each.key] = change
         own, other = _shared_seeds(one, setting, metric.key, frame)
+    shared = len(_shared_seeds(one, setting, metric.key, frame)[0])
     effect, means = None, None
     if len(own):
         effect, means = _effect(one, setting, metric, own, other, frame), (own.mean(), other.mean())
     verdict = verdict_of(effect, expects, paper)
-    return Finding(claim, one, setting, metric, len(own), means, effect, paper, expects, verdict,
+    return Finding(claim, one, setting, metric, shared, len(own), means, effect, paper, expects, verdict,
                    left_out, changes)  # fmt: skip
 
 
@@ -175,7 +181,7 @@ def _at_equal_fid(
     """A metric of the first run, and that of the other at the first one's FID, by seed.
 
     The other's is piecewise linear over its FID at the comparison's settings. A seed whose FID is
-    beyond all of these is left out; the last value says how many are, and why.
+    beyond all of these is left out; the last value says why, if all are.
     """
     import numpy as np
     import pandas as pd
@@ -189,20 +195,18 @@ def _at_equal_fid(
     fids = fids.dropna()  # seeds that the other has at every setting
     fid = fid[fid.index.intersection(fids.index)]
     found: dict[str, float] = {}
-    below = above = 0
+    reasons = set()
     for seed, wanted in fid.items():
         order = fids.loc[seed].sort_values()
         if order.iloc[0] <= wanted <= order.iloc[-1]:
             at = values.loc[seed][order.index]
             found[str(seed)] = float(np.interp(wanted, order, at))
-        elif wanted < order.iloc[0]:
-            below += 1
         else:
-            above += 1
-    reasons = [f"never as low a FID in {below} of {len(fid)} seeds"] if below else []
-    reasons += [f"always a lower FID in {above} of {len(fid)} seeds"] if above else []
+            low = wanted < order.iloc[0]
+            reasons.add("never as low a FID" if low else "always a lower FID")
     other = pd.Series(found, dtype=float)
-    return own[other.index], other, ", ".join(reasons)
+    reason = " or ".join(sorted(reasons)) if other.empty else ""
+    return own[other.index], other, reason
 
 
 def values_by_seed(frame: "pd.DataFrame", run: str, setting: str, metric: str) -> "pd.Series":

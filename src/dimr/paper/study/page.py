@@ -143,7 +143,7 @@ def _verdicts(definition: Claims, found: list[Finding]) -> str:
         names = [definition.name(run) for run in (one.comparison.run, one.comparison.against)]
         means = ["", ""] if one.means is None else [one.metric.text(mean) for mean in one.means]
         paper = "" if one.paper is None else percent(one.paper)
-        body.append([title, one.verdict, *names, one.setting_text, str(one.seeds), *means,
+        body.append([title, one.verdict, *names, one.setting_text, one.seeds_text, *means,
                      one.effect_text, paper])  # fmt: skip
         above = one.claim
     heads = ["Claim", "Verdict", "Compared", "Against", "Setting", "Seeds", "Mean", "The other's",

@@ -132,8 +132,8 @@ def test_the_page_begins_with_what_shows_what_does_not_what_is_open_and_at_what_
     for title in titles:
         one, *others = found[title]
         assert title in said[WORDS["mixed" if others else one]]
-    assert "- **Cost**: 1.1 core hours for 6 trainings" in first[len(said) + 3]
-    assert "0.3 of them to tune" in said["Cost"]
+    assert "- **Cost**: 1.1 core hours: 6 trainings" in first[len(said) + 3]
+    assert "0.3 hours of tuning" in said["Cost"]
 
 
 def test_the_committed_page_holds_all_claims_and_runs(committed):
