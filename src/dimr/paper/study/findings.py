@@ -144,8 +144,8 @@ def _finding(
     if len(own):
         effect, means = _effect(one, setting, metric, own, other, frame), (own.mean(), other.mean())
     verdict = verdict_of(effect, expects, paper)
-    return Finding(claim, one, setting, metric, shared, len(own), means, effect, paper, expects, verdict,
-                   left_out, changes)  # fmt: skip
+    return Finding(claim, one, setting, metric, shared, len(own), means, effect, paper, expects,
+                   verdict, left_out, changes)  # fmt: skip
 
 
 def _shared_seeds(
@@ -203,9 +203,9 @@ def _at_equal_fid(
             found[str(seed)] = float(np.interp(wanted, order, at))
         else:
             low = wanted < order.iloc[0]
-            reasons.add("never as low a FID" if low else "always a lower FID")
+            reasons.add("never has as low a FID" if low else "always has a lower FID")
     other = pd.Series(found, dtype=float)
-    reason = " or ".join(sorted(reasons)) if other.empty else ""
+    reason = f"the other {' or '.join(sorted(reasons))}" if other.empty else ""
     return own[other.index], other, reason
 
 

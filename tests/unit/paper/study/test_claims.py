@@ -159,7 +159,7 @@ def test_at_an_equal_fid_the_others_share_is_between_its_settings():
     assert between.effect.mean == pytest.approx(np.exp(np.log(ratios).mean()) - 1)
     assert between.setting_text == "unguided, equal FID"
     assert (beyond.seeds, beyond.effect, beyond.verdict) == (0, None, "open")
-    assert beyond.effect_text == "always a lower FID"
+    assert beyond.effect_text == "the other always has a lower FID"
     assert len(list(more_seeds(definition, [beyond]))) == 0  # more would not be compared either
 
 
