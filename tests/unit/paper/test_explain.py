@@ -479,7 +479,8 @@ def test_what_is_not_recorded_cannot_be_checked(clone, why):
 
 
 def test_seconds_of_a_rerun_say_nothing_of_the_recorded_run(clone, why):
-    put_rerun(clone, 0, 0.689)
+    for seed in range(5):
+        put_rerun(clone, seed, 0.689)
     asked = ("--row", "DiMR-XS/2R", "--setting", "guided", "--column", "train_seconds")
     code, out, _ = why(clone, DIGITS, *asked)
     assert code == 4
