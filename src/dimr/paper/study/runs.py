@@ -19,7 +19,7 @@ SANITY = {"real": "Real images (training)", "reconstruction": "Autoencoder (trai
 FAR = 3.0
 """Times the median of a run's seeds: a training whose FID is larger at a setting diverged."""
 RERUN_COLUMNS = ("condition", "setting", FID, "class_accuracy")
-"""Of ``reruns.csv``: one training made again, and under which condition."""
+"""Of ``reruns.csv``, which others may stand beside: a run made again, under which condition."""
 
 
 def table_text(heads: list[str], body: list[list[str]], left: int) -> str:
@@ -163,13 +163,18 @@ def reruns(definition: Claims, file: Path) -> dict[str, str] | None:
         raise DimrError(f"{file}: no column {missing[0]!r} {did_you_mean(missing[0], list(frame))}")
     if frame.empty:
         raise DimrError(f"{file}: no lines: leave it out until reruns are measured")
+    named = [name for name in ("run", "date") if name in frame]  # as benchmarks/reruns.py writes
+    names = frame[[*named, *RERUN_COLUMNS[:2]]].fillna("").astype(str)
     body = [
-        [str(condition), str(setting), metric.text(fid), f"{own_class:.1%}"]
-        for condition, setting, fid, own_class in frame[list(RERUN_COLUMNS)].itertuples(index=False)
+        [*texts, metric.text(fid), f"{own_class:.1%}"]
+        for texts, fid, own_class in zip(
+            names.to_numpy().tolist(), frame[FID], frame["class_accuracy"], strict=True
+        )
     ]
-    spans = frame.groupby("setting")[FID].agg(lambda of: of.max() - of.min())
-    heads = ["Condition", "Setting", metric.title, "Own class"]
+    of_one = frame.groupby(["setting", *(name for name in named if name == "run")])[FID]
+    spans = of_one.max() - of_one.min()
+    heads = [*(name.capitalize() for name in names), metric.title, "Own class"]
     return {
-        "table": table_text(heads, body, left=2),
+        "table": table_text(heads, body, left=len(names.columns)),
         "largest": metric.text(float(spans.max())),
     }

@@ -9,8 +9,10 @@ import pytest
 from dimr.cli import main
 from dimr.config.project import PROJECT, ROOT
 from dimr.paper.results import read_result, recorded
+from dimr.paper.study.claims import load_claims
 from dimr.paper.study.page import WORDS, study_page
 from dimr.paper.study.results import collect_study
+from dimr.paper.study.runs import reruns
 from dimr.paper.web_page import to_page
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_json
@@ -97,6 +99,15 @@ def test_reruns_are_printed_where_they_were_measured(case):
     assert rows_of(page_of(case), "Condition") == [
         ["recorded", "guided", "0.50", "99.0%"], ["one thread", "guided", "0.62", "98.5%"],
     ]  # fmt: skip
+    lines = [  # as the benchmark writes them
+        "date,run,condition,setting,fid_digits,class_accuracy,weights_difference",
+        ",digits/a/0,recorded,guided,0.5,0.99,0", "2026-11-30,digits/a/0,again,guided,0.75,0.9,0.1",
+        ",digits/b/0,recorded,guided,9.5,0.99,0",
+    ]  # fmt: skip
+    file.write_text("\n".join(lines))
+    shown = rows_of(page_of(case), "Run", "Date", "Condition")
+    assert shown[1] == ["digits/a/0", "2026-11-30", "again", "guided", "0.75", "90.0%"]
+    assert reruns(load_claims(case / "claims.yaml"), file)["largest"] == "0.25"  # of one run
     for text, message in (
         (
             "condition,setting,fid_digit\n",
