@@ -39,14 +39,18 @@ def all_runs(definition: Claims, frame: "pd.DataFrame") -> str:
         )
         spread = f" ± {metric.text(deviation(fid.tolist()))}" if len(fid) > 1 else ""
         lr = values_by_seed(frame, run, setting, "lr").iloc[0]
-        went_wrong = f"{len(diverged(definition, run, frame))} of {len(fid)}"
+        trained = max(
+            len(values_by_seed(frame, run, at, metric.key)) for at in definition.settings(run)
+        )
+        went_wrong = f"{len(diverged(definition, run, frame))} of {trained}"
         once = ["", "", ""] if run == above else [name, f"{lr:g}", went_wrong]
         body.append([
-            *once, setting, metric.text(fid.mean()) + spread, metric.text(fid.median()),
-            metric.text(trimmed_mean(fid.tolist())), f"{own_class:.1%}", f"{low:.1%}",
+            *once, setting, str(len(fid)), metric.text(fid.mean()) + spread,
+            metric.text(fid.median()), metric.text(trimmed_mean(fid.tolist())),
+            f"{own_class:.1%}", f"{low:.1%}",
         ])  # fmt: skip
         above = run
-    heads = ["Network", "Learning rate", "Diverged", "Setting", metric.title, "Median",
+    heads = ["Network", "Learning rate", "Diverged", "Setting", "Seeds", metric.title, "Median",
              "Trimmed mean", "Own class", "Low fidelity"]  # fmt: skip
     return table_text(heads, body, left=4)
 

@@ -70,7 +70,7 @@ def test_a_training_that_diverged_is_named_counted_and_does_not_move_the_median(
     counted = {cells[0]: cells[2] for cells in rows_of(text, "Network") if cells[0]}
     assert counted == {"Ours": "0 of 3", "Theirs": "1 of 3"}
     (guided,) = [cells for cells in rows_of(text, "Network")[2:] if cells[3] == "guided"]
-    assert guided[4:] == ["4.77 ± 6.26", "1.20", "4.77", "90.0%", "2.0%"]
+    assert guided[4:] == ["3", "4.77 ± 6.26", "1.20", "4.77", "90.0%", "2.0%"]
 
 
 def test_evaluations_are_compared_on_the_seeds_that_all_have(case):
