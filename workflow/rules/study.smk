@@ -12,7 +12,9 @@ localrules:
     study,
 
 
-# Names below results/, without suffix; and every (run, setting) of the tables.
+from dimr.paper.study.claims import load_claims
+
+# Names below results/, without suffix; and every (run, setting) of the tables and of the claims.
 STUDIED = [name for name in PICTURED if name.startswith("digits/")]
 COUNTED = [name for name in PLAIN if name.startswith("digits/") and TABLES[name].exists]
 DRAWN = [
@@ -20,7 +22,11 @@ DRAWN = [
     for name in names(PROJECT)
     if name.startswith("digits/")
 ]
-CELLS = sorted({cell for name in STUDIED for cell in TABLES[name].cells()})
+CLAIMED = one_line_errors(load_claims)(PROJECT.experiments / "claims.yaml").cells()
+CELLS = sorted({*CLAIMED, *(cell for name in STUDIED for cell in TABLES[name].cells())})
+RERUNS = (
+    "results/digits/reruns.csv"  # measured by hand; the page says if it is not there
+)
 
 
 rule study_results:
@@ -45,9 +51,11 @@ rule study_page:
     # The pictures are inputs: the page shows those that exist.
     input:
         claims="experiments/claims.yaml",
+        published="experiments/published.yaml",
         template="docs/digits-study.md.jinja",
         seeds="results/digits/seeds.csv",
         facts="results/digits/study.json",
+        reruns=[RERUNS] if Path(RERUNS).is_file() else [],
         pictures=expand("results/{name}.png", name=STUDIED + DRAWN),
     output:
         "docs/digits-study.md",

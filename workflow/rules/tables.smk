@@ -31,9 +31,14 @@ rule table:
         table=rf"(?:demo/)?(?:{'|'.join(map(re.escape, PICTURED))})",
     conda:
         "../../environment.yml"
+    params:
+        seeds=lambda wildcards: (
+            f"--seeds {DEMO_SEEDS}" if wildcards.table.startswith("demo/") else ""
+        ),
     shell:
         "dimr --log {log} table --table {input.table} --runs runs --csv {output.csv} "
-        "--markdown {output.markdown} --latex {output.latex} --picture {output.picture}"
+        "--markdown {output.markdown} --latex {output.latex} --picture {output.picture} "
+        "{params.seeds}"
 
 
 rule plain_table:

@@ -3,7 +3,12 @@
 import re
 
 from dimr.paper.results import available, metrics_file, provenance_file
-from dimr.paper.tables.definitions import find_definitions, load_table
+from dimr.paper.tables.definitions import (
+    DEMO_SEEDS,
+    find_definitions,
+    load_table,
+    of_seeds,
+)
 
 TABLES = one_line_errors(find_definitions)(PROJECT)
 PICTURED = [name for name, table in TABLES.items() if table.pictured]
@@ -34,6 +39,8 @@ def table_inputs(wildcards):
     place, name = re.fullmatch("(partial/|demo/)?(.+)", wildcards.table).groups()
     definition = f"experiments/tables/{name}.yaml"
     table = load_table(PROJECT.root / definition, PROJECT)
+    if place == "demo/":
+        table = of_seeds(table, DEMO_SEEDS)
     cells, samples = table.cells(), []
     if place == "partial/":
         if not cells:

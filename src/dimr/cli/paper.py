@@ -36,6 +36,8 @@ def add(steps: Any) -> None:
                         help="the folder of runs (default: runs)")  # fmt: skip
     parser.add_argument("--partial", action="store_true",
                         help="with the results that exist: mark what is missing")  # fmt: skip
+    parser.add_argument("--seeds", type=int, metavar="N",
+                        help="of each trained row (default: as the table says)")  # fmt: skip
     parser.add_argument(
         "--root", type=Path, default=ROOT,
         help="whose experiments/ say what results should be of (default: this)",
@@ -61,7 +63,9 @@ def table(options: argparse.Namespace) -> None:
     from dimr.paper.tables.definitions import write_table
 
     project, files = Project(options.root), {name: getattr(options, name) for name in TABLE_FILES}
-    write_table(options.table, project, options.runs, files, options.picture, options.partial)
+    write_table(
+        options.table, project, options.runs, files, options.picture, options.partial, options.seeds
+    )
 
 
 def why(options: argparse.Namespace) -> None:

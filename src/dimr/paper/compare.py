@@ -13,7 +13,7 @@ from dimr.config.project import Project
 from dimr.evaluation.names import METRICS
 from dimr.paper.results import recorded
 from dimr.paper.statistics import by_seed
-from dimr.paper.tables.definitions import definition_of, load_definition, place_of
+from dimr.paper.tables.definitions import place_of
 from dimr.paper.tables.render import text_lines
 from dimr.paper.tables.runs import Line, NumberColumn, RunsTable
 from dimr.runtime.errors import DimrError
@@ -34,7 +34,7 @@ def compare_with_recorded(table: Path, seeds: Path | None = None) -> list[str]:
     """
     place = place_of(table)
     project = Project(place.folder)
-    definition = load_definition(definition_of(place.name, project))
+    definition = place.table(project)
     if not isinstance(definition, RunsTable):
         raise DimrError(f"{table}: not a table of runs on a dataset: there is nothing to compare")
     file = seeds or place.seeds

@@ -24,7 +24,7 @@ from dimr.paper.results import (
     read_results,
     recorded,
 )
-from dimr.paper.tables.definitions import definition_of, load_table, place_of
+from dimr.paper.tables.definitions import place_of
 from dimr.paper.tables.render import csv_value
 from dimr.paper.tables.runs import RunsTable
 from dimr.paper.tables.sheet import Block, Cell, Column, Sheet
@@ -107,7 +107,8 @@ class Explainer:
         self.place = place_of(table)
         self.runs = runs or self.place.folder / "runs"
         self.project = Project(root or self.place.folder)
-        self.table = load_table(definition_of(self.place.name, self.project), self.project)
+        self.table = self.place.table(self.project)
+        self.table.check(f"{Path(self.place.name).name}.yaml", self.project)
         self.stated = self.place.stated()
         self.nothing = numbers({}, self.project)
         known = self.place.seeds.is_file() and not self.place.kind

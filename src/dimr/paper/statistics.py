@@ -2,7 +2,8 @@
 
 Runs of the same seed share the order of batches, the noise of training and of sampling: their
 difference varies less than either does. So models are compared seed by seed, with Student's 95%
-interval for the mean of the n differences.
+interval for the mean of the n differences; or, relative to the other model, of the logarithms of
+the n ratios. One training that diverged moves a mean: medians and trimmed means stand beside it.
 """
 
 import math
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIDENCE = 0.95
+TRIMMED = 0.2
+"""Of the values, that a trimmed mean leaves out at each end."""
 
 
 def summarise(
@@ -36,6 +39,13 @@ def summarise(
 def deviation(values: Sequence[float]) -> float:
     """The standard deviation (n - 1); NaN of one value."""
     return stdev(values) if len(values) > 1 else math.nan
+
+
+def trimmed_mean(values: Sequence[float]) -> float:
+    """The mean without the largest and the smallest fifth, rounded down: all of four values."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(values, TRIMMED))
 
 
 def by_seed(frame: "pd.DataFrame", model: str, setting: str, metric: str) -> "pd.Series":
@@ -105,3 +115,25 @@ def change_of(values: "pd.Series", others: "pd.Series") -> Change | None:
     if not both:
         return None
     return paired_change(values[both].tolist(), others[both].tolist())
+
+
+def relative_change(values: Sequence[float], others: Sequence[float], plus: float = 0.0) -> Change:
+    """Compare two models seed by seed, relative to the other: -0.25 is 25% lower.
+
+    The mean of the logarithms of the ratios, with Student's interval, taken back from logarithms:
+    half and double are as far from equal.
+
+    Args:
+        values: of the one model, one per seed, above 0 with ``plus``.
+        others: of the other, for the same seeds in the same order.
+        plus: added to both, where a share of images may be 0: half an image.
+
+    Raises:
+        ValueError: numbers of seeds that differ, none, or a value that is not above 0.
+    """
+    ratios = [(a + plus, b + plus) for a, b in zip(values, others, strict=True)]
+    if any(min(pair) <= 0 for pair in ratios):
+        raise ValueError("a relative change needs values above 0")
+    change = mean_of([math.log(a / b) for a, b in ratios])
+    low, high = (None if end is None else math.expm1(end) for end in (change.low, change.high))
+    return Change(math.expm1(change.mean), low, high)

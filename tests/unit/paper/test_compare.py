@@ -6,8 +6,10 @@ from statistics import fmean, stdev
 import pytest
 
 from dimr.cli import main
-from dimr.config.project import ROOT
+from dimr.config.project import ROOT, Project
 from dimr.paper.explain import Explainer
+from dimr.paper.tables.definitions import of_seeds, place_of
+from dimr.runtime.errors import DimrError
 
 TABLE = "results/demo/digits/table1.csv"
 
@@ -21,6 +23,19 @@ def clone(tmp_path):
     (tmp_path / TABLE).parent.mkdir(parents=True)
     (tmp_path / TABLE).write_text(text.replace("0.726113", "0.689"))
     return tmp_path
+
+
+def test_a_demos_table_is_of_one_seed(clone):
+    """Of five, as the study's, it would train for an hour."""
+    place, project = place_of(clone / TABLE), Project(clone)
+    demo = place.table(project)
+    whole = place_of(clone / "results/digits/table1.csv").table(project)
+    assert (demo.seeds, whole.seeds) == (1, 5)
+    assert demo == of_seeds(whole, 1)
+    assert {run.rpartition("/")[2] for run, _ in demo.cells()} == {"0"}
+    assert {run.rpartition("/")[2] for run, _ in whole.cells()} == set("01234")
+    with pytest.raises(DimrError, match=r"--seeds: seeds: 0: input should be greater"):
+        of_seeds(whole, 0)
 
 
 def rows(out):

@@ -5,7 +5,16 @@ import pytest
 from scipy.stats import ttest_rel
 from tests.support.results import frame_of
 
-from dimr.paper.statistics import Change, by_seed, change_of, mean_of, paired_change, summarise
+from dimr.paper.statistics import (
+    Change,
+    by_seed,
+    change_of,
+    mean_of,
+    paired_change,
+    relative_change,
+    summarise,
+    trimmed_mean,
+)
 
 ABOVE = [3.0, 3.4, 2.9]
 OWN = [2.0, 2.5, 1.8]
@@ -41,6 +50,32 @@ def test_interval_is_scipys():
     assert change.mean == pytest.approx(np.mean(OWN) - np.mean(ABOVE))
     assert (change.low, change.high) == pytest.approx((expected.low, expected.high))
     assert change.text() == f"-1.00 [{change.low:+.2f}, {change.high:+.2f}], better"
+
+
+def test_a_relative_change_is_scipys_of_logarithms():
+    change = relative_change(OWN, ABOVE)
+    expected = ttest_rel(np.log(OWN), np.log(ABOVE)).confidence_interval(0.95)
+    ratios = np.array(OWN) / np.array(ABOVE)
+    assert change.mean == pytest.approx(np.prod(ratios) ** (1 / 3) - 1)
+    assert (change.low, change.high) == pytest.approx(np.expm1([expected.low, expected.high]))
+    assert relative_change([1.0], [4.0]) == Change(pytest.approx(-0.75), None, None)
+    there, back = relative_change([1.0, 2.0], [2.0, 5.0]), relative_change([2.0, 5.0], [1.0, 2.0])
+    assert (1 + there.mean) * (1 + back.mean) == pytest.approx(1)
+    assert (1 + there.low) * (1 + back.high) == pytest.approx(1)
+
+
+def test_shares_that_may_be_0_need_something_added():
+    assert relative_change([0.0], [0.03], plus=0.01).mean == pytest.approx(0.01 / 0.04 - 1)
+    with pytest.raises(ValueError, match="values above 0"):
+        relative_change([0.0], [0.03])
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        relative_change([1.0, 2.0], [1.0])
+
+
+def test_one_value_that_is_far_off_does_not_decide():
+    values = [1.0, 1.1, 1.2, 1.3, 90.0]
+    assert trimmed_mean(values) == pytest.approx((1.1 + 1.2 + 1.3) / 3)
+    assert trimmed_mean(values[:3]) == pytest.approx(1.1)  # a fifth of three is none
 
 
 def test_a_mean_has_students_interval():

@@ -15,6 +15,8 @@ from dimr.human_study.study import FOLDER as STUDIES
 from dimr.paper.figures.definition import Definition
 from dimr.paper.figures.rows import TrainedRow, block_lines, trained_rows
 from dimr.paper.results import RunSetting, metrics_file, provenance_file
+from dimr.paper.study.claims import FILE as CLAIMS
+from dimr.paper.study.claims import Claims, load_claims
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import RECORD
 
@@ -236,6 +238,23 @@ class PublishedCostFigure(Definition):
         block_lines(self.table, self.block, project)
 
 
+class EffectsFigure(Definition):
+    """What the claims of claims.yaml found, beside the paper's effects."""
+
+    module = "effects"
+    reads = ("metrics/{setting}.json", "provenance/{setting}.json")
+    beside = (CLAIMS, "published.yaml")
+    kind: Literal["effects"]
+
+    def claims(self, project: Project) -> Claims:
+        """The claims."""
+        return load_claims(project.experiments / CLAIMS)
+
+    def cells(self, project: Project) -> list[RunSetting]:
+        """Both runs of every comparison, with its seeds."""
+        return self.claims(project).cells()
+
+
 class LowFidelityFigure(Definition):
     """Low-fidelity images of the models of a distortion study, a random draw of each.
 
@@ -293,6 +312,7 @@ KINDS: dict[str, type[Definition]] = {
     "training": TrainingFigure,
     "cost": CostFigure,
     "published_cost": PublishedCostFigure,
+    "effects": EffectsFigure,
     "low_fidelity": LowFidelityFigure,
 }
 """The section of a definition by its ``kind``."""

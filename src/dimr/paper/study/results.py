@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from dimr.config.project import Project
+from dimr.config.runs import BASELINES
 from dimr.config.schema import ConfigModel
 from dimr.config.validation import validate
 from dimr.paper.results import SETTING_KEYS, RunResult, RunSetting
@@ -27,10 +28,14 @@ STAGES = ("train", "sample", "evaluate")
 
 
 class Shared(ConfigModel):
-    """What all runs of a dataset have in common, which is what makes them comparable."""
+    """What all runs of a dataset have in common, which is what makes them comparable.
+
+    Not the learning rate, which is each network's own: ``seeds.csv`` has it.
+    """
 
     training_images: int
-    images: int  # measured, of each run and setting
+    images: int | None = None  # measured, of each trained run and setting
+    baseline_images: int | None = None  # measured, of real images and of reconstructions
     reference_images: int  # that they were compared with
     train: dict[str, Any] = Field(default={})  # settings of training
 
@@ -53,6 +58,7 @@ class Machine(ConfigModel):
 class StudyFacts(ConfigModel):
     """``study.json``; ``times`` by stage, ``git_revisions`` of the code that ran some stage.
 
+    Trials, which the learning rates were chosen by, are ``times["tuning"]``, all stages together.
     ``note`` is written by hand: what readers must know of numbers until these are regenerated.
     """
 
@@ -79,8 +85,9 @@ def collect_study(
         facts: where the JSON goes.
 
     Raises:
-        DimrError: no results, damaged ones, or runs of one dataset that differ in training or in
-            the images they are compared with: they must not be compared.
+        DimrError: no results, damaged ones, or runs of one dataset that differ in training (but for
+            the learning rate) or in the images they are compared with: they must not be compared.
+            Trials share nothing with results.
     """
     import pandas as pd
 
@@ -106,18 +113,23 @@ def _line(run: str, setting: str, made: RunResult) -> dict[str, Any]:
         None if unguided else guidance.get("scale"),
         asked.get("solver"),
     )
-    numbers = dict.fromkeys(("evaluations", "parameters_m", "gmacs")) | made.numbers()
+    numbers = dict.fromkeys(("evaluations", "parameters_m", "gmacs", "lr")) | made.numbers()
     numbers.pop("train_seconds", None)  # in study.json: they differ from machine to machine
     return {**dict(zip(SETTING_KEYS, values, strict=True)), **numbers}
 
 
 def _facts(made: Mapping[RunSetting, RunResult], project: Project, logs: Path) -> StudyFacts:
-    datasets = dict.fromkeys(run.split("/")[0] for run, _ in made)
+    trials = {cell: one for cell, one in made.items() if project.run(cell[0]).trial}
+    studied = {cell: one for cell, one in made.items() if cell not in trials}
+    datasets = dict.fromkeys(run.split("/")[0] for run, _ in studied)
+    times = {stage: _times(stage, studied, logs) for stage in STAGES}
+    if trials:
+        times["tuning"] = _sum([_times(stage, trials, logs) for stage in STAGES])
     records = [one.record for one in made.values()]
     origins = [origin for one in made.values() for origin in _origins(one)]
     return StudyFacts(
-        datasets={name: _shared(name, made, project) for name in datasets},
-        times={stage: _times(stage, made, logs) for stage in STAGES},
+        datasets={name: _shared(name, studied, project) for name in datasets},
+        times=times,
         git_revisions=sorted({str(origin.get("git_revision")) for origin in origins}),
         uncommitted_changes=any(origin.get("git_dirty") for origin in origins),
         versions=records[-1].get("versions", {}),
@@ -138,11 +150,14 @@ def _shared(dataset: str, made: Mapping[RunSetting, RunResult], project: Project
     for (run, _), one in made.items():
         if run.split("/")[0] != dataset:
             continue
+        of = "baseline_images" if run.split("/")[1] in BASELINES else "images"
         found = {
-            "images": one.record.get("images"),
+            of: one.record.get("images"),
             "reference_images": one.record.get("reference", {}).get("images"),
-            **({"train": one.model["config"]["train"]} if "config" in one.model else {}),
         }
+        if "config" in one.model:
+            train = one.model["config"]["train"]
+            found["train"] = {key: value for key, value in train.items() if key != "lr"}
         for key, value in found.items():
             if shared.setdefault(key, value) != value:
                 raise DimrError(
@@ -165,6 +180,14 @@ def _times(stage: str, made: Mapping[RunSetting, RunResult], logs: Path) -> Time
         seconds[name] = max((s for s in known if s is not None), default=None)
     recorded = [value for value in seconds.values() if value is not None]
     return Times(jobs=len(seconds), recorded=len(recorded), seconds=round(sum(recorded), 1))
+
+
+def _sum(times: list[Times]) -> Times:
+    return Times(
+        jobs=sum(one.jobs for one in times),
+        recorded=sum(one.recorded for one in times),
+        seconds=round(sum(one.seconds for one in times), 1),
+    )
 
 
 def _job_seconds(benchmark: Path) -> float | None:

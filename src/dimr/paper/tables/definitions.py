@@ -20,6 +20,8 @@ from dimr.runtime.files import read_yaml
 FOLDER = "experiments/tables"
 OWN = ("partial", "demo")
 """Folders below ``results`` whose tables are made from this machine's runs."""
+DEMO_SEEDS = 1
+"""Of each network in a demo's table."""
 
 
 class AbsentTable(Table):
@@ -63,6 +65,13 @@ def load_table(path: Path, project: Project) -> Table:
     table = load_definition(path)
     table.check(path.name, project)
     return table
+
+
+def of_seeds(table: Table, seeds: int) -> Table:
+    """A table of runs with another number of seeds for each trained row; others as they are."""
+    if not isinstance(table, RunsTable):
+        return table
+    return validate(RunsTable, {**table.model_dump(mode="json"), "seeds": seeds}, "--seeds")
 
 
 def find_definitions(project: Project) -> dict[str, Table]:
@@ -111,6 +120,11 @@ class Place:
         """The table's name for Snakemake."""
         return f"results/{f'{self.kind}/' * bool(self.kind)}{self.name}.csv"
 
+    def table(self, project: Project) -> Table:
+        """Its definition; a demo's is of one seed, or it would train for an hour."""
+        table = load_definition(definition_of(self.name, project))
+        return of_seeds(table, DEMO_SEEDS) if self.kind == "demo" else table
+
     @property
     def seeds(self) -> Path:
         """The recorded numbers of single runs that the study's tables are made from."""
@@ -142,6 +156,7 @@ def write_table(
     files: Mapping[str, Path],
     picture: Path | None = None,
     partial: bool = False,
+    seeds: int | None = None,
 ) -> None:
     """Fill the table that a file defines with the results of runs, and write its files.
 
@@ -152,12 +167,15 @@ def write_table(
         files: where ``csv``, ``markdown`` and ``latex`` go.
         picture: where the picture goes; None: none is drawn.
         partial: mark what is missing, in place of refusing.
+        seeds: of each trained row, in place of the definition's.
 
     Raises:
         DimrError: results that are missing (unless ``partial``), were changed by hand or are of
             another configuration; or a picture of a table that has none.
     """
     table = load_table(path, project)
+    if seeds is not None:
+        table = of_seeds(table, seeds)
     frame = results(project, runs, table.cells(), partial)
     sheet = table.fill(project, frame, partial)  # before the picture, which takes longer
     if picture is not None:

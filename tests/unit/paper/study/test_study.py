@@ -1,25 +1,24 @@
-"""The study's page: numbers from the CSV, intervals as scipy's, verdicts that follow from them."""
+"""The study's page: numbers from the CSV, in the order and the words that readers need."""
 
 import csv
 import json
+import shutil
 
-import numpy as np
 import pytest
-from scipy.stats import ttest_rel
 
 from dimr.cli import main
-from dimr.config.project import PROJECT
+from dimr.config.project import PROJECT, ROOT
 from dimr.paper.results import read_result, recorded
-from dimr.paper.statistics import Change
-from dimr.paper.study.claims import Metric, findings, load_claims
-from dimr.paper.study.page import study_page
+from dimr.paper.study.claims import load_claims
+from dimr.paper.study.page import WORDS, study_page
 from dimr.paper.study.results import collect_study
+from dimr.paper.study.runs import reruns
 from dimr.paper.web_page import to_page
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_json
 from dimr.stages.provenance import sealed
 
-from .study_case import FIDS, seed_lines, write_case
+from .study_case import full_lines, seed_lines, write_case, write_results
 
 
 @pytest.fixture
@@ -32,88 +31,140 @@ def page_of(case):
     return study_page(*files, case / "docs/study.md")
 
 
-def found_in(case):
-    frame = recorded(case / "results/digits/seeds.csv")
-    return findings(load_claims(case / "claims.yaml"), frame)
-
-
-def test_intervals_are_scipys_and_verdicts_follow(case):
-    found = {one.setting: one for one in found_in(case)}
-    for setting, (own, other) in FIDS.items():
-        change = found[setting].changes["fid_digits"]
-        expected = ttest_rel(own, other).confidence_interval(0.95)
-        assert (change.low, change.high) == pytest.approx((expected.low, expected.high))
-        assert found[setting].means["fid_digits"] == pytest.approx((np.mean(own), np.mean(other)))
-        assert found[setting].seeds == 3
-    assert found["unguided"].changes["fid_digits"].high < 0
-    assert found["unguided"].verdict == "better"
-    assert (
-        found["guided"].changes["fid_digits"].low < 0 < found["guided"].changes["fid_digits"].high
-    )
-    assert found["guided"].verdict == "undecided"
-
-
-@pytest.mark.parametrize(
-    ("better", "low", "high", "verdict"),
-    [
-        ("lower", -2.0, -1.0, "better"),
-        ("lower", 1.0, 2.0, "worse"),
-        ("higher", 1.0, 2.0, "better"),
-        ("higher", -2.0, -1.0, "worse"),
-        ("higher", -0.1, 2.0, "undecided"),
-        ("lower", None, None, "undecided"),  # one seed
-    ],
-)
-def test_a_verdict_is_of_the_interval_and_the_direction(better, low, high, verdict):
-    metric = Metric(key="x", title="X", better=better)
-    assert metric.verdict(Change(0.0, low, high)) == verdict
+def rows_of(text, *heads):
+    """The cells of the table with these first headings, row by row."""
+    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
+    start = next(n for n, cells in enumerate(lines) if cells[: len(heads)] == list(heads))
+    end = next((n for n in range(start, len(lines)) if not lines[n]), None)
+    return lines[start + 2 : end]
 
 
 def test_the_page_prints_what_was_computed(case):
     text = page_of(case)
-    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()
-            if line.startswith("| Ours ")]  # fmt: skip
-    assert rows[0] == [
-        "Ours", "Theirs", "unguided", "3", "1.10", "3.10", "−2.00 [−2.50, −1.50]", "better",
+    shown, open_one = rows_of(text, "Claim", "Verdict")
+    # exp of the means of log(1 / 3), log(1.2 / 3.4), log(1.1 / 2.9), and of their interval's ends
+    assert shown == [
+        "Several resolutions", "shows", "Ours", "Theirs", "unguided", "3", "1.10", "3.10",
+        "−65% [−70%, −58%]", "−32%",
     ]  # fmt: skip
-    assert rows[1][-1] == "undecided"
-    assert rows[2][-1] == "+0.000 [+0.000, +0.000], undecided"  # recall: the same for both
-    assert "Mixed: Several resolutions (1 better, 1 undecided)" in text
+    assert open_one[:7] == ["", "open", "Ours", "Theirs", "guided", "3", "1.10"]
+    assert "- **Differs between comparisons**: Several resolutions (1 shows, 1 open)." in text
+    ((_, _, setting, recall, low), _) = rows_of(text, "Compared", "Against")
+    assert (setting, recall) == ("unguided", "+0.000 [+0.000, +0.000], undecided")
+    assert low == "+0.0% [+0.0%, +0.0%], undecided"
     assert "Ours 1.20 million parameters, 0.020 GMACs; Theirs" in text
-    assert "30 minutes, 0.7 hours, 4 intervals" in text
+    assert "30 minutes, 1.1 hours, 0.3 of tuning\n6 intervals" in text
     assert "[seeds](../results/digits/seeds.csv)" in text
     assert text == page_of(case)
 
 
-def test_a_training_that_went_wrong_is_named(tmp_path):
+def test_a_training_that_diverged_is_named_counted_and_does_not_move_the_median(tmp_path):
     lines = seed_lines()
     (line,) = [line for line in lines if (line["model"], line["setting"]) == ("uvit-xs-2", "guided")
                and line["seed"] == 2]  # fmt: skip
-    assert "far from their fellows: ." in page_of(write_case(tmp_path / "usual", lines))
+    usual = page_of(write_case(tmp_path / "usual", lines))
+    assert "far from their fellows: ." in usual
     line["fid_digits"] = 12.0
     text = page_of(write_case(tmp_path / "wrong", lines))
     assert "far from their fellows: Theirs, seed 2, guided: 12.00 (median 1.20)." in text
+    counted = {cells[0]: cells[2] for cells in rows_of(text, "Network") if cells[0]}
+    assert counted == {"Ours": "0 of 3", "Theirs": "1 of 3"}
+    (guided,) = [cells for cells in rows_of(text, "Network")[2:] if cells[3] == "guided"]
+    assert guided[4:] == ["3", "4.77 ± 6.26", "1.20", "4.77", "90.0%", "2.0%"]
 
 
 def test_evaluations_are_compared_on_the_seeds_that_all_have(case):
-    text = page_of(case)
-    lines = [line for line in text.splitlines() if line.startswith("|  ")]
-    table = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in lines}
-    assert table["18"] == "1.00"  # seed 0 alone, as for 50
-    assert table["50"] == "0.95"
+    table = dict(rows_of(page_of(case), "Network evaluations"))
+    assert table == {"18": "1.00", "50": "0.95"}  # seed 0 alone, as for 50
 
 
 def test_one_seed_has_no_interval(tmp_path):
     case = write_case(tmp_path, [line for line in seed_lines() if line["seed"] == 0])
-    (one, _) = found_in(case)
-    assert one.verdict == "undecided"
-    assert "| −2.00 | undecided |" in " ".join(page_of(case).split())
+    first, _ = rows_of(page_of(case), "Claim")
+    assert first[1:6] == ["open", "Ours", "Theirs", "unguided", "1"]
+    assert first[8] == "−67%"
 
 
 def test_a_picture_is_linked_where_there_is_one(case):
     assert "is not made yet" in page_of(case)
     (case / "results/digits/table1.png").write_bytes(b"")
     assert "![A picture](../results/digits/table1.png)\n\n*A picture*" in page_of(case)
+
+
+def test_reruns_are_printed_where_they_were_measured(case):
+    assert "not measured" in page_of(case)
+    file = case / "results/digits/reruns.csv"
+    file.write_text("condition,setting,fid_digits,class_accuracy\n"
+                    "recorded,guided,0.5,0.99\none thread,guided,0.625,0.985\n")  # fmt: skip
+    assert rows_of(page_of(case), "Condition") == [
+        ["recorded", "guided", "0.50", "99.0%"], ["one thread", "guided", "0.62", "98.5%"],
+    ]  # fmt: skip
+    lines = [  # as the benchmark writes them
+        "date,run,condition,setting,fid_digits,class_accuracy,weights_difference",
+        ",digits/a/0,recorded,guided,0.5,0.99,0", "2026-11-30,digits/a/0,again,guided,0.75,0.9,0.1",
+        ",digits/b/0,recorded,guided,9.5,0.99,0",
+    ]  # fmt: skip
+    file.write_text("\n".join(lines))
+    shown = rows_of(page_of(case), "Run", "Date", "Condition")
+    assert shown[1] == ["digits/a/0", "2026-11-30", "again", "guided", "0.75", "90.0%"]
+    assert reruns(load_claims(case / "claims.yaml"), file)["largest"] == "0.25"  # of one run
+    for text, message in (
+        (
+            "condition,setting,fid_digit\n",
+            r"reruns\.csv: no column 'fid_digits' \(did you mean fid_",
+        ),
+        ("condition,setting,fid_digits,class_accuracy\n", r"reruns\.csv: no lines"),
+    ):
+        file.write_text(text)
+        with pytest.raises(DimrError, match=message):
+            page_of(case)
+
+
+# --- the committed text and claims ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """The repository's claims and template, with results of every run that they name."""
+    folder = tmp_path_factory.mktemp("committed")
+    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    write_results(folder / "results/digits", full_lines())
+    files = folder / "experiments/claims.yaml", ROOT / "docs/digits-study.md.jinja"
+    return study_page(*files, folder / "results/digits", folder / "docs/digits-study.md")
+
+
+def test_the_page_begins_with_what_shows_what_does_not_what_is_open_and_at_what_cost(committed):
+    first = committed.splitlines()[:10]
+    titles = [cells[0] for cells in rows_of(committed, "Claim") if cells[0]]
+    found = {}  # verdicts by claim, as the table has them
+    for title, verdict, *_ in rows_of(committed, "Claim"):
+        found.setdefault(title or list(found)[-1], set()).add(verdict)
+    said = {line.split("**")[1]: line for line in first if line.startswith("- **")}
+    for title in titles:
+        one, *others = found[title]
+        assert title in said[WORDS["mixed" if others else one]]
+    assert "- **Cost**: 1.1 core hours: 6 trainings" in first[len(said) + 3]
+    assert "0.3 hours of tuning" in said["Cost"]
+
+
+def test_the_committed_page_holds_all_claims_and_runs(committed):
+    assert len(rows_of(committed, "Claim", "Verdict")) == 29
+    assert len(rows_of(committed, "Network", "Learning rate")) == 3 * 3 + 3 + 7
+    assert "[all trials](../results/digits/tuning.md)" in committed
+    assert "is not measured yet" in committed
+    assert "at least 5 seeds" in committed
+    assert "**Older code" not in committed
+
+
+def test_learning_rates_tried_are_other_models(tmp_path):
+    """Trials stand in ``seeds.csv`` too, and in no claim."""
+    lines = seed_lines()
+    trial = {**lines[3], "model": "dimr-xs-2r-lr4", "seed": 100, "fid_digits": 9.0}
+    usual, same = (
+        page_of(write_case(tmp_path / name, used)).replace(name, "")
+        for name, used in (("without", lines), ("with_one", [*lines, trial]))
+    )
+    assert same == usual
 
 
 @pytest.mark.parametrize(
@@ -144,13 +195,18 @@ def test_mistakes_are_named_in_one_line(case, file, old, new, message):
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_writes_the_page(case):
+def test_the_command_writes_the_page_and_says_what_is_open(case, caplog):
     out = case / "docs/study.md"
     arguments = {"--claims": "claims.yaml", "--template": "page.md.jinja",
                  "--results": "results/digits"}  # fmt: skip
     given = [text for key, name in arguments.items() for text in (key, str(case / name))]
     assert main(["study", *given, "--out", str(out)]) == 0
     assert out.read_text() == page_of(case)
+    (said,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert said == (
+        "claims.yaml: claims.resolutions.comparisons.0.seeds: open with 3 (digits/dimr-xs-2r "
+        "against digits/uvit-xs-2, guided): raise to 4, then make study"
+    )
     (case / "results/digits/seeds.csv").unlink()
     assert main(["study", *given, "--out", str(out)]) == 2
 
@@ -167,19 +223,19 @@ def runs(tmp_path):
     return folder
 
 
-def put(folder, seed, steps):
-    run = folder / f"digits/dimr-xs-2r/{seed}"
+def put(folder, seed, steps, lr=0.25, model="dimr-xs-2r", compared=797, images=80):
+    run = folder / f"digits/{model}/{seed}"
     metrics = run / "metrics/guided.json"
     write_json(metrics, {"fid_digits": 1.5 + seed, "recall": 0.75})
     model = {
         "sessions": [{"git_revision": "older", "git_dirty": True}],
         "seconds": 100.0,
-        "config": {"train": {"steps": steps, "batch": 32}},
+        "config": {"train": {"steps": steps, "batch": 32, "lr": lr}},
     }
     guidance = {"kind": "constant", "scale": 0.7}
     asked = {"steps": 18, "solver": "authors", "guidance": guidance}
     record = {
-        "key": "k", "images": 80, "reference": {"images": 797}, "git_revision": "abc",
+        "key": "k", "images": images, "reference": {"images": compared}, "git_revision": "abc",
         "git_dirty": False, "versions": {"torch": "2"}, "device": "cpu",
         "samples": {"git_revision": "abc", "model": model, "config": asked},
         "cost": {"parameters_m": 1.25, "gmacs": 0.5, "train_seconds": 100.0},
@@ -189,7 +245,8 @@ def put(folder, seed, steps):
 
 
 def collected(runs):
-    cells = [(f"digits/dimr-xs-2r/{seed}", "guided") for seed in (1, 0)]
+    models = sorted(file.relative_to(runs).as_posix() for file in runs.glob("*/*/*"))
+    cells = [(run, "guided") for run in reversed(models)]
     made = {cell: read_result(runs, *cell) for cell in cells}
     seeds, facts = runs.parent / "seeds.csv", runs.parent / "study.json"
     collect_study(made, PROJECT, runs.parent / "logs", seeds, facts)
@@ -203,7 +260,7 @@ def test_every_seed_is_a_line(runs):
     assert lines[0] == {
         "dataset": "digits", "model": "dimr-xs-2r", "seed": "0", "setting": "guided",
         "kind": "constant", "scale": "0.7", "solver": "authors", "evaluations": "18",
-        "parameters_m": "1.25", "gmacs": "0.5", "fid_digits": "1.5", "recall": "0.75",
+        "parameters_m": "1.25", "gmacs": "0.5", "lr": "0.25", "fid_digits": "1.5", "recall": "0.75",
     }  # fmt: skip
     frame = recorded(runs.parent / "seeds.csv")
     assert set(frame["run"]) == {"digits/dimr-xs-2r/0", "digits/dimr-xs-2r/1"}
@@ -232,6 +289,28 @@ def test_runs_that_were_trained_otherwise_are_refused(runs):
     with pytest.raises(DimrError, match=r"1/metrics/guided\.json: train .*200.* differs from") as e:
         collected(runs)
     assert "digits/dimr-xs-2r/0" in str(e.value)
+
+
+def test_each_network_has_its_own_learning_rate_and_trials_share_nothing(runs):
+    """Trials are compared with other images; what they took is counted by itself."""
+    put(runs, 0, steps=100, lr=0.5, model="uvit-xs-2")
+    put(runs, 100, steps=100, lr=2, model="uvit-xs-2-lr1", compared=250)
+    lines, facts = collected(runs)
+    assert [(line["model"], line["lr"]) for line in lines] == [
+        ("dimr-xs-2r", "0.25"), ("dimr-xs-2r", "0.25"), ("uvit-xs-2-lr1", "2"),
+        ("uvit-xs-2", "0.5"),
+    ]  # fmt: skip
+    assert facts["datasets"]["digits"]["reference_images"] == 797
+    assert facts["datasets"]["digits"]["train"] == {"steps": 100, "batch": 32}
+    assert facts["times"]["train"] == {"jobs": 3, "recorded": 3, "seconds": 300.0}
+    assert facts["times"]["tuning"] == {"jobs": 3, "recorded": 1, "seconds": 100.0}
+
+
+def test_real_images_and_reconstructions_may_be_fewer(runs):
+    """There are no more of them than training images; networks draw more."""
+    put(runs, 0, steps=100, model="reconstruction", images=40)
+    shared = collected(runs)[1]["datasets"]["digits"]
+    assert (shared["images"], shared["baseline_images"]) == (80, 40)
 
 
 def test_metrics_that_were_edited_are_refused(runs):

@@ -417,7 +417,9 @@ def test_mistakes_in_a_definition_are_one_line(tmp_path, change, message):
 
 def test_committed_tables_name_what_there_is():
     tables = {n: one for n, one in find_definitions(PROJECT).items() if isinstance(one, RunsTable)}
-    drawn = {f"digits/{n}" for n in ("steps", "text", *(f"table{n}" for n in (1, 2, 3, 6, 7)))}
+    drawn = {
+        f"digits/{n}" for n in ("steps", "text", "tuning", *(f"table{n}" for n in (1, 2, 3, 6, 7)))
+    }
     assert set(tables) == drawn | {"text", *(f"table{n}" for n in (1, 2, 3, 6, 7, 8))}
     assert {name for name, one in tables.items() if one.pictured} == drawn
     for table in tables.values():
