@@ -156,8 +156,8 @@ def test_heads_that_no_tensor_tells(vectors):
 
 def test_ablations_have_no_published_form():
     sizes = {"input_size": 8, "channels": 4, "num_classes": 10}
-    tables = ["dimr-xs-mlp-last-3r", "dimr-xs-last-3r", "dimr-xs-adaln-3r", "dimr-xs-convnext-2r",
+    tables = ["dimr-xs-mlp-last-2r", "dimr-xs-last-2r", "dimr-xs-adaln-2r", "dimr-xs-convnext-2r",
               "dimr-xs-concat-2r", "dimr-xs-skips-2r"]  # fmt: skip
-    for variant in ("uvit-xs-td-4", "uvit-xs-adaln-4", *tables):
+    for variant in ("uvit-xs-td-2", "uvit-xs-adaln-2", *tables):
         with pytest.raises(ConversionError, match=r"not the authors'|ablation"):
             to_published(build(variant, **sizes))

@@ -56,7 +56,7 @@ def test_the_claims_say_how_many_seeds_there_are(stubbed):
     for model in ("dimr-xs-3r", "uvit-xs-4"):
         assert f"runs/digits-pixel/{model}/5/{wanted}" in said.stdout
         assert f"runs/digits-pixel/{model}/6/{wanted}" not in said.stdout
-    assert f"runs/digits-pixel/uvit-xs-td-4/5/{wanted}" not in said.stdout
+    assert f"runs/digits/uvit-xs-td-2/5/{wanted}" not in said.stdout
     claims.write_text(text.replace("{least: 5,", "{lest: 5,"))
     failed = stubbed.snakemake("-n", "--", f"{RESULTS}/seeds.csv", check=False)
     assert "claims.yaml: seeds.least: is missing" in failed.stdout + failed.stderr

@@ -224,7 +224,7 @@ def model_folder(folder, network, **changes):
     return folder
 
 
-@pytest.mark.parametrize("name", ["uvit-xs-td-4", "uvit-xs-adaln-4", "dimr-xs-mlp-last-3r"])
+@pytest.mark.parametrize("name", ["uvit-xs-td-2", "uvit-xs-adaln-2", "dimr-xs-mlp-last-2r"])
 def test_ablations_have_no_published_form(name, tmp_path, error_of):
     network = build(name, input_size=16, channels=3, num_classes=10, time_map="pixel")
     command = ["export", "--model", model_folder(tmp_path / "model", network)]

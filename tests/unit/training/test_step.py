@@ -68,7 +68,7 @@ def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(
 
 
 @pytest.mark.parametrize(
-    "name", ["dimr-xs-3r", "dimr-xs-mlp-last-3r", "uvit-xs-adaln-4", "dit-xs-2"]
+    "name", ["dimr-xs-3r", "dimr-xs-mlp-last-2r", "uvit-xs-adaln-2", "dit-xs-2"]
 )
 def test_the_least_that_a_network_has_is_no_more_than_it_has(name):
     listed = PROJECT.variant(name)
