@@ -222,10 +222,11 @@ def resolve_run(name: str, project: "Project") -> Run:
         return Run(name, dataset, int(seed), recipe.model_copy(update={"sample": sample}), None)
     variant, suffix = _split_model(model, dataset, project)
     network = _complete(_find_variant(variant, dataset, project), recipe)
-    recipe = recipe.with_lr(recipe.trials.get(suffix, recipe.learning_rates.get(variant)))
+    is_trial = suffix in recipe.trial_names
+    recipe = recipe.of_trial(suffix) if is_trial else recipe.of_variant(variant)
     _check_together(recipe, network, f"recipes.yaml: {dataset}")
     start = start_run(recipe.train.start, network, project, f"recipes.yaml: {dataset}")
-    if suffix in recipe.trials:
+    if is_trial:
         return Run(name, dataset, int(seed), recipe, network, trial=suffix, start=start)
     steps = recipe.milestones.get(suffix, recipe.train.steps)
     earlier = {one: end for one, end in recipe.milestones.items() if end < steps}
@@ -242,12 +243,12 @@ def _split_model(model: str, dataset: str, project: "Project") -> tuple[str, str
     """``dimr-xl-2r-400epochs`` as the variant's name and the milestone's or trial's; "": none."""
     recipe = project.recipe(dataset)
     variant, _, suffix = model.rpartition("-")
-    is_known = suffix in recipe.milestones or suffix in recipe.trials
+    is_known = suffix in recipe.milestones or suffix in recipe.trial_names
     if model in project.variants or not (variant in project.variants or is_known):
         return model, ""
     if not is_known:
         listed = f"milestones: {', '.join(recipe.milestones) or 'none'}"
-        listed += f"; trials: {', '.join(recipe.trials)}" if recipe.trials else ""
+        listed += f"; trials: {', '.join(recipe.trial_names)}" if recipe.trials else ""
         raise DimrError(f"recipes.yaml: {dataset}: no milestone {suffix!r} of {variant} ({listed})")
     return variant, suffix
 
@@ -290,7 +291,7 @@ def _workspace(project: "Project") -> Run:
     source, choice = "params.yaml", project.params
     recipe = project.recipe(choice.dataset, f"{source}: dataset")
     variant = _chosen_variant(choice, source, project)
-    recipe = recipe.with_lr(recipe.learning_rates.get(variant.name))
+    recipe = recipe.of_variant(variant.name)
     parts = {}
     for name, section in (("train", Train), ("sample", Sample), ("evaluate", Evaluate)):
         given = getattr(choice, name).model_dump()

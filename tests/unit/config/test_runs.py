@@ -130,7 +130,7 @@ def test_milestones_follow_each_other(change_experiments):
 @pytest.mark.parametrize(
     ("milestones", "message"),
     [
-        ({"late": 9000}, r"milestones\.late: 9000 is not before the last step .*steps: 3000"),
+        ({"late": 9000}, r"milestones\.late: 9000 is not before the last step .*train\.steps: \d+"),
         ({"late": 0}, r"milestones\.late: 0: .*greater than 0"),
         ({"too-late": 100}, r"milestones\.too-late: 'too-late': .*match pattern"),
     ],
@@ -149,10 +149,14 @@ def test_a_trial_is_a_training_with_another_learning_rate_against_images_of_its_
         assert (whole.trial, trial.trial, trial.milestone, trial.before) == ("", "lr2", "", None)
         assert trial.training == trial.name
         phases, others = trial.phases(), whole.phases()
-        train = phases.pop("train")
-        assert train.train.lr == PROJECT.recipe(dataset).trials["lr2"] == 2e-3
-        other = others.pop("train")
-        assert train.train.model_copy(update={"lr": other.train.lr}) == other.train
+        trials = PROJECT.recipe(dataset).trials
+        train, other = phases.pop("train").train, others.pop("train").train
+        assert (train.lr, train.steps) == (trials.lr["lr2"], trials.steps) == (2e-3, 2000)
+        usual = {"lr": other.lr, "steps": other.steps}
+        assert train.model_copy(update=usual) == other
+        for setting in ("unguided", "guided"):
+            step = f"sample-{setting}"
+            assert phases.pop(step).count == trials.count < others.pop(step).count
         compared = [one.pop("evaluate").compared for one in (phases, others)]
         assert compared == ["validation", "heldout"]
         assert phases == others
@@ -181,7 +185,7 @@ def test_a_network_has_its_own_learning_rate_wherever_it_is_trained(change_exper
             {"digits.data.images.validation_per_class": 0},
             r"trials: data\.images\.validation_per_class: 0: nothing to compare with",
         ),
-        ({"digits.milestones": {"lr1": 100}}, r"trials\.lr1: is a milestone too"),
+        ({"digits.milestones": {"lr1": 100}}, r"trials\.lr\.lr1: is a milestone too"),
     ],
 )
 def test_trials_that_are_none(change_experiments, changes, message):
@@ -400,7 +404,7 @@ def own(tmp_path):
         {
             "digits.data.images": images,
             "digits.network.num_classes": 2,
-            "digits.trials": {},
+            "digits.trials": None,
             "digits.sample.count": 98,
             "digits.published": {"dimr-xs-2r": {"repo": "a/b", "file": "c.pth"}},
         },

@@ -173,11 +173,22 @@ Step = Literal["encode", "train", "sample", "evaluate"]
 Suffix = Annotated[str, Field(pattern=r"^\w+$")]  # of a run's model
 
 
+class Trials(ConfigModel):
+    """Trainings by which a learning rate is chosen: one of ``lr`` each, by name.
+
+    All are of ``steps`` steps, and draw ``count`` images at a setting.
+    """
+
+    lr: dict[Suffix, PositiveFloat]
+    steps: Positive
+    count: Count
+
+
 class Recipe(ConfigModel):
     """Everything about a dataset. ``resources`` change how fast a stage is, not its result.
 
     ``milestones`` are steps before the last one, by name, whose weights are results too: of the run
-    ``<dataset>/<model>-<milestone>/<seed>``. ``trials`` are learning rates by name, of the runs
+    ``<dataset>/<model>-<milestone>/<seed>``. ``trials`` are of the runs
     ``<dataset>/<model>-<trial>/<seed>``, which compare with validation images; what was chosen for
     a variant by them, in place of ``train.lr``, stands in ``learning_rates``.
     """
@@ -186,7 +197,7 @@ class Recipe(ConfigModel):
     data: Data
     train: Train
     learning_rates: dict[str, PositiveFloat] = {}
-    trials: dict[Suffix, PositiveFloat] = {}
+    trials: Trials | None = None
     milestones: dict[Suffix, Positive] = {}
     sample: Sample
     evaluate: Evaluate
@@ -215,10 +226,24 @@ class Recipe(ConfigModel):
             raise ValueError(f"evaluate.extractor: {self.evaluate.extractor}: no data.classifier")
         return self
 
-    def with_lr(self, lr: float | None) -> "Recipe":
-        """With another learning rate; None: with its own."""
-        if lr is None:
-            return self
+    @property
+    def trial_names(self) -> list[str]:
+        """Of the trials; none if it has none."""
+        return list(self.trials.lr) if self.trials else []
+
+    def of_trial(self, name: str) -> "Recipe":
+        """As a trial has it: its learning rate, its number of steps and of images."""
+        assert self.trials
+        train = {"lr": self.trials.lr[name], "steps": self.trials.steps}
+        changes = {
+            "train": self.train.model_copy(update=train),
+            "sample": self.sample.model_copy(update={"count": self.trials.count}),
+        }
+        return self.model_copy(update=changes)
+
+    def of_variant(self, variant: str) -> "Recipe":
+        """With the learning rate that was chosen for a variant, if one was."""
+        lr = self.learning_rates.get(variant, self.train.lr)
         return self.model_copy(update={"train": self.train.model_copy(update={"lr": lr})})
 
     @model_validator(mode="after")
@@ -226,8 +251,8 @@ class Recipe(ConfigModel):
         images = getattr(self.data, "images", None)
         if self.trials and not getattr(images, "validation_per_class", 0):
             raise ValueError("trials: data.images.validation_per_class: 0: nothing to compare with")
-        if both := sorted(self.trials.keys() & self.milestones.keys()):
-            raise ValueError(f"trials.{both[0]}: is a milestone too")
+        if both := sorted(self.milestones.keys() & set(self.trial_names)):
+            raise ValueError(f"trials.lr.{both[0]}: is a milestone too")
         return self
 
     @model_validator(mode="after")
