@@ -4,11 +4,15 @@ Nothing is computed and no memory is used, whatever the size of the network.
 """
 
 import functools
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimr.models import build
@@ -46,18 +50,119 @@ def count_parameters(network: nn.Module) -> int:
 
 @functools.cache
 def complexity(sizes: Sizes) -> Complexity:
-    """Count the network of these sizes, once in a process."""
+    """Count the network of these sizes, once in a process; blocks that are alike run once."""
     network = on_meta(sizes)
-    own = {p.untyped_storage()._cdata for p in network.parameters()}
+    own = {_storage(p) for p in network.parameters()}
     kept: dict[int, Tensor] = {}  # by storage: views of one tensor are kept once
 
     def keep(tensor: Tensor) -> Tensor:
-        if (storage := tensor.untyped_storage()._cdata) not in own:
-            kept[storage] = tensor
+        if _storage(tensor) not in own:
+            kept[_storage(tensor)] = tensor
         return tensor
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
+        alike = _Alike(counter, kept)
+        for module in _repeated(network):
+            module.forward = functools.partial(alike.forward, module, module.forward)
         network(*network.example_inputs(1, "meta", one_time=True))
-    macs = counter.get_total_flops() // 2
-    memory = sum(t.untyped_storage().nbytes() for t in kept.values())
+    macs = (counter.get_total_flops() + alike.flops) // 2
+    memory = alike.memory + sum(t.untyped_storage().nbytes() for t in kept.values())
     return Complexity(count_parameters(network), macs, memory)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What the first of several blocks that are alike took: for the others the same.
+
+    Attributes:
+        flops: of its products.
+        inputs: numbers of its inputs' tensors that are kept.
+        inside: bytes that are kept of what it makes, but for the outputs.
+        outputs: its result, and which of its tensors are kept.
+    """
+
+    flops: int
+    inputs: tuple[int, ...]
+    inside: int
+    outputs: Any
+    kept_outputs: tuple[bool, ...]
+
+
+class _Alike:
+    """Runs the first of the modules that are alike, and counts the others as that one."""
+
+    def __init__(self, counter: FlopCounterMode, kept: dict[int, Tensor]) -> None:
+        self.counter, self.kept = counter, kept
+        self.counted: dict[Hashable, _Counted] = {}
+        self.flops = self.memory = 0
+
+    def forward(self, module: nn.Module, run: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """A module's output: its own, or one of the same shape."""
+        inputs = list(_tensors((given, named)))
+        shapes = tuple((tuple(one.shape), one.requires_grad) for one in inputs)
+        key = (_signature(module), shapes)
+        if key not in self.counted:
+            before, flops = set(self.kept), self.counter.get_total_flops()
+            outputs = run(*given, **named)
+            fresh = {one: self.kept[one] for one in self.kept.keys() - before}
+            known = list(map(_storage, inputs))
+            made = list(map(_storage, _tensors(outputs)))
+            self.counted[key] = _Counted(
+                self.counter.get_total_flops() - flops,
+                tuple(i for i, one in enumerate(known) if one in self.kept),
+                sum(
+                    tensor.untyped_storage().nbytes()
+                    for one, tensor in fresh.items()
+                    if one not in (*known, *made)
+                ),
+                outputs,
+                tuple(one in self.kept for one in made),
+            )
+            return outputs
+        found = self.counted[key]
+        self.flops += found.flops
+        self.memory += found.inside
+        for i in found.inputs:
+            self.kept[_storage(inputs[i])] = inputs[i]
+        outputs = tree_map_only(
+            Tensor, lambda t: torch.empty_like(t, requires_grad=True), found.outputs
+        )
+        for tensor, is_kept in zip(_tensors(outputs), found.kept_outputs, strict=True):
+            if is_kept:
+                self.kept[_storage(tensor)] = tensor
+        return outputs
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in a value, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors(one)
+    elif hasattr(value, "__dict__"):
+        yield from _tensors(vars(value))
+
+
+def _signature(module: nn.Module) -> Hashable:
+    """What makes two modules alike: types, plain attributes and shapes, theirs and their parts'."""
+    parts = []
+    for name, part in module.named_modules():
+        plain = {k: v for k, v in vars(part).items() if isinstance(v, str | int | float | tuple)}
+        shapes = [(k, tuple(t.shape)) for k, t in part.named_parameters(recurse=False)]
+        parts.append((name, type(part), tuple(sorted(plain.items(), key=str)), tuple(shapes)))
+    return tuple(parts)
+
+
+def _repeated(network: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules that have others alike."""
+    lists = [one for one in network.modules() if isinstance(one, nn.ModuleList)]
+    every = [one for listed in lists for one in listed if any(True for _ in one.parameters())]
+    seen = Counter(map(_signature, every))
+    yield from (one for one in every if seen[_signature(one)] > 1)
