@@ -126,7 +126,7 @@ def data(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """``dimr export``."""
-    from dimr.checkpoints import export as write
+    from dimr.checkpoints.export import export as write
 
     tensors = write(options.model, options.out)
     print(f"written  {options.out} ({tensors} tensors)")

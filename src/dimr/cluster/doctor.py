@@ -20,7 +20,7 @@ from dimr.config.project import Project
 from dimr.config.validation import did_you_mean
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
-from dimr.runtime.progress import JOB
+from dimr.runtime.say import JOB
 
 FOLDERS = ("data", "runs", "results", ".snakemake", ".cache")
 """Below the root (or links to larger disks): all that the workflow writes."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from dimr.runtime.progress import say
+from dimr.runtime.say import say
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.strict_yaml import LARGEST as LARGEST_YAML
-from dimr.runtime.strict_yaml import load as parse_yaml
 
 
 def require_file(path: str | Path) -> None:
@@ -59,9 +57,11 @@ def read_json(path: str | Path) -> Any:
 
 def read_yaml(path: str | Path) -> Any:
     """Read a YAML file; a missing or damaged one raises ``DimrError`` with its name."""
-    text = read_text(path, "YAML", LARGEST_YAML + 1)
+    from dimr.runtime import strict_yaml  # PyYAML: training and sampling need none
+
+    text = read_text(path, "YAML", strict_yaml.LARGEST + 1)
     try:
-        return parse_yaml(text)
+        return strict_yaml.load(text)
     except ValueError as error:
         raise DimrError(f"{path}: not readable as YAML ({single_line(error)})") from None
 

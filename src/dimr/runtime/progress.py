@@ -14,8 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-JOB = "DIMR_JOB"
-"""Environment variable: what this process does for the workflow, a name and a step."""
+from dimr.runtime.say import JOB, named
+
 FIRST_SECONDS, LINE_SECONDS = 2.0, 10.0
 """When the first line is written at the latest, and the time between two lines."""
 
@@ -42,21 +42,6 @@ def progress_bar(
     own = {"unit_scale": scale, "disable": not shown, "file": sys.stderr, "mininterval": seconds}
     # gui: of _Lines: nothing but its own lines is written
     return kind(iterable, desc=description, dynamic_ncols=live, gui=not live, **own, **options)
-
-
-def named(description: str) -> str:
-    """A step's description with the name of the job that it is a part of."""
-    job = os.environ.get(JOB)
-    if not job:
-        return description
-    step = job.split(" ")[-1].split("-")[0]
-    return job if step == description else f"{job}, {description}"
-
-
-def say(description: str, text: str) -> None:
-    """Write a line on what a step is doing."""
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work continues
-        print(f"{named(description)}: {text}", file=sys.stderr, flush=True)
 
 
 class _Lines(tqdm):

@@ -8,16 +8,18 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from dimr.config.schema import NetworkConfig, SampleConfig
 from dimr.models import Network
 from dimr.models.complexity import complexity
 from dimr.models.conditioning import Condition
 from dimr.runtime.compute import autocast, compile_or_not, resolve_precision
+
+if TYPE_CHECKING:
+    from dimr.config.schema import NetworkConfig, SampleConfig  # need pydantic, this does not
 
 CPU_ROWS = 64
 """Rows of a pass on a CPU, for each of its threads: their activations stay in its caches (500 rows
@@ -46,7 +48,7 @@ class SamplingEngine:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def resolved(
-        self, config: NetworkConfig, sampling: SampleConfig, device: torch.device
+        self, config: "NetworkConfig", sampling: "SampleConfig", device: torch.device
     ) -> "SamplingEngine":
         """With every option decided, by all images of ``sampling``, whichever are drawn here."""
         precision: Any = str(resolve_precision(self.precision, device)).removeprefix("torch.")
@@ -61,7 +63,7 @@ class SamplingEngine:
         return dataclasses.asdict(self)
 
 
-def sampling_flops(config: NetworkConfig, sampling: SampleConfig) -> float:
+def sampling_flops(config: "NetworkConfig", sampling: "SampleConfig") -> float:
     """What all passes of the network compute; a multiply-accumulate is 2 FLOP."""
     passes = sampling.count * sampling.steps * sampling.guidance.passes
     return 2 * complexity(config.sizes).macs * passes

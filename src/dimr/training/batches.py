@@ -4,18 +4,20 @@ import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from dimr.config.schema import TrainConfig
 from dimr.diffusion.schedule import SCHEDULES, Schedule
 from dimr.models.conditioning import Condition, as_condition
 from dimr.runtime.async_io import prefetch
 from dimr.runtime.randomness import torch_generator
 from dimr.training.distributed import World
 from dimr.training.train_state import Engine
+
+if TYPE_CHECKING:
+    from dimr.config.schema import TrainConfig
 
 
 class BatchSource(Protocol):
@@ -96,7 +98,7 @@ class Draws:
 
 
 def make_batches(
-    config: TrainConfig, source: BatchSource, engine: Engine, world: World, first: int = 0
+    config: "TrainConfig", source: BatchSource, engine: Engine, world: World, first: int = 0
 ) -> Generator[Batch, None, None]:
     """The batches of a run from step ``first`` to its last; each process has its rows of them.
 

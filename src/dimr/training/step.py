@@ -1,11 +1,11 @@
 """One training step: noise, multi-scale loss, AdamW, EMA. Nothing here logs, saves or samples."""
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from dimr.config.schema import Train
 from dimr.diffusion.loss import branch_losses, weighted_sum
 from dimr.diffusion.variational import variational_bound
 from dimr.runtime.compute import autocast
@@ -14,8 +14,11 @@ from dimr.training.batches import Batch
 from dimr.training.distributed import whole
 from dimr.training.train_state import Forward, TrainState
 
+if TYPE_CHECKING:
+    from dimr.config.schema import Train  # needs pydantic, which a step does not
 
-def learning_rate(step: int, settings: Train) -> float:
+
+def learning_rate(step: int, settings: "Train") -> float:
     """Linear warm-up over ``warmup_steps``, then constant; ``step`` counts from 0."""
     return settings.lr * linear_warmup(step, settings.warmup_steps)
 

@@ -7,13 +7,12 @@ within 2% of float32's. Everything else agrees to float32 rounding: losses withi
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dimr.config.schema import Train, TrainConfig
 from dimr.diffusion.schedule import SCHEDULES, Schedule
 from dimr.models import Network, build
 from dimr.models.complexity import complexity
@@ -22,6 +21,9 @@ from dimr.runtime.compute import autocast, compile_or_not, compiler_works, resol
 from dimr.runtime.device import require_memory
 from dimr.runtime.randomness import derived_seed
 from dimr.training.distributed import Sharding, World, is_sharded
+
+if TYPE_CHECKING:
+    from dimr.config.schema import Train, TrainConfig  # need pydantic, which a step does not
 
 Forward = Callable[[Tensor, Tensor, Condition | Tensor], list[Tensor]]
 """The network, or its compiled or distributed form."""
@@ -75,7 +77,7 @@ class TrainState:
     ema: AveragedModel
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    settings: Train
+    settings: "Train"
     engine: Engine = field(default_factory=Engine)
     dtype: torch.dtype = torch.float32
 
@@ -85,7 +87,9 @@ class TrainState:
         return any(is_sharded(parameter) for parameter in self.network.parameters())
 
 
-def make_train_state(config: TrainConfig, world: World, engine: Engine | None = None) -> TrainState:
+def make_train_state(
+    config: "TrainConfig", world: World, engine: Engine | None = None
+) -> TrainState:
     """The network with its seeded initial weights, optimizer and EMA, on the process's device.
 
     The same on all processes of ``world``; if ``engine.sharding`` says so, each holds a part.
@@ -116,7 +120,7 @@ def make_train_state(config: TrainConfig, world: World, engine: Engine | None = 
     )
 
 
-def make_optimizer(network: Network, settings: Train, fused: bool = True) -> torch.optim.AdamW:
+def make_optimizer(network: Network, settings: "Train", fused: bool = True) -> torch.optim.AdamW:
     """AdamW in the paper's two groups: no weight decay where the network says so.
 
     ``fused``: one kernel for all tensors; else one after the other.
@@ -172,7 +176,7 @@ def prepare(state: TrainState, world: World) -> None:
     state.forward = forward
 
 
-def _require_memory(config: TrainConfig, engine: Engine, world: World) -> None:
+def _require_memory(config: "TrainConfig", engine: Engine, world: World) -> None:
     """Refuse at once a network, or a batch, that no machine like this one can hold.
 
     What is counted is less than what is used: weights, EMA, moments (each float32, spread over the

@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
-from dimr.checkpoints import export, to_published
+from dimr.checkpoints import to_published
+from dimr.checkpoints.export import export
 from dimr.checkpoints.model_folder import write_class_names, write_model
 from dimr.checkpoints.start_weights import read_start, resize_positions
 from dimr.config.variants import check_network

@@ -10,6 +10,7 @@ import pytest
 
 from dimr.config.project import ROOT
 from dimr.runtime import progress
+from dimr.runtime.say import say
 
 JOB = "digits/dimr-xs-2r/0 train"
 
@@ -138,4 +139,4 @@ def test_work_goes_on_when_nobody_reads_what_is_said(monkeypatch):
             raise BrokenPipeError
 
     monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=Gone()))
-    progress.say("train", "compiling")
+    say("train", "compiling")
