@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from dimr.config.project import ROOT
-from dimr.runtime import progress
-from dimr.runtime.say import say
+from dimr.runtime import progress, say
 
 JOB = "digits/dimr-xs-2r/0 train"
 
@@ -138,5 +137,5 @@ def test_work_goes_on_when_nobody_reads_what_is_said(monkeypatch):
         def write(self, _):
             raise BrokenPipeError
 
-    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=Gone()))
-    say("train", "compiling")
+    monkeypatch.setattr(say, "sys", SimpleNamespace(stderr=Gone()))
+    say.say("train", "compiling")
