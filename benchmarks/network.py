@@ -22,6 +22,7 @@ from dimr.models.norms import (
     TimeDependentParameter,
     TimeDependentRMSNorm,
 )
+from dimr.runtime.compute import autocast
 from dimr.runtime.device import prepare_device
 
 
@@ -86,6 +87,46 @@ def write_out(network):
     """Let a network's modules compute their formulas, one operation after the other."""
     for module in network.modules():
         module.__class__ = PLAIN.get(type(module), type(module))
+
+
+class PlainPasses:
+    """Both halves of a guided batch one after the other, each image with a time of its own."""
+
+    def __init__(self, network, dtype):
+        self.network, self.dtype = network, dtype
+
+    def __call__(self, x, t, condition):
+        """As a network is called."""
+        with autocast(x.device, self.dtype):
+            halves = [
+                self.network(x[half], t.expand(len(x) // 2), condition[half])[-1].float()
+                for half in (slice(len(x) // 2), slice(len(x) // 2, None))
+            ]
+        return [torch.cat(halves)]
+
+
+def wait_for(device):
+    """Until the device is done with what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def make_autoencoder(size):
+    """Of Stable Diffusion's shape (images 8 times as large as latents), or small (4 times)."""
+    from diffusers import AutoencoderKL
+
+    widths, layers = ((128, 256, 512, 512), 2) if size == "sd" else ((32, 32, 32), 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            block_out_channels=widths,
+            layers_per_block=layers,
+            latent_channels=4,
+            norm_num_groups=32,
+            scaling_factor=0.18215,
+        ).eval()
 
 
 def plain_build(variant):

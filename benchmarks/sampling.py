@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from network import write_out
+from network import PlainPasses, make_autoencoder, wait_for, write_out
 from workers import own_device, worker
 
 import dimr
@@ -33,7 +33,7 @@ from dimr.config.variants import check_network
 from dimr.data.autoencoder import Decoder
 from dimr.data.resumable_shards import Assembly
 from dimr.runtime.async_io import Waits
-from dimr.runtime.compute import autocast, resolve_precision
+from dimr.runtime.compute import resolve_precision
 from dimr.runtime.device import prepare_device
 from dimr.runtime.files import write_json
 from dimr.sampling import folder as samples
@@ -63,24 +63,6 @@ def make_sampling(options):
         "seed": 0, "count": options.count, "steps": options.steps, "solver": "authors",
         "guidance": {"kind": "constant", "scale": 0.4},
     })  # fmt: skip
-
-
-def make_autoencoder(size):
-    """Of Stable Diffusion's shape (images 8 times as large as latents), or small (4 times)."""
-    from diffusers import AutoencoderKL
-
-    widths, layers = ((128, 256, 512, 512), 2) if size == "sd" else ((32, 32, 32), 1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
-            block_out_channels=widths,
-            layers_per_block=layers,
-            latent_channels=4,
-            norm_num_groups=32,
-            scaling_factor=0.18215,
-        ).eval()
 
 
 def make_run(way, options, threads, products):
@@ -121,28 +103,6 @@ def make_engine(options, config, device):
     """Ours: compiled, and in the precision that was asked for."""
     engine = SamplingEngine(True, options.precision)
     return engine.resolved(config, make_sampling(options), device)
-
-
-class PlainPasses:
-    """Both halves of a guided batch one after the other, each image with a time of its own."""
-
-    def __init__(self, network, dtype):
-        self.network, self.dtype = network, dtype
-
-    def __call__(self, x, t, condition):
-        """As a network is called."""
-        with autocast(x.device, self.dtype):
-            halves = [
-                self.network(x[half], t.expand(len(x) // 2), condition[half])[-1].float()
-                for half in (slice(len(x) // 2), slice(len(x) // 2, None))
-            ]
-        return [torch.cat(halves)]
-
-
-def wait_for(device):
-    """Until the device is done with what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def plain(sampler, batch, out):

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 from network import write_out
+from phases import phase_of
 from workers import own_device, worker
 
-from dimr.config.project import PROJECT
 from dimr.diffusion.schedule import SCHEDULES
 from dimr.models.complexity import complexity
 from dimr.runtime.compute import matrix_ceiling
@@ -30,8 +30,6 @@ from dimr.training.batches import Draws
 from dimr.training.distributed import World
 from dimr.training.train_state import make_train_state, prepare
 
-RUNS = {"dimr-xs-2r": "digits", "dimr-m-3r": "imagenet64", "dimr-xl-2r": "imagenet256",
-        "dimr-g-2r": "imagenet256"}  # fmt: skip
 BATCH = {"dimr-xs-2r": 64, "dimr-m-3r": 2}  # on a CPU; a GPU takes 64
 WARM_UP = 3
 DTYPES = torch.float32, torch.bfloat16
@@ -71,17 +69,14 @@ def rows_of(device, product):
     ]
 
 
-def phase_of(variant, batch, precision="float32"):
-    """The training phase of a variant, compiled, with another batch."""
-    phase = PROJECT.run(f"{RUNS[variant]}/{variant}/0").phases()["train"]
-    changed = {"compile": True, "batch": batch, "precision": precision}
-    return phase.model_copy(update={"train": phase.train.model_copy(update=changed)})
+def make_step(row, variant, batch_size, device, threads, small=False):
+    """A function that takes a step: its seconds, its loss, and the process's peak memory so far.
 
-
-def make_step(row, variant, batch_size, device, threads):
-    """A function that takes a step: its seconds, its loss, and the process's peak memory so far."""
+    ``small``: the variant's tiny stand-in (``phases.SMALL``). Its ``compiled`` says whether the
+    compiler worked.
+    """
     device = own_device(device, threads, row.product if row.plain else None)
-    phase = phase_of(variant, batch_size, row.precision)
+    phase = phase_of(variant, batch_size, row.precision, small)
     network = phase.network
     torch.manual_seed(0)
     x = torch.randn(batch_size, network.channels, *[network.input_size] * 2)
@@ -104,13 +99,13 @@ def make_step(row, variant, batch_size, device, threads):
             peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return seconds, loss, peak
 
+    step.compiled = state.forward is not state.network
     return step
 
 
 def measure(variant, device, batch_size, steps, threads, product):
     """The rows of a variant, as they are measured: dictionaries."""
-    network = phase_of(variant, batch_size).network
-    macs = complexity(network.sizes).macs
+    macs = complexity(phase_of(variant).network.sizes).macs
     plain_row, *others = rows_of(device, product)
     where = torch.device(device)
     peaks = {str(dtype)[6:]: matrix_ceiling(where, dtype) for dtype in DTYPES}
