@@ -56,8 +56,9 @@ class PlainLayerNorm(TimeDependentLayerNorm):
 class PlainAttention(Attention):
     """torch's fused attention for any number of tokens."""
 
-    def forward(self, x):
-        """As ``Attention.forward``."""
+    def forward(self, x, seen=None):
+        """As ``Attention.forward``; for networks of labels, which see nothing else."""
+        assert seen is None
         batch, tokens, dim = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v)

@@ -1,7 +1,8 @@
 """How variants are trained and sampled, for machines without pydantic and PyYAML.
 
-phases.json holds what recipes.yaml and variants.yaml say of a few runs. `python benchmarks/phases.py`
-writes it anew (a test compares); reading it takes the standard library and the networks' sizes.
+phases.json holds what recipes.yaml and variants.yaml say of a few runs; `python
+benchmarks/phases.py` writes it anew (a test compares). Reading it takes the standard library and
+the networks' sizes.
 """
 
 import json
