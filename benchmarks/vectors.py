@@ -98,10 +98,8 @@ def gradients(device, dtype):
             outputs = network(*inputs)
         multi_scale_loss([one.float() for one in outputs], tensors["eps"]).mean().backward()
         own = {published_name(n, network.sizes): p for n, p in network.named_parameters()}
-        theirs = part(tensors, "grads.")
-        found[name] = largest(
-            difference(own[n].grad.reshape(g.shape), g) for n, g in theirs.items()
-        )
+        pairs = ((own[n].grad, g) for n, g in part(tensors, "grads.").items())
+        found[name] = largest(difference(ours.reshape(g.shape), g) for ours, g in pairs)
     return found
 
 

@@ -12,6 +12,7 @@ examples:
   dimr plan results/table1.csv
   dimr plan results/partial/table1.csv runs/imagenet256/dimr-xl-2r/published/metrics/guided.json
   dimr plan results/table6.csv --gpu a100 --utilisation 0.3 --utilisation sample=0.15
+  dimr plan results/table1.csv --measured benchmarks/gpu/*.json
 """
 
 
@@ -26,9 +27,11 @@ def add(steps: Any) -> None:
     parser.add_argument("--utilisation", action="append", default=[], metavar="[STEP=]SHARE",
                         help="share of the GPU's peak that training, or that step (encode, sample, "
                         "evaluate) reaches")  # fmt: skip
-    parser.add_argument("--measured", type=Path, metavar="FILE",
-                        help="JSON of a benchmark: gpu, source, and images_per_second of one GPU "
-                        "by step and dataset/model (encode: dataset)")  # fmt: skip
+    parser.add_argument("--measured", type=Path, nargs="+", action="extend", default=[],
+                        metavar="FILE", help="of make gpu-check (after the targets, "
+                        "benchmarks/gpu/*.json); or another benchmark's JSON: gpu, source, and "
+                        "images_per_second of one GPU by step and dataset/model (encode: "
+                        "dataset)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 

@@ -43,7 +43,8 @@ class Hardware(ConfigModel):
 class Measured(ConfigModel):
     """A benchmark's result: images per second of one GPU, by step and by what it was run on.
 
-    What it was run on is ``dataset/model`` (train, sample, evaluate) or a dataset (encode).
+    What it was run on is ``dataset/model`` (train, sample, evaluate) or a dataset (encode). ``gpu``
+    is a name of hardware.yaml, or as the GPU calls itself: "NVIDIA H100 80GB HBM3".
     """
 
     gpu: str
@@ -52,10 +53,21 @@ class Measured(ConfigModel):
 
 
 def load_measured(path: Path, hardware: Hardware) -> Measured:
-    """Read a benchmark's JSON; ``DimrError`` names the file and the key."""
-    measured = validate(Measured, read_json(path), str(path))
-    choose_gpu(measured.gpu, hardware, f"{path}: gpu")
-    return measured
+    """Read a benchmark's JSON, or the part for plans (``plan``) of what `make gpu-check` writes.
+
+    Raises:
+        DimrError: it names the file and the key.
+    """
+    content, where = read_json(path), str(path)
+    if isinstance(content, dict) and "plan" in content:
+        if content.get("small"):
+            raise DimrError(f"{path}: of a trial with tiny networks (--small): nothing to plan by")
+        content, where = content["plan"], f"{path}: plan"
+    measured = validate(Measured, content, where)
+    words = re.split(r"\W+", measured.gpu.lower())
+    listed = next((name for name in hardware.gpus if name in words), measured.gpu)
+    choose_gpu(listed, hardware, f"{where}: gpu")
+    return measured.model_copy(update={"gpu": listed})
 
 
 def choose_gpu(name: str, hardware: Hardware, where: str = "--gpu") -> Gpu:
@@ -127,7 +139,7 @@ def make_machine(
     project: Project,
     gpu: str | None = None,
     given: dict[Step, float] | None = None,
-    measured: Path | None = None,
+    measured: Sequence[Path] = (),
 ) -> Machine:
     """The machine of a plan, as ``hardware.yaml`` describes it.
 
@@ -135,24 +147,30 @@ def make_machine(
         project: whose hardware.yaml and recipes are read.
         gpu: its name there; None: the measured one, else an H100.
         given: utilisation by step, as the user says it.
-        measured: JSON of a benchmark (``Measured``).
+        measured: JSON of benchmarks (``Measured``). Of several those of the GPU count; what two
+            measured, the later file says.
 
     Raises:
-        DimrError: a GPU that is not listed or not the measured one, or a mistake in a file.
+        DimrError: a GPU that is not listed or not a measured one, several measured ones of which
+            none is named, or a mistake in a file.
     """
     hardware = project.load(Hardware, "hardware.yaml")
-    known = load_measured(measured, hardware) if measured else None
-    if known and gpu not in (None, known.gpu):
-        raise DimrError(f"--gpu {gpu}: the measurements are of {known.gpu}")
-    name = gpu or (known.gpu if known else "h100")
+    found = [load_measured(path, hardware) for path in measured]
+    kinds = list(dict.fromkeys(one.gpu for one in found))
+    if gpu is None and len(kinds) > 1:
+        raise DimrError(f"--measured: of {', '.join(kinds)}; say which with --gpu")
+    if kinds and gpu not in (None, *kinds):
+        raise DimrError(f"--gpu {gpu}: the measurements are of {', '.join(kinds)}")
+    name = gpu or (kinds[0] if kinds else "h100")
+    known = [one for one in found if one.gpu == name]
     rates = _rates(known, Pipeline(project)) if known else {}
     return Machine(hardware, choose_gpu(name, hardware), given or {}, rates)
 
 
-def _rates(measured: Measured, pipeline: Pipeline) -> dict[Step, dict[str, float]]:
+def _rates(measured: Sequence[Measured], pipeline: Pipeline) -> dict[Step, dict[str, float]]:
     """FLOP/s of one GPU by step and network; samples are of the recipe's first setting."""
     rates: dict[Step, dict[str, float]] = {}
-    for step, speeds in measured.images_per_second.items():
+    for step, speeds in [pair for one in measured for pair in one.images_per_second.items()]:
         for of, speed in speeds.items():
             place = f"data/{of}/latents"
             if step != "encode":

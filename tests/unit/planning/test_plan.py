@@ -205,7 +205,7 @@ def test_a_measured_speed_is_used_for_what_it_was_measured_on(cost, tmp_path):
     speeds = {"train": {"imagenet256/dimr-xl-2r": 100.0, "imagenet64/dimr-m-3r": 600.0}}
     value = {"gpu": "h200", "source": "a benchmark", "images_per_second": speeds}
     path.write_text(json.dumps(value))
-    machine = make_machine(PROJECT, measured=path)
+    machine = make_machine(PROJECT, measured=[path])
     assert machine.gpu.name == "NVIDIA H200 SXM"
     for place in (SHORT, LONG.replace("/0/", "/3/")):
         xl = estimate(cost(place), machine)
@@ -216,7 +216,26 @@ def test_a_measured_speed_is_used_for_what_it_was_measured_on(cost, tmp_path):
     assert other.rate.flops == pytest.approx(mean, rel=1e-4)
     assert machine.gpu_rate("sample", "any").origin == "assumed"
     with pytest.raises(DimrError, match="--gpu h100: the measurements are of h200"):
-        make_machine(PROJECT, "h100", measured=path)
+        make_machine(PROJECT, "h100", measured=[path])
+
+
+def test_files_of_gpu_check_are_read_by_the_name_that_a_gpu_has(cost, tmp_path, caplog):
+    """Its JSON holds much else; of several GPUs the one that is asked for counts."""
+    paths = []
+    for number, gpu in enumerate(("NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB")):
+        speeds = {"train": {"imagenet256/dimr-g-2r": 50.0 + number}}
+        plan = {"gpu": gpu, "source": "make gpu-check", "images_per_second": speeds}
+        paths.append(tmp_path / f"{number}.json")
+        paths[-1].write_text(json.dumps({"format": "x", "small": False, "parts": {}, "plan": plan}))
+    assert make_machine(PROJECT, measured=paths[:1]).gpu.name == "NVIDIA H100 SXM"
+    with pytest.raises(DimrError, match="--measured: of h100, a100; say which with --gpu"):
+        make_machine(PROJECT, measured=paths)
+    machine = make_machine(PROJECT, "a100", measured=paths)
+    line = estimate(cost("runs/imagenet256/dimr-g-2r/0/model"), machine)
+    assert line.rate.flops == pytest.approx(6 * G * 51, rel=1e-4)
+    paths[0].write_text(paths[0].read_text().replace("false", "true"))
+    assert main(["plan", "results/table1.csv", "--measured", *map(str, paths)]) == 2
+    assert "0.json: of a trial with tiny networks (--small): nothing to plan by" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -234,7 +253,7 @@ def test_mistakes_in_measurements_are_one_line(tmp_path, value, message):
     path = tmp_path / "m.json"
     path.write_text(json.dumps({"gpu": "h100", "source": "s", "images_per_second": {}, **value}))
     with pytest.raises(DimrError, match=message) as caught:
-        make_machine(PROJECT, measured=path)
+        make_machine(PROJECT, measured=[path])
     assert "\n" not in str(caught.value)
 
 
