@@ -51,7 +51,7 @@ class LatentSchedule(Schedule):
     def __init__(self) -> None:
         self.betas = self.make_betas()
         self._log_alpha = 0.5 * np.log(np.cumprod(1.0 - self.betas))
-        self._table = torch.from_numpy(self._log_alpha)
+        self._tables: dict[torch.device, Tensor] = {}
 
     def log_alpha(self, t: np.ndarray) -> np.ndarray:
         """Linear interpolation of log alpha between the discrete steps (the authors' solver)."""
@@ -59,7 +59,9 @@ class LatentSchedule(Schedule):
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """At the step n = 1000 t, rounded to a whole one."""
-        log_alpha = self._table.to(t.device)[(t * STEPS).round().long() - 1]
+        if t.device not in self._tables:  # once: a copy to a GPU waits for what runs there
+            self._tables[t.device] = torch.from_numpy(self._log_alpha).to(t.device)
+        log_alpha = self._tables[t.device][(t * STEPS).round().long() - 1]
         sigma = torch.sqrt(-torch.expm1(2 * log_alpha))
         return log_alpha.exp().to(t.dtype), sigma.to(t.dtype)
 

@@ -5,6 +5,7 @@ the reverse step between the two extremes, beta (v = 1) and the posterior varian
 bound teaches only v: the noise enters it without gradient.
 """
 
+import functools
 import math
 
 import torch
@@ -49,7 +50,8 @@ def variational_bound(
     return bits.flatten(1).mean(1)
 
 
-def _coefficients(schedule: LatentSchedule, device: torch.device) -> list[Tensor]:
+@functools.lru_cache(maxsize=8)  # copies to a GPU wait for what runs there
+def _coefficients(schedule: LatentSchedule, device: torch.device) -> tuple[Tensor, ...]:
     """Tables (1000,) float32: alpha_bar, beta, the posterior mean's weights of x_0 and x_n, the log
     of beta and of the posterior variance (its first, 0, is replaced by the second).
     """
@@ -61,7 +63,7 @@ def _coefficients(schedule: LatentSchedule, device: torch.device) -> list[Tensor
     from_x = beta * before.sqrt() / (1 - alpha_bar)
     from_noisy = (1 - before) * (1 - beta).sqrt() / (1 - alpha_bar)
     tables = [alpha_bar, beta, from_x, from_noisy, beta.log(), variance.log()]
-    return [table.to(device, torch.float32) for table in tables]
+    return tuple(table.to(device, torch.float32) for table in tables)
 
 
 def _log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
