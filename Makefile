@@ -13,7 +13,7 @@ PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
-.PHONY: dvc.yaml help setup demo study readme report test test-fast lint check format schemas lock adopt pull record experiments clean
+.PHONY: dvc.yaml help setup demo gpu-check study readme report test test-fast lint check format schemas lock adopt pull record experiments clean
 
 help: ## this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -52,6 +52,10 @@ report: setup ## results/report.html: tables, figures and run times on digits in
 	@snakemake --quiet all --report results/report.html -- study_report || { echo "make report failed; what says why: \
 	snakemake --report results/report.html -- study_report"; exit 1; }
 	@echo "report:  results/report.html"
+
+# No setup: the machine with the GPU may have torch and NumPy, no network, and nothing else.
+gpu-check: ## parity, speed and memory on this machine's GPU, in 8 minutes, into benchmarks/gpu/
+	@PYTHONPATH=src $(PYTHON) benchmarks/gpu_check.py
 
 test: setup ## all tests
 	@$(PYTEST)

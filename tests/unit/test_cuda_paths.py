@@ -74,7 +74,7 @@ PLACES = {
     "training/batches.py:Batch.to": "test_batches_come_from_pinned_memory",
     "training/batches.py:stream_batches.make": "test_batches_come_from_pinned_memory",
     "training/distributed.py:World.replicate": "test_processes_on_gpus_meet",
-    "training/distributed.py:World.shard": "test_sharded_training_is_that_of_one_process",
+    "training/distributed.py:World.shard": "test_a_sharded_resume_is_bitwise",
     "training/distributed.py:World.shards": "test_auto_shards_large_networks_on_several_gpus_only",
     "training/distributed.py:_connect": "test_processes_on_gpus_meet",
     "training/distributed.py:own_device": "test_processes_have_a_device_each",
