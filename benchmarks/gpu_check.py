@@ -5,8 +5,8 @@ training steps and sampling with their speed-up against plain, MFU, peak memory,
 and an autoencoder if diffusers is installed. It needs torch and NumPy, no network and nothing else;
 what another package would add is left out, and that is said.
 
-A JSON file named by the GPU and a Markdown table are written into benchmarks/gpu/, anew after each
-part: what was measured before an interruption is there. `dimr plan --measured` reads the JSON. Each
+A JSON file named by the GPU and a Markdown table are written into benchmarks/gpu/ after each part:
+what was measured before an interruption is there. `dimr plan --measured` reads the JSON. Each
 part (``gpu_parts``) runs in a process of its own, which is ended when the time is over. The exit
 code is 1 if a comparison fails or a part breaks off with an error.
 """
@@ -29,6 +29,8 @@ from pathlib import Path
 import torch
 from gpu_parts import PARTS, Setting
 from phases import RUNS
+
+from dimr.runtime.files import single_line, write_text
 
 OUT = Path(__file__).parent / "gpu"
 FORMAT = "dimr-gpu-check-1"
@@ -148,7 +150,7 @@ def _work(sender, name, setting):
             sender.send(("row", row))
     except Exception as error:
         traceback.print_exc()
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        problem = f"{type(error).__name__}: {single_line(error)[:300]}"
     sender.send(("end", problem))
 
 
@@ -204,10 +206,7 @@ def write(result, out):
     """The JSON and the Markdown of what is known so far."""
     out.mkdir(parents=True, exist_ok=True)
     for suffix, text in ((".json", json.dumps(result, indent=1)), (".md", markdown(result))):
-        path = out / f"{slug(result)}{suffix}"
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(f"{text}\n", encoding="utf-8")
-        temporary.replace(path)
+        write_text(out / f"{slug(result)}{suffix}", f"{text}\n")
 
 
 def markdown(result):

@@ -1,7 +1,7 @@
 """How variants are trained and sampled, for machines without pydantic and PyYAML.
 
 phases.json holds what recipes.yaml and variants.yaml say of a few runs; `python
-benchmarks/phases.py` writes it anew (a test compares). Reading it takes the standard library and
+benchmarks/phases.py` writes it (a test compares). Reading it takes the standard library and
 the networks' sizes.
 """
 

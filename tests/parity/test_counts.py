@@ -3,6 +3,7 @@
 import pytest
 
 from dimr.config.project import PROJECT
+from dimr.models import complexity as counting
 from dimr.models.complexity import complexity
 
 LISTED = {one.name: one for one in PROJECT.variants.values()}
@@ -109,3 +110,11 @@ def test_what_the_other_design_choices_cost():
     assert concat == released + 2 * dim**2 + dim == 505_507_688
     skips = parameters("dimr-xl-skips-2r", LATENTS)
     assert skips == released + built[1] * (below + 1) * dim == 514_733_288
+
+
+@pytest.mark.parametrize("run", ["dimr-xs-2r", "dimr-xs-skips-2r", "uvit-xs-2", "dit-xs-2"])
+def test_blocks_that_are_alike_count_as_if_each_had_run(run, monkeypatch):
+    sizes = PROJECT.run(f"digits/{run}/0").network.sizes
+    ours = complexity(sizes)
+    monkeypatch.setattr(counting, "_repeated", lambda _: iter(()))
+    assert complexity.__wrapped__(sizes) == ours

@@ -1,5 +1,6 @@
 """`make gpu-check` on a CPU, in small, where only torch, NumPy and what torch needs can be seen."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -130,22 +131,35 @@ def test_where_more_is_installed_more_is_done(tmp_path):
     assert result["plan"]["images_per_second"]["encode"]["imagenet256"] > 0
 
 
-def part_that_fails(_):
+PARTS_THAT_FAIL = """
+import time
+
+import gpu_check
+
+
+def fails(_):
     yield {"row": "before", "ok": False, "difference": 2.0}
-    raise ValueError("something\nelse")
+    raise ValueError("something\\nelse")
 
 
-def part_that_hangs(_):
-    import time
-
+def hangs(_):
     yield {"row": "before"}
     time.sleep(600)
 
 
+def work(sender, name, setting):
+    gpu_check.PARTS.update(fails=fails, hangs=hangs)
+    gpu_check._work(sender, name, setting)
+"""
+
+
 @pytest.mark.slow
-def test_a_part_that_fails_or_hangs_is_told_and_ended(benchmarks, monkeypatch):
+def test_a_part_that_fails_or_hangs_is_told_and_ended(benchmarks, monkeypatch, tmp_path):
+    # a file of its own: in a spawned process, `tests` may be another package on the path
+    (tmp_path / "parts_that_fail.py").write_text(PARTS_THAT_FAIL)
+    monkeypatch.syspath_prepend(tmp_path)
     module = benchmarks["gpu_check"]
-    monkeypatch.setattr(module, "_work", work_of_this_file)
+    monkeypatch.setattr(module, "_work", importlib.import_module("parts_that_fail").work)
     setting = module.Setting("cpu", True)
     failed = module.run_part("fails", setting, module.started(1))
     assert failed["problem"] == "ValueError: something else"
@@ -157,14 +171,6 @@ def test_a_part_that_fails_or_hangs_is_told_and_ended(benchmarks, monkeypatch):
     assert module.failures(result) == [
         "a: ValueError: something else", "a: before: ok NO, difference 2",
     ]  # fmt: skip
-
-
-def work_of_this_file(sender, name, setting):
-    """As ``gpu_check._work``, with parts of this file."""
-    import gpu_check
-
-    gpu_check.PARTS.update(fails=part_that_fails, hangs=part_that_hangs)
-    gpu_check._work(sender, name, setting)
 
 
 def test_without_a_gpu_it_says_so(benchmarks, monkeypatch, capsys):

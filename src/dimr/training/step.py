@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from dimr.diffusion.loss import branch_losses, weighted_sum
 from dimr.diffusion.variational import variational_bound
@@ -46,7 +47,7 @@ def train_step(state: TrainState, batch: Batch, step: int) -> Tensor:
         group["lr"] = learning_rate(step, state.settings)
     state.optimizer.step()
     if state.engine.fused:
-        state.ema.update_parameters(state.network)
+        _update_ema_at_once(state.ema, state.network)
     else:
         _update_ema(state.ema.module, state.network, state.settings.ema_decay)
     return torch.cat([losses, whole(norm)[None].to(losses)])
@@ -71,6 +72,15 @@ def _synchronised(forward: Forward, last: bool) -> contextlib.AbstractContextMan
     if last or not hasattr(forward, "no_sync"):
         return contextlib.nullcontext()
     return forward.no_sync()
+
+
+def _update_ema_at_once(ema: AveragedModel, network: nn.Module) -> None:
+    """The EMA in one call. ``update_parameters`` copies its counter to the GPU and waits."""
+    assert ema.multi_avg_fn
+    averages = [average.detach() for average in ema.module.parameters()]
+    values = [value.detach() for value in network.parameters()]
+    ema.multi_avg_fn(averages, values, ema.n_averaged)
+    ema.n_averaged += 1
 
 
 def _update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
