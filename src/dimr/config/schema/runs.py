@@ -176,11 +176,10 @@ Suffix = Annotated[str, Field(pattern=r"^\w+$")]  # of a run's model
 class Trials(ConfigModel):
     """Trainings by which a learning rate is chosen: one of ``lr`` each, by name.
 
-    All are of ``steps`` steps, and draw ``count`` images at a setting.
+    Each is as long as the recipe's, and draws ``count`` images at a setting.
     """
 
     lr: dict[Suffix, PositiveFloat]
-    steps: Positive
     count: Count
 
 
@@ -232,11 +231,10 @@ class Recipe(ConfigModel):
         return list(self.trials.lr) if self.trials else []
 
     def of_trial(self, name: str) -> "Recipe":
-        """As a trial has it: its learning rate, its number of steps and of images."""
+        """As a trial has it: its learning rate and its number of images."""
         assert self.trials
-        train = {"lr": self.trials.lr[name], "steps": self.trials.steps}
         changes = {
-            "train": self.train.model_copy(update=train),
+            "train": self.train.model_copy(update={"lr": self.trials.lr[name]}),
             "sample": self.sample.model_copy(update={"count": self.trials.count}),
         }
         return self.model_copy(update=changes)
