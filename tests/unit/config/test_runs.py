@@ -144,7 +144,7 @@ def test_milestones_that_are_none(change_experiments, milestones, message):
 
 def test_a_trial_is_a_training_with_another_learning_rate_against_images_of_its_own():
     """Whatever learning rate was chosen for the network: what it is compared with, no result is."""
-    for dataset, model in (("digits", "dimr-xs-2r"), ("digits-pixel", "uvit-xs-4")):
+    for dataset, model in (("digits", "dimr-xs-2r"), ("digits", "uvit-xs-2")):
         whole, trial = (PROJECT.run(f"{dataset}/{model}{end}/100") for end in ("", "-lr2"))
         assert (whole.trial, trial.trial, trial.milestone, trial.before) == ("", "lr2", "", None)
         assert trial.training == trial.name
