@@ -57,7 +57,7 @@ class Run:
     network: NetworkConfig | None  # None: a baseline
     weights: Weights | None = None  # None: trained here
     class_names: tuple[str, ...] = ()  # of such weights; empty: not the dataset's own
-    milestone: str = ""  # of the recipe, at which training ends; empty: at its last step
+    milestone: str = ""  # of the recipe, at which training ends; empty: at the recipe's last step
     trial: str = ""  # of the recipe, whose learning rate it has; empty: that of its variant
     before: "Run | None" = None  # the same training up to the milestone before; None: there is none
     start: "Run | None" = None  # whose weights training starts from; None: fresh ones, or a file's
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def training(self) -> str:
-        """Name of the run that trains on to the last step: its own, if it has no milestone."""
+        """Name of the run whose state is its state: its own, if it has no milestone."""
         model, slash, seed = self.name.rpartition("/")
         return f"{model.removesuffix(f'-{self.milestone}')}{slash}{seed}"
 
@@ -228,10 +228,12 @@ def resolve_run(name: str, project: "Project") -> Run:
     start = start_run(recipe.train.start, network, project, f"recipes.yaml: {dataset}")
     if is_trial:
         return Run(name, dataset, int(seed), recipe, network, trial=suffix, start=start)
-    steps = recipe.milestones.get(suffix, recipe.train.steps)
-    earlier = {one: end for one, end in recipe.milestones.items() if end < steps}
+    last = recipe.train.steps
+    steps = recipe.milestones.get(suffix, last)
+    ends = {f"{variant}-{one}": end for one, end in recipe.milestones.items()}
+    earlier = {one: end for one, end in {**ends, variant: last}.items() if end < steps}
     latest = max(earlier, key=earlier.__getitem__, default=None)
-    before = project.run(f"{dataset}/{variant}-{latest}/{seed}") if latest else None
+    before = project.run(f"{dataset}/{latest}/{seed}") if latest else None
     train = recipe.train.model_copy(update={"steps": steps})
     recipe = recipe.model_copy(update={"train": train})
     return Run(

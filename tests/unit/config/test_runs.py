@@ -127,10 +127,20 @@ def test_milestones_follow_each_other(change_experiments):
         assert (alone.before, alone.training) == (None, name)
 
 
+def test_a_milestone_after_the_last_step_resumes_the_whole_training(change_experiments):
+    project = change_experiments("recipes", {"digits.milestones": {"long": 6000, "longer": 9000}})
+    longer = project.run("digits/dimr-xs-2r-longer/0")
+    names = [longer.before.name, longer.before.before.name]
+    assert names == ["digits/dimr-xs-2r-long/0", "digits/dimr-xs-2r/0"]
+    assert longer.training == longer.before.training == "digits/dimr-xs-2r/0"
+    assert [longer.own_steps, longer.before.own_steps] == [3000, 2000]
+    assert project.run("digits/dimr-xs-2r/0").before is None
+
+
 @pytest.mark.parametrize(
     ("milestones", "message"),
     [
-        ({"late": 9000}, r"milestones\.late: 9000 is not before the last step .*train\.steps: \d+"),
+        ({"late": 4000}, r"milestones\.late: 4000 is the last step \(train\.steps\)"),
         ({"late": 0}, r"milestones\.late: 0: .*greater than 0"),
         ({"too-late": 100}, r"milestones\.too-late: 'too-late': .*match pattern"),
     ],
@@ -345,7 +355,7 @@ def test_mistakes_in_experiments_name_their_file(change_experiments, file, key, 
         ),
         (
             "digits/dimr-xs-2r-400epochs/0",
-            r"no milestone '400epochs' .*\(milestones: none; trials: ",
+            r"no milestone '400epochs' .*\(milestones: 8000steps, 16000steps; trials: ",
         ),
         ("imagenet256/dimr-xx-2r-400epochs/0", "no variant 'dimr-xx-2r' .*did you mean dimr-xs-2r"),
         ("imagenet256/dimr-xl-2r-400epochs/published", "no published weights of 'dimr-xl-2r-400ep"),

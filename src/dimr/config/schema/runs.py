@@ -187,9 +187,10 @@ class Recipe(ConfigModel):
     """Everything about a dataset. ``resources`` change how fast a stage is, not its result.
 
     ``milestones`` are steps before the last one, by name, whose weights are results too: of the run
-    ``<dataset>/<model>-<milestone>/<seed>``. ``trials`` are of the runs
-    ``<dataset>/<model>-<trial>/<seed>``, which compare with validation images; what was chosen for
-    a variant by them, in place of ``train.lr``, stands in ``learning_rates``.
+    ``<dataset>/<model>-<milestone>/<seed>``; or after it, to which training resumes if asked for.
+    ``trials`` are of the runs ``<dataset>/<model>-<trial>/<seed>``, which compare with validation
+    images; what was chosen for a variant by them, in place of ``train.lr``, stands in
+    ``learning_rates``.
     """
 
     network: NetworkInput
@@ -254,11 +255,10 @@ class Recipe(ConfigModel):
         return self
 
     @model_validator(mode="after")
-    def _milestones_are_on_the_way(self) -> Self:
+    def _milestones_are_others(self) -> Self:
         for name, steps in self.milestones.items():
-            if steps >= self.train.steps:
-                last = f"the last step (train.steps: {self.train.steps})"
-                raise ValueError(f"milestones.{name}: {steps} is not before {last}")
+            if steps == self.train.steps:
+                raise ValueError(f"milestones.{name}: {steps} is the last step (train.steps)")
         return self
 
 

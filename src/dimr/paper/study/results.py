@@ -122,9 +122,12 @@ def _facts(made: Mapping[RunSetting, RunResult], project: Project, logs: Path) -
     trials = {cell: one for cell, one in made.items() if project.run(cell[0]).trial}
     studied = {cell: one for cell, one in made.items() if cell not in trials}
     datasets = dict.fromkeys(run.split("/")[0] for run, _ in studied)
-    times = {stage: _times(stage, studied, logs) for stage in STAGES}
-    if trials:
-        times["tuning"] = _sum([_times(stage, trials, logs) for stage in STAGES])
+    longer = {cell: one for cell, one in studied.items() if project.run(cell[0]).milestone}
+    own = {cell: one for cell, one in studied.items() if cell not in longer}
+    times = {stage: _times(stage, own, logs) for stage in STAGES}
+    for name, others in (("tuning", trials), ("longer", longer)):
+        if others:
+            times[name] = _sum([_times(stage, others, logs) for stage in STAGES])
     records = [one.record for one in made.values()]
     origins = [origin for one in made.values() for origin in _origins(one)]
     return StudyFacts(
@@ -148,7 +151,7 @@ def _shared(dataset: str, made: Mapping[RunSetting, RunResult], project: Project
     shared: dict[str, Any] = {"training_images": project.training_images(dataset)}
     first: dict[str, str] = {}
     for (run, _), one in made.items():
-        if run.split("/")[0] != dataset:
+        if run.split("/")[0] != dataset or project.run(run).milestone:
             continue
         of = "baseline_images" if run.split("/")[1] in BASELINES else "images"
         found = {

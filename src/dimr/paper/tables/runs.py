@@ -156,6 +156,7 @@ class RunsTable(Table):
     seeds: int = Field(default=1, ge=1)  # every trained row is averaged over so many seeds
     first_seed: int = Field(default=0, ge=0)  # from this one on
     trials: list[str] = Field(default=[])  # of the recipes: each row has a line for each of them
+    milestones: list[str] = Field(default=[])  # the same with them; "": the recipe's last step
     columns: list[NumberColumn]
     marks: list[str] = Field(default=[])  # columns of ticks: what a row's network has
     rows: list[Row] = Field(default=[])
@@ -220,8 +221,9 @@ class RunsTable(Table):
         ]  # fmt: skip
 
     def _runs(self, row: Row) -> list[str | None]:
-        """A row's run, or its trials."""
-        return [f"{row.run}-{name}" for name in self.trials] if self.trials else [row.run]
+        """A row's run, or its trials or milestones."""
+        ends = self.trials or self.milestones
+        return [f"{row.run}-{end}" if end else row.run for end in ends] if ends else [row.run]
 
     def _settings(self, row: Row, block: RowBlock) -> list[list[str]]:
         """The settings of each line that a row has."""
