@@ -43,7 +43,7 @@ study: setup ## everything on digits: tables, figures, docs/digits-study.md (45 
 	@echo "page:    docs/digits-study.md"
 	@echo "tables:  results/digits/table1.md ... (.csv, .tex, .png), figures: results/digits/figures/"
 
-readme: setup ## the README's tables from results/digits (after `make study`)
+readme: setup ## the tables on README and docs from results/digits (after `make study`)
 	@dimr readme
 
 report: setup ## results/report.html: tables, figures and run times on digits in one file

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dimr.config.project import ROOT, Project
-from dimr.paper.documents import MARK, check
+from dimr.paper.documents import MARK, check, filled_documents
 from dimr.paper.results import recorded
 from dimr.paper.study.claims import findings, load_claims
 from dimr.paper.study.page import study_page
@@ -57,11 +57,7 @@ def agrees(folders, fault_of):
     assert None in faults, faults
 
 
-FILLED = [
-    path.relative_to(ROOT)
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    if any(map(MARK.match, path.read_text().splitlines()))
-]
+FILLED = [path.relative_to(ROOT) for path in filled_documents(ROOT)]
 """Documents with blocks from results."""
 
 
