@@ -23,12 +23,14 @@ class Hub:
     """
 
     def __init__(self):
-        self.repos, self.refuses, self.asked, self.authorized = {}, None, [], set()
+        self.url, self.repos, self.refuses = "", {}, None
+        self.asked, self.authorized = [], set()
 
     def answer(self, method, path, body):
         """Status, JSON or bytes, and headers."""
         if self.refuses:
-            return self.refuses, {"error": "no"}, {}
+            known = {404: {"X-Error-Code": "RepoNotFound"}}
+            return self.refuses, {"error": "no"}, known.get(self.refuses, {})
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         if path == "/api/validate-yaml":
@@ -41,7 +43,7 @@ class Hub:
     def _create(self, asked):
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.repos:
-            return 409, {"error": "You already created this model repo"}, {}
+            return 409, {"error": "You already created it", "url": f"{self.url}/{name}"}, {}
         private = asked.get("visibility") == "private" or asked.get("private", False)
         self.repos[name] = {"files": {"main": {}}, "private": private}
         return 200, {"url": f"{self.url}/{name}"}, {}
@@ -110,7 +112,7 @@ def running_hub():
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = unquote(urlsplit(self.path).path)
             hub.asked.append((self.command, path))
@@ -126,7 +128,7 @@ def running_hub():
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_POST = do_HEAD = do_GET  # noqa: N815
+        do_POST = do_HEAD = do_GET
 
         def log_message(self, *_):
             pass

@@ -31,7 +31,6 @@ def reason(error: Exception, what: str = "downloaded") -> str:
 
 def _of_upload(error: Exception) -> str | None:
     """What went wrong with an upload; None: nothing that is known."""
-    import httpx
     from huggingface_hub import errors
 
     if isinstance(error, errors.OfflineModeIsEnabled):
@@ -40,11 +39,12 @@ def _of_upload(error: Exception) -> str | None:
         return f"no token: {TOKEN} to one that may write"
     if isinstance(error, errors.HFValidationError):
         return f"no name of a repository (OWNER/NAME): {single_line(error)[:200]}"
-    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    if not isinstance(error, errors.HfHubHTTPError):
+        is_network = isinstance(error, errors.HTTPError | ConnectionError | TimeoutError)
+        return "the hub cannot be reached (check the connection)" if is_network else None
+    status = error.response.status_code
     if status == 401:
         return f"the hub does not know the token: {TOKEN} to one that may write"
     if status == 403:
         return f"the token may not write there: {TOKEN} to one that may, of an account that may"
-    if isinstance(error, httpx.TransportError):
-        return "the hub cannot be reached (check the connection)"
     return None

@@ -7,6 +7,8 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard, constants
+from safetensors.torch import save_file
+from tests.support.hub import TOKEN, running_hub
 
 import dimr
 from dimr.checkpoints import read_model, write_class_names, write_model
@@ -18,7 +20,6 @@ from dimr.runtime.files import read_json, sha256, write_json
 from dimr.runtime.record import read_record, seal, verify
 from dimr.runtime.signed import is_signed
 from dimr.stages.provenance import sealed
-from tests.support.hub import TOKEN, running_hub
 
 REPO = "someone/digits"
 NETWORK = {"family": "dimr", "layers": [1, 1], "dims": [8, 8], "heads": 2, "norm": "rms",
@@ -31,6 +32,7 @@ NAMES = ["red", "blue: dark", "7", "# none", "last"]
 def hub(monkeypatch):
     with running_hub() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE",
                             hub.url + "/{repo_id}/resolve/{revision}/{filename}")  # fmt: skip
         monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -243,12 +245,11 @@ def test_what_is_no_sound_model_is_refused(model, publish, hub, tmp_path):
     (model / WEIGHTS).write_bytes(whole[:-1] + b"\x01")
     assert "checksum differs" in publish(fails=True)
 
-    network, config = read_model_of(model, whole)
+    (model / WEIGHTS).write_bytes(whole)
+    network, _ = read_model(model)
     name, first = next(iter(network.named_parameters()))
     with torch.no_grad():
         first.view(-1)[0] = float("nan")
-    from safetensors.torch import save_file
-
     save_file(network.state_dict(), model / WEIGHTS)
     (model / "record.json").unlink()
     assert f"tensor {name!r} holds values that are not finite" in publish(fails=True)
@@ -258,11 +259,6 @@ def test_what_is_no_sound_model_is_refused(model, publish, hub, tmp_path):
     saved.mkdir()
     (saved / "model_index.json").write_text("{}")
     assert "push_to_hub" in publish(fails=True, folder=saved)
-
-
-def read_model_of(model, weights):
-    (model / WEIGHTS).write_bytes(weights)
-    return read_model(model)
 
 
 @pytest.mark.parametrize("how", ["push_to_hub", "save_pretrained"])
@@ -277,4 +273,6 @@ def test_diffusers_own_push_has_the_same_card(how, model, hub, tmp_path, monkeyp
     assert "7 steps, 14 images" in card
     assert f'from_pretrained("{REPO}")' in card
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "diffusers"
-    assert json.loads(hub.repos[REPO]["files"]["main"]["model_index.json"])["id2label"]["0"] == "red"
+    assert (
+        json.loads(hub.repos[REPO]["files"]["main"]["model_index.json"])["id2label"]["0"] == "red"
+    )
