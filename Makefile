@@ -10,6 +10,8 @@ UV := .venv/bin/uv
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 TABLE := results/demo/digits/table1
 PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+REPORT := --report results/report.html --report-stylesheet workflow/report/report.css \
+	--report-metadata workflow/report/metadata.yaml
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
@@ -47,10 +49,10 @@ readme: setup ## the README's tables from results/digits (after `make study`)
 	@dimr readme
 
 report: setup ## results/report.html: tables, figures and run times on digits in one file
-	@snakemake --quiet rules progress host --allowed-rules page study_report -- study_report || { echo "make report: results/digits \
+	@snakemake --quiet rules progress host --allowed-rules page study_front study_report -- study_report || { echo "make report: results/digits \
 	is incomplete (above): make study"; exit 1; }
-	@snakemake --quiet all --report results/report.html -- study_report || { echo "make report failed; what says why: \
-	snakemake --report results/report.html -- study_report"; exit 1; }
+	@snakemake --quiet all $(REPORT) -- study_report || { echo "make report failed; what says why: \
+	snakemake $(REPORT) -- study_report"; exit 1; }
 	@echo "report:  results/report.html"
 
 # No setup: the machine with the GPU may have torch and NumPy, no network, and nothing else.
