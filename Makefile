@@ -15,7 +15,7 @@ REPORT := --report results/report.html --report-stylesheet workflow/report/repor
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
-.PHONY: dvc.yaml help setup demo gpu-check study readme report test test-fast lint check format schemas lock adopt pull record experiments clean
+.PHONY: dvc.yaml help setup demo gpu-check study readme report docs test test-fast lint check format schemas lock adopt pull record experiments clean
 
 help: ## this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -55,6 +55,10 @@ report: setup ## results/report.html: tables, figures and run times on digits in
 	snakemake $(REPORT) -- study_report"; exit 1; }
 	@echo "report:  results/report.html"
 
+docs: setup ## site/: all pages, the API reference, tables and figures of results/digits, to read offline
+	@mkdocs build --strict
+	@echo "site:    site/index.html"
+
 # No setup: the machine with the GPU may have torch and NumPy, no network, and nothing else.
 gpu-check: ## parity, speed and memory on this machine's GPU, in 8 minutes, into benchmarks/gpu/
 	@PYTHONPATH=src $(PYTHON) benchmarks/gpu_check.py
@@ -66,8 +70,8 @@ test-fast: setup ## units and parity, without tests that take seconds each: two 
 	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py
 
 lint: setup ## style, types, workflow format and lint
-	ruff check src tests benchmarks
-	ruff format --check src tests benchmarks
+	ruff check src tests benchmarks docs
+	ruff format --check src tests benchmarks docs
 	mypy
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
@@ -75,8 +79,8 @@ lint: setup ## style, types, workflow format and lint
 check: lint test ## lint and test
 
 format: setup ## apply the style
-	ruff check --fix --quiet src tests benchmarks
-	ruff format src tests benchmarks
+	ruff check --fix --quiet src tests benchmarks docs
+	ruff format src tests benchmarks docs
 	snakefmt Snakefile workflow/rules
 
 schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
