@@ -56,7 +56,7 @@ report: setup ## results/report.html: tables, figures and run times on digits in
 	@echo "report:  results/report.html"
 
 docs: setup ## site/: all pages, the API reference, tables and figures of results/digits, to read offline
-	@mkdocs build --strict
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "site:    site/index.html"
 
 # No setup: the machine with the GPU may have torch and NumPy, no network, and nothing else.

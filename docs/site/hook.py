@@ -24,7 +24,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that docs/ does not hold, and the order of all."""
     written = [file.src_uri for file in files.documentation_pages()]
     readme = (ROOT / "README.md").read_text()
-    pages = {"index.md": readme, **results_pages(), **api_pages()}
+    pages = {"index.md": readme, **results_pages(), **api_pages(config)}
     for uri, text in pages.items():
         files.append(File.generated(config, uri, content=text))
     for path in sorted((ROOT / RESULTS).rglob("*")):
@@ -63,7 +63,7 @@ def link(found: re.Match[str], uri: str, files: Files) -> str:
     held = {"README.md": "index.md"}.get(name, name.removeprefix("docs/"))
     if name.startswith("src/dimr") and (path.is_dir() or path.suffix == ".py"):
         module = name.removeprefix("src/").removesuffix(".py").removesuffix("/__init__")
-        held = f"api/{(module.split('/') + ['index'])[1]}.md"
+        held = f"api/{[*module.split('/'), 'index'][1]}.md"
         anchor = "#" + module.replace("/", ".")
     if files.get_file_from_path(held) is None:
         return text
@@ -89,17 +89,18 @@ def results_pages() -> dict[str, str]:
             text += f"\n\n![{table.stem}]({table.stem}.png)\n"
         pages[f"{RESULTS}/{table.name}"] = text
     figures = [
-        f"## {one.stem}\n\n![{one.stem}](figures/{one.name})\n\n[{one.stem}.pdf](figures/{one.stem}.pdf)"
-        for one in sorted(folder.glob("figures/*.png"))
+        f"## {name}\n\n![{name}](figures/{name}.png)\n\n[{name}.pdf](figures/{name}.pdf)"
+        for name in sorted(one.stem for one in folder.glob("figures/*.png"))
     ]
-    numbers = "Every seed's numbers: [seeds.csv](seeds.csv); how they were made: [study.json](study.json)."
+    numbers = "[seeds.csv](seeds.csv): every seed's numbers; [study.json](study.json): how made."
     index = "\n\n".join(["# Figures on digits", numbers, *figures])
     return {f"{RESULTS}/index.md": index, **pages}
 
 
-def api_pages() -> dict[str, str]:
+def api_pages(config: MkDocsConfig) -> dict[str, str]:
     """The overview, and a page for each package with all of its modules."""
-    root = griffe.load("dimr", search_paths=[str(ROOT / "src")], allow_inspection=False)
+    handler = config.plugins["mkdocstrings"].get_handler("python")  # which reads them but once
+    root = handler.collect("dimr", handler.get_options({}))
     packages = [one for _, one in sorted(root.modules.items()) if one.is_subpackage]
     lines = [f"- [`{one.path}`]({one.name}.md): {first_line(one)}" for one in packages]
     overview = ["# API", "What other people's code may rely on, and below it every package."]

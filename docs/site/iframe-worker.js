@@ -3,24 +3,19 @@ if (location.protocol === "file:") {
   window.IFrameWorker = window.Worker = class extends EventTarget {
     constructor(script) {
       super();
-      this.waiting = [];
       this.frame = document.createElement("iframe");
       this.frame.hidden = true;
       document.body.append(this.frame);
       const inner = this.frame.contentWindow;
-      inner.document.open();
-      inner.document.write("<!doctype html><body></body>");
-      inner.document.close();
       inner.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
       const part = inner.document.createElement("script");
       part.src = script; // the only one with a source: by it the search finds its folder
+      this.loaded = new Promise((done) => part.addEventListener("load", done));
       inner.document.body.append(part);
     }
-    hand(data) {
-      this.frame.contentWindow.dispatchEvent(new MessageEvent("message", { data }));
-    }
     postMessage(data) {
-      this.ready ? this.hand(data) : this.waiting.push(data);
+      const message = new MessageEvent("message", { data });
+      this.loaded.then(() => this.frame.contentWindow.dispatchEvent(message));
     }
     terminate() {
       this.frame.remove();
