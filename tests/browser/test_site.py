@@ -34,13 +34,13 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.fetched, self.links, self.anchors, self.text, self.prose = [], [], set(), [], []
-        self._verbatim = 0
+        self._depth = 0  # in a paragraph
         self.feed(path.read_text())
         self.words = " ".join("".join(self.text).split())
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
-        self._verbatim += tag in ("pre", "script")
+        self._depth += tag == "p"
         self.anchors |= {values[key] for key in ("id", "name") if values.get(key)}
         if values.get(PARTS.get(tag)):
             self.fetched.append(values[PARTS[tag]])
@@ -48,11 +48,11 @@ class Page(HTMLParser):
             self.links.append(values["href"])
 
     def handle_endtag(self, tag):
-        self._verbatim -= tag in ("pre", "script")
+        self._depth -= tag == "p"
 
     def handle_data(self, data):
         self.text.append(data)
-        if not self._verbatim:
+        if self._depth:
             self.prose.append(data)
 
 
