@@ -76,7 +76,8 @@ def pages(site):
 def public():
     """What the packages offer: objects by the name they are imported by."""
     found = dict.fromkeys(NAMED)
-    modules = [dimr.__name__, *(f"dimr.{one.name}" for one in pkgutil.iter_modules(dimr.__path__))]
+    packages = [one.name for one in pkgutil.iter_modules(dimr.__path__) if one.ispkg]
+    modules = ["dimr", *(f"dimr.{name}" for name in packages)]
     for module in map(importlib.import_module, modules):
         found |= {f"{module.__name__}.{name}": None for name in getattr(module, "__all__", ())}
     for name in found:
