@@ -37,7 +37,7 @@ def place(page, selector):
     )
 
 
-@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desk", "phone"])
+@pytest.fixture(scope="module", params=[(1280, 900), (390, 844)], ids=["desk", "phone"])
 def page(request, browser, report):
     width, height = request.param
     browser.requested.clear()
@@ -63,12 +63,11 @@ def test_it_opens_on_a_picture_and_a_table(page, report):
     assert {url.split(":")[0] for url in page.browser.requested} <= {"file", "data"}
 
 
-@pytest.mark.parametrize(("row", "kind"), [(1, "numbers"), (2, "picture")])
-def test_a_table_is_two_clicks_away(page, row, kind):
+def test_tables_are_two_clicks_away(page):
     page.click("#app nav li:last-child a")  # Tables
-    line = f"#app nav tbody tr:nth-child({row})"
-    assert page.value(f"document.querySelector('{line}').innerText").split() == ["table1", kind]
-    page.click(f"{line} a")
-    shown = "#app iframe" if kind == "numbers" else "#app .p-3 > img"
-    page.until(f"document.querySelector('{shown}')?.getBoundingClientRect().width > 250")
-    assert page.value(WIDER) == 0
+    for row, kind, shown in [(1, "numbers", "iframe"), (2, "picture", ".p-3 > img")]:
+        line = f"#app nav tbody tr:nth-child({row})"
+        assert page.value(f"document.querySelector('{line}').innerText").split() == ["table1", kind]
+        page.click(f"{line} a")
+        page.until(f"document.querySelector('#app {shown}')?.getBoundingClientRect().width > 250")
+        assert page.value(WIDER) == 0
