@@ -19,10 +19,16 @@ COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 PURE_PYTHON := antlr4-python3-runtime connection-pool
 TABLE := results/demo/digits/table1
 PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+REPORT := --report results/report.html --report-stylesheet workflow/report/report.css \
+	--report-metadata workflow/report/metadata.yaml
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: dvc.yaml help setup demo gpu-check study readme report test test-fast lint check format wheels schemas lock adopt pull record experiments clean
+=======
+.PHONY: dvc.yaml help setup demo gpu-check study readme report docs test test-fast lint check format schemas lock adopt pull record experiments clean
+>>>>>>> h-site
 
 help: ## this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -73,11 +79,15 @@ readme: setup ## the tables on README and docs from results/digits (after `make 
 	@dimr readme
 
 report: setup ## results/report.html: tables, figures and run times on digits in one file
-	@snakemake --quiet rules progress host --allowed-rules page study_report -- study_report || { echo "make report: results/digits \
+	@snakemake --quiet rules progress host --allowed-rules page study_front study_report -- study_report || { echo "make report: results/digits \
 	is incomplete (above): make study"; exit 1; }
-	@snakemake --quiet all --report results/report.html -- study_report || { echo "make report failed; what says why: \
-	snakemake --report results/report.html -- study_report"; exit 1; }
+	@snakemake --quiet all $(REPORT) -- study_report || { echo "make report failed; what says why: \
+	snakemake $(REPORT) -- study_report"; exit 1; }
 	@echo "report:  results/report.html"
+
+docs: setup ## site/: all pages, the API reference, tables and figures of results/digits, to read offline
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	@echo "site:    site/index.html"
 
 # No setup: the machine with the GPU may have torch and NumPy, no network, and nothing else.
 gpu-check: ## parity, speed and memory on this machine's GPU, in 8 minutes, into benchmarks/gpu/
@@ -90,8 +100,8 @@ test-fast: setup ## units and parity, without tests that take seconds each: two 
 	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py
 
 lint: setup ## style, types, workflow format and lint
-	ruff check src tests benchmarks
-	ruff format --check src tests benchmarks
+	ruff check src tests benchmarks docs
+	ruff format --check src tests benchmarks docs
 	mypy
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
@@ -99,8 +109,8 @@ lint: setup ## style, types, workflow format and lint
 check: lint test ## lint and test
 
 format: setup ## apply the style
-	ruff check --fix --quiet src tests benchmarks
-	ruff format src tests benchmarks
+	ruff check --fix --quiet src tests benchmarks docs
+	ruff format src tests benchmarks docs
 	snakefmt Snakefile workflow/rules
 
 wheels: setup ## whether the lock installs without a compiler on each supported Python (reads metadata only)

@@ -57,9 +57,7 @@ def check(command, options_of):
             for word in words[1:]:
                 if re.match(r"--?[a-zA-Z]", word):
                     assert word.split("=")[0] in known, f"{part}: no {word}"
-        elif words[0] == "python" and words[1].endswith(".py"):
-            assert (ROOT / words[1]).is_file(), part
-        elif words[0] == "cp":
+        elif words[0] == "cp" or (words[0] == "python" and words[1].endswith(".py")):
             assert (ROOT / words[1]).is_file(), part
 
 

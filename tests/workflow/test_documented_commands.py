@@ -39,8 +39,8 @@ def test_they_do_what_they_say(project, typed):
     assert {block.document for block in typed} >= {"README.md", "docs/sampling.md"}
     for block in typed:
         commands = [command for command in block.commands if command not in TESTS]
-        script = "\n".join(["set -e", *commands])
-        program = ["python", "-c", "\n".join(block.lines)] if block.python else ["bash", "-c", script]
+        shell = ("bash", "-c", "\n".join(["set -e", *commands]))
+        program = ("python", "-c", "\n".join(block.lines)) if block.python else shell
         done = project.run(*program, check=False, PYTHONPATH="src")
         assert done.returncode == 0, f"{block}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     written = ["digits.png", "grid.png", "more.png", "authors-names.pth", "results/table4.csv",

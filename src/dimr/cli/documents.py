@@ -48,7 +48,7 @@ def add(steps: Any) -> None:
     parser.set_defaults(handler=readme)
     parser.add_argument("documents", type=Path, nargs="*", metavar="FILE",
                         help="default: README.md and the pages of docs that have blocks")  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="refuse stale blocks, change nothing")
+    parser.add_argument("--check", action="store_true", help="refuse stale blocks only")
 
     text = "write a Markdown file as one self-contained HTML page"
     add_step(steps, "page", page, text, "markdown", out="page")
