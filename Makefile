@@ -24,18 +24,14 @@ REPORT := --report results/report.html --report-stylesheet workflow/report/repor
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: dvc.yaml help setup demo gpu-check study readme report test test-fast lint check format wheels schemas lock adopt pull record experiments clean
-=======
-.PHONY: dvc.yaml help setup demo gpu-check study readme report docs test test-fast lint check format schemas lock adopt pull record experiments clean
->>>>>>> h-site
+.PHONY: dvc.yaml help setup demo gpu-check study readme report docs test test-fast lint check format wheels schemas lock adopt pull record experiments clean
 
 help: ## this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 setup: .venv/ready ## the environment in .venv, as requirements.lock says; TORCH=cpu: no CUDA libraries
 
-# A .venv of another Python is made anew: its programs would stay. Another PyTorch (TORCH=cpu) brings its own libraries in
+# A .venv of another Python is made again: its programs would stay. Another PyTorch (TORCH=cpu) brings its own libraries in
 # place of the lock's, which are CUDA's; uv knows where from. That place could not be reached where this was written: what
 # uv is asked for is tested, such an installation is not.
 .venv/ready: requirements.lock pyproject.toml

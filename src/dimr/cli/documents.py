@@ -47,7 +47,7 @@ def add(steps: Any) -> None:
     parser = steps.add_parser("readme", help=text, description=text)
     parser.set_defaults(handler=readme)
     parser.add_argument("documents", type=Path, nargs="*", metavar="FILE",
-                        help="default: README.md and the pages of docs that have blocks")  # fmt: skip
+                        help="default: README.md and the pages with blocks")  # fmt: skip
     parser.add_argument("--check", action="store_true", help="refuse stale blocks only")
 
     text = "write a Markdown file as one self-contained HTML page"
