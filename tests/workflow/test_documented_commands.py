@@ -32,19 +32,20 @@ def test_they_do_what_they_say(project, typed):
         os.utime(folder / name, (0, 0))
     table = folder / "experiments/tables/digits/table1.yaml"
     content = yaml.safe_load(table.read_text())
-    for row in content["rows"][2:]:
-        row["settings"] = row["settings"][:1]
+    content["rows"] = [{**content["rows"][2], "settings": ["guided"]}]  # DiMR
     table.write_text(yaml.safe_dump(content, sort_keys=False))
     project.commit("ready")
     assert {block.document for block in typed} >= {"README.md", "docs/sampling.md"}
+    done_before = set(TESTS)
     for block in typed:
-        commands = [command for command in block.commands if command not in TESTS]
+        commands = [command for command in block.commands if command not in done_before]
+        done_before |= {command for command in commands if command.startswith("dimr plan")}
         shell = ("bash", "-c", "\n".join(["set -e", *commands]))
         program = ("python", "-c", "\n".join(block.lines)) if block.python else shell
         done = project.run(*program, check=False, PYTHONPATH="src")
         assert done.returncode == 0, f"{block}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    written = ["digits.png", "grid.png", "more.png", "authors-names.pth", "results/table4.csv",
-               "results/demo/digits/table1.md", "results/figures/architecture.pdf",
+    written = ["digits.png", "grid.png", "more.png", "authors-names.pth",
+               "results/demo/digits/table1.md", "results/figures/architecture/dimr-m-3r.pdf",
                "digits-pipeline/model_index.json"]  # fmt: skip
     assert [name for name in written if not (folder / name).exists()] == []
     changed = project.run("git", "status", "--short").stdout.splitlines()
