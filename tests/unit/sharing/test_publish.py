@@ -1,6 +1,7 @@
 """``dimr publish`` to a hub on this machine, by huggingface_hub's own client, and back."""
 
 import json
+import sys
 
 import huggingface_hub
 import pytest
@@ -275,3 +276,25 @@ def test_diffusers_own_push_has_the_same_card(how, model, hub, tmp_path, monkeyp
     assert f'from_pretrained("{REPO}")' in card
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "diffusers"
     assert json.loads(pushed["model_index.json"])["id2label"]["0"] == "red"
+
+
+def test_exported_and_imported_weights_have_a_card(tmp_path):
+    """Beside the file, of what is known; in the folder, that their training is not."""
+    model, out, back = make_model(tmp_path / "run/model"), tmp_path / "out.pth", tmp_path / "back"
+    assert main(["export", "--model", str(model), "--out", str(out)]) == 0
+    exported = ModelCard.load(out.with_suffix(".md"))
+    assert "| steps | 7 |" in exported.content
+    assert "out.pth" in exported.content
+    assert main(["import", str(out), "--out", str(back)]) == 0
+    imported = ModelCard.load(back / "README.md")
+    assert "| steps | 7 |" not in imported.content
+    assert "unknown" in imported.content.lower()
+    verify(back)
+
+
+def test_a_model_is_written_where_the_hubs_client_is_missing(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    model = make_model(tmp_path / "model")
+    assert not (model / "README.md").exists()
+    assert "card" in caplog.text
+    verify(model)
