@@ -92,7 +92,7 @@ gpu-check: ## parity, speed and memory on this machine's GPU, in 8 minutes, into
 test: setup ## all tests
 	@$(PYTEST)
 
-test-fast: setup ## units and parity, without tests that take seconds each: two minutes
+test-fast: setup ## units and parity, without tests that take seconds each: two to five minutes
 	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py
 
 lint: setup ## style, types, workflow format and lint
