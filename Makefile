@@ -74,11 +74,14 @@ study: setup ## everything on digits: tables, figures, docs/digits-study.md (45 
 readme: setup ## the tables on README and docs from results/digits (after `make study`)
 	@dimr readme
 
+# Of what is recorded: whatever tables and pictures results/digits has.
+report: PAGES = $(patsubst %.md,%.html,$(wildcard results/digits/*.md))
+report: PICTURES = $(wildcard results/digits/*.png results/digits/figures/*.png)
 report: setup ## results/report.html: tables, figures and run times on digits in one file
-	@snakemake --quiet rules progress host --allowed-rules page study_front study_report -- study_report || { echo "make report: results/digits \
-	is incomplete (above): make study"; exit 1; }
-	@snakemake --quiet all $(REPORT) -- study_report || { echo "make report failed; what says why: \
-	snakemake $(REPORT) -- study_report"; exit 1; }
+	@snakemake --quiet rules progress host --allowed-rules page study_front -- $(PAGES) results/digits/study.html || \
+	{ echo "make report: results/digits is incomplete (above): make study"; exit 1; }
+	@snakemake --quiet all $(REPORT) -- $(PAGES) $(PICTURES) || { echo "make report failed; what says why: \
+	snakemake $(REPORT) -- $(PAGES)"; exit 1; }
 	@echo "report:  results/report.html"
 
 docs: setup ## site/: all pages, the API reference, tables and figures of results/digits, to read offline
