@@ -27,6 +27,8 @@ CARD = "README.md"
 """What people read of a model: its words may change, and the model is the same."""
 FILES = "files"
 DIGEST = "digest"
+NO_KEY = "none"
+"""Of a record that stands in for a result: no key of a result is so short."""
 BESIDE_WEIGHTS = ("config.json", "class_names.json", "text_encoder.json")
 """Files that say what weights in the same folder are."""
 THREADS = 8
@@ -100,6 +102,19 @@ def read_sealed(path: Path, what: str = "the record of a stage") -> dict[str, An
 def recorded_key(folder: Path) -> str:
     """The key in a result's record."""
     return read_record(folder)["key"]
+
+
+def stand_in(folder: Path, result: str) -> None:
+    """Put a record in the place of a result that is not there, with a key that none has."""
+    seal(folder, result, {"key": NO_KEY})
+
+
+def is_there(path: Path) -> bool:
+    """Whether a result exists that is more than a stand-in."""
+    try:
+        return recorded_key(path) != NO_KEY
+    except DimrError:
+        return path.exists()
 
 
 def content_key(path: Path) -> str:

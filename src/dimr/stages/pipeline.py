@@ -16,8 +16,8 @@ from dimr.config.project import Project
 from dimr.config.runs import Run
 from dimr.config.schema import ConfigModel
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json, write_json
-from dimr.runtime.record import read_record, recorded_key
+from dimr.runtime.files import read_json
+from dimr.runtime.record import RECORD, read_record, recorded_key, stand_in
 from dimr.stages.autoencoder import AutoencoderStage
 from dimr.stages.baseline import BaselineStage
 from dimr.stages.captions import CaptionsStage
@@ -193,7 +193,7 @@ class Pipeline:
             return False
 
     def stand_in(self, stage: Stage, target: Target) -> list[str]:
-        """Put an empty record where a job that was stopped has left none, though it must run.
+        """Put a record of nothing where a job that was stopped has left none, though it must run.
 
         Snakemake removes a job's outputs when it begins. If it is stopped then, what was made of
         the earlier outputs exists and what it was made from does not: Snakemake would call that up
@@ -207,10 +207,10 @@ class Pipeline:
             return []
         made = [one for one in gone if one.stage.phase and one.stage.result.is_folder]
         for one in made:
-            file = self.project.root / one.handed_on
+            folder = self.project.root / one.place
             config = self.project.root / one.stage.config_file(one.target)
-            write_json(file, {})
-            os.utime(file, (config.stat().st_atime, config.stat().st_mtime - 1))
+            stand_in(folder, one.stage.result.kind)
+            os.utime(folder / RECORD, (config.stat().st_atime, config.stat().st_mtime - 1))
         return [one.handed_on for one in made]
 
     def results(self, run: Run) -> list[Result]:
