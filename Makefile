@@ -96,7 +96,7 @@ test: setup ## all tests
 	@$(PYTEST)
 
 test-fast: setup ## units and parity, without tests that take seconds each: two to five minutes
-	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py
+	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py tests/test_commands.py
 
 lint: setup ## style, types, workflow format and lint
 	ruff check src tests benchmarks docs

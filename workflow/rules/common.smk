@@ -112,7 +112,7 @@ def stage_inputs(stage, wildcards):
         for name, place in stage.sources(target).items()
     }
     if workflow.is_main_process:
-        for record in PIPELINE.stand_in(stage, target):
+        for record in PIPELINE.stand_in_for_stopped(stage, target):
             workflow.persistence.cleanup_metadata(IOFile(record))
     if was_made_without(sources.get("milestone"), stage.places(target)):
         del sources["milestone"]

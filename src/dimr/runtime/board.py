@@ -19,15 +19,10 @@ SHOWN = 16
 
 
 class Board:
-    """The lines; from its creation to ``stop`` it has the descriptors of the screen.
+    """The lines; from its creation to ``stop`` it has the descriptors of the screen."""
 
-    Args:
-        screen: a descriptor of the terminal.
-    """
-
-    def __init__(self, screen: int = 2) -> None:
-        self._screen = os.dup(screen)
-        file = os.fdopen(os.dup(self._screen), "w", encoding="utf-8", errors="replace")
+    def __init__(self) -> None:
+        file = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
         self._console = Console(file=file, force_terminal=True, legacy_windows=False)
         self._console.show_cursor = lambda *_: False  # type: ignore[method-assign]
         self._lines: dict[str, str] = {}

@@ -192,7 +192,7 @@ class Pipeline:
         except DimrError:
             return False
 
-    def stand_in(self, stage: Stage, target: Target) -> list[str]:
+    def stand_in_for_stopped(self, stage: Stage, target: Target) -> list[str]:
         """Put a record of nothing where a job that was stopped has left none, though it must run.
 
         Snakemake removes a job's outputs when it begins. If it is stopped then, what was made of
