@@ -1,32 +1,60 @@
 # Two commands do all the set-up: `make demo` and `make test`. `make help` lists the others.
-# Needed: git, make and python3 (3.11 or newer, with venv). Everything else lands in .venv.
+# Needed: git, make and python3 (of a version that pyproject.toml lists, with venv). All else lands in .venv.
 
 PYTHON ?= python3
+PYTHONS := $(shell sed -nE 's/.*"Programming Language :: Python :: (3[.][0-9]+)".*/\1/p' pyproject.toml)
+# The PyTorch in .venv: empty, or what uv's --torch-backend was given. What sets it up again keeps it.
+MADE := $(shell cat .venv/ready 2> /dev/null)
+TORCH ?= $(MADE)
+ifneq ($(and $(wildcard .venv/ready),$(filter-out x$(TORCH),x$(MADE))),)
+$(error .venv is of `make setup TORCH=$(MADE)`: to change PyTorch, remove it first: rm -rf .venv)
+endif
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export UV_LINK_MODE ?= hardlink
 UV := .venv/bin/uv
 # Where Python may not keep compiled modules (containers often say so), each of the pipeline's processes
 # would compile the libraries again: 7 CPU seconds for torch and diffusers.
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+# Published as sources only, and built in seconds: no compiler is needed for them.
+PURE_PYTHON := antlr4-python3-runtime connection-pool
 TABLE := results/demo/digits/table1
 PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+REPORT := --report results/report.html --report-stylesheet workflow/report/report.css \
+	--report-metadata workflow/report/metadata.yaml
 LONGEST := runs/digits/dimr-xs-2r/0/model
 
 .DEFAULT_GOAL := help
-.PHONY: dvc.yaml help setup demo gpu-check study readme report test test-fast lint check format schemas lock adopt pull record experiments clean
+.PHONY: dvc.yaml help setup demo gpu-check study readme report docs test test-fast lint check format wheels schemas lock adopt pull record experiments clean
 
 help: ## this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
-setup: .venv/ready ## the environment in .venv, with the exact versions of requirements.lock
+setup: .venv/ready ## the environment in .venv, as requirements.lock says; TORCH=cpu: no CUDA libraries
 
+# A .venv of another Python is made again: its programs would stay. Another PyTorch (TORCH=cpu) brings its own libraries in
+# place of the lock's, which are CUDA's; uv knows where from. That place could not be reached where this was written: what
+# uv is asked for is tested, such an installation is not.
 .venv/ready: requirements.lock pyproject.toml
-	@echo "Setting up .venv (PyTorch is large: minutes on a slow line)"
-	$(PYTHON) -m venv .venv
+	@found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null); \
+	hint="install one, then "; other=python$(lastword $(PYTHONS)); \
+	case " $(PYTHONS) " in *" $${found:-missing} "*) ;; *) for one in $(PYTHONS); do \
+	python$$one -c 'import ensurepip' 2> /dev/null && hint= other=python$$one; done; \
+	echo "make setup: $(PYTHON) is $${found:-missing}, supported are $(PYTHONS): $${hint}make setup PYTHON=$$other" >&2; \
+	exit 1;; esac; \
+	echo "Setting up .venv (PyTorch is large: minutes on a slow line)"; \
+	clear=; [ -e .venv/bin/python$$found ] || clear=--clear; \
+	$(PYTHON) -m venv $$clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+ifeq ($(TORCH),)
 	$(UV) pip install --python .venv/bin/python $(COMPILE) --requirement requirements.lock
+else
+	grep -vE '^(nvidia|cuda|triton)[^ ]* ;.* .linux' requirements.lock > .venv/requirements.txt
+	$(UV) pip install --python .venv/bin/python $(COMPILE) --torch-backend $(TORCH) --requirement .venv/requirements.txt \
+	|| { echo "make setup TORCH=$(TORCH): PyTorch for $(TORCH) comes from its authors' own index, which failed (above);" \
+	"make setup without TORCH installs the usual one" >&2; exit 1; }
+endif
 	$(UV) pip install --python .venv/bin/python --no-deps --editable .
-	@touch $@
+	@echo "$(TORCH)" > $@
 
 # Snakemake itself says what is kept if it is stopped; without a shell, only it and make get Ctrl-C.
 demo: setup ## train, sample and measure on digits: a table and a picture in about 13 minutes
@@ -43,15 +71,22 @@ study: setup ## everything on digits: tables, figures, docs/digits-study.md (45 
 	@echo "page:    docs/digits-study.md"
 	@echo "tables:  results/digits/table1.md ... (.csv, .tex, .png), figures: results/digits/figures/"
 
-readme: setup ## the README's tables from results/digits (after `make study`)
+readme: setup ## the tables on README and docs from results/digits (after `make study`)
 	@dimr readme
 
+# Of what is recorded: whatever tables and pictures results/digits has.
+report: PAGES = $(patsubst %.md,%.html,$(wildcard results/digits/*.md))
+report: PICTURES = $(wildcard results/digits/*.png results/digits/figures/*.png)
 report: setup ## results/report.html: tables, figures and run times on digits in one file
-	@snakemake --quiet rules progress host --allowed-rules page study_report -- study_report || { echo "make report: results/digits \
-	is incomplete (above): make study"; exit 1; }
-	@snakemake --quiet all --report results/report.html -- study_report || { echo "make report failed; what says why: \
-	snakemake --report results/report.html -- study_report"; exit 1; }
+	@snakemake --quiet rules progress host --allowed-rules page study_front -- $(PAGES) results/digits/study.html || \
+	{ echo "make report: results/digits is incomplete (above): make study"; exit 1; }
+	@snakemake --quiet all $(REPORT) -- $(PAGES) $(PICTURES) || { echo "make report failed; what says why: \
+	snakemake $(REPORT) -- $(PAGES)"; exit 1; }
 	@echo "report:  results/report.html"
+
+docs: setup ## site/: all pages, the API reference, tables and figures of results/digits, to read offline
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	@echo "site:    site/index.html"
 
 # No setup: the machine with the GPU may have torch and NumPy, no network, and nothing else.
 gpu-check: ## parity, speed and memory on this machine's GPU, in 8 minutes, into benchmarks/gpu/
@@ -60,12 +95,12 @@ gpu-check: ## parity, speed and memory on this machine's GPU, in 8 minutes, into
 test: setup ## all tests
 	@$(PYTEST)
 
-test-fast: setup ## units and parity, without tests that take seconds each: two minutes
-	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py
+test-fast: setup ## units and parity, without tests that take seconds each: two to five minutes
+	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py tests/test_commands.py
 
 lint: setup ## style, types, workflow format and lint
-	ruff check src tests benchmarks
-	ruff format --check src tests benchmarks
+	ruff check src tests benchmarks docs
+	ruff format --check src tests benchmarks docs
 	mypy
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
@@ -73,9 +108,14 @@ lint: setup ## style, types, workflow format and lint
 check: lint test ## lint and test
 
 format: setup ## apply the style
-	ruff check --fix --quiet src tests benchmarks
-	ruff format src tests benchmarks
+	ruff check --fix --quiet src tests benchmarks docs
+	ruff format src tests benchmarks docs
 	snakefmt Snakefile workflow/rules
+
+wheels: setup ## whether the lock installs without a compiler on each supported Python (reads metadata only)
+	@for one in $(PYTHONS); do $(UV) pip compile --quiet --no-header --python-version $$one requirements.lock \
+	$$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements.lock | grep -vxF $(PURE_PYTHON:%=-e %) | sed 's/^/--only-binary /') \
+	> /dev/null || { echo "make wheels: Python $$one lacks wheels (above)" >&2; exit 1; }; echo "Python $$one: wheels"; done
 
 schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
 	@python -c 'import json; from dimr.config.schema import SCHEMAS; [open(f"workflow/schemas/{n}.json", \
@@ -97,19 +137,20 @@ experiments: setup ## DVC's experiments: what differs, and the FID of each setti
 	@dimr experiments
 
 lock: setup ## new exact versions: requirements.lock, and environment.yml with the same pins
-	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+	$(UV) pip compile pyproject.toml --all-extras --universal --python-version $(firstword $(PYTHONS)) --upgrade \
 		--no-header --no-emit-index-url --quiet --output-file requirements.lock
 	$(MAKE) --no-print-directory environment.yml
 
 environment.yml: requirements.lock
 	@{ echo "# Made from requirements.lock by \`make lock\`; a test compares the two."; \
 	echo "name: dimr"; echo "channels: [conda-forge]"; echo "dependencies:"; \
-	echo "  - python=3.11"; echo "  - pip"; echo "  - pip:"; \
+	echo "  - python=$(firstword $(PYTHONS))"; echo "  - pip"; echo "  - pip:"; \
 	sed -nE 's/^([A-Za-z0-9].*)/      - \1/p' requirements.lock; } > $@
 
 containers/dimr.sif: containers/dimr.def requirements.lock pyproject.toml Makefile
 	apptainer build --force $@ $<
 
 clean: ## remove what the workflow made (not the environment, nor results that are checked in)
-	rm -rf data/* runs/* logs .snakemake
+	find -H data runs -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf logs .snakemake
 	git clean -dfxq results # what is checked in stays

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from dimr.models import Network
     from dimr.sampling.pipeline import DiMRModel, DiMRPipeline
 
+__version__ = "0.1.0"
+
 _MODULES = {
     "AncestralSampler": "dimr.diffusion.solver",
     "AuthorsDPMSolver": "dimr.diffusion.solver",

@@ -99,11 +99,13 @@ class Browser:
             self.requested.append(found["params"]["request"]["url"])
         return found
 
-    def open(self, path):
-        """A new page that shows a file."""
+    def open(self, path, size=None):
+        """A new page that shows a file, in a window of this size."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         page = Page(self, attached["sessionId"], target)
+        if size:
+            page.resize(*size, mobile=size[0] < 500)
         page.load(path)
         return page
 
@@ -147,6 +149,13 @@ class Page:
         )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def until(self, expression):
+        """Wait for a JavaScript expression that is true."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.value(f"Boolean({expression})"):
+            assert time.monotonic() < deadline, expression
+            time.sleep(0.02)
 
     def press(self, key, **more):
         """Press a key and let it go."""

@@ -56,6 +56,37 @@ def test_a_training_key_trains_and_all_that_follows(built):
     assert built.planned(*METRICS, TABLE) == {"train", "sample", "evaluate"}
 
 
+@pytest.mark.parametrize("again", [13, 14])
+def test_what_was_stopped_after_a_change_is_not_taken_as_up_to_date(built, again):
+    """Stopped, a job has removed its earlier output; what follows from that is still there."""
+    built.edit("params.yaml", "train.steps", 13)
+    stopped = built.snakemake("--", *METRICS, check=False, STOP_AT="5")
+    assert stopped.returncode
+    assert not (built.folder / "runs/workspace/model").exists()
+    built.calls()
+    built.edit("params.yaml", "train.steps", again)
+    assert built.planned(*METRICS) == {"train", "sample", "evaluate"}
+    built.snakemake("--", *METRICS)
+    assert built.calls().count("train") == 1
+    values = {json.loads((built.folder / name).read_text())["value"] for name in METRICS}
+    assert values == {float(again)}
+    assert built.planned(*METRICS) == set()
+
+
+def test_sampling_that_was_stopped_after_a_change_is_done_again(built):
+    built.edit("params.yaml", "sample.steps", 5)
+    shutil.rmtree(built.folder / "runs/workspace/samples/guided")  # as its job does when it begins
+    built.snakemake("--", *METRICS)
+    assert sorted(built.calls()) == ["evaluate"] * 3 + ["sample"] * 3
+    assert built.planned(*METRICS) == set()
+
+
+def test_what_was_removed_by_hand_and_still_fits_is_not_made_again(built):
+    shutil.rmtree(built.folder / "runs/workspace/model")
+    assert built.planned(*METRICS) == set()
+    assert not (built.folder / "runs/workspace/model").exists()
+
+
 def test_a_comment_reruns_nothing(built):
     for file in ("params.yaml", "experiments/recipes.yaml", "experiments/variants.yaml"):
         with open(built.folder / file, "a") as target:

@@ -1,6 +1,7 @@
 """What a person sees of the workflow: of its start, its end, its mistakes, and Ctrl-C."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.terminal import on_terminal
 
 from dimr.config.project import ROOT
 
@@ -59,6 +61,20 @@ def test_it_says_what_it_does_and_no_more(demo):
     assert any(line.endswith("done: sample digits/dimr-xs-2r/0 guided") for line in lines)
     for noise in ("Select jobs", "Execute ", "Provided cores", "Shutting down"):
         assert noise not in said
+
+
+def test_a_terminal_shows_a_line_for_each_running_job(demo):
+    demo.edit("experiments/recipes.yaml", "digits.train.steps", 60)
+    command = ("snakemake", "--quiet", "rules", "host", "--", "results/demo/digits/table1.csv")
+    environment = demo.environment(SLOW="1", TERM="xterm")
+    said = on_terminal(*command, environment=environment, folder=demo.folder)
+    assert re.search(r"digits/\S+/0 train: starting, 0:0\d\r\ndigits/\S+/0 train: starting", said)
+    assert "started: train" not in said  # its line says it
+    assert "this will train 3 networks" in said
+    finished = re.findall(r"of \d+ steps \(\d+%\) done: (.*?)\x1b", said)
+    done = ", ".join(finished).split(", ")
+    assert {"train digits/dimr-xs-2r/0", "train digits/uvit-xs-2/0"} <= set(done), finished
+    assert "Nothing to be done" in demo.snakemake("--", command[-1]).stderr
 
 
 def test_ctrl_c_says_what_is_kept_and_shows_no_code(demo, tmp_path):

@@ -111,6 +111,9 @@ def stage_inputs(stage, wildcards):
         name: PIPELINE.result(place).handed_on
         for name, place in stage.sources(target).items()
     }
+    if workflow.is_main_process:
+        for record in PIPELINE.stand_in_for_stopped(stage, target):
+            workflow.persistence.cleanup_metadata(IOFile(record))
     if was_made_without(sources.get("milestone"), stage.places(target)):
         del sources["milestone"]
     return config | sources | PIPELINE.files(stage, target)

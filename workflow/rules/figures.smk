@@ -19,6 +19,7 @@ rule figure:
             "results/{place}figures/{figure}.png",
             caption="../report/figure.rst",
             category="Figures",
+            labels={"Figure": "{figure}"},
         ),
     log:
         "logs/results/{place}figures/{figure}.log",

@@ -22,6 +22,10 @@ rule table:
             "results/{table}.png",
             caption="../report/table.rst",
             category="Tables",
+            labels=lambda wildcards: {
+                "Table": Path(wildcards.table).name,
+                "As": "picture",
+            },
         ),
     log:
         "logs/results/{table}.log",

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from dimr.checkpoints.formats import ConversionError, to_published
+from dimr.checkpoints.model_card import Card, write_card
 from dimr.checkpoints.model_folder import WEIGHTS, read_class_names, read_model
 from dimr.checkpoints.recorded import check_record, record_of
 from dimr.runtime.atomic import atomic_file, require_space
@@ -18,7 +19,8 @@ SUFFIXES = (".pth", ".pt", ".safetensors")
 def export(folder: Path, out: Path) -> int:
     """Write the weights of a model folder to a file, values and precision as they are.
 
-    What no shape tells of them is written beside them: see ``recorded``.
+    What no shape tells of them is written into the file (``recorded``), and the model card beside
+    it, under its name with ``.md``.
 
     Returns:
         The number of tensors.
@@ -41,6 +43,9 @@ def export(folder: Path, out: Path) -> int:
         raise DimrError(f"{folder}: {problem}")
     said = check_record(read_notes(folder / WEIGHTS), folder / WEIGHTS)
     notes = {**record_of(config, said.get("objective"), read_class_names(folder)), **EXPORTED}
+    use = f"`dimr import {out.name} --out MODEL` makes a model folder of it; the names of its "
+    use += f"tensors are those of the authors of {config.sizes.title}."
+    card = Card.of(folder, use=use)
     require_space(out.parent, sum(tensor.nbytes for tensor in tensors.values()), f"{out}")
     with atomic_file(out) as temporary:
         if out.suffix == ".safetensors":
@@ -49,4 +54,5 @@ def export(folder: Path, out: Path) -> int:
             with open(temporary, "wb") as file:  # given a path, torch would write its name
                 torch.save(tensors, file)
             add_notes(temporary, notes)
+    write_card(out.with_suffix(".md"), card)
     return len(tensors)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dimr import __version__
 from dimr.cli import (
     dataset,
     doctor,
@@ -28,9 +29,20 @@ from dimr.cli import (
     versions,
 )
 from dimr.runtime.atomic import means_full
+from dimr.runtime.code import git_revision
 from dimr.runtime.errors import DimrError
 from dimr.runtime.outputs import check_log
 from dimr.stages.options import check_options
+
+
+class _Version(argparse.Action):
+    """``--version``: git is asked when somebody asks for it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        revision, changed = git_revision()
+        state = " with uncommitted changes" if changed else ""
+        print(f"dimr {__version__}{f', git {revision}{state}' if revision else ''}")
+        parser.exit()
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,6 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
         "4 cannot be checked (dimr why), 75 stopped early with its state saved (the same command "
         "resumes).",
     )
+    text = "version and git revision, and whether the code was changed since"
+    parser.add_argument("--version", action=_Version, nargs=0, help=text)
     parser.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
     steps = parser.add_subparsers(metavar="STEP", required=True)
     for module in (

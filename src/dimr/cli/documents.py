@@ -46,9 +46,9 @@ def add(steps: Any) -> None:
     text = "regenerate the blocks of a document between <!-- from FILE --> and <!-- end -->"
     parser = steps.add_parser("readme", help=text, description=text)
     parser.set_defaults(handler=readme)
-    parser.add_argument("document", type=Path, nargs="?", default=Path("README.md"),
-                        help="default: README.md")  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="refuse stale blocks, change nothing")
+    parser.add_argument("documents", type=Path, nargs="*", metavar="FILE",
+                        help="default: README.md and the pages with blocks")  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="refuse stale blocks only")
 
     text = "write a Markdown file as one self-contained HTML page"
     add_step(steps, "page", page, text, "markdown", out="page")
@@ -88,13 +88,13 @@ def experiments(options: argparse.Namespace) -> None:
 
 def readme(options: argparse.Namespace) -> None:
     """``dimr readme``: prints what it did."""
-    from dimr.paper.documents import check, update
+    from dimr.paper.documents import check, filled_documents, update
 
-    if options.check:
-        check(options.document)
-        return
-    changed = update(options.document)
-    print(f"{options.document}: {'regenerated' if changed else 'was up to date'}")
+    for document in options.documents or filled_documents(Path()):
+        if options.check:
+            check(document)
+        else:
+            print(f"{document}: {'regenerated' if update(document) else 'was up to date'}")
 
 
 def page(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Commands about finished results and DVC: recording them, and taking over those of others."""
+"""Commands about finished results: recording them, taking over those of others, publishing."""
 
 import argparse
 from pathlib import Path
@@ -31,6 +31,27 @@ def add(steps: Any) -> None:
     parser = add_step(steps, "workspace", workspace, text)
     parser.add_argument("when", choices=["before", "after"])
     parser.add_argument("step", choices=["data", *STEPS])
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
+
+    text = (
+        "push a run's model with its card (what it is, training, metrics of these weights) to the "
+        "Hugging Face hub, where DiMRPipeline.from_pretrained opens it"
+    )
+    parser = add_step(steps, "publish", publish, text)
+    parser.add_argument("--model", type=Path, required=True, metavar="FOLDER",
+                        help="a run's model folder")  # fmt: skip
+    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="made if there is none")
+    parser.add_argument("--private", action="store_true", help="nobody else may see a new one")
+    parser.add_argument(
+        "--revision", metavar="BRANCH", help="made if there is none (default: main)"
+    )
+    text = "of the weights, as the hub names it, apache-2.0 (default: the card says it is unknown)"
+    parser.add_argument("--license", metavar="ID", help=text)
+    text = "of a model of latents: folder or hub name (default: that of the run's dataset)"
+    parser.add_argument("--autoencoder", metavar="FOLDER", help=text)
+    text = "of a model of text: folder or hub name (default: that of the run's dataset)"
+    parser.add_argument("--text-encoder", metavar="FOLDER", help=text)
+    parser.add_argument("--dry-run", action="store_true", help="list the files, print the card")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 
@@ -66,4 +87,15 @@ def workspace(options: argparse.Namespace) -> None:
         run.after(options.step)
         return
     for line in run.before(options.step):
+        print(line)
+
+
+def publish(options: argparse.Namespace) -> None:
+    """``dimr publish``."""
+    from dimr.sharing.publish import Publication
+    from dimr.sharing.publish import publish as push
+
+    names = ("model", "repo", "private", "revision", "license", "autoencoder", "text_encoder")
+    asked = Publication(**{name: getattr(options, name) for name in names})
+    for line in push(asked, Project(options.root), options.dry_run):
         print(line)

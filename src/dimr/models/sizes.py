@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+PIXEL_CHANNELS = (1, 3)
+"""Channels of a network that sees pixels, grey or coloured; any other number is of latents."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:

@@ -1,4 +1,4 @@
-"""Blocks of the README that are generated from committed results, between two marks.
+"""Blocks of README and docs that are generated from committed results, between two marks.
 
 ``<!-- from results/digits/table1.md without "Training (s)" -->`` up to ``<!-- end -->`` holds the
 table of that file, without the named columns: wall-clock times differ from machine to machine.
@@ -55,6 +55,13 @@ def fill(text: str, folder: Path, name: str = "README.md") -> str:
             raise DimrError(f"{where}: no {END} after {line!r}")
         filled += ["", *_block(found, folder, where), "", END]
     return "\n".join(filled)
+
+
+def filled_documents(root: Path) -> list[Path]:
+    """README.md, and the pages of docs that have blocks."""
+    pages = sorted((root / "docs").glob("*.md"))
+    marked = [page for page in pages if any(map(MARK.match, read_text(page).splitlines()))]
+    return [root / "README.md", *marked]
 
 
 def update(document: Path) -> bool:

@@ -279,7 +279,9 @@ def _mapping(file: Path) -> dict[str, Any]:
 
 def existing(project: Project, runs: Path) -> Iterator[RunSetting]:
     """Every (run, setting) with metrics that the configuration knows."""
-    for cell in cells_of(runs, sorted(runs.glob("**/metrics/*.json"))):
+    # by depth: ** enters no linked folder (a dataset on another disk), but every state and sample
+    places = [*runs.glob("*/metrics/*.json"), *runs.glob("*/*/*/metrics/*.json")]
+    for cell in cells_of(runs, sorted(places)):
         with contextlib.suppress(DimrError):
             check_setting("", *cell, project)
             yield cell

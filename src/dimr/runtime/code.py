@@ -7,10 +7,39 @@ work needs within functions: the second is what its result depends on.
 import ast
 import functools
 import hashlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1]
+DECIDING = ("src", "experiments", "params.yaml", "workflow")
+"""What of the repository decides a result."""
+
+
+def git_revision() -> tuple[str | None, bool | None]:
+    """The commit that this code is of, and whether what decides a result was changed since.
+
+    Returns:
+        40 hex digits and a bool; (None, None): the code is in no clone (installed, unpacked), or
+        git does not answer. A repository that merely holds the code's folder does not count.
+    """
+    root = SOURCE.parents[1]
+    if not (root / ".git").exists():
+        return None, None
+    revision, changes = (
+        _git(root, "rev-parse", "HEAD"),
+        _git(root, "status", "--porcelain", "--", *DECIDING),
+    )
+    return revision, None if changes is None else bool(changes)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def source_fingerprint() -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dimr.runtime.record import DIGEST, RECORD
+from dimr.runtime.signed import is_signed
 from dimr.runtime.weight_notes import is_dimr_export, read_notes
 
 FOLDERS = (
@@ -34,7 +35,7 @@ GROWING = {
     "DVCLive log": r"(metrics|params|dvc|report)\.\w+|plots|static|artifacts|\.gitignore",
 }
 """Kinds of folders that files are added to, and the names of everything in them."""
-BESIDE = {"scores": (".npz", ".npy")}
+BESIDE = {"scores": (".npz", ".npy"), "weights": (".md",)}
 """Files that are written beside an output of a kind, with the same name but for its end."""
 CHOSEN = ("images", "labels", "confidence", "index")
 """Arrays of the images that raters are shown."""
@@ -172,6 +173,8 @@ FILES: dict[str, Callable[[Path], bool]] = {
     "picture": _picture,
     "figure": lambda file: b"/Creator (dimr)" in file.read_bytes()[-LARGEST:],
     "weights": is_dimr_export,
+    "weights .md": lambda file: is_signed(_text(file)),
+    "model card": lambda file: is_signed(_text(file)),
     "extractor": _weights_named_by_digest,
     "classifier weights": lambda file: "timm" in read_notes(file),
     "scores": _json_with("key", "config", "classifier", "inputs"),

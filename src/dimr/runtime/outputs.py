@@ -13,8 +13,8 @@ from pathlib import Path
 from dimr.runtime.atomic import FULL, followed, remove_leftovers, resolved, temporary_name
 from dimr.runtime.errors import DimrError
 from dimr.runtime.output_kinds import BESIDE, FOLDERS, GROWING, described, holds, kinds_of_folder
+from dimr.runtime.record import CARD, PROVENANCE, RECORD
 from dimr.runtime.record import FILES as RECORDED_FILES
-from dimr.runtime.record import PROVENANCE, RECORD
 
 OF_THE_SYSTEM = frozenset({".snakemake_timestamp", ".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that others leave in any folder, and nobody misses."""
@@ -152,6 +152,8 @@ def _why_not(folder: Path, kind: str) -> str | None:
     if kind not in kinds:
         return f"holds {kinds[0]}, and {kind} would be written"
     listed = record.get(RECORDED_FILES)
+    if kind == "model" and holds(folder / CARD, "model card"):
+        present.remove(CARD)
     foreign = sorted(present - {RECORD, PROVENANCE, *listed}) if isinstance(listed, dict) else []
     return f"has {foreign[0]}, which is not of this {kind}" if foreign else None
 

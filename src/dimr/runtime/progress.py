@@ -1,10 +1,10 @@
 """Progress for people: a live bar on a terminal, a line now and then elsewhere.
 
 Jobs of the workflow share one terminal. They write lines too, each with the job's name, which
-``workflow/environment.sh`` puts into ``DIMR_JOB``: "digits/dimr-xs-2r/0 train".
+``workflow/environment.sh`` puts into ``DIMR_JOB``: "digits/dimr-xs-2r/0 train"; on a terminal
+``dimr.runtime.board`` shows the last one of each.
 """
 
-import contextlib
 import os
 import sys
 import threading
@@ -14,10 +14,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dimr.runtime.say import JOB, named
+from dimr.runtime.say import JOB, clock, is_shown_live, named, state
 
 FIRST_SECONDS, LINE_SECONDS = 2.0, 10.0
 """When the first line is written at the latest, and the time between two lines."""
+
+LIVE_SECONDS = 0.5
+"""The same where a terminal shows the last line only."""
 
 
 def progress_bar(
@@ -38,7 +41,8 @@ def progress_bar(
         options: of ``tqdm``: total, unit, initial.
     """
     live = sys.stderr.isatty() and JOB not in os.environ
-    kind, seconds = (tqdm, 0.2) if live else (_Lines, LINE_SECONDS)
+    rare = LIVE_SECONDS if is_shown_live(sys.stderr) else LINE_SECONDS
+    kind, seconds = (tqdm, 0.2) if live else (_Lines, rare)
     own = {"unit_scale": scale, "disable": not shown, "file": sys.stderr, "mininterval": seconds}
     # gui: of _Lines: nothing but its own lines is written
     return kind(iterable, desc=description, dynamic_ncols=live, gui=not live, **own, **options)
@@ -50,6 +54,7 @@ class _Lines(tqdm):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._written: float | None = None
+        self._between = options["mininterval"]
         self._writing = threading.Lock()
         self._first = threading.Timer(FIRST_SECONDS, self.display)
         self._first.daemon = True
@@ -60,7 +65,7 @@ class _Lines(tqdm):
         """Write a line, unless the last one was written moments ago."""
         with self._writing:
             now = time.monotonic()
-            due = self._written is None or now - self._written >= LINE_SECONDS
+            due = self._written is None or now - self._written >= self._between
             if due and not self.disable:
                 self._write(now)
 
@@ -74,9 +79,7 @@ class _Lines(tqdm):
 
     def _write(self, now: float) -> None:
         self._written = now
-        with contextlib.suppress(OSError, ValueError):  # a full disk, or a log that is closed
-            self.fp.write(f"{_line(self.format_dict)}\n")
-            self.fp.flush()
+        state(_line(self.format_dict), self.fp)
 
 
 def _line(facts: Mapping[str, Any]) -> str:
@@ -99,14 +102,7 @@ def _line(facts: Mapping[str, Any]) -> str:
     elif speed and seconds >= 1:
         parts.append(f"{shown(round(speed, 1))}{plural}/s")
     if speed and total and done < total:
-        parts.append(f"{_clock((total - done) / speed)} left")
+        parts.append(f"{clock((total - done) / speed)} left")
     elif total and done >= total and seconds >= 1:
-        parts.append(f"{_clock(seconds)} in all")
+        parts.append(f"{clock(seconds)} in all")
     return f"{named(facts['prefix'])}: {', '.join(parts)}"
-
-
-def _clock(seconds: float) -> str:
-    """2:41, or 1:02:41."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

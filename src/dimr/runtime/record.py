@@ -4,8 +4,8 @@
 ``latents``, ...), its key, facts, size and SHA-256 of every file (``files``), and a digest of
 itself. The same result has the same record, whenever and wherever it was computed: it is what rules
 and DVC stages hand to each other. What differs from time to time (git revision, versions, device,
-command, seconds) is in ``provenance.json`` beside it. Before hours of work on a result its files
-are compared with the record: ``verify``.
+command, seconds) is in ``provenance.json`` beside it; what people read of a model is in its card,
+``README.md``. Before hours of work on a result its files are compared with the record: ``verify``.
 """
 
 import functools
@@ -23,8 +23,12 @@ log = logging.getLogger(__name__)
 
 RECORD = "record.json"
 PROVENANCE = "provenance.json"
+CARD = "README.md"
+"""What people read of a model: its words may change, and the model is the same."""
 FILES = "files"
 DIGEST = "digest"
+NO_KEY = "none"
+"""Of a record that stands in for a result: no key of a result is so short."""
 BESIDE_WEIGHTS = ("config.json", "class_names.json", "text_encoder.json")
 """Files that say what weights in the same folder are."""
 THREADS = 8
@@ -52,7 +56,7 @@ def seal(
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name not in (RECORD, PROVENANCE):
+        if path.is_file() and path.name not in (RECORD, PROVENANCE, CARD):
             checksum = (known or {}).get(path.name) or sha256(path)
             files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum}
     if origin is not None:
@@ -100,19 +104,34 @@ def recorded_key(folder: Path) -> str:
     return read_record(folder)["key"]
 
 
+def stand_in(folder: Path, result: str) -> None:
+    """Put a record in the place of a result that is not there, with a key that none has."""
+    seal(folder, result, {"key": NO_KEY})
+
+
+def is_there(path: Path) -> bool:
+    """Whether a result exists that is more than a stand-in."""
+    try:
+        return recorded_key(path) != NO_KEY
+    except DimrError:
+        return path.exists()
+
+
 def content_key(path: Path) -> str:
     """What identifies weights that no stage here has made: the SHA-256 of their files.
 
     Args:
         path: a file, which what says more of it (``BESIDE_WEIGHTS``) belongs to; or a folder with
-            all of its files, but for records, which tell of where it was made.
+            all of its files, but for records, which tell of where it was made, and beside a record
+            the card.
 
     Raises:
         DimrError: there is no such file.
     """
     if path.is_dir():
+        others = (RECORD, PROVENANCE, *([CARD] if (path / RECORD).is_file() else []))
         own = (file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
-        files = sorted(file for file in own if file.name not in (RECORD, PROVENANCE))
+        files = sorted(file for file in own if file.name not in others)
     else:
         files = [path, *(file for name in BESIDE_WEIGHTS if (file := path.parent / name).is_file())]
     require_file(files[0] if files else path)

@@ -3,9 +3,16 @@
 import contextlib
 import os
 import sys
+from typing import TextIO
 
 JOB = "DIMR_JOB"
 """Environment variable: what this process does for the workflow, a name and a step."""
+
+BOARD = "DIMR_BOARD"
+"""Environment variable: the number of the pipe by which a terminal shows a line for each job."""
+
+MARK = "\x1f"
+"""Begins a line that takes the place of the job's last one there."""
 
 
 def named(description: str) -> str:
@@ -17,7 +24,28 @@ def named(description: str) -> str:
     return job if step == description else f"{job}, {description}"
 
 
+def is_shown_live(file: TextIO) -> bool:
+    """Whether what is written there goes to the terminal that shows a line for each job."""
+    try:
+        return str(os.fstat(file.fileno()).st_ino) == os.environ.get(BOARD)
+    except (OSError, ValueError):
+        return False
+
+
+def state(line: str, file: TextIO) -> None:
+    """Write what a step is doing now, in the place of its last such line where it has one."""
+    mark = MARK if is_shown_live(file) else ""
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work continues
+        print(f"{mark}{line}", file=file, flush=True)
+
+
 def say(description: str, text: str) -> None:
     """Write a line on what a step is doing."""
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work continues
-        print(f"{named(description)}: {text}", file=sys.stderr, flush=True)
+    state(f"{named(description)}: {text}", sys.stderr)
+
+
+def clock(seconds: float) -> str:
+    """2:41, or 1:02:41."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -6,14 +6,18 @@ that every way to start the workflow has it; nothing of Snakemake is imported. I
 """
 
 import logging
+import os
 import re
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dimr.runtime.files import single_line
+
+if TYPE_CHECKING:
+    from dimr.runtime.board import Board
 
 # How messages begin that are left out: always, under `--quiet rules`, and after Ctrl-C.
 NOISE = (
@@ -69,6 +73,7 @@ class Screen(logging.Handler):
     Attributes:
         interrupted: whether the user has stopped the workflow: jobs that end then have not failed.
         names: of jobs, by their number.
+        board: a line for each running job, on a terminal, from the first one on.
     """
 
     def __init__(self, inner: logging.Handler) -> None:
@@ -79,6 +84,9 @@ class Screen(logging.Handler):
         self.brief = "rules" in quiet and not is_dry
         self.interrupted = False
         self.names: dict[int, str] = {}
+        self.jobs: dict[int, str] = {}  # as their own lines name them
+        self.board: Board | None = None
+        self.has_board = self.brief and os.isatty(2)
         self.finished: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -92,6 +100,8 @@ class Screen(logging.Handler):
 
     def close(self) -> None:
         """Close the handler of the screen too."""
+        if self.board:
+            self.board.stop()
         self.inner.close()
         super().close()
 
@@ -101,7 +111,12 @@ class Screen(logging.Handler):
         if event == "job_info":
             name = " ".join([facts["rule_name"], *map(str, facts["wildcards"].values())])
             self.names[facts["jobid"]] = name
+            if self._begin(facts):
+                return ""
             return f"started: {name}" if self.brief else None
+        if event in ("job_error", "job_finished") and self.board:
+            number = facts["jobid" if event == "job_error" else "job_id"]
+            self.board.end(self.jobs.get(number, ""))
         if event == "job_error":
             return self._failed(record, facts)
         if event == "error":
@@ -118,6 +133,19 @@ class Screen(logging.Handler):
         noise = NOISE + QUIET_NOISE * self.brief + INTERRUPT_NOISE * self.interrupted
         hidden = event == "job_started" or (self.brief and event == "resources_info")
         return "" if hidden or text.startswith(noise) else None
+
+    def _begin(self, facts: dict[str, Any]) -> bool:
+        """Give a job its line, if it has one: by its log, as ``workflow/environment.sh`` does."""
+        if not self.has_board or not facts["log"]:
+            return False
+        if not self.board:
+            from dimr.runtime.board import Board
+
+            self.board = Board()
+        folder, _, step = str(facts["log"][0]).removeprefix("logs/").rpartition("/")
+        self.jobs[facts["jobid"]] = job = f"{folder} {step.removesuffix('.log')}"
+        self.board.start(job)
+        return True
 
     def _failed(self, record: logging.LogRecord, facts: dict[str, Any]) -> str:
         """A line; where a cluster or ``--show-failed-logs`` adds to it, Snakemake's, less code."""

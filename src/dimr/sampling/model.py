@@ -9,10 +9,9 @@ from dimr.data.autoencoder import Decoder, load_decoder
 from dimr.data.beside import recorded_config, result_beside
 from dimr.data.classes import class_names
 from dimr.models import Network
+from dimr.models.sizes import PIXEL_CHANNELS
 from dimr.runtime.errors import DimrError
 
-PIXEL_CHANNELS = (1, 3)
-"""Channels of a network that sees pixels, grey or coloured; any other number is of latents."""
 DIT_GUIDED_CHANNELS = 3
 """Published DiTs guide only so many of their four noise channels."""
 

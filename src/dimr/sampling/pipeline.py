@@ -21,6 +21,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
+from dimr.checkpoints.model_card import Card
 from dimr.config.variants import check_network
 from dimr.data.autoencoder import to_uint8
 from dimr.data.classes import class_names
@@ -33,12 +34,7 @@ from dimr.models.base import Network
 from dimr.models.conditioning import Condition, LabelCondition, TextCondition
 from dimr.runtime.device import usable_device
 from dimr.runtime.errors import DimrError
-from dimr.sampling.model import (
-    load_network,
-    names_of_classes,
-    open_decoder,
-    own_solver,
-)
+from dimr.sampling.model import load_network, names_of_classes, open_decoder, own_solver
 from dimr.sampling.pipeline_arguments import (
     check_noise,
     check_output,
@@ -47,6 +43,7 @@ from dimr.sampling.pipeline_arguments import (
     guidance_of,
     names_by_label,
 )
+from dimr.sampling.pipeline_card import WithCard
 from dimr.sampling.pipeline_text import EncoderInUse, NoSuchText, Texts
 from dimr.sampling.prompts import kind_of, open_encoder
 
@@ -140,7 +137,7 @@ class DiMRModel(ModelMixin, ConfigMixin):
         return (model, info) if wants_info else model
 
 
-class DiMRPipeline(DiffusionPipeline):
+class DiMRPipeline(WithCard, DiffusionPipeline):
     """Images from class labels or texts, with the network, its scheduler and its autoencoder.
 
     Args:
@@ -211,12 +208,14 @@ class DiMRPipeline(DiffusionPipeline):
         else:
             known["id2label"] = dict(enumerate(names_of_classes(folder, config)))
         solver = AncestralSampler if own_solver(config) == "ancestral" else AuthorsDPMSolver
-        return cls(
+        pipeline = cls(
             model=DiMRModel.from_network(network, config.schedule),
             scheduler=solver(config.schedule),
             vae=open_decoder(folder, config, vae).vae,
             **known,
         ).to(chosen)
+        pipeline.card = Card.of(folder)
+        return pipeline
 
     @classmethod
     def download(cls, pretrained_model_name: str, **options: Any) -> str:

@@ -11,8 +11,9 @@ from torch import Tensor
 from dimr.data.classes import class_index, class_names
 from dimr.diffusion.schedule import STEPS
 from dimr.diffusion.solver import AncestralSampler, NamedSchedule
+from dimr.models.sizes import PIXEL_CHANNELS
 from dimr.runtime.errors import DimrError
-from dimr.sampling.model import DIT_GUIDED_CHANNELS, PIXEL_CHANNELS
+from dimr.sampling.model import DIT_GUIDED_CHANNELS
 
 LEAST_STEPS = 3
 """Of this project's solvers, whose steps are of third order; of diffusers' own: 1."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from dimr.config.project import Project
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
+from dimr.runtime.record import is_there
 from dimr.stages.pipeline import Pipeline, Result
 from dimr.stages.provenance import fault_of
 
@@ -60,7 +61,7 @@ def survey(project: Project, folder: Path | None = None) -> Survey:
             continue
         for one, key in expected:
             known = one.place in found.good or one.place in found.bad
-            if known or not (folder / one.place).exists():
+            if known or not is_there(folder / one.place):
                 continue
             fault = fault_of_result(one, key, folder) or _stale(one, found)
             if fault is None:

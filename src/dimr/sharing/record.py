@@ -21,6 +21,7 @@ from dimr.config.validation import mapping
 from dimr.runtime.atomic import atomic_directory, atomic_file
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml, write_if_changed
+from dimr.runtime.record import is_there
 from dimr.sharing.adopt import Survey, survey
 
 RECORDED = "results/recorded"
@@ -130,7 +131,7 @@ def bring_in(project: Project) -> tuple[list[str], list[str]]:
     """
     root = project.root
     found = survey(project, root / RECORDED)
-    missing = [place for place in found.good if not (root / place).exists()]
+    missing = [place for place in found.good if not is_there(root / place)]
     for place in missing:
         for path in with_companions(place, root / RECORDED):
             copy_result(root / RECORDED / path, root / path)

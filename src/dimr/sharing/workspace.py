@@ -17,7 +17,7 @@ from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.code import source_fingerprint
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, sha256, write_if_changed, write_json
-from dimr.runtime.record import PROVENANCE, recorded_key
+from dimr.runtime.record import PROVENANCE, is_there, recorded_key
 from dimr.runtime.strict_yaml import dump
 from dimr.sharing.adopt import fault_of_result, touch
 from dimr.sharing.record import copy_result, with_companions
@@ -159,7 +159,7 @@ class Workspace:
         """Link what the run of the same dataset, variant and seed has, if it would be the same."""
         for one in self.results(step):
             place = self._like(one.place)
-            if (self.root / one.place).exists() or not self._is_same(one, place):
+            if is_there(self.root / one.place) or not self._is_same(one, place):
                 continue
             for path in with_companions(place, self.root):
                 copy_result(self.root / path, self.root / path.replace(*self._names))

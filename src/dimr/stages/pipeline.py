@@ -6,6 +6,7 @@ expects, the inputs of Snakemake's rules and the jobs of a plan all follow from 
 """
 
 import functools
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,8 @@ from dimr.config.project import Project
 from dimr.config.runs import Run
 from dimr.config.schema import ConfigModel
 from dimr.runtime.errors import DimrError
-from dimr.runtime.record import read_record, recorded_key
+from dimr.runtime.files import read_json
+from dimr.runtime.record import RECORD, read_record, recorded_key, stand_in
 from dimr.stages.autoencoder import AutoencoderStage
 from dimr.stages.baseline import BaselineStage
 from dimr.stages.captions import CaptionsStage
@@ -179,6 +181,37 @@ class Pipeline:
             return recorded_key(folder) == self.key(place)
         except DimrError:
             return False
+
+    def is_of_another_configuration(self, place: str) -> bool:
+        """Whether a result exists with a key that is not the one that it should have."""
+        record = self.result(place).record
+        try:
+            content = read_json(self.project.root / record) if record else None
+            found = content.get("key") if isinstance(content, dict) else None
+            return found is not None and found != self.key(place)
+        except DimrError:
+            return False
+
+    def stand_in_for_stopped(self, stage: Stage, target: Target) -> list[str]:
+        """Put a record of nothing where a job that was stopped has left none, though it must run.
+
+        Snakemake removes a job's outputs when it begins. If it is stopped then, what was made of
+        the earlier outputs exists and what it was made from does not: Snakemake would call that up
+        to date, though the configuration is another one. The stand-ins, which are returned, are
+        older than it.
+        """
+        sources = [self.result(place) for place in stage.sources(target).values()]
+        gone = [one for one in sources if not (self.project.root / one.handed_on).exists()]
+        place = stage.result.place.format(**target.wildcards)
+        if not gone or not self.is_of_another_configuration(place):
+            return []
+        made = [one for one in gone if one.stage.phase and one.stage.result.is_folder]
+        for one in made:
+            folder = self.project.root / one.place
+            config = self.project.root / one.stage.config_file(one.target)
+            stand_in(folder, one.stage.result.kind)
+            os.utime(folder / RECORD, (config.stat().st_atime, config.stat().st_mtime - 1))
+        return [one.handed_on for one in made]
 
     def results(self, run: Run) -> list[Result]:
         """Every result with a key of a run and of its dataset, inputs before what is made."""

@@ -5,14 +5,12 @@ file, and a digest of its own content: what is changed by hand, in either, is fo
 """
 
 import platform
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dimr.config.project import ROOT
-from dimr.runtime.code import source_fingerprint
+from dimr.runtime.code import git_revision, source_fingerprint
 from dimr.runtime.files import sha256
 from dimr.runtime.record import DIGEST, is_intact
 from dimr.runtime.record import sealed as with_digest
@@ -22,19 +20,9 @@ METRICS_DIGEST = "metrics_sha256"
 """Where a record holds the SHA-256 of the metrics that it is of."""
 
 
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
 def collect(device: str = "cpu") -> dict[str, Any]:
     """What made a result: git revision, fingerprint of the code, versions, device and command."""
-    changes = _git("status", "--porcelain", "--", "src", "experiments", "params.yaml", "workflow")
+    revision, changed = git_revision()
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -42,8 +30,8 @@ def collect(device: str = "cpu") -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     return {
-        "git_revision": _git("rev-parse", "HEAD"),
-        "git_dirty": None if changes is None else bool(changes),
+        "git_revision": revision,
+        "git_dirty": changed,
         "code": source_fingerprint(),
         "versions": versions,
         "device": device,

@@ -325,10 +325,14 @@ class Job:
             )
 
     def seal(self, folder: Path, known: Mapping[str, str] | None = None, **facts: Any) -> None:
-        """Leave the record in a folder that is complete, as ``dimr.runtime.record.seal`` does."""
+        """Leave the record in a folder that is complete, and with a model its card."""
         self.refuse_if_changed()
         kind = self.stage.result.kind
         seal(folder, kind, {"key": self.key, **facts}, known, self.origin)
+        if kind == "model":
+            from dimr.checkpoints.model_card import write_folders_card
+
+            write_folders_card(folder)
 
     @contextlib.contextmanager
     def result(self) -> Iterator["ResultFolder"]:

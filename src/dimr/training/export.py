@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dimr.checkpoints.model_card import write_folders_card
 from dimr.checkpoints.model_folder import write_class_names, write_model
 from dimr.config.schema import TrainConfig
 from dimr.data.text.encoders import DESCRIPTION
@@ -61,7 +62,7 @@ def export(
     class_names: Sequence[str] = (),
     text_encoder: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the EMA network (diffusers layout) and its record, which knows the log's checksum.
+    """Write the EMA network (diffusers layout), its card and its record, with the log's checksum.
 
     ``class_names``: of the data, by label; empty: not known. ``text_encoder``: of its captions, if
     it has any.
@@ -91,6 +92,7 @@ def export(
             "sessions": [json.loads(session) for session in progress.sessions],
         }
         seal(folder, "model", record, origin=origin)
+        write_folders_card(folder)
 
 
 def read_log(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from dimr.config.project import PROJECT, ROOT, Project
 from dimr.paper.results import (
     COLUMNS,
     available,
+    existing,
     published,
     read_result,
     read_results,
@@ -155,3 +156,12 @@ def test_recorded_numbers_have_the_same_form(tmp_path):
     file.write_text("dataset,model\ndigits,dimr-xs-2r\n")
     with pytest.raises(DimrError, match=r"not written by dimr study-results \(no column 'seed'"):
         recorded(file)
+
+
+def test_results_of_a_linked_dataset_are_found(project, tmp_path):
+    """A dataset's runs may lie on another disk."""
+    put(project)
+    (runs := project.root / "runs").joinpath("imagenet256").rename(tmp_path / "disk")
+    (runs / "imagenet256").symlink_to(tmp_path / "disk")
+    (runs / "README.md").touch()
+    assert list(existing(project, runs)) == [(RUN, "guided")]

@@ -5,7 +5,16 @@ import json
 import pytest
 
 from dimr.runtime.errors import DimrError
-from dimr.runtime.record import RECORD, compare_files, read_record, recorded_key, seal, verify
+from dimr.runtime.record import (
+    RECORD,
+    compare_files,
+    is_there,
+    read_record,
+    recorded_key,
+    seal,
+    stand_in,
+    verify,
+)
 
 
 @pytest.fixture
@@ -24,6 +33,15 @@ def test_a_whole_result_is_passed(result):
     assert recorded_key(result) == "k"
     assert read_record(result)["result"] == "model"
     assert read_record(result)["files"]["weights"]["bytes"] == 256
+
+
+def test_a_stand_in_is_not_there(result, tmp_path):
+    stand_in(tmp_path / "runs/a/model", "model")
+    assert not is_there(tmp_path / "runs/a/model")
+    assert not is_there(tmp_path / "runs/b/model")
+    assert is_there(result)
+    (result / RECORD).write_text("damaged")
+    assert is_there(result)  # a fault that others name
 
 
 DAMAGE = {

@@ -1,6 +1,7 @@
 """The record of finished results: what enters it, what comes back, which tables are taken over."""
 
 import hashlib
+import shutil
 import subprocess
 from pathlib import PurePath
 
@@ -12,6 +13,7 @@ from dimr.config.project import PROJECT, ROOT, Project
 from dimr.paper.tables.definitions import find_definitions
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
+from dimr.runtime.record import is_there, stand_in
 from dimr.sharing import record as recorded
 from dimr.sharing.adopt import survey
 from dimr.sharing.record import LIST, RECORDED, bring_in, check_table, recorded_tables
@@ -136,6 +138,16 @@ def test_what_is_missing_is_brought_in_and_what_is_there_stays(project):
     assert missing == {f"model/{recorded.NOT_COPIED}"}
     assert (project / NAME / "samples/guided/mine").read_text() == "mine"
     assert (project / NAME / "state/checkpoint").exists()
+
+
+def test_a_stand_in_for_a_result_gives_way(project):
+    """Snakemake was asked before `make pull`: the model was not there, and its samples are old."""
+    record(project)
+    shutil.rmtree(project / f"{NAME}/model")
+    (project / f"{NAME}/log.csv").unlink()
+    stand_in(project / f"{NAME}/model", "model")
+    assert bring_in(Project(project)) == ([f"{NAME}/model"], [])
+    assert is_there(project / f"{NAME}/model")
 
 
 def test_a_record_of_another_configuration_is_not_brought_in(project):

@@ -1,0 +1,27 @@
+"""A program on a terminal of its own."""
+
+import os
+import pty
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def on_terminal(*program: str, environment: Mapping[str, str], folder: Path | None = None) -> str:
+    """Run it to its end, which must be a good one; return what the terminal was sent."""
+    pid, screen = pty.fork()
+    if pid == 0:
+        if folder:
+            os.chdir(folder)
+        os.execvpe(program[0], program, environment)
+    said = b""
+    while True:
+        try:
+            part = os.read(screen, 65536)
+        except OSError:  # Linux: all have closed it
+            break
+        if not part:
+            break
+        said += part
+    os.close(screen)
+    assert os.waitpid(pid, 0)[1] == 0, said.decode()
+    return said.decode()
