@@ -2,7 +2,7 @@
 
 ``<!-- from results/digits/table1.md without "Training (s)" -->`` up to ``<!-- end -->`` holds the
 table of that file, without the named columns: wall-clock times differ from machine to machine.
-``<!-- from docs/digits-study.md#in-short -->`` holds that section of a page, without its heading.
+``<!-- from docs/digits-study.md#findings -->`` holds that section of a page, without its heading.
 """
 
 import posixpath

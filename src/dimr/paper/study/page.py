@@ -17,7 +17,16 @@ from dimr.paper.results import read_frame, recorded
 from dimr.paper.study.claims import Claim, Claims, load_claims, load_papers, percent
 from dimr.paper.study.findings import VERDICTS, Finding, findings, more_seeds, values_by_seed
 from dimr.paper.study.results import StudyFacts
-from dimr.paper.study.runs import FAR, all_runs, copies, outliers, reruns, steps, table_text
+from dimr.paper.study.runs import (
+    FAR,
+    all_runs,
+    copies,
+    ends_of_grid,
+    outliers,
+    reruns,
+    steps,
+    table_text,
+)
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, read_text, write_text
 
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-SEEDS, FACTS, RERUNS = "seeds.csv", "study.json", "reruns.csv"
+SEEDS, FACTS, RERUNS, TUNING = "seeds.csv", "study.json", "reruns.csv", "tuning.csv"
 WORDS = {
     "shows": "Shows here",
     "opposite": "The opposite shows here",
@@ -113,6 +122,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "outliers": outliers(definition, frame),
         "far": f"{FAR:.0f}",
         "reruns": reruns(definition, results / RERUNS),
+        "ends_of_grid": ends_of_grid(results / TUNING),
         "picture": _picture(results, page),
         "link": lambda name: _link(results / name, page),
         **facts.model_dump(),

@@ -153,6 +153,23 @@ def copies(definition: Claims, frame: "pd.DataFrame") -> dict[str, Any]:
     }
 
 
+def ends_of_grid(file: Path) -> list[str]:
+    """Networks of ``tuning.csv`` whose chosen learning rate is the least or the largest tried.
+
+    None if there is no such file.
+    """
+    if not file.is_file():
+        return []
+    found = []
+    for name, tried in read_frame(file).groupby("model", sort=False):
+        found += [
+            f"{name} ({lr:g})"
+            for lr in tried.loc[tried["chosen"] == "yes", "lr"]
+            if lr in (tried["lr"].min(), tried["lr"].max())
+        ]
+    return found
+
+
 def reruns(definition: Claims, file: Path) -> dict[str, str] | None:
     """How far one training differs when it is made again; None: ``reruns.csv`` does not exist.
 

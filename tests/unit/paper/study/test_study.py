@@ -12,7 +12,7 @@ from dimr.paper.results import read_result, recorded
 from dimr.paper.study.claims import load_claims
 from dimr.paper.study.page import WORDS, study_page
 from dimr.paper.study.results import collect_study
-from dimr.paper.study.runs import reruns
+from dimr.paper.study.runs import ends_of_grid, reruns
 from dimr.paper.web_page import to_page
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_json
@@ -91,6 +91,16 @@ def test_a_picture_is_linked_where_there_is_one(case):
     assert "![A picture](../results/digits/table1.png)\n\n*A picture*" in page_of(case)
 
 
+def test_rates_at_an_end_of_the_grid_are_named(tmp_path):
+    tried = [("A", 1e-3, "yes"), ("A", 2e-3, ""), ("A", 4e-3, ""), ("B", 1e-3, ""),
+             ("B", 2e-3, "yes"), ("B", 4e-3, ""), ("C", 1e-3, ""), ("C", 4e-3, "yes")]  # fmt: skip
+    file = tmp_path / "tuning.csv"
+    assert ends_of_grid(file) == []
+    lines = [",".join(map(str, line)) for line in tried]
+    file.write_text("\n".join(["model,lr,chosen", *lines]))
+    assert ends_of_grid(file) == ["A (0.001)", "C (0.004)"]
+
+
 def test_reruns_are_printed_where_they_were_measured(case):
     assert "not measured" in page_of(case)
     file = case / "results/digits/reruns.csv"
@@ -140,16 +150,22 @@ def test_the_page_begins_with_what_shows_what_does_not_what_is_open_and_at_what_
     for title, verdict, *_ in rows_of(committed, "Claim"):
         found.setdefault(title or list(found)[-1], set()).add(verdict)
     said = {line.split("**")[1]: line for line in first if line.startswith("- **")}
+    assert len(said) > 2
     for title in titles:
         one, *others = found[title]
         assert title in said[WORDS["mixed" if others else one]]
-    assert "- **Cost**: 1.1 core hours: 6 trainings" in first[len(said) + 3]
+    assert "- **Cost**: 1.1 core hours: 6 trainings" in first[len(said) + 2]
     assert "0.3 hours of tuning" in said["Cost"]
 
 
 def test_the_committed_page_holds_all_claims_and_runs(committed):
-    assert len(rows_of(committed, "Claim", "Verdict")) == 29
-    assert len(rows_of(committed, "Network", "Learning rate")) == 3 * 3 + 3 + 7
+    claims = load_claims(ROOT / "experiments/claims.yaml")
+    comparisons = [one for claim in claims.claims for one in claim.comparisons]
+    compared = rows_of(committed, "Claim", "Verdict")
+    assert len(compared) == sum(len(one.settings) for one in comparisons)
+    printed = rows_of(committed, "Network", "Learning rate")
+    assert {cells[0] for cells in printed} == {"", *claims.names.values()}
+    assert len(printed) == sum(len(claims.settings(run)) for run in claims.names)
     assert "[all trials](../results/digits/tuning.md)" in committed
     assert "is not measured yet" in committed
     assert "at least 5 seeds" in committed
