@@ -26,6 +26,7 @@ from dimr.paper.study.runs import (
     reruns,
     steps,
     table_text,
+    without_labels,
 )
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, read_text, write_text
@@ -120,6 +121,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "steps": steps(definition, results / SEEDS, read_frame(results / SEEDS)),
         "copies": copies(definition, frame),
         "outliers": outliers(definition, frame),
+        "without_labels": without_labels(definition, frame),
         "far": f"{FAR:.0f}",
         "reruns": reruns(definition, results / RERUNS),
         "ends_of_grid": ends_of_grid(results / TUNING),

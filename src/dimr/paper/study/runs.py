@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SANITY = {"real": "Real images (training)", "reconstruction": "Autoencoder (training images)"}
 FAR = 3.0
 """Times the median of a run's seeds: a training whose FID is larger at a setting diverged."""
+GUESSED = 0.2
+"""Own class of a network that has not learned its labels, at most: guessing one of ten has 0.1."""
 RERUN_COLUMNS = ("condition", "setting", FID, "class_accuracy")
 """Of ``reruns.csv``, which others may stand beside: a run made again, under which condition."""
 
@@ -96,6 +98,19 @@ def outliers(definition: Claims, frame: "pd.DataFrame") -> list[str]:
             f"{name}, seed {seed}, {setting}: {metric.text(value)} (median {metric.text(median)})"
             for seed, value in far.items()
         ]
+    return found
+
+
+def without_labels(definition: Claims, frame: "pd.DataFrame") -> list[str]:
+    """Networks that have not learned their labels: mean own class at their best setting."""
+    found = []
+    for run, name in definition.names.items():
+        best = max(
+            values_by_seed(frame, run, setting, "class_accuracy").mean()
+            for setting in definition.settings(run)
+        )
+        if best < GUESSED:
+            found.append(f"{name} ({best:.0%})")
     return found
 
 

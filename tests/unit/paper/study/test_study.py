@@ -91,6 +91,21 @@ def test_a_picture_is_linked_where_there_is_one(case):
     assert "![A picture](../results/digits/table1.png)\n\n*A picture*" in page_of(case)
 
 
+def test_a_network_that_has_not_learned_its_labels_is_named(tmp_path):
+    lines = seed_lines()
+    for line in lines:
+        if line["model"] == "uvit-xs-2":
+            line["class_accuracy"] = {"unguided": 0.11, "guided": 0.15}[line["setting"]]
+    template = "{{ without_labels | join('; ') }}"
+    for share, said in ((0.15, "Theirs (15%)"), (0.21, "")):
+        for line in lines:
+            if (line["model"], line["setting"]) == ("uvit-xs-2", "guided"):
+                line["class_accuracy"] = share
+        case = write_case(tmp_path / str(share), lines)
+        (case / "page.md.jinja").write_text(template)
+        assert page_of(case).strip() == said
+
+
 def test_rates_at_an_end_of_the_grid_are_named(tmp_path):
     tried = [("A", 1e-3, "yes"), ("A", 2e-3, ""), ("A", 4e-3, ""), ("B", 1e-3, ""),
              ("B", 2e-3, "yes"), ("B", 4e-3, ""), ("C", 1e-3, ""), ("C", 4e-3, "yes")]  # fmt: skip
