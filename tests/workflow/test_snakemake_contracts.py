@@ -94,6 +94,17 @@ def test_a_comment_reruns_nothing(built):
     assert built.planned(*METRICS, TABLE) == set()
 
 
+MEMORY = ["--set-resources", "train:accumulate=4", "train:checkpointing=block"]
+
+
+def test_how_steps_are_computed_is_chosen_without_rerunning(built):
+    again = built.snakemake(*MEMORY, "--", *METRICS, TABLE)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    built.edit("params.yaml", "train.steps", 13)
+    planned = built.snakemake("-np", *MEMORY, "--", METRICS[0])
+    assert "--accumulate 4 --checkpointing block" in planned.stdout + planned.stderr
+
+
 def test_a_result_with_the_same_content_triggers_nothing(built):
     """Contract B: computed again, or put back by DVC, it hands on the same record."""
     for place in ("data/digits/latents", "runs/digits/dimr-xs-2r/0/model"):
