@@ -16,8 +16,8 @@ def add(steps: Any) -> None:
     parser.add_argument("--site", type=Path, metavar="FILE",
                         help="site file (default: workflow/profiles/slurm/site.yaml)")  # fmt: skip
     parser.add_argument("--network", action="store_true",
-                        help="ask the Hugging Face hub whether it answers; without this nothing "
-                        "outside this machine and its cluster is asked")  # fmt: skip
+                        help="ask the Hugging Face hub whether it answers (off by default: uses "
+                        "the network)")  # fmt: skip
     parser.add_argument("--no-job", action="store_true",
                         help="start no job (of one second) to check what a node sees")  # fmt: skip
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")

@@ -53,7 +53,7 @@ def add(steps: Any) -> None:
                         help="the folder of runs (default: beside results/)")  # fmt: skip
     parser.add_argument("--root", type=Path, metavar="DIR",
                         help="whose experiments/ define it (default: beside results/)")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def table(options: argparse.Namespace) -> None:

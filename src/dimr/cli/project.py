@@ -22,7 +22,7 @@ def add(steps: Any) -> None:
     parser = add_step(steps, "models", models, text)
     parser.add_argument("names", nargs="*", metavar="NAME", help="names or patterns, 'dimr-*-2r'")
     parser.add_argument("--family", help="of this family only: dimr, uvit, dit")
-    parser.add_argument("--dataset", help="of those that it takes, on its input")
+    parser.add_argument("--dataset", help="only variants that it supports, at its input size")
     parser.add_argument("--parameters", action="store_true", help="count parameters only: quicker")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 

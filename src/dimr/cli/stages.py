@@ -109,7 +109,7 @@ def _add_data(steps: Any) -> None:
         "sources.yaml) or reference.yaml"
     )
     parser.add_argument("--config", type=Path, metavar="PATH", help=text)
-    parser.add_argument("--source", metavar="PATH|NAME", help="where it is; see above")
+    parser.add_argument("--source", metavar="PATH|NAME", help="path or hub name; see above")
     text = "the folder to make; of extractor, the file"
     add_output(parser, "--out", lambda options: _data_stage(options).result.kind, required=True,
                help=text)  # fmt: skip

@@ -16,7 +16,7 @@ def add(steps: Any) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="runs/RUN or data/DATASET (default: all finished)"
     )
-    parser.add_argument("--no-commit", action="store_true", help="write the record, no more")
+    parser.add_argument("--no-commit", action="store_true", help="only write the record")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
     text = "dvc pull, then adopt; says in one line what is wrong with the remote"
@@ -40,11 +40,9 @@ def add(steps: Any) -> None:
     parser = add_step(steps, "publish", publish, text)
     parser.add_argument("--model", type=Path, required=True, metavar="FOLDER",
                         help="a run's model folder")  # fmt: skip
-    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="made if there is none")
-    parser.add_argument("--private", action="store_true", help="nobody else may see a new one")
-    parser.add_argument(
-        "--revision", metavar="BRANCH", help="made if there is none (default: main)"
-    )
+    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="created if missing")
+    parser.add_argument("--private", action="store_true", help="create it as private")
+    parser.add_argument("--revision", metavar="BRANCH", help="created if missing (default: main)")
     text = "of the weights, as the hub names it, apache-2.0 (default: the card says it is unknown)"
     parser.add_argument("--license", metavar="ID", help=text)
     text = "of a model of latents: folder or hub name (default: that of the run's dataset)"

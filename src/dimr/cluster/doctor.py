@@ -159,7 +159,7 @@ def variable_findings(root: Path, environment: Mapping[str, str]) -> Iterator[Fi
     for name in known:
         value = environment.get(name)
         if not value:
-            yield note(name, "not set: needed for ImageNet only (docs/cluster.md)")
+            yield note(name, "not set: digits do not need it (docs/imagenet.md, docs/datasets.md)")
         elif Path(value).exists():
             yield ok(name, value)
         elif value.count("/") == 1 and value[0] not in "/.~":

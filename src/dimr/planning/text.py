@@ -42,8 +42,8 @@ def plan_text(plan: Plan) -> list[str]:
         "",
         *text_lines(HEADS, [*body, [*total, size_text(plan.disk)]], RIGHT),
         "",
-        f"Wall time: {duration(plan.seconds)} if one job follows the other, "
-        f"{duration(plan.chain)} if all that can run at once does.",
+        f"Wall time: {duration(plan.seconds)} one job at a time, "
+        f"{duration(plan.chain)} with everything in parallel that can be.",
         "",
         *(f"- {text}" for text in assumptions(plan)),
     ]

@@ -50,7 +50,7 @@ class ImportStage(Stage):
         """What the weights are, where neither file nor configuration says it."""
         files = ".pth, .pt, .bin, .ckpt, .safetensors, or the folder of a trainer or of diffusers"
         parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help=files)
-        parser.add_argument("--dry-run", action="store_true", help="report what it is only")
+        parser.add_argument("--dry-run", action="store_true", help="only report what it contains")
         text = "refuse all but this variant (dimr-xl-2r), or the network of this run"
         parser.add_argument("--variant", metavar="NAME", help=text)
         text = "attention heads (default: the variant's, else as published for the width)"

@@ -100,7 +100,7 @@ class TrainStage(Stage):
         """When to save and to stop, what to show, how to compute."""
         add_device(parser)
         parser.add_argument("--stop-after", type=seconds, metavar="SECONDS",
-                            help="save and leave with exit code 75 after so long")  # fmt: skip
+                            help="save and exit with code 75 after this time")  # fmt: skip
         parser.add_argument("--checkpoint-every", type=positive, metavar="STEPS",
                             help="default: by time, at most 2%% of it")  # fmt: skip
         parser.add_argument("--preview-every", type=seconds, metavar="SECONDS", default=600.0,
@@ -117,7 +117,7 @@ class TrainStage(Stage):
             "session of a run, as may the number of processes (torchrun).",
         )
         group.add_argument("--accumulate", type=positive, metavar="N", default=1,
-                           help="cut a process's batch into N microbatches")  # fmt: skip
+                           help="split a process's batch into N microbatches")  # fmt: skip
         group.add_argument("--checkpointing", choices=["none", "block"],
                            help="block: keep the inputs of blocks only, for less memory and 30%% "
                            "more time (default: none)")  # fmt: skip
@@ -226,7 +226,7 @@ def _tell_if_behind(state: Path, milestone: Path) -> None:
 
     ended, found = read_record(milestone).get("steps", 0), newest_step(state) or 0
     if found < ended:
-        text = "%s: ended at step %d, but %s is at step %d: the steps between are taken again"
+        text = "%s: ended at step %d, but %s is at step %d: the steps in between are trained again"
         log.warning(text, milestone, ended, state, found)
 
 

@@ -60,7 +60,7 @@ class Log:
         if digest not in (None, self.digest(step)):
             log.warning(
                 "%s: lines up to step %d are missing or were changed since they were written; "
-                "training resumes, and the log stays so", self.path, step,
+                "training resumes; the log is left as it is", self.path, step,
             )  # fmt: skip
 
     def digest(self, step: int) -> str:

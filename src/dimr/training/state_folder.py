@@ -174,7 +174,7 @@ def _announce(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
         reason += f" and differs in {_listed(others[nearest])}"
     else:
         reason += f", beyond the {steps:,} that are requested"
-    log.warning("%s: %s; training begins at step 0, and that state stays", nearest, reason)
+    log.warning("%s: %s; training starts at step 0; that state is kept", nearest, reason)
 
 
 def _differences(found: Any, wanted: Any) -> dict[str, tuple[Any, Any]]:
