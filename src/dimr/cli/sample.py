@@ -81,8 +81,8 @@ def add(steps: Any) -> None:
                         help="cond + S (cond - uncond); 0: none (default: the setting's, or "
                         "0.4)")  # fmt: skip
     weight.add_argument("--power-cosine", type=number, nargs=2, metavar=("S", "A"),
-                        help="uncond + w (cond - uncond), w from 1 to S as noise falls, the later "
-                        "the larger A is")  # fmt: skip
+                        help="uncond + w (cond - uncond), w rises from 1 to S as noise falls, "
+                        "later for larger A")  # fmt: skip
     asked.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"),
                        help="guide only at diffusion times from LOW to HIGH (within 0 to 1), "
                        "which halves the cost outside (default: at all times)")  # fmt: skip
@@ -103,7 +103,7 @@ def sample(options: argparse.Namespace) -> None:
     elif asked:
         first = next(iter(asked))
         option = SPELT.get(first, first.replace("_", "-"))
-        raise DimrError(f"sample: --{option} does not go with --config, which says it")
+        raise DimrError(f"sample: --{option} cannot be combined with --config, which sets it")
     else:
         STAGES["sample"].run(options)
 

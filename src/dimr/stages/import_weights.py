@@ -75,7 +75,9 @@ class ImportStage(Stage):
         said = [key for key in TOLD if getattr(options, key) is not None]
         if options.config and said:
             flag = "--" + said[0].replace("_", "-")
-            raise DimrError(f"import: {flag} has no place beside --config, which says the network")
+            raise DimrError(
+                f"import: {flag} cannot be combined with --config, which defines the network"
+            )
         if options.out is None and not options.dry_run:
             raise DimrError("import: needs --out (or --dry-run)")
 

@@ -94,7 +94,7 @@ class Log:
         except OSError as error:
             raise SaveFailed(
                 f"{self.path}: could not be written ({single_line(error.strerror or error)}); "
-                "checkpoints stay: free some space, and the same command resumes"
+                "checkpoints are kept: free some space, and the same command resumes"
             ) from None
 
     def _whole_lines(self) -> tuple[list[str], list[dict[str, str]]]:

@@ -101,7 +101,7 @@ def test_all_checkpoints_damaged_is_an_error(run, config, interrupted):
     for file in interrupted.glob("*/part-*"):
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(
-        DimrError, match=r"step-\d+: damaged checkpoint \(part-\d+.*no whole one is left"
+        DimrError, match=r"step-\d+: damaged checkpoint \(part-\d+.*no intact one is left"
     ):
         run(config(), "b")
 

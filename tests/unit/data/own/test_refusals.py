@@ -120,7 +120,7 @@ def test_names_that_cannot_be_shown(name, two, refused):
 def test_a_class_of_one_image(two, refused):
     (two / "cat/1.png").unlink()
     assert refused(two) == (
-        "set: 1 class of one image (cat): one is held out, so that two are needed at least"
+        "set: 1 class with one image (cat): one is held out, so at least two are needed"
     )
 
 
