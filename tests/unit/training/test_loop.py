@@ -62,7 +62,7 @@ def test_the_engine_may_change_between_sessions(run, config):
 
 
 def test_stop_after_leaves_with_75(run, config):
-    with pytest.raises(StoppedEarly, match="time is up") as stopped:
+    with pytest.raises(StoppedEarly, match="stopped by the time limit") as stopped:
         run(config(), limits=Limits(stop_after=0.001))
     assert stopped.value.exit_code == 75
     run(config())

@@ -125,7 +125,7 @@ def test_a_class_of_one_image(two, refused):
 
 
 def test_a_flat_folder_of_one_image(refused, tmp_path):
-    assert "set: 1 class of one image (set)" in refused(fill(tmp_path / "set", {"": ["a.png"]}))
+    assert "set: 1 class with one image (set)" in refused(fill(tmp_path / "set", {"": ["a.png"]}))
 
 
 def test_images_beside_class_folders(two, refused):

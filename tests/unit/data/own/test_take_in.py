@@ -172,7 +172,7 @@ def test_an_image_that_changes_meanwhile(form, take, tmp_path, monkeypatch):
         prepare(self, work)
 
     monkeypatch.setattr(source.OwnSource, "prepare", changed)
-    with pytest.raises(DimrError, match="changed while it was taken in: start again"):
+    with pytest.raises(DimrError, match="changed while it was read: start again"):
         take(place, found)
     assert not (tmp_path / "store").exists()
 
