@@ -272,7 +272,7 @@ class Trainer:
             network = ema_network(self.config, self.state, self.world)
             if network is not None:
                 self._show(self.preview, network)
-            decisions.previewed = time.monotonic()
+            decisions.previewed()
 
     def _show(self, preview: Callable[[int, nn.Module], None], network: nn.Module) -> None:
         """Draw a preview; if that fails, as for lack of memory or space, training continues."""

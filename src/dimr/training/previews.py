@@ -1,5 +1,6 @@
 """Grids of samples that show how a training is doing."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from dimr.runtime.files import save_png
 
 if TYPE_CHECKING:
     from dimr.sampling.sampler import Prompts
+
+log = logging.getLogger(__name__)
 
 STEPS = 25
 """Network evaluations of a preview: it is to look at, not to measure."""
@@ -31,6 +34,8 @@ def make_previewer(
     prompts: tuple[Sequence[str], "Prompts"] | None = None,
 ) -> Callable[[int, nn.Module], None]:
     """A function (step, network) that writes ``folder/step-<n>.png``: 6 images of each class.
+
+    Where the first one is, a message says.
 
     Of more than ``ROWS`` classes it shows so many; of a network of text, prompts instead. They are
     drawn by the authors' solver with guidance 0.5, if the network has learned both with and
@@ -58,6 +63,8 @@ def make_previewer(
     shown = evenly_spaced(classes, ROWS)
     indices = [k * classes + label for k in range(COLUMNS) for label in shown]
 
+    shown_before: list[int] = []
+
     def preview(step: int, network: Any) -> None:
         import numpy as np
 
@@ -71,6 +78,10 @@ def make_previewer(
         images, rows = np.concatenate(list(batches)), np.arange(len(indices)) % len(shown)
         headings = [heading(names, label, kind) for label in shown]
         grid = class_grid(images, rows, headings, columns=COLUMNS)
-        save_png(grid, folder / f"step-{step:09d}.png")
+        picture = folder / f"step-{step:09d}.png"
+        save_png(grid, picture)
+        if not shown_before:
+            log.info("what it draws after %d steps: %s", step, picture)
+        shown_before.append(step)
 
     return preview

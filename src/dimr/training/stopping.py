@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 SAVE_INTERVAL = 20.0  # seconds between checkpoints at least; saving may take 2% of the time at most
 SAVE_SHARE = 0.02
+FIRST_PREVIEW = 40.0  # seconds before the first preview; each pause is 4 times as long as the last
+PREVIEW_GROWTH = 4.0
 DECISION_INTERVAL = 1.0  # seconds between common decisions of several processes, about
 FAILURE = "failure.json"
 """A failure that no retry can fix; while this file exists, a start ends at once (contract C)."""
@@ -30,7 +32,8 @@ class Limits:
         stop_after: seconds after which to save and leave with exit code 75; None: never.
         begun: start of these seconds, by ``time.monotonic``; None: the first step.
         checkpoint_every: steps between checkpoints; None: by time, at most 2% of it.
-        preview_every: seconds between previews; None: no previews.
+        preview_every: seconds between previews at most; None: no previews. The first comes early
+            (``FIRST_PREVIEW``), as somebody may be waiting for it, and the next ones ever later.
     """
 
     stop_after: float | None = None
@@ -106,7 +109,8 @@ class Decisions:
 
     def __init__(self, world: World, limits: Limits, signals: Signals) -> None:
         self.world, self.limits, self.signals = world, limits, signals
-        self.started = self.saved = self.previewed = self._asked = time.monotonic()
+        self.started = self.saved = self._previewed = self._asked = time.monotonic()
+        self._pause = FIRST_PREVIEW
         self._begun = self.started if limits.begun is None else limits.begun
         self._since, self._next = 0, 0  # steps of the last decision and of the next one
 
@@ -133,6 +137,11 @@ class Decisions:
         self._next = step + max(1, int(1e6 * DECISION_INTERVAL / max(1, pace)))
         return Decision(number, *map(bool, flags))
 
+    def previewed(self) -> None:
+        """A preview is drawn: the next one is due after a longer pause."""
+        self._previewed = time.monotonic()
+        self._pause *= PREVIEW_GROWTH
+
     def _wish(self, step: int, writing: bool, save_took: float) -> Decision:
         now, limits = time.monotonic(), self.limits
         if limits.checkpoint_every is not None:
@@ -140,12 +149,14 @@ class Decisions:
         else:  # by the first process's clock, and not before the last one is written
             pause = max(SAVE_INTERVAL, save_took / SAVE_SHARE)
             save = self.world.is_first and not writing and now - self.saved > pause
-        preview = self.world.is_first and bool(limits.preview_every)
+        every = limits.preview_every
         return Decision(
             signal=self.signals.received,
             time_is_up=limits.stop_after is not None and now - self._begun > limits.stop_after,
             save=save,
-            preview=preview and now - self.previewed > (limits.preview_every or 0),
+            preview=self.world.is_first
+            and every is not None
+            and now - self._previewed > min(every, self._pause),
             writing=writing,
         )
 

@@ -144,8 +144,9 @@ def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch, package)
         run(Watch(**{package: tmp_path / "x"}))
 
 
-def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path, monkeypatch):
+def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path, monkeypatch, caplog):
     """Evenly spaced, by name: with all of ImageNet's, other GPUs would wait for minutes."""
+    caplog.set_level("INFO")
     seal(tmp_path / "pixels", "autoencoder", {"key": "k", "kind": "identity", "channels": 3})
     settings = config(network={"num_classes": 1000, "channels": 3})
     network = make_train_state(settings, WORLD).network
@@ -159,6 +160,7 @@ def test_a_preview_shows_ten_classes_of_a_thousand(config, tmp_path, monkeypatch
     assert headings == [f"class {n}" for n in range(0, 1000, 100)]
     with Image.open(tmp_path / "step-000000007.png") as picture:
         assert 10 * 48 <= picture.height < 700
+    assert f"after 7 steps: {tmp_path}/step-000000007.png" in caplog.text
 
 
 def test_a_preview_shows_the_first_ten_prompts(config, tmp_path, monkeypatch):

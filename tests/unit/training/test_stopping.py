@@ -37,6 +37,8 @@ def decided(monkeypatch):
                 found[step] = decision
                 if decision.save:
                     decisions.saved = now
+                if decision.preview:
+                    decisions.previewed()
         return found
 
     return decide
@@ -44,6 +46,16 @@ def decided(monkeypatch):
 
 def saves(found):
     return [step for step, decision in found.items() if decision.save]
+
+
+def test_previews_come_early_and_then_ever_later(decided):
+    def previews(every, world=ONE):
+        found = decided(world, Limits(preview_every=every), 1.0, 1500)
+        return [step for step, decision in found.items() if decision.preview]
+
+    assert previews(600) == [41, 202, 803, 1404]  # after pauses of 40, 160, 600 and 600 seconds
+    assert previews(30)[:3] == [31, 62, 93]
+    assert previews(None) == previews(600, Pair(CPU, 1, 2)) == []
 
 
 def test_one_process_decides_at_every_step(decided):
