@@ -215,4 +215,4 @@ def test_what_labels_csv_may_not_say(lines, message, listed):
 
 
 def test_classes_of_one_line(listed):
-    assert "set: 2 classes of one image (y, z)" in listed(*LINES[:3], "sub/d.png,z")
+    assert "set: 2 classes with one image (y, z)" in listed(*LINES[:3], "sub/d.png,z")
