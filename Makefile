@@ -41,7 +41,7 @@ setup: .venv/ready ## the environment in .venv, as requirements.lock says; TORCH
 	python$$one -c 'import ensurepip' 2> /dev/null && hint= other=python$$one; done; \
 	echo "make setup: $(PYTHON) is $${found:-missing}, supported are $(PYTHONS): $${hint}make setup PYTHON=$$other" >&2; \
 	exit 1;; esac; \
-	echo "Setting up .venv (PyTorch is large: minutes on a slow line)"; \
+	echo "Setting up .venv (PyTorch is large: minutes on a slow connection)"; \
 	clear=; [ -e .venv/bin/python$$found ] || clear=--clear; \
 	$(PYTHON) -m venv $$clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
@@ -57,7 +57,7 @@ endif
 	@echo "$(TORCH)" > $@
 
 # Snakemake itself says what is kept if it is stopped; without a shell, only it and make get Ctrl-C.
-demo: setup ## train, sample and measure on digits: a table and a picture in about 13 minutes
+demo: setup ## train, sample and evaluate on digits: a table and a picture in about 13 minutes
 	@.venv/bin/snakemake --quiet rules host --prioritize $(LONGEST) -- $(TABLE).csv $(LONGEST)
 	@echo && cat $(TABLE).md && echo
 	@dimr compare $(TABLE).csv
@@ -80,7 +80,7 @@ report: PICTURES = $(wildcard results/digits/*.png results/digits/figures/*.png)
 report: setup ## results/report.html: tables, figures and run times on digits in one file
 	@snakemake --quiet rules progress host --allowed-rules page study_front -- $(PAGES) results/digits/study.html || \
 	{ echo "make report: results/digits is incomplete (above): make study"; exit 1; }
-	@snakemake --quiet all $(REPORT) -- $(PAGES) $(PICTURES) || { echo "make report failed; what says why: \
+	@snakemake --quiet all $(REPORT) -- $(PAGES) $(PICTURES) || { echo "make report failed; to see why: \
 	snakemake $(REPORT) -- $(PAGES)"; exit 1; }
 	@echo "report:  results/report.html"
 
@@ -95,7 +95,7 @@ gpu-check: ## parity, speed and memory on this machine's GPU, in 8 minutes, into
 test: setup ## all tests
 	@$(PYTEST)
 
-test-fast: setup ## units and parity, without tests that take seconds each: two to five minutes
+test-fast: setup ## unit and parity tests, without the slow ones: two to five minutes
 	@$(PYTEST) -m "not slow" tests/unit tests/parity tests/golden tests/test_documents.py tests/test_commands.py
 
 lint: setup ## style, types, workflow format and lint
@@ -112,7 +112,7 @@ format: setup ## apply the style
 	ruff format src tests benchmarks docs
 	snakefmt Snakefile workflow/rules
 
-wheels: setup ## whether the lock installs without a compiler on each supported Python (reads metadata only)
+wheels: setup ## check that the lock installs without a compiler on each supported Python (reads metadata only)
 	@for one in $(PYTHONS); do $(UV) pip compile --quiet --no-header --python-version $$one requirements.lock \
 	$$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements.lock | grep -vxF $(PURE_PYTHON:%=-e %) | sed 's/^/--only-binary /') \
 	> /dev/null || { echo "make wheels: Python $$one lacks wheels (above)" >&2; exit 1; }; echo "Python $$one: wheels"; done
@@ -124,13 +124,13 @@ schemas: setup ## JSON schemas of params.yaml and experiments/, for editors
 dvc.yaml: setup ## the DVC stages of the workspace run, from src/dimr/stages
 	@python -c 'from dimr.sharing.dvc_stages import dvc_yaml; open("$@", "w").write(dvc_yaml())'
 
-adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys agree
+adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys match
 	@dimr adopt
 
 pull: setup ## dvc pull and adopt: what others recorded
 	@dimr pull
 
-record: setup ## finished runs and tables into DVC, for `dvc push`
+record: setup ## record finished runs and tables in DVC, for `dvc push`
 	@dimr record
 
 experiments: setup ## DVC's experiments: what differs, and the FID of each setting

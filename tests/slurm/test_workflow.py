@@ -39,7 +39,7 @@ def test_training_through_short_limits_ends_in_the_same_weights(finished, again)
     again.site(**{**SITE, "margin_minutes": 29.9999})
     said = again.snakemake(MODEL)
     assert len(submitted(said)) == STEPS
-    assert "stopped as time is up at step 1" in said
+    assert "stopped by the time limit at step 1" in said
     assert len(sessions(again)) == STEPS
     undisturbed, stopped = (load_file(on.folder / WEIGHTS) for on in (finished[0], again))
     assert undisturbed.keys() == stopped.keys()

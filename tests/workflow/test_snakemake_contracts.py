@@ -12,7 +12,8 @@ TABLE = "results/digits/table1.csv"
 @pytest.fixture(scope="module")
 def built_once(stub_project, tmp_path_factory):
     project = stub_project(tmp_path_factory.mktemp("built") / "project")
-    project.snakemake("--", *METRICS, TABLE)
+    done = project.snakemake("--verbose", "--", *METRICS, TABLE)
+    (project.folder / "said.txt").write_text(done.stdout + done.stderr)
     return project
 
 
@@ -33,6 +34,13 @@ def test_everything_once_then_nothing(built_once, built):
     again = built.snakemake("--", *METRICS, TABLE)
     assert "Nothing to be done" in again.stdout + again.stderr
     assert built.calls() == []
+
+
+def test_the_scheduler_wakes_when_jobs_end_and_no_more(built_once):
+    """Snakemake's default limit of jobs per second kept it awake: 1,965 times in these steps."""
+    wakes = (built_once.folder / "said.txt").read_text().count("Ready jobs:")
+    made = len((built_once.folder / "calls.txt").read_text().split())
+    assert made / 2 < wakes < 3 * made
 
 
 def test_a_sampling_key_samples_again_and_does_not_train(built):
@@ -92,6 +100,17 @@ def test_a_comment_reruns_nothing(built):
         with open(built.folder / file, "a") as target:
             target.write("# a comment\n")
     assert built.planned(*METRICS, TABLE) == set()
+
+
+MEMORY = ["--set-resources", "train:accumulate=4", "train:checkpointing=block"]
+
+
+def test_how_steps_are_computed_is_chosen_without_rerunning(built):
+    again = built.snakemake(*MEMORY, "--", *METRICS, TABLE)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    built.edit("params.yaml", "train.steps", 13)
+    planned = built.snakemake("-np", *MEMORY, "--", METRICS[0])
+    assert "--accumulate 4 --checkpointing block" in planned.stdout + planned.stderr
 
 
 def test_a_result_with_the_same_content_triggers_nothing(built):

@@ -147,5 +147,10 @@ onstart:
                 f"--config took the place of the profile's: add site={cluster.SITE}"
             )
         one_line_errors(slurm.check_submission)(site(), SITE_FILE.name)
+    # Every job that ends makes Snakemake's default limit wake the scheduler once more per second, from
+    # then on: after 80 jobs that took a quarter of a core.
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
     if workflow.is_main_process:
         announce_trainings()

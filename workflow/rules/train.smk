@@ -22,10 +22,14 @@ rule train:
         launcher=launcher,
         threads_each=threads_a_process,
         seconds=seconds_to_train,
+        # For GPUs with less memory: --set-resources train:accumulate=4 train:checkpointing=block
+        accumulate=1,
+        checkpointing="none",
     params:
         command=partial(stage_command, TRAIN),
     shell:
         "left=logs/{wildcards.run}/train.exit; rm -f $left; "
         "{resources.launcher} --log {log} {params.command} "
         "--threads {resources.threads_each} --stop-after {resources.seconds} "
+        "--accumulate {resources.accumulate} --checkpointing {resources.checkpointing} "
         "|| {{ code=$?; echo $code > $left; exit $code; }}"

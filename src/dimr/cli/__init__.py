@@ -51,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="dimr",
         description="Multi-resolution diffusion (DiMR), step by step. The workflow calls these "
         "commands; each can be run by hand, with all its inputs and outputs as arguments.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 failed, and a retry cannot help, or disk full, "
+        epilog="Exit codes: 0 done, 2 bad input, 3 failed where a retry cannot help, or disk full, "
         "4 cannot be checked (dimr why), 75 stopped early with its state saved (the same command "
         "resumes).",
     )
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if any(re.fullmatch(r"(--[\w-]+=(--)?)?", word) for word in words):
         # "" would be the current folder, and argparse takes =-- for no value at all
-        parser.error("an option has an empty value (an unset variable of the shell?)")
+        parser.error("an option has an empty value (an unset shell variable?)")
     options = parser.parse_args(arguments)
     log = logging.getLogger("dimr")
     try:

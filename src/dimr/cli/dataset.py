@@ -22,8 +22,8 @@ is one of
                               captions.csv, file,caption; or MS-COCO 2014's own layout
 
 Images are PNG, JPEG or WebP of any size and shape, grey, palette, transparent (put on white) or 16
-bits; EXIF orientation is applied. What is seen is the centre, as in ADM's crop. All of them are
-opened once, so that a damaged one is named now.
+bits; EXIF orientation is applied. Only the centre is used, as in ADM's crop. All images are opened
+once, so that a damaged one is reported now.
 """
 EXAMPLES = """\
 examples:
@@ -37,32 +37,32 @@ def add(steps: Any) -> None:
     about = "datasets of your own images"
     parser = steps.add_parser("dataset", help=about, description=about)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    parser = add_step(actions, "new", new, "make a folder of images a dataset")
+    parser = add_step(actions, "new", new, "turn a folder of images into a dataset")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = NEW, EXAMPLES
-    parser.add_argument("name", metavar="NAME", help="of the dataset, in runs/NAME/...")
+    parser.add_argument("name", metavar="NAME", help="name of the dataset, as in runs/NAME/...")
     parser.add_argument("--images", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--size", type=whole(1, 4096), metavar="N",
                         help="side of the centre crop: 16, 32, 64, 128, 256 or 512 "
-                        "(default: as far as the smallest image goes, at most 64, or 256 of many "
-                        "images)")  # fmt: skip
+                        "(default: the largest that the smallest image allows, at most 64, or "
+                        "256 for many images)")  # fmt: skip
     parser.add_argument(
         "--unconditional", action="store_true", help="do not learn the labels, or the captions"
     )
-    text = "train a small set, too, without an autoencoder"
+    text = "no autoencoder, even for a small dataset"
     parser.add_argument("--pixels", action="store_true", help=text)
     parser.add_argument("--mirror", action="store_true",
-                        help="train on mirror images, too (not where left and right differ in "
+                        help="also train on mirror images (not if left and right differ in "
                         "meaning)")  # fmt: skip
     parser.add_argument("--metrics", choices=["inception", "classifier"],
                         help="whose features metrics use (default: Inception's where its weights "
-                        "are available, else those of a small classifier of the set)")  # fmt: skip
-    text = "a variant, dimr-xs-2r (default: by the number of images)"
+                        "are available, else of a small classifier of the images)")  # fmt: skip
+    text = "a variant such as dimr-xs-2r (default: chosen by the number of images)"
     parser.add_argument("--network", metavar="NAME", help=text)
     parser.add_argument(
         "--text-encoder",
         choices=["words", "clip"],
-        help="what reads captions (default: words, which needs no download)",
+        help="encoder of the captions (default: words, which needs no download)",
     )
     text = "rewrite the entries of an existing dataset of your own"
     parser.add_argument("--replace", action="store_true", help=text)
@@ -113,7 +113,7 @@ def new(options: argparse.Namespace) -> None:
         "written: experiments/sources.yaml, experiments/recipes.yaml and "
         f"experiments/tables/{name}/{TABLE}.yaml, which you may edit",
         "next:",
-        f"  snakemake results/{name}/{TABLE}.csv   # trains, draws, measures; table and pictures",
+        f"  snakemake results/{name}/{TABLE}.csv   # train, sample, evaluate: table and pictures",
         f"  dimr sample --model {model}{asked} --out grid.png",
         f"  dvc exp run -S dataset={name} -S model.family={chosen.family} "
         f"-S model.variant={chosen.size}   # the same with DVC",

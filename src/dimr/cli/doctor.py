@@ -12,14 +12,14 @@ def add(steps: Any) -> None:
     """Register the subcommand."""
     text = "check this machine, and its cluster if there is one; say what to fix, and how"
     parser = add_step(steps, "doctor", doctor, text)
-    parser.epilog = "Exit code 1: something needs fixing. 'note' lines may be as you want them."
+    parser.epilog = "Exit code 1: something needs fixing. 'note' lines may be intended."
     parser.add_argument("--site", type=Path, metavar="FILE",
                         help="site file (default: workflow/profiles/slurm/site.yaml)")  # fmt: skip
     parser.add_argument("--network", action="store_true",
-                        help="ask the Hugging Face hub whether it answers; without this nothing "
-                        "outside this machine and its cluster is asked")  # fmt: skip
+                        help="ask the Hugging Face hub whether it answers (off by default: uses "
+                        "the network)")  # fmt: skip
     parser.add_argument("--no-job", action="store_true",
-                        help="start no job (of one second) to check what a node sees")  # fmt: skip
+                        help="start no one-second job to check what a node sees")  # fmt: skip
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 

@@ -17,7 +17,7 @@ def add(steps: Any) -> None:
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, metavar="FILE",
                         help="runs/<run>/metrics/<setting>.json")  # fmt: skip
     parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="PATH",
-                        help="where jobs record their seconds (default: logs)")  # fmt: skip
+                        help="folder with the run times of jobs (default: logs)")  # fmt: skip
 
     text = "write the page on the study: which claims show, with intervals and verdicts"
     parser = add_step(steps, "study", study, text, "results", out="study page")
@@ -39,7 +39,7 @@ def add(steps: Any) -> None:
     text = "list DVC's experiments: a column for each setting's FID and each parameter that differs"
     parser = add_step(steps, "experiments", experiments, text)
     parser.add_argument("--metric", action="append", metavar="KEY",
-                        help="of each setting, repeatable "
+                        help="a metric of each setting, repeatable "
                         f"(default: {', '.join(FID_TITLES)})")  # fmt: skip
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
@@ -48,7 +48,7 @@ def add(steps: Any) -> None:
     parser.set_defaults(handler=readme)
     parser.add_argument("documents", type=Path, nargs="*", metavar="FILE",
                         help="default: README.md and the pages with blocks")  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="refuse stale blocks only")
+    parser.add_argument("--check", action="store_true", help="only check: fail if a block is stale")
 
     text = "write a Markdown file as one self-contained HTML page"
     add_step(steps, "page", page, text, "markdown", out="page")

@@ -13,28 +13,27 @@ examples:
   dimr figure digits/td_ln --out td_ln.pdf --png td_ln.png
   dimr figure architecture --variant dimr-g-2r --out g.pdf --png g.png
   dimr figure figure4 --out 4.pdf --png 4.png
-Names are the definitions in experiments/figures, and the numbers in experiments/figures.yaml, the
-paper's. `snakemake results/digits/figures/td_ln.pdf` makes what a figure needs first.
+A name is a definition in experiments/figures, or one of the paper's figures as numbered in
+experiments/figures.yaml. `snakemake results/digits/figures/td_ln.pdf` first makes what
+a figure needs.
 """
 
 
 def add(steps: Any) -> None:
     """Register the subcommand."""
-    text = "draw a figure, as PDF and PNG, of runs that exist"
+    text = "draw a figure of existing runs, as PDF and PNG"
     parser = add_step(steps, "figure", figure, text, out="figure", png="picture")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     parser.add_argument(
-        "name", metavar="NAME", help="of the figure: figure4, td_ln, digits/td_ln, ..."
+        "name", metavar="NAME", help="the figure: figure4, td_ln, digits/td_ln, ..."
     )
-    parser.add_argument("--variant", help="figure architecture: of this variant")
+    parser.add_argument("--variant", help="for figure architecture: the variant")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="PATH",
                         help="the folder of runs (default: runs)")  # fmt: skip
     parser.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="FILE",
-                        help="figure cost: runs/<run>/metrics/<setting>.json to add")  # fmt: skip
-    parser.add_argument(
-        "--root", type=Path, default=ROOT, help="whose experiments/ (default: this)"
-    )
+                        help="for figure cost: runs/<run>/metrics/<setting>.json")  # fmt: skip
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 
 def figure(options: argparse.Namespace) -> None:

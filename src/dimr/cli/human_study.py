@@ -30,7 +30,7 @@ def add(steps: Any) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("ratings", type=Path, nargs="*", metavar="RATINGS",
                         help="CSVs saved from the page; none: only the confidence")  # fmt: skip
-    parser.add_argument("--root", type=Path, default=ROOT, help="whose published.yaml")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 
 def rating_page(options: argparse.Namespace) -> None:

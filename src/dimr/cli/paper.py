@@ -35,12 +35,12 @@ def add(steps: Any) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="PATH",
                         help="the folder of runs (default: runs)")  # fmt: skip
     parser.add_argument("--partial", action="store_true",
-                        help="with the results that exist: mark what is missing")  # fmt: skip
+                        help="use the results that exist, and mark what is missing")  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N",
-                        help="of each trained row (default: as the table says)")  # fmt: skip
+                        help="seeds of each trained row (default: as the table says)")  # fmt: skip
     parser.add_argument(
         "--root", type=Path, default=ROOT,
-        help="whose experiments/ say what results should be of (default: this)",
+        help="the repository whose experiments/ define the runs (default: this)",
     )  # fmt: skip
 
     text = "trace a cell of a table: runs, settings, keys, code, versions and commands behind it"
@@ -48,14 +48,14 @@ def add(steps: Any) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     parser.add_argument("table", type=Path, metavar="TABLE", help="results/.../NAME.csv")
-    parser.add_argument("--row", required=True, help="its title, run or variant")
-    parser.add_argument("--column", required=True, help="its key or heading")
-    parser.add_argument("--setting", help="of guidance (default: all that the row has)")
+    parser.add_argument("--row", required=True, help="title, run or variant of the row")
+    parser.add_argument("--column", required=True, help="key or heading of the column")
+    parser.add_argument("--setting", help="setting of guidance (default: all of the row)")
     parser.add_argument("--runs", type=Path, metavar="DIR",
                         help="the folder of runs (default: beside results/)")  # fmt: skip
     parser.add_argument("--root", type=Path, metavar="DIR",
-                        help="whose experiments/ define it (default: beside results/)")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="for machines")
+                        help="the repository of the table (default: beside results/)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def table(options: argparse.Namespace) -> None:

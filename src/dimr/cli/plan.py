@@ -22,13 +22,13 @@ def add(steps: Any) -> None:
     parser = add_step(steps, "plan", plan, text)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
-    parser.add_argument("targets", nargs="+", metavar="TARGET", help="as for snakemake")
-    parser.add_argument("--gpu", metavar="NAME", help="of hardware.yaml (default: h100)")
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help="targets, as for snakemake")
+    parser.add_argument("--gpu", metavar="NAME", help="a GPU of hardware.yaml (default: h100)")
     parser.add_argument("--utilisation", action="append", default=[], metavar="[STEP=]SHARE",
                         help="share of the GPU's peak that training, or that step (encode, sample, "
                         "evaluate) reaches")  # fmt: skip
     parser.add_argument("--measured", type=Path, nargs="+", action="extend", default=[],
-                        metavar="FILE", help="of make gpu-check (after the targets, "
+                        metavar="FILE", help="results of make gpu-check (after the targets, "
                         "benchmarks/gpu/*.json); or another benchmark's JSON: gpu, source, and "
                         "images_per_second of one GPU by step and dataset/model (encode: "
                         "dataset)")  # fmt: skip

@@ -16,14 +16,14 @@ def add(steps: Any) -> None:
     parser = add_step(steps, "config", config, text)
     parser.add_argument("run", help="dataset/model/seed, or workspace (params.yaml)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
-    parser.add_argument("--print", action="store_true", help="print only, write nothing")
+    parser.add_argument("--print", action="store_true", help="print it, and write nothing")
 
     text = "list the variants: parameters, GMACs, activation memory, against the published figures"
     parser = add_step(steps, "models", models, text)
     parser.add_argument("names", nargs="*", metavar="NAME", help="names or patterns, 'dimr-*-2r'")
-    parser.add_argument("--family", help="of this family only: dimr, uvit, dit")
-    parser.add_argument("--dataset", help="of those that it takes, on its input")
-    parser.add_argument("--parameters", action="store_true", help="count parameters only: quicker")
+    parser.add_argument("--family", help="only this family: dimr, uvit, dit")
+    parser.add_argument("--dataset", help="only variants that it supports, at its input size")
+    parser.add_argument("--parameters", action="store_true", help="only count parameters (faster)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
 

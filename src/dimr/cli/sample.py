@@ -46,29 +46,31 @@ def add(steps: Any) -> None:
     asked = parser.add_argument_group("a picture")
     which = asked.add_mutually_exclusive_group()
     which.add_argument("--class", action="append", dest="classes", metavar="CLASS",
-                       help="name, number or WordNet id, as often as wanted: one row each; 7 is "
-                       "the class called 7 if there is one, else the one with label 7 (default: "
+                       help="name, number or WordNet id, repeatable: one row each; 7 is the "
+                       "class called 7 if there is one, else the one with label 7 (default: "
                        "all classes, or 8 of many)")  # fmt: skip
     which.add_argument("--prompt", action="append", dest="prompts", metavar="TEXT",
-                       help="of a model trained on text, as often as wanted (default: a few of "
-                       "its dataset's, if that is found)")  # fmt: skip
+                       help="for a model trained on text, repeatable (default: a few of its "
+                       "dataset's, if that is found)")  # fmt: skip
     which.add_argument("--prompts", type=Path, dest="prompt_file", metavar="FILE",
-                       help="a text file of prompts, one on each line")  # fmt: skip
+                       help="a text file of prompts, one per line")  # fmt: skip
     which.add_argument("--unconditional", action="store_true", default=None,
-                       help="draw without a class or text")  # fmt: skip
+                       help="sample without a class or text")  # fmt: skip
     asked.add_argument("--negative-prompt", metavar="TEXT",
-                       help="what guidance leads away from, in place of no text")  # fmt: skip
+                       help="what guidance steers away from, in place of the empty "
+                       "caption")  # fmt: skip
     asked.add_argument("--text-encoder", metavar="FOLDER",
-                       help="of a model trained on text: a folder or a name on the Hugging Face "
+                       help="for a model trained on text: a folder or a name on the Hugging Face "
                        "hub (default: that of the run's dataset, if it is found)")  # fmt: skip
     asked.add_argument("--per-class", "--per-prompt", type=positive, metavar="N",
-                       help="images of each class (default: 8) or prompt (default: 1, with the "
-                       "prompt below it), or in all without (default: 8)")  # fmt: skip
+                       help="images per class (default: 8) or prompt (default: 1, with the "
+                       "prompt below it), or in total if unconditional (default: 8)")  # fmt: skip
     asked.add_argument("--setting", metavar="NAME",
-                       help="of the model's run, RUN/config/sample-NAME.yaml beside RUN/model: for "
-                       "what no other option says (default: guided, or the first)")  # fmt: skip
+                       help="sampling setting of the run (RUN/config/sample-NAME.yaml beside "
+                       "RUN/model), for options not given (default: guided, or the "
+                       "first)")  # fmt: skip
     asked.add_argument(
-        "--seed", type=seed, metavar="N", help="of the noise (default: the setting's, or 0)"
+        "--seed", type=seed, metavar="N", help="seed of the noise (default: the setting's, or 0)"
     )
     asked.add_argument("--steps", type=positive, metavar="N",
                        help="network evaluations (default: the setting's, or 50)")  # fmt: skip
@@ -79,11 +81,11 @@ def add(steps: Any) -> None:
                         help="cond + S (cond - uncond); 0: none (default: the setting's, or "
                         "0.4)")  # fmt: skip
     weight.add_argument("--power-cosine", type=number, nargs=2, metavar=("S", "A"),
-                        help="uncond + w (cond - uncond), w from 1 to S as noise falls, the later "
-                        "the larger A is")  # fmt: skip
+                        help="uncond + w (cond - uncond), w rises from 1 to S as noise falls, "
+                        "later for larger A")  # fmt: skip
     asked.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"),
-                       help="guide at diffusion times from LOW to HIGH only, of 0 to 1, which "
-                       "saves half of an evaluation outside (default: all)")  # fmt: skip
+                       help="guide only at diffusion times from LOW to HIGH (within 0 to 1), "
+                       "which halves the cost outside (default: at all times)")  # fmt: skip
 
 
 def _kind_of_out(options: argparse.Namespace) -> str:
@@ -101,7 +103,7 @@ def sample(options: argparse.Namespace) -> None:
     elif asked:
         first = next(iter(asked))
         option = SPELT.get(first, first.replace("_", "-"))
-        raise DimrError(f"sample: --{option} does not go with --config, which says it")
+        raise DimrError(f"sample: --{option} cannot be combined with --config, which sets it")
     else:
         STAGES["sample"].run(options)
 

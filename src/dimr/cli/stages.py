@@ -10,7 +10,7 @@ from dimr.stages.pipeline import STAGES
 from dimr.stages.stage import Stage
 
 DATA = """\
-Take in what others publish, and check it. NAME is one of
+Fetch or copy published data, and check it. NAME is one of
 
   imagenet    (or another name in experiments/sources.yaml) labelled images, stored as one tar per
               class with an index and checksums. --source is one of
@@ -18,9 +18,9 @@ Take in what others publish, and check it. NAME is one of
                 ILSVRC2012_img_train.tar, or its folder, with ILSVRC2012_devkit_t12.tar.gz beside it
                 a folder of parquet shards (train-00000-of-NNNNN.parquet)
                 owner/name on the Hugging Face hub: shards are downloaded one by one, with HF_TOKEN
-              The same images give the same files, whatever they come from.
-              A set of your own (dimr dataset new) is taken from where it was looked at; --source
-              says that it is elsewhere now.
+              The same images give the same files, whatever form they come in.
+              A dataset of your own (dimr dataset new) is read from the folder it was made from;
+              give --source if that has moved.
   reference   an ADM reference batch (.npz), which metrics compare with
   extractor   Inception's weights, which metrics compute features with
 
@@ -98,19 +98,19 @@ def add_stage(
 
 
 def _add_data(steps: Any) -> None:
-    text = "take in what others publish: ImageNet, reference batches, Inception's weights"
+    text = "fetch and check published data: ImageNet, reference batches, Inception's weights"
     parser = steps.add_parser("data", help=text)
     parser.set_defaults(handler=data, outputs={})
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DATA, DATA_EXAMPLES
     parser.add_argument("name", metavar="NAME", help="imagenet, reference or extractor")
     text = (
-        "what must be there: source.yaml, of a NAME of your own too (default: its entry in "
-        "sources.yaml) or reference.yaml"
+        "what to expect: source.yaml (default: NAME's entry in sources.yaml; also for a NAME of "
+        "your own), or reference.yaml"
     )
     parser.add_argument("--config", type=Path, metavar="PATH", help=text)
-    parser.add_argument("--source", metavar="PATH|NAME", help="where it is; see above")
-    text = "the folder to make; of extractor, the file"
+    parser.add_argument("--source", metavar="PATH|NAME", help="path or hub name; see above")
+    text = "the folder to make; for extractor, the file"
     add_output(parser, "--out", lambda options: _data_stage(options).result.kind, required=True,
                help=text)  # fmt: skip
 

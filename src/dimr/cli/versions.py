@@ -16,14 +16,14 @@ def add(steps: Any) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="runs/RUN or data/DATASET (default: all finished)"
     )
-    parser.add_argument("--no-commit", action="store_true", help="write the record, no more")
+    parser.add_argument("--no-commit", action="store_true", help="only write the record")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
-    text = "dvc pull, then adopt; says in one line what is wrong with the remote"
+    text = "dvc pull, then adopt; reports problems with the remote in one line"
     parser = add_step(steps, "pull", pull, text)
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
-    text = "after `dvc pull`: take over results whose recorded keys agree (snakemake --touch)"
+    text = "after `dvc pull`: take over results whose recorded keys match (snakemake --touch)"
     parser = add_step(steps, "adopt", adopt, text)
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")
 
@@ -40,16 +40,14 @@ def add(steps: Any) -> None:
     parser = add_step(steps, "publish", publish, text)
     parser.add_argument("--model", type=Path, required=True, metavar="FOLDER",
                         help="a run's model folder")  # fmt: skip
-    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="made if there is none")
-    parser.add_argument("--private", action="store_true", help="nobody else may see a new one")
-    parser.add_argument(
-        "--revision", metavar="BRANCH", help="made if there is none (default: main)"
-    )
-    text = "of the weights, as the hub names it, apache-2.0 (default: the card says it is unknown)"
+    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="created if missing")
+    parser.add_argument("--private", action="store_true", help="create it as private")
+    parser.add_argument("--revision", metavar="BRANCH", help="created if missing (default: main)")
+    text = "license of the weights, as named on the hub: apache-2.0 (default: stated as unknown)"
     parser.add_argument("--license", metavar="ID", help=text)
-    text = "of a model of latents: folder or hub name (default: that of the run's dataset)"
+    text = "for a model of latents: folder or hub name (default: that of the run's dataset)"
     parser.add_argument("--autoencoder", metavar="FOLDER", help=text)
-    text = "of a model of text: folder or hub name (default: that of the run's dataset)"
+    text = "for a model of text: folder or hub name (default: that of the run's dataset)"
     parser.add_argument("--text-encoder", metavar="FOLDER", help=text)
     parser.add_argument("--dry-run", action="store_true", help="list the files, print the card")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this)")

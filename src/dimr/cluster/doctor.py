@@ -141,7 +141,7 @@ def repository_findings(root: Path) -> Iterator[Finding]:
         yield note(
             "path",
             f"{root}: has {', '.join(foreign)}: queued experiments (dvc exp run --queue) fail in a "
-            "path with letters beyond ASCII (a fault of DVC); everything else works",
+            "path with non-ASCII characters (a bug in DVC); everything else works",
         )
     locks = root / ".snakemake/locks"
     if locks.is_dir() and any(locks.iterdir()):
@@ -159,13 +159,13 @@ def variable_findings(root: Path, environment: Mapping[str, str]) -> Iterator[Fi
     for name in known:
         value = environment.get(name)
         if not value:
-            yield note(name, "not set: needed for ImageNet only (docs/cluster.md)")
+            yield note(name, "not set: digits do not need it (docs/imagenet.md, docs/datasets.md)")
         elif Path(value).exists():
             yield ok(name, value)
         elif value.count("/") == 1 and value[0] not in "/.~":
             yield ok(name, f"{value} on the hub")
         else:
-            yield fix(name, f"{value}: no such file or folder: set it to where it is")
+            yield fix(name, f"{value}: no such file or folder: correct or unset it")
     for name in sorted(name for name in environment if name.startswith("DIMR_")):
         if name not in (*known, JOB):  # a job of the workflow has its own name
             yield fix(name, f"not a variable of dimr {did_you_mean(name, known)}: unset it")
@@ -182,7 +182,7 @@ def hub_finding(environment: Mapping[str, str]) -> Finding:
             return ok("hub", "answers from this machine")
     except (OSError, urllib.error.URLError) as error:
         how = (
-            "digits need nothing of it; for ImageNet set https_proxy, or download on a machine "
+            "digits do not need it; for ImageNet set https_proxy, or download on a machine "
             "with a connection (docs/cluster.md)"
         )
         return note("hub", f"does not answer ({single_line(error)[:80]}): {how}")
@@ -249,7 +249,7 @@ def site_findings(
     if not wrong:
         named = ", ".join(dict.fromkeys(site.partitions.values())) or f"{default} (the default)"
         gpus = f"{site.gpus_per_node} GPUs per node" if site.gpus_per_node else "no GPUs"
-        yield ok("site", f"{site_file.name}: {named}, {gpus}: the cluster has it")
+        yield ok("site", f"{site_file.name}: {named}, {gpus}: fits the cluster")
 
 
 def node_finding(root: Path, site: Site) -> Finding:

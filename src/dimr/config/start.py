@@ -48,7 +48,7 @@ def start_run(
         return None
     where = f"{source}: train.from: {start}"
     if start == "workspace":
-        raise DimrError(f"{where} is what params.yaml says at the time: name a run that stays")
+        raise DimrError(f"{where} changes with params.yaml: name another run")
     if start in project.resolving:
         raise DimrError(f"{where} starts from this run itself")
     try:

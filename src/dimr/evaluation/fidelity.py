@@ -245,7 +245,7 @@ def _warn_if_few(images: ImageSet, features: Tensor) -> None:
     count, width = features.shape
     if count <= width:
         log.warning(
-            "%s: %d images for %d features: too few for an FID that means much",
+            "%s: %d images for %d features: too few for a meaningful FID",
             images.name, count, width,
         )  # fmt: skip
 

@@ -42,8 +42,8 @@ def plan_text(plan: Plan) -> list[str]:
         "",
         *text_lines(HEADS, [*body, [*total, size_text(plan.disk)]], RIGHT),
         "",
-        f"Wall time: {duration(plan.seconds)} if one job follows the other, "
-        f"{duration(plan.chain)} if all that can run at once does.",
+        f"Wall time: {duration(plan.seconds)} one job at a time, "
+        f"{duration(plan.chain)} with everything in parallel that can be.",
         "",
         *(f"- {text}" for text in assumptions(plan)),
     ]
@@ -83,7 +83,7 @@ def assumptions(plan: Plan) -> list[str]:
         lines = [
             f"GPU: {gpu.name}, {gpu.teraflops:g} TFLOP/s of dense bf16 ({gpu.source}).",
             f"Share of that peak: {', '.join(_shares(on_gpus, gpu.teraflops * 1e12))}. A stage "
-            "that computes in float32 reaches less: measure, and say --utilisation or --measured.",
+            "that computes in float32 reaches less: measure, and give --utilisation or --measured.",
             "GPUs: in all nodes, as recipes.yaml says (resources), with perfect scaling over them.",
         ]
     counted = [
@@ -95,7 +95,7 @@ def assumptions(plan: Plan) -> list[str]:
     unknown = dict.fromkeys(line.cost.stage for line in plan.estimates if line.seconds is None)
     if unknown:
         lines.append(
-            f"Not estimated (?), as a network, a disk or the CPU decides: {', '.join(unknown)}."
+            f"Not estimated (?), because network, disk or CPU decides: {', '.join(unknown)}."
         )
     lines += dict.fromkeys(
         f"Assumed: {said}." for line in plan.estimates for said in line.cost.assumed

@@ -187,7 +187,7 @@ def verify(folder: Path, *names: str) -> None:
 @functools.cache
 def _tell_unchecked(folder: Path, reason: str) -> None:
     """Once for each folder: what could be damaged is not used in silence."""
-    log.warning("%s: has %s, so that damage to its files cannot be found", folder, reason)
+    log.warning("%s: has %s: damage to its files cannot be detected", folder, reason)
 
 
 def compare_files(folder: Path, wanted: Mapping[str, str]) -> None:

@@ -169,7 +169,7 @@ def _announce(assembly: Assembly, missing: Sequence[int], part: Part | None) -> 
     )
     for other in assembly.out.parent.glob(f".{assembly.out.name}.part-*"):
         if other != assembly.folder:
-            log.info("%s: of other weights, settings or code: not continued", other)
+            log.info("%s: made with other weights, settings or code; not resumed", other)
 
 
 def _report(images: int, seconds: float, waits: Waits) -> None:

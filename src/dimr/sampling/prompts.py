@@ -56,7 +56,7 @@ def read_prompts(path: Path) -> list[str]:
     lines = [line.strip(BLANK) for line in read_text(path).splitlines()]
     found = [clean_caption(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line]
     if not found:
-        raise DimrError(f"{path}: no prompts (one on each line)")
+        raise DimrError(f"{path}: no prompts (one per line)")
     return found
 
 

@@ -90,7 +90,7 @@ def _check(asked: Publication, dry_run: bool) -> None:
     if not (asked.model / CONFIG).is_file():
         has = "a saved pipeline: its own push_to_hub pushes it"
         found = has if (asked.model / "model_index.json").is_file() else f"it has no {CONFIG}"
-        raise DimrError(f"{asked.model}: no model folder of a run ({found})")
+        raise DimrError(f"{asked.model}: not a run's model folder ({found})")
     try:
         validate_repo_id(asked.repo)
     except ValueError as error:
@@ -136,7 +136,7 @@ def _push(folder: Path, asked: Publication) -> str:
         api.create_repo(repo, private=asked.private or None, exist_ok=True)
         if asked.private and not api.repo_info(repo).private:
             raise DimrError(
-                f"hub: {repo}: exists, and everybody can see it: without --private, or another one"
+                f"hub: {repo}: exists and is public: leave out --private, or give another name"
             )
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
@@ -160,7 +160,7 @@ def _card(asked: Publication, known: Card | None, project: Project) -> str:
     """The text of the card; one that was edited in the model folder is kept as it is."""
     edited = asked.model / CARD
     if edited.is_file() and not is_signed(text := read_text(edited)):
-        log.warning("%s: was edited, and is pushed as it is: without metrics of the run", edited)
+        log.warning("%s: was edited, and is pushed as it is, without the run's metrics", edited)
         return text
     assert known is not None
     measured, left_out = measured_of(asked.model, known.record)

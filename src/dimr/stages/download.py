@@ -26,7 +26,7 @@ class SourceStage(Stage):
     """A set of labelled images, published or one's own, as a store of one tar per class."""
 
     name = "source"
-    about = "take in a set of images"
+    about = "fetch and check a set of images"
     phase = "source"
     config = Source
     outputs: ClassVar = {"out": Output("source", "data/{source}/source")}
@@ -59,7 +59,7 @@ class SourceStage(Stage):
             source = str(folder)
             if not folder.exists():
                 raise DimrError(
-                    f"data: {folder}: no such folder any more (sources.yaml: {options.name}): pass "
+                    f"data: {folder}: this folder is gone (sources.yaml: {options.name}): pass "
                     f"--source, or set {variable}, to where it is now"
                 )
         if source is None:
@@ -87,7 +87,7 @@ class ReferenceStage(Stage):
     """An ADM reference batch (.npz), which metrics compare with."""
 
     name = "reference"
-    about = "take in an ADM reference batch"
+    about = "copy and check an ADM reference batch"
     phase = "reference"
     config = ReferenceConfig
     outputs: ClassVar = {"out": Output("reference", "data/{dataset}/reference")}
@@ -119,7 +119,7 @@ class ExtractorStage(Stage):
     """Inception's weights, as torch-fidelity publishes them; their name says what is checked."""
 
     name = "extractor"
-    about = "take in Inception's weights"
+    about = "fetch and check Inception's weights"
     phase = ""
     outputs: ClassVar = {"out": Output("extractor", "data/extractors/{weights}")}
     command = "data extractor"

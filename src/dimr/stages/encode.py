@@ -72,7 +72,7 @@ class EncodeStage(Stage):
         parser.add_argument(
             "--workers",
             type=whole(0, 256),
-            help="processes that read and crop images (default: one per thread, none for one)",
+            help="processes that read and crop images (default: one per thread; none for one)",
         )
 
     def load(self, path: Path) -> Any:
@@ -112,7 +112,7 @@ class EncodeStage(Stage):
         images, autoencoder = options.images, options.autoencoder
         work = LatentWork(out, job.key, job.code, job.config, images, autoencoder, job.device)
         if work.assembly.is_complete() and (out / RECORD).is_file():
-            log.info("%s: complete already", out)
+            log.info("%s: already complete", out)
             return
         work.announce()
         if options.shard is None:  # before all is claimed: they claim their shares

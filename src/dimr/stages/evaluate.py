@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dimr.stages.costs import Cost
 
 
-COMPARED = "what samples are compared with, one of these"
-FEATURES = "whose features are compared, one of these"
+COMPARED = "what samples are compared with (one of these)"
+FEATURES = "whose features are compared (one of these)"
 
 
 class EvaluateStage(Stage):
@@ -35,28 +35,28 @@ class EvaluateStage(Stage):
     config = EvaluateConfig
     inputs = (
         Input("samples"),
-        Input("images", "the dataset's own, those held out", required=False, group=COMPARED),
+        Input("images", "the dataset's held-out images", required=False, group=COMPARED),
         Input(
             "classifier",
-            "extractors digits and classifier: the dataset's own",
+            "for extractors digits and classifier: the dataset's own",
             required=False,
             group=FEATURES,
         ),
         Input(
             "reference",
-            "extractor inception-v3-compat only: an ADM reference batch .npz, or a folder of one "
-            "or of uint8 images",
+            "only for extractor inception-v3-compat: an ADM reference batch .npz, or a folder with "
+            "one or with uint8 images",
             required=False,
             group=COMPARED,
         ),
         Input(
             "extractor_weights",
-            "extractor inception-v3-compat: torch-fidelity's weights",
+            "for extractor inception-v3-compat: torch-fidelity's weights",
             required=False,
             keyed=False,
             group=FEATURES,
         ),
-        Input("model", "whose cost is recorded", required=False, keyed=False),
+        Input("model", "the model, to record its cost", required=False, keyed=False),
     )
     outputs: ClassVar = {
         "metrics": Output("metrics", "runs/{run}/metrics/{setting}.json"),

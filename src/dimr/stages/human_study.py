@@ -18,7 +18,7 @@ class ClassifierWeightsStage(Stage):
     """Weights of a timm model: from the hub, or a file."""
 
     name = "distortion_classifier"
-    about = "take in the weights of a timm classifier: from the hub, or a file"
+    about = "fetch and check the weights of a timm classifier, from the hub or a file"
     phase = ""
     outputs: ClassVar = {"out": Output("classifier weights", WEIGHTS)}
     command = "distortion-classifier --name {name}"
@@ -31,7 +31,7 @@ class ClassifierWeightsStage(Stage):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Which, and where it is."""
-        parser.add_argument("--name", required=True, help="as timm lists it, with its tag")
+        parser.add_argument("--name", required=True, help="name in timm, with its tag")
         text = f"safetensors or pth with timm's names (default: ${SOURCE}, else the hub)"
         parser.add_argument("--source", type=Path, metavar="FILE", help=text)
 
@@ -53,8 +53,8 @@ class ScoresStage(Stage):
     config = Distortion
     inputs = (
         Input("samples"),
-        Input("classifier", "classifier digits: its folder", required=False),
-        Input("weights", "of a timm classifier", required=False, keyed=False),
+        Input("classifier", "the classifier's folder, if it is digits", required=False),
+        Input("weights", "weights of a timm classifier", required=False, keyed=False),
     )
     outputs: ClassVar = {"out": Output("scores", "runs/{run}/distortion/{setting}.json")}
     command = "distortion-scores"

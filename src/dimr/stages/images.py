@@ -21,7 +21,7 @@ class ImagesStage(Stage):
     about = "write the raw images and their split"
     phase = "images"
     config = ConfigModel
-    inputs = (Input("source", "the store of images of one's own (dimr data)", required=False),)
+    inputs = (Input("source", "the stored images of a source (dimr data)", required=False),)
     outputs: ClassVar = {"out": Output("images", "data/{dataset}/images")}
     is_short = True
 

@@ -50,7 +50,7 @@ class ImportStage(Stage):
         """What the weights are, where neither file nor configuration says it."""
         files = ".pth, .pt, .bin, .ckpt, .safetensors, or the folder of a trainer or of diffusers"
         parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help=files)
-        parser.add_argument("--dry-run", action="store_true", help="report what it is only")
+        parser.add_argument("--dry-run", action="store_true", help="only report what it contains")
         text = "refuse all but this variant (dimr-xl-2r), or the network of this run"
         parser.add_argument("--variant", metavar="NAME", help=text)
         text = "attention heads (default: the variant's, else as published for the width)"
@@ -75,7 +75,9 @@ class ImportStage(Stage):
         said = [key for key in TOLD if getattr(options, key) is not None]
         if options.config and said:
             flag = "--" + said[0].replace("_", "-")
-            raise DimrError(f"import: {flag} has no place beside --config, which says the network")
+            raise DimrError(
+                f"import: {flag} cannot be combined with --config, which defines the network"
+            )
         if options.out is None and not options.dry_run:
             raise DimrError("import: needs --out (or --dry-run)")
 

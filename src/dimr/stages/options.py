@@ -121,7 +121,7 @@ threads = whole(1, 1024)
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Where to compute: neither changes the result beyond rounding."""
-    parser.add_argument("--device", help="cpu, cuda, ... (default: cuda if there is one)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: cuda if available)")
     add_threads(parser)
 
 
@@ -147,7 +147,7 @@ def add_shards(parser: Any) -> None:
         type=_share,
         action=_Split,
         metavar="I/N",
-        help="make only the I-th of N shares of the shards and leave, e.g. in a job of its own; "
+        help="make only the I-th of N shares of the shards and exit, e.g. in a job of its own; "
         "the command without --shard completes the folder",
     )
     parser.add_argument(

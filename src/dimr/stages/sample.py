@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 250
 AUTOENCODER = (
-    "of a model of latents: a folder or a name on the Hugging Face hub (default: that of the run's "
-    "dataset, if it is found)"
+    "for a model of latents: a folder or a name on the Hugging Face hub (default: that of the "
+    "run's dataset, if it is found)"
 )
 
 
@@ -32,13 +32,13 @@ class SampleStage(Stage):
     """Shard by shard: an interrupted command resumes, and several processes share the work."""
 
     name = "sample"
-    about = "draw images from a trained network"
+    about = "generate images with a trained network"
     phase = "sample-{setting}"
     config = SampleConfig
     inputs = (
         Input("model", "a run's model folder: config.json and weights"),
         Input("autoencoder", AUTOENCODER, required=False),
-        Input("captions", "of a network of text: what it is to draw (a folder)", required=False),
+        Input("captions", "for a network of text: the folder of its prompts", required=False),
     )
     outputs: ClassVar = {
         "out": Output(
@@ -87,10 +87,10 @@ class SampleStage(Stage):
         parser.add_argument("--batch", type=batch_size, metavar="N", help=text)
         parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None,
                             help="torch.compile of the network, if the compiler works "
-                            "(default: where enough images are drawn for it to pay)")  # fmt: skip
+                            "(default: if enough images are drawn to make up for it)")  # fmt: skip
         parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto",
-                            help="of matrix products; the solver stays in float32 (default: auto, "
-                            "which is bfloat16 on CUDA and float32 on a CPU)")  # fmt: skip
+                            help="precision of matrix products; the solver stays in float32 "
+                            "(default: auto: bfloat16 on CUDA, float32 on a CPU)")  # fmt: skip
         add_device(parser)
         group = parser.add_argument_group("a folder of images, as the workflow draws them")
         add_shards(group)

@@ -134,7 +134,7 @@ def _wait(processes: "Sequence[subprocess.Popen[str]]") -> None:
             if code:
                 how = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
                 message = (
-                    f"process {index + 1}/{len(processes)} failed ({how}); the others were ended"
+                    f"process {index + 1}/{len(processes)} failed ({how}); the others were stopped"
                 )
                 raise ProcessFailed(message, code if code > 0 else 1)
         if None not in codes:

@@ -32,11 +32,11 @@ class TrainStage(Stage):
         Input("data"),
         Input(
             "start",
-            "what train.from names: the model of that run, or a model folder or a file of weights",
+            "what train.from names: the model of a run, a model folder or a file of weights",
             required=False,
         ),
-        Input("captions", "of the images, encoded: for networks of text", required=False),
-        Input("autoencoder", "decodes the previews", required=False, keyed=False),
+        Input("captions", "encoded captions of the images, for networks of text", required=False),
+        Input("autoencoder", "to decode the previews", required=False, keyed=False),
         Input(
             "milestone",
             "model of the same training after fewer steps, whose state is in --state",
@@ -100,9 +100,9 @@ class TrainStage(Stage):
         """When to save and to stop, what to show, how to compute."""
         add_device(parser)
         parser.add_argument("--stop-after", type=seconds, metavar="SECONDS",
-                            help="save and leave with exit code 75 after so long")  # fmt: skip
+                            help="save and exit with code 75 after this time")  # fmt: skip
         parser.add_argument("--checkpoint-every", type=positive, metavar="STEPS",
-                            help="default: by time, at most 2%% of it")  # fmt: skip
+                            help="default: by time, so that it takes at most 2%%")  # fmt: skip
         parser.add_argument("--preview-every", type=seconds, metavar="SECONDS", default=600.0,
                             help="time between sample grids at most, the first after 40 s; 0: none "
                             "(default: 600)")  # fmt: skip
@@ -114,14 +114,14 @@ class TrainStage(Stage):
                    help="a trace of a few steps (.json), for Perfetto or Chrome")  # fmt: skip
         group = parser.add_argument_group(
             "how steps are computed",
-            "Speed and memory; the result changes by rounding only. All may differ from session to "
-            "session of a run, as may the number of processes (torchrun).",
+            "These change speed and memory, and the result by rounding only. They may differ "
+            "between sessions of a run, as may the number of processes (torchrun).",
         )
         group.add_argument("--accumulate", type=positive, metavar="N", default=1,
-                           help="cut a process's batch into N microbatches")  # fmt: skip
+                           help="split a process's batch into N microbatches")  # fmt: skip
         group.add_argument("--checkpointing", choices=["none", "block"],
-                           help="block: keep the inputs of blocks only, for less memory and 30%% "
-                           "more time (default: none)")  # fmt: skip
+                           help="block: keep only the inputs of blocks: less memory, 30%% more "
+                           "time (default: none)")  # fmt: skip
         group.add_argument("--sharding", choices=["auto", "none", "full"], default="auto",
                            help="spread weights, EMA and optimizer over the processes (default: "
                            "auto, for 0.9 billion parameters or more on several GPUs)")  # fmt: skip
@@ -227,7 +227,7 @@ def _tell_if_behind(state: Path, milestone: Path) -> None:
 
     ended, found = read_record(milestone).get("steps", 0), newest_step(state) or 0
     if found < ended:
-        text = "%s: ended at step %d, but %s is at step %d: the steps between are taken again"
+        text = "%s: ended at step %d, but %s is at step %d: the steps in between are trained again"
         log.warning(text, milestone, ended, state, found)
 
 

@@ -277,10 +277,10 @@ class Checkpoints:
                 return saved
             problems += found[:1]
             if world.is_first:
-                log.warning("%s; trying the one before", found[0])
+                log.warning("%s; trying the previous one", found[0])
         if problems:
             world.agree(
-                DimrError(f"{problems[0]}; no whole one is left: remove {self.folder} to restart")
+                DimrError(f"{problems[0]}; no intact one is left: remove {self.folder} to restart")
             )
         return None
 

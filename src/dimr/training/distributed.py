@@ -237,8 +237,8 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
         # without the place in gloo, and its advice
         reason = re.sub(r"^\[[^]]*\] *", "", single_line(error)).split(". ")[0][:120]
         raise PeerLost(
-            f"another process of this training has died ({reason}); what was saved stays: the same "
-            "command resumes from there"
+            f"another process of this training has died ({reason}); what was saved is kept: the "
+            "same command resumes from there"
         ) from None
 
 

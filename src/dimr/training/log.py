@@ -60,7 +60,7 @@ class Log:
         if digest not in (None, self.digest(step)):
             log.warning(
                 "%s: lines up to step %d are missing or were changed since they were written; "
-                "training resumes, and the log stays so", self.path, step,
+                "training resumes; the log is left as it is", self.path, step,
             )  # fmt: skip
 
     def digest(self, step: int) -> str:
@@ -94,7 +94,7 @@ class Log:
         except OSError as error:
             raise SaveFailed(
                 f"{self.path}: could not be written ({single_line(error.strerror or error)}); "
-                "checkpoints stay: free some space, and the same command resumes"
+                "checkpoints are kept: free some space, and the same command resumes"
             ) from None
 
     def _whole_lines(self) -> tuple[list[str], list[dict[str, str]]]:

@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 
 OTHER_CODE = {
     False: "the code has changed since it was saved; training resumes, and the record names both",
-    True: "finished by other code, which its record names; it is exported as it is (to train with "
-    "today's code, move this folder away)",
+    True: "finished by a different version of the code, which its record names; it is exported as "
+    "it is (to train with today's code, move this folder away)",
 }
 """What is said of a state that other code has left, by whether it is finished."""
 
@@ -135,7 +135,7 @@ class Trainer:
         if self.world.is_first:
             log.info("resuming at step %d of %d", saved.step, self.config.train.steps)
             if self.start:
-                log.info("%s was its start, and is not read again", self.start.name)
+                log.info("initial weights came from %s; not read again", self.start.name)
             if set(self.progress.codes) != {self.code}:
                 log.warning("%s: %s", self.folder, OTHER_CODE[finished])
         self.world.on_first(lambda: self.log.resume(saved.step, saved.facts.get("log")))

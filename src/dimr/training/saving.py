@@ -108,5 +108,5 @@ class Saver:
             reason = re.sub(r"^.*I/O error: | \(os error \d+\).*$", "", said)  # of safetensors
             raise SaveFailed(
                 f"{self.checkpoints.folder}: the checkpoint of step {step} could not be written "
-                f"({reason}); earlier ones stay: free some space, and the same command resumes"
+                f"({reason}); earlier ones are kept: free some space, and the same command resumes"
             ) from None

@@ -142,7 +142,7 @@ def _take_over(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
         try:
             saved = check(path)
         except DimrError as error:
-            log.warning("%s; trying the one before", error)
+            log.warning("%s; trying the previous one", error)
             continue
         require_same(path, saved.facts.get(OF, wanted), wanted)
         try:
@@ -152,7 +152,7 @@ def _take_over(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
         if (source / "log.csv").is_file():
             with atomic_file(folder / "log.csv") as temporary:
                 shutil.copyfile(source / "log.csv", temporary)
-        log.info("%s: begins with step %d of %s", folder, step, source)
+        log.info("%s: starts from step %d of %s", folder, step, source)
         return
 
 
@@ -174,7 +174,7 @@ def _announce(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
         reason += f" and differs in {_listed(others[nearest])}"
     else:
         reason += f", beyond the {steps:,} that are requested"
-    log.warning("%s: %s; training begins at step 0, and that state stays", nearest, reason)
+    log.warning("%s: %s; training starts at step 0; that state is kept", nearest, reason)
 
 
 def _differences(found: Any, wanted: Any) -> dict[str, tuple[Any, Any]]:

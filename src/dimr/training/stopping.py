@@ -95,7 +95,7 @@ class Decision:
 
     def stopped(self, step: int, steps: int) -> StoppedEarly:
         """The error to leave with: exit code 75, or 128 and the signal's number."""
-        by = f"by {signal.Signals(self.signal).name}" if self.signal else "as time is up"
+        by = f"by {signal.Signals(self.signal).name}" if self.signal else "by the time limit"
         error = StoppedEarly(
             f"stopped {by} at step {step} of {steps}, saved: the same command resumes"
         )

@@ -106,4 +106,4 @@ def test_other_weights_than_the_runs_are_refused(config, tmp_path, refusal, file
     assert f"not its network of {tmp_path / 'import.yaml'}: dims [32, 16], not [64, 16]" in message
     assert "num_classes 10, not 11" in refusal(weights, "--config", config(num_classes=11))
     command = ["import", file_of(weights), "--out", tmp_path / "model", "--config", config()]
-    assert "--heads has no place beside --config" in error_of(*command, "--heads", 2)
+    assert "--heads cannot be combined with --config" in error_of(*command, "--heads", 2)

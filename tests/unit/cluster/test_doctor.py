@@ -121,7 +121,7 @@ def test_a_site_against_its_cluster(tmp_path, commands, monkeypatch):
     assert list(tmp_path.glob(".doctor*")) == []
     site.write_text("gpus_per_node: 2\n")
     *_, finding = doctor.cluster_findings(tmp_path, site, False)
-    assert finding.found == "site.yaml: gpu (the default), 2 GPUs per node: the cluster has it"
+    assert finding.found == "site.yaml: gpu (the default), 2 GPUs per node: fits the cluster"
     site.write_text("gpu: 2\n")
     *_, finding = doctor.cluster_findings(tmp_path, site, False)
     assert (finding.state, "gpu: unknown key" in finding.found) == ("fix", True)

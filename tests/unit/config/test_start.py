@@ -63,7 +63,7 @@ def test_a_recipe_may_have_it_for_all_runs_that_are_trained(change):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("workspace", "workspace is what params.yaml says at the time: name a run that stays"),
+        ("workspace", "workspace changes with params.yaml: name another run"),
         ("digits/real/0", "digits/real/0 has no network"),
         ("digits/nonsuch/0", "digits/nonsuch/0: variants.yaml: no variant 'nonsuch' for digits"),
         ("digit/dimr-xs-2r/0", r"no dataset 'digit' .* \(the path of a folder begins with / or"),

@@ -196,7 +196,7 @@ def test_what_is_complete_is_not_made_again(encode, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, "dimr"):
         assert encode() == 0
         assert encode("--shard", "1/2") == 0
-    assert "complete already" in caplog.text
+    assert "already complete" in caplog.text
 
 
 def test_a_damaged_folder_is_not_complete(encode, whole, tmp_path):

@@ -377,7 +377,7 @@ def test_a_plan_in_words(plan):
     text = "\n".join(lines)
     assert "NVIDIA H100 SXM, 989 TFLOP/s of dense bf16 (its data sheet)" in text
     assert "train 0.4 (assumed)" in text
-    assert "Not estimated (?), as a network, a disk or the CPU decides: source." in text
+    assert "Not estimated (?), because network, disk or CPU decides: source." in text
     assert "- Assumed: what was assumed." in text
 
 

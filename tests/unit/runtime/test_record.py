@@ -106,7 +106,7 @@ def test_what_cannot_be_compared_is_told_once(tmp_path, caplog):
         (told,) = caplog.messages
         assert str(tmp_path) in told
         assert reason in told
-        assert "damage to its files cannot be found" in told
+        assert "damage to its files cannot be detected" in told
 
 
 def test_the_first_of_many_is_named(tmp_path):

@@ -149,7 +149,7 @@ def test_it_says_what_it_does_and_how_fast(tmp_path, caplog):
     assert said[0].startswith(f"{tmp_path}/s: 28 images in 4 shards of 2.5e-06 GB together, and")
     assert "4 shards to do" in said[0]
     assert said[1] == (
-        f"{tmp_path}/.s.part-other: of other weights, settings or code: not continued"
+        f"{tmp_path}/.s.part-other: made with other weights, settings or code; not resumed"
     )
     assert "28 images in " in said[2]
     assert " images/s; waited for write " in said[2]

@@ -217,10 +217,13 @@ def test_how_images_are_drawn_in_words():
         (["--unconditional", "--guidance=1"], "there is no guidance without a text"),
         (["--captions=x", "--prompt=a one"], "--captions: its prompts are drawn where --prompt"),
         (["--captions=x"], "x/manifest.json: no such file"),
-        (["--config=x.yaml", "--prompt=a"], "--prompt does not go with --config"),
-        (["--config=x.yaml", "--prompts=a"], "--prompts does not go with --config"),
-        (["--config=x.yaml", "--negative-prompt=a"], "--negative-prompt does not go with"),
-        (["--config=x.yaml", "--text-encoder=a"], "--text-encoder does not go with --config"),
+        (["--config=x.yaml", "--prompt=a"], "--prompt cannot be combined with --config"),
+        (["--config=x.yaml", "--prompts=a"], "--prompts cannot be combined with --config"),
+        (["--config=x.yaml", "--negative-prompt=a"], "--negative-prompt cannot be combined with"),
+        (
+            ["--config=x.yaml", "--text-encoder=a"],
+            "--text-encoder cannot be combined with --config",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(options, message, text_folder, tmp_path, caplog):

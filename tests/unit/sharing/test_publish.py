@@ -205,7 +205,7 @@ def test_a_branch_and_a_private_repository(publish, hub):
     publish("--private")  # again, now to main
     assert f"model/{WEIGHTS}" in hub.repos[REPO]["files"]["main"]
     hub.repos[REPO] |= {"private": False, "files": {"main": {}}}
-    assert "everybody can see it" in publish("--private", fails=True)
+    assert "exists and is public" in publish("--private", fails=True)
     assert hub.repos[REPO]["files"]["main"] == {}
 
 
@@ -238,7 +238,7 @@ def test_bad_names(repo, publish):
 
 def test_what_is_no_sound_model_is_refused(model, publish, hub, tmp_path):
     nothing = publish(fails=True, folder=tmp_path / "none")
-    assert nothing == f"{tmp_path / 'none'}: no model folder of a run (it has no config.json)"
+    assert nothing == f"{tmp_path / 'none'}: not a run's model folder (it has no config.json)"
     (model / "class_names.json").write_text("[]")
     assert "class_names.json: damaged" in publish(fails=True)
     write_class_names(model, NAMES)

@@ -99,7 +99,7 @@ def test_a_damaged_newest_is_passed_over_and_outlived(checkpoints, caplog, file,
         path.write_bytes(content[damage])
     assert checkpoints.newest(WORLD).step == 5
     assert "step-000000010" in caplog.text
-    assert "trying the one before" in caplog.text
+    assert "trying the previous one" in caplog.text
     save(checkpoints, 7)  # the next one that is whole: the damaged one goes, not the one before
     assert [folder.name for folder in checkpoints.folders()] == ["step-000000005", "step-000000007"]
 
@@ -151,7 +151,7 @@ def test_of_the_first_format_one_part_is_read_and_of_others_none(checkpoints, nu
     if (number, parts) == (1, 1):
         assert torch.equal(read(checkpoints.newest(WORLD)), tensor)
     else:
-        message = f"of format {number}; this code reads 2; no whole one is left"
+        message = f"of format {number}; this code reads 2; no intact one is left"
         with pytest.raises(DimrError, match=message):
             checkpoints.newest(WORLD)
 

@@ -62,7 +62,7 @@ def test_the_engine_may_change_between_sessions(run, config):
 
 
 def test_stop_after_leaves_with_75(run, config):
-    with pytest.raises(StoppedEarly, match="time is up") as stopped:
+    with pytest.raises(StoppedEarly, match="stopped by the time limit") as stopped:
         run(config(), limits=Limits(stop_after=0.001))
     assert stopped.value.exit_code == 75
     run(config())
@@ -101,7 +101,7 @@ def test_all_checkpoints_damaged_is_an_error(run, config, interrupted):
     for file in interrupted.glob("*/part-*"):
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(
-        DimrError, match=r"step-\d+: damaged checkpoint \(part-\d+.*no whole one is left"
+        DimrError, match=r"step-\d+: damaged checkpoint \(part-\d+.*no intact one is left"
     ):
         run(config(), "b")
 
@@ -190,7 +190,7 @@ def test_a_finished_state_is_exported_whatever_the_code(run, config, tmp_path, c
     assert same(run(config(), code="x", first=NEVER), whole)
     assert "other code" not in caplog.text
     assert same(run(config(), code="y", first=NEVER), whole)
-    assert "finished by other code" in caplog.text
+    assert "finished by a different version of the code" in caplog.text
     assert read_json(tmp_path / "a/model/provenance.json")["codes"] == ["x"]
 
 

@@ -107,7 +107,7 @@ def test_an_interrupted_training_is_bitwise_the_whole_one(commands, model, confi
     assert same_run(tmp_path / "whole", tmp_path / "parts")
     text = command.messages("parts")
     assert text.count("starts from") == 1
-    assert f"{folder} was its start, and is not read again" in text
+    assert f"initial weights came from {folder}; not read again" in text
     records = [read_record(tmp_path / name / "model") for name in ("whole", "parts")]
     assert records[0]["start"] == records[1]["start"]
     assert records[0]["start"]["kept"] == DIGITS

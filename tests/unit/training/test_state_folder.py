@@ -70,7 +70,7 @@ def test_what_differs_is_said_in_one_line(place, config, caplog):
     (record,) = caplog.records
     assert record.getMessage() == (
         f"{old}: is at step 5,800 and differs in train.batch 8, now 16; train.lr 0.001, now 0.002; "
-        "training begins at step 0, and that state stays"
+        "training starts at step 0; that state is kept"
     )
     caplog.clear()
     begin(old, first, "d")  # it resumes
@@ -162,7 +162,7 @@ def test_longer_training_of_a_finished_run(commands):
     assert same(weights_of(folder / "whole"), weights_of(folder / "a"))
     assert log_of(folder / "whole")[-1] == log_of(folder / "a")[-1]
     # another rate begins at step 0, and the old state stays: back again, there is nothing to do
-    differs = "differs in train.lr 0.001, now 0.002; training begins at step 0"
+    differs = "differs in train.lr 0.001, now 0.002; training starts at step 0"
     assert differs in messages(steps=40, lr=2e-3)
     assert "resuming at step 40 of 40" in messages(steps=40)
     assert same(weights_of(folder / "whole"), weights_of(folder / "a"))
@@ -194,7 +194,7 @@ def test_a_milestone_and_the_training_that_goes_on_from_it(commands):
     assert same(weights_of(folder / "early"), model)
     assert commands(**long).run("a", *further) == [0]
     assert same_run(folder / "a", folder / "whole")
-    assert "are taken again" not in command.messages("a")
+    assert "are trained again" not in command.messages("a")
     assert command.run("b", *further) == [0]  # whose state is another one
     said = f"{folder}/early/model: ended at step 100, but {folder}/b/state/"
     assert said in command.messages("b")

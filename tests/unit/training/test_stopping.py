@@ -86,7 +86,7 @@ def test_time_is_up(decided):
     assert [step for step, decision in found.items() if decision.stop] == [11, 12]
     error = found[11].stopped(11, 12)
     assert error.exit_code == 75
-    assert str(error).startswith("stopped as time is up at step 11 of 12")
+    assert str(error).startswith("stopped by the time limit at step 11 of 12")
 
 
 def test_a_second_signal_acts_at_once_unless_torchrun_passes_them_on():

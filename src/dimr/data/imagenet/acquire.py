@@ -58,7 +58,7 @@ def acquire(
     """
     work = StoreWork(out, key)
     if manifest := _existing(out, key):
-        log.info("%s: complete already", out)
+        log.info("%s: already complete", out)
         work.remove_abandoned()
         return manifest
     own = bool(config.class_names)

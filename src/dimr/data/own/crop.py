@@ -45,7 +45,7 @@ def crop_images(source: Path, out: Path, config: Images, key: str) -> ImagesMani
     if few := [n for n, count in enumerate(store.manifest.counts) if count < 2]:
         raise DimrError(
             f"{source}: class {store.class_names[few[0]]!r} has one image, and one is held out: "
-            "two are needed at least"
+            "at least two are needed"
         )
     require_space(out, len(store) * 3 * config.image_size**2, "the set of arrays")
     parts = split_classes(store.manifest.counts, config, store.class_names)

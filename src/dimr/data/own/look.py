@@ -92,8 +92,8 @@ def look(place: str | Path, progress: bool = True) -> Found:
     listing = list_images(place)
     if few := [name for name, images in listing.classes.items() if len(images) < 2]:
         raise DimrError(
-            f"{listing.where}: {counted(len(few), 'class')} of one image ({listed(few)}): one is "
-            "held out, so that two are needed at least"
+            f"{listing.where}: {counted(len(few), 'class')} with one image ({listed(few)}): one is "
+            "held out, so at least two are needed"
         )
     seen = scan(listing, decode=True, progress=progress)
     every = [one for images in seen for one in images]

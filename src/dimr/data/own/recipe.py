@@ -146,7 +146,7 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
     side = _side(found, wishes, said)
     split = _split(name, side, found)
     training, heldout = split.counts(found.classes)
-    shared = "as the set itself has it"
+    shared = "as the dataset itself defines it"
     if isinstance(split.heldout, float):
         shared = f"{split.heldout:.0%}" + " of each class, one at least" * (not found.captions)
     said.add(
@@ -164,7 +164,7 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
         said.add("network", model, f"{training:,} training images: {why}")
     else:
         model = wishes.network.name
-        said.add("network", model, "as asked")
+        said.add("network", model, "as requested")
     data: dict[str, Any] = {
         "images": split.model_dump(mode="json"),
         "autoencoder": autoencoder,
@@ -172,7 +172,7 @@ def choose(name: str, found: Found, wishes: Wishes, has_inception: bool) -> Choi
     }
     if wishes.mirror:
         data["latents"]["mirror"] = True
-        said.add("mirror", "yes", "each image is trained on mirrored, too")
+        said.add("mirror", "yes", "each image is also trained on mirrored")
     if encoder:
         data.update(text_encoder=encoder, captions={"shard_size": 1_000})
     classes = network.get("num_classes", 0)
@@ -214,9 +214,9 @@ def _side(found: Found, wishes: Wishes, said: Reasons) -> int:
         side = wishes.size
         if side not in SIZES:
             raise DimrError(f"--size: {side} is not allowed ({', '.join(map(str, SIZES))})")
-        why = f"as asked; the smallest image's shorter side has {found.least_side} pixels"
+        why = f"as requested; the smallest image's shorter side has {found.least_side} pixels"
         if side > found.least_side:
-            why += ", so that some are enlarged"
+            why += ", so some are enlarged"
     else:
         side = max([one for one in fitting if one <= most], default=SIZES[0])
         why = f"the smallest image's shorter side has {found.least_side} pixels; --size changes it"
@@ -286,12 +286,12 @@ def _sample(
     most = min(training, tier.samples)
     each = classes or min(heldout, most)
     count = max(each, most // each * each)
-    of = "as many of each class" if classes else "of captions of held-out images in turn"
-    said.add("samples", f"{count:,}", f"{of}; real images and reconstructions are as many")
+    of = "equally many of each class" if classes else "of captions of held-out images in turn"
+    said.add("samples", f"{count:,}", f"{of}; as many real images and reconstructions")
     settings: dict[str, dict[str, Any]] = {"unguided": {"kind": "none"}}
     if wishes.unconditional:
         settings = {"unguided": {"kind": "unconditional"}}
-        why = "labels are not learned, as asked"
+        why = "labels are not learned, as requested"
     elif classes == 1:
         why = "one class: there is nothing to guide to"
     elif not classes:
@@ -314,7 +314,7 @@ def _evaluate(
     """Whose features metrics use."""
     inception = wishes.metrics == "inception" or (wishes.metrics is None and has_inception)
     if wishes.metrics:
-        why = "as asked"
+        why = "as requested"
     else:
         state = "are" if inception else "are not"
         why = f"Inception's weights {state} available here (DIMR_EXTRACTOR)"

@@ -115,7 +115,7 @@ class OwnSource(ImageSource):
         digits = max(6, len(str(len(self._seen[label]) - 1)))
         for number, (where, data) in enumerate(self._read(label)):
             if hashlib.sha256(data).hexdigest() != self._seen[label][number].sha256:
-                raise DimrError(f"{where}: changed while it was taken in: start again")
+                raise DimrError(f"{where}: changed while it was read: start again")
             yield f"{number:0{digits}d}{suffix_of(data)}", data
 
     def _read(self, label: int) -> Iterator[tuple[str, bytes]]:

@@ -49,7 +49,7 @@ def choose_encoder(
     if asked == "clip":
         return CLIP, [
             *why,
-            ("text encoder", f"{CLIP['repo']}, {CLIP['tokens']} tokens", "as asked"),
+            ("text encoder", f"{CLIP['repo']}, {CLIP['tokens']} tokens", "as requested"),
         ]
     tokens = min(CLIP["tokens"], longest)
     cut = "longer captions are cut" if tokens < longest else "as many as the longest caption's"

@@ -69,9 +69,9 @@ NOTES = {
     "distorted; then the mean over raters, with Student's 95% interval over them: it says how "
     "raters differ, not how other images would. Unsure counts neither way. Fully rated: images "
     "with all {per_image} ratings.",
-    "agreement": "Agreement: share of equal pairs of answers of an image, on images with two or "
-    "more. Kappa: the same beyond chance, Cohen's of two raters, Krippendorff's alpha of more; "
-    "blank where all answers are the same.",
+    "agreement": "Agreement: share of pairs of answers to an image that are equal, on images with "
+    "two or more. Kappa: the same beyond chance, Cohen's of two raters, Krippendorff's alpha of "
+    "more; blank where all answers are the same.",
     "published": "Published: the authors' models and raters (paper, section 5.3).",
 }
 

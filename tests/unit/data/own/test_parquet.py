@@ -106,7 +106,7 @@ TABLES = {
     "no label": (FOUR | {"label": [0, None, 0, 0]}, "row 1: no label"),
     "no image": (FOUR | {"image": [*FOUR["image"][:3], None]}, "row 3: the image has no bytes"),
     "no bytes": (FOUR | {"image": [{"bytes": b""}] * 4}, "the image: 0 bytes"),
-    "one image": (FOUR | {"label": [0, 0, 0, 7]}, "1 class of one image (7)"),
+    "one image": (FOUR | {"label": [0, 0, 0, 7]}, "1 class with one image (7)"),
     "case": (FOUR | {"label": ["a", "A"] * 2}, "column label: classes 'a' and 'A' differ only in"),
 }  # fmt: skip
 

@@ -120,12 +120,12 @@ def test_names_that_cannot_be_shown(name, two, refused):
 def test_a_class_of_one_image(two, refused):
     (two / "cat/1.png").unlink()
     assert refused(two) == (
-        "set: 1 class of one image (cat): one is held out, so that two are needed at least"
+        "set: 1 class with one image (cat): one is held out, so at least two are needed"
     )
 
 
 def test_a_flat_folder_of_one_image(refused, tmp_path):
-    assert "set: 1 class of one image (set)" in refused(fill(tmp_path / "set", {"": ["a.png"]}))
+    assert "set: 1 class with one image (set)" in refused(fill(tmp_path / "set", {"": ["a.png"]}))
 
 
 def test_images_beside_class_folders(two, refused):
@@ -215,4 +215,4 @@ def test_what_labels_csv_may_not_say(lines, message, listed):
 
 
 def test_classes_of_one_line(listed):
-    assert "set: 2 classes of one image (y, z)" in listed(*LINES[:3], "sub/d.png,z")
+    assert "set: 2 classes with one image (y, z)" in listed(*LINES[:3], "sub/d.png,z")

@@ -172,7 +172,7 @@ def test_an_image_that_changes_meanwhile(form, take, tmp_path, monkeypatch):
         prepare(self, work)
 
     monkeypatch.setattr(source.OwnSource, "prepare", changed)
-    with pytest.raises(DimrError, match="changed while it was taken in: start again"):
+    with pytest.raises(DimrError, match="changed while it was read: start again"):
         take(place, found)
     assert not (tmp_path / "store").exists()
 
@@ -250,7 +250,7 @@ def test_the_folder_has_moved(own, tmp_path, monkeypatch, caplog):
     own.rename(tmp_path / "moved")
     assert main(["data", "mine", "--out", str(tmp_path / "out")]) == 2
     assert error_in(caplog) == (
-        f"dimr: data: {own}: no such folder any more (sources.yaml: mine): pass --source, or set "
+        f"dimr: data: {own}: this folder is gone (sources.yaml: mine): pass --source, or set "
         "DIMR_MINE, to where it is now"
     )
     monkeypatch.setenv("DIMR_MINE", str(tmp_path / "moved"))
