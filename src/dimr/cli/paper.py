@@ -6,7 +6,7 @@ from typing import Any
 
 from dimr.config.project import ROOT, Project
 from dimr.runtime.errors import DimrError
-from dimr.stages.options import TABLE_FILES, add_output, add_step
+from dimr.stages.options import TABLE_FILES, add_output, add_step, positive
 
 EXAMPLES = """\
 examples:
@@ -36,7 +36,7 @@ def add(steps: Any) -> None:
                         help="the folder of runs (default: runs)")  # fmt: skip
     parser.add_argument("--partial", action="store_true",
                         help="use the results that exist, and mark what is missing")  # fmt: skip
-    parser.add_argument("--seeds", type=int, metavar="N",
+    parser.add_argument("--seeds", type=positive, metavar="N",
                         help="seeds of each trained row (default: as the table says)")  # fmt: skip
     parser.add_argument(
         "--root", type=Path, default=ROOT,
