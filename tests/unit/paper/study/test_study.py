@@ -124,8 +124,8 @@ def test_longer_trainings_are_said_beside_the_shortest(case):
         "Ours,256,0.4,0.95\nTheirs,64,7.5,0.4\nTheirs,256,1.25,0.9\nOurs,64,2.5,0.6\n"
     )
     assert longer(definition, file) == (
-        "FID-digits after 4 times as many steps: Ours 2.50 -> 0.40 (own class 60% -> 95%), "
-        "Theirs 7.50 -> 1.25 (own class 40% -> 90%)"
+        "FID-digits after 4 times as many steps: Ours 2.50 → 0.40 (own class 60% → 95%), "
+        "Theirs 7.50 → 1.25 (own class 40% → 90%)"
     )
 
 
