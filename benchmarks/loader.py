@@ -1,4 +1,4 @@
-"""Random training batches: our reader against a file a sample: `python benchmarks/loader.py`.
+"""Random training batches: our reader against a file per sample: `python benchmarks/loader.py`.
 
 Plain: each sample pickled in a `.npy` file of its own, drawn at random by a DataLoader with two
 workers, as the code of diffusion papers does. Both read the same latents, which are in the page
@@ -182,7 +182,7 @@ def main():
                 rates[kind].append(reader_rate(read, first, options.batch, options.seconds))
     print(f"{'':44} {'samples/s':>10} {'ratio':>6} {'ratios':>22}")
     for kind, against, words in (
-        ("plain", "plain", "a pickled file a sample, 2 workers"),
+        ("plain", "plain", "a pickled file per sample, 2 workers"),
         ("stored", "plain", "reader: the stored moments"),
         ("plain whole", "plain whole", "plain, and a posterior drawn, float32"),
         ("whole", "plain whole", "reader, and a posterior drawn, float32"),

@@ -148,7 +148,7 @@ def main():
 def compare_reading(path, options):
     """Both ways of reading, and the share of the time in which the extractor waited."""
     busy = -(-options.images // 64) * options.gpu_ms / 1000
-    print(f"images: {options.images} of 256 px, an extractor of {options.gpu_ms} ms a batch of 64")
+    print(f"images: {options.images} of 256 px, extractor: {options.gpu_ms} ms per batch of 64")
     results = []
     for name, call in (("one by one", plain), ("read ahead", ours)):
         # One thread: on a busy machine several are slower for single images by a factor.

@@ -3,6 +3,8 @@
 A finished run of the repository's `runs/` is trained, sampled and measured anew, each time from the
 same configuration, data and code, under one other condition: as it was; with two threads; with the
 vector instructions of an older processor (AVX2) in PyTorch, its compiler and its matrix products.
+Compiled code is made for each condition: PyTorch's cache does not tell processors apart, and what
+it had compiled for AVX-512 gave losses that were not finite where PyTorch itself used AVX2.
 The table has the run's own numbers first; `--out results/digits/reruns.csv` is where the page on
 the digits study reads it. Another day or machine: run it there; lines of other dates stay.
 """
@@ -27,7 +29,6 @@ OLDER = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "TORCHINDUCTOR_CPP_SIMDLEN": "256",
 }
 CONDITIONS = {  # by name: threads, environment
     "again": (1, {}),
@@ -51,7 +52,7 @@ def dimr(stage, threads, environment, **paths):
 def rerun(run, settings, threads, environment, folder):
     """The run's stages in a folder of its own: weights, and metrics by setting."""
     data, config = Path("data") / run.parts[1], run / "config"
-    how = (threads, environment)
+    how = (threads, {**environment, "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled")})
     model, encoder = folder / "model", data / "autoencoder"
     dimr("train", *how, config=config / "train.yaml", data=data / "latents", out=model,
          log_csv=folder / "log.csv", state=folder / "state")  # fmt: skip
@@ -105,8 +106,8 @@ def main():
             model = rerun(run, settings, *CONDITIONS[name], Path(folder))
             change = difference(model, run / "model")
             lines += lines_of(Path(folder), run, name, settings, change, today)
-    if options.out:
-        add(lines, options.out)
+        if options.out:  # after each: hours are not lost with the last
+            add(lines, options.out)
     writer = csv.DictWriter(sys.stdout, COLUMNS)
     writer.writeheader()
     writer.writerows(lines)

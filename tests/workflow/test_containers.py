@@ -21,7 +21,7 @@ IGNORED = (ROOT / "containers/Dockerfile.dockerignore").read_text()
 
 
 def commands(text):
-    """Lines of a recipe without comments, those that go on joined."""
+    """Lines of a recipe without comments, continued ones joined."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     return "\n".join(lines).replace("\\\n", " ")
 

@@ -147,8 +147,8 @@ onstart:
                 f"--config took the place of the profile's: add site={cluster.SITE}"
             )
         one_line_errors(slurm.check_submission)(site(), SITE_FILE.name)
-    # Every job that ends makes Snakemake's default limit wake the scheduler once more per second, from
-    # then on: after 80 jobs that took a quarter of a core.
+    # Every job that ends makes Snakemake's default limit (100/1s) wake the scheduler once more per
+    # second, from then on: after 80 jobs that took a quarter of a core. Other limits stay.
     limit = workflow.scheduling_settings.max_jobs_per_timespan
     if limit and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None

@@ -103,8 +103,10 @@ def _set_up(log: Path | None) -> None:
     logging.getLogger("dimr").setLevel(logging.INFO)
     # Compiled kernels are kept beside the project, not in the system's temporary folder.
     from dimr.config.project import ROOT
+    from dimr.runtime.processor import instruction_set
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache/torchinductor"))
+    kernels = ROOT / ".cache/torchinductor" / instruction_set()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels))
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".cache/matplotlib"))
 
 

@@ -194,7 +194,7 @@ def own_class(
     if labels.min() < 0 or labels.max() >= (known := logits.shape[1]):
         found = f"from {labels.min()} to {labels.max()}"
         raise DimrError(f"{name}: {found}; the classifier knows 0 to {known - 1}")
-    own = logits.double().softmax(1)[torch.arange(len(labels)), torch.from_numpy(labels)]
+    own = logits.double().softmax(1)[torch.arange(len(labels)), torch.tensor(labels)]
     return {
         "class_accuracy": float(np.mean(logits.argmax(1).numpy() == labels)),
         "low_fidelity_share": float((own < LOW_FIDELITY).double().mean()),

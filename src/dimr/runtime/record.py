@@ -139,7 +139,7 @@ def content_key(path: Path) -> str:
 
 
 def _hashed_once(file: Path) -> str:
-    """The SHA-256 of a file, computed anew only if it has changed."""
+    """The SHA-256 of a file, computed again only if it has changed."""
     found = file.stat()
     return _hashed(file.absolute(), found.st_size, found.st_mtime_ns)
 

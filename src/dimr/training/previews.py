@@ -63,9 +63,10 @@ def make_previewer(
     shown = evenly_spaced(classes, ROWS)
     indices = [k * classes + label for k in range(COLUMNS) for label in shown]
 
-    shown_before: list[int] = []
+    is_first = True
 
     def preview(step: int, network: Any) -> None:
+        nonlocal is_first
         import numpy as np
 
         from dimr.data.autoencoder import load_decoder
@@ -80,8 +81,8 @@ def make_previewer(
         grid = class_grid(images, rows, headings, columns=COLUMNS)
         picture = folder / f"step-{step:09d}.png"
         save_png(grid, picture)
-        if not shown_before:
+        if is_first:
             log.info("what it draws after %d steps: %s", step, picture)
-        shown_before.append(step)
+        is_first = False
 
     return preview

@@ -49,7 +49,7 @@ def test_each_sample_once_an_epoch(pixels: tuple[Path, np.ndarray], batch: int) 
     stream = torch.cat([reader.batch(step)[1] for step in range(steps)])[: epochs * COUNT]
     orders = stream.reshape(epochs, COUNT).tolist()
     assert all(sorted(order) == list(range(COUNT)) for order in orders)
-    assert len({tuple(order) for order in orders}) == epochs  # shuffled anew
+    assert len({tuple(order) for order in orders}) == epochs  # shuffled again
 
 
 def test_stream_does_not_depend_on_the_batch_size(pixels: tuple[Path, np.ndarray]) -> None:

@@ -69,7 +69,7 @@ def test_sets_give_the_same_images_from_anywhere(tmp_path):
     ]
     for each in opened:
         assert each.shape == images.shape
-        for _ in range(2):  # a second pass begins anew
+        for _ in range(2):  # a second pass starts again
             batches = list(each.batches(6))
             assert max(map(len, batches)) <= 6
             assert np.array_equal(np.concatenate(batches), images)

@@ -92,7 +92,7 @@ def test_arguments_that_do_not_fit(options, message, pixel_pipe):
 
 
 def test_schedulers_of_something_else_are_refused(pixel_pipe):
-    """diffusers would take the noise for a velocity, or place it on another schedule, and go on."""
+    """diffusers would take the noise for a velocity, or use another schedule, and continue."""
     from diffusers import DDIMScheduler
 
     from dimr.diffusion.solver import AuthorsDPMSolver

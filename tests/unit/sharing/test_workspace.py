@@ -33,7 +33,7 @@ def made(tmp_path, monkeypatch):
 
 
 def of(root, **train):
-    """The workspace run, as params.yaml says anew."""
+    """The workspace run, as params.yaml describes it now."""
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["train"].update(train)
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))

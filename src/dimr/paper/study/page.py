@@ -22,6 +22,7 @@ from dimr.paper.study.runs import (
     all_runs,
     copies,
     ends_of_grid,
+    longer,
     outliers,
     reruns,
     steps,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-SEEDS, FACTS, RERUNS, TUNING = "seeds.csv", "study.json", "reruns.csv", "tuning.csv"
+SEEDS, FACTS = "seeds.csv", "study.json"
+RERUNS, TUNING, BUDGET = "reruns.csv", "tuning.csv", "budget.csv"
 WORDS = {
     "shows": "Shows here",
     "opposite": "The opposite shows here",
@@ -124,6 +126,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "without_labels": without_labels(definition, frame),
         "far": f"{FAR:.0f}",
         "reruns": reruns(definition, results / RERUNS),
+        "longer": longer(definition, results / BUDGET),
         "ends_of_grid": ends_of_grid(results / TUNING),
         "picture": _picture(results, page),
         "link": lambda name: _link(results / name, page),

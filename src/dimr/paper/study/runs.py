@@ -185,6 +185,25 @@ def ends_of_grid(file: Path) -> list[str]:
     return found
 
 
+def longer(definition: Claims, file: Path) -> str:
+    """What the longest trainings of ``budget.csv`` have, beside the shortest, in words.
+
+    Empty if there is no such file.
+    """
+    if not file.is_file():
+        return ""
+    frame, metric = read_frame(file), _fid(definition)
+    parts = []
+    for name, rows in frame.groupby("model", sort=False):
+        rows = rows.sort_values("epochs")
+        short, long = rows.iloc[0], rows.iloc[-1]
+        fids = f"{metric.text(short[FID])} → {metric.text(long[FID])}"
+        own = f"{short['class_accuracy']:.0%} → {long['class_accuracy']:.0%}"
+        parts.append(f"{name} {fids} (own class {own})")
+    times = frame["epochs"].max() / frame["epochs"].min()
+    return f"{metric.title} after {times:.0f} times as many steps: {', '.join(parts)}"
+
+
 def reruns(definition: Claims, file: Path) -> dict[str, str] | None:
     """How far one training differs when it is made again; None: ``reruns.csv`` does not exist.
 

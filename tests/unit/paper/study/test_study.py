@@ -12,7 +12,7 @@ from dimr.paper.results import read_result, recorded
 from dimr.paper.study.claims import load_claims
 from dimr.paper.study.page import WORDS, study_page
 from dimr.paper.study.results import collect_study
-from dimr.paper.study.runs import ends_of_grid, reruns
+from dimr.paper.study.runs import ends_of_grid, longer, reruns
 from dimr.paper.web_page import to_page
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json, write_json
@@ -114,6 +114,19 @@ def test_rates_at_an_end_of_the_grid_are_named(tmp_path):
     lines = [",".join(map(str, line)) for line in tried]
     file.write_text("\n".join(["model,lr,chosen", *lines]))
     assert ends_of_grid(file) == ["A (0.001)", "C (0.004)"]
+
+
+def test_longer_trainings_are_said_beside_the_shortest(case):
+    definition, file = load_claims(case / "claims.yaml"), case / "results/digits/budget.csv"
+    assert longer(definition, file) == ""
+    file.write_text(
+        "model,epochs,fid_digits,class_accuracy\n"
+        "Ours,256,0.4,0.95\nTheirs,64,7.5,0.4\nTheirs,256,1.25,0.9\nOurs,64,2.5,0.6\n"
+    )
+    assert longer(definition, file) == (
+        "FID-digits after 4 times as many steps: Ours 2.50 → 0.40 (own class 60% → 95%), "
+        "Theirs 7.50 → 1.25 (own class 40% → 90%)"
+    )
 
 
 def test_reruns_are_printed_where_they_were_measured(case):
