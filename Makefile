@@ -65,7 +65,7 @@ demo: setup ## train, sample and evaluate on digits: a table and a picture in ab
 	@echo "picture: $(TABLE).png (samples of every row)"
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
 
-study: setup ## everything on digits: tables, figures, docs/digits-study.md (45 trainings)
+study: setup ## everything on digits: tables, figures, docs/digits-study.md (about 70 trainings, and 40 to tune)
 	@.venv/bin/snakemake --quiet rules host -- study
 	@dimr readme
 	@echo "page:    docs/digits-study.md"

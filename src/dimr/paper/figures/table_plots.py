@@ -24,6 +24,11 @@ CURVES = (
     ("#636363", "v", "-"), ("#c51b8a", "P", "--"), ("#2b8cbe", "X", ":"),
 )  # fmt: skip
 """Colour, marker and dash of each row: told apart without colour too."""
+BETTER = {
+    "lower": ("fid", "low_fidelity_share", "near_copy_share"),
+    "higher": ("inception_score", "precision", "recall", "class_accuracy", "caption_accuracy"),
+}
+"""Which way metrics are better, by the beginnings of their columns' keys."""
 FAR = 6.0
 """Largest over smallest value from which on an axis is logarithmic."""
 ZOOM, GAP, PER_CLASS = 2, 2, 2
@@ -76,8 +81,16 @@ def bars(table: RunsTable, frame: "pd.DataFrame") -> Figure:
         if len(settings) > 1:
             axes.set_title(setting, fontsize=9, loc="left")
     of = f", {settings[0]}" if len(settings) == 1 else ""
-    panels[-1].set_xlabel(f"{table.title_of(key)}{of} (lower is better)")
+    panels[-1].set_xlabel(f"{table.title_of(key)}{of}{direction(key)}")
     return figure
+
+
+def direction(key: str) -> str:
+    """Which way a metric is better, as an axis says it; nothing of a column that is no metric."""
+    for word, beginnings in BETTER.items():
+        if key.startswith(beginnings):
+            return f" ({word} is better)"
+    return ""
 
 
 def _bar(axes: Axes, y: int, values: np.ndarray) -> None:
@@ -129,7 +142,7 @@ def _curves(axes: Axes, table: RunsTable, shown: list[Line], frame: "pd.DataFram
     else:
         axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.set_xlabel(table.title_of(x))
-    axes.set_ylabel(f"{table.title_of(y)} (lower is better)")
+    axes.set_ylabel(f"{table.title_of(y)}{direction(y)}")
     axes.legend(frameon=False, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
 
