@@ -57,7 +57,7 @@ endif
 	@echo "$(TORCH)" > $@
 
 # Snakemake itself says what is kept if it is stopped; without a shell, only it and make get Ctrl-C.
-demo: setup ## train, sample and evaluate on digits: a table and a picture in about 13 minutes
+demo: setup ## train, sample and evaluate on digits: a table and a picture in about 15 minutes
 	@.venv/bin/snakemake --quiet rules host --prioritize $(LONGEST) -- $(TABLE).csv $(LONGEST)
 	@echo && cat $(TABLE).md && echo
 	@dimr compare $(TABLE).csv
