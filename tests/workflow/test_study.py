@@ -49,14 +49,14 @@ def test_the_study_is_one_target(checked_in):
 def test_the_claims_say_how_many_seeds_there_are(stubbed):
     """More than the tables have, of the two networks of a comparison that is open."""
     claims, wanted = stubbed.folder / "experiments/claims.yaml", "metrics/unguided.json"
-    old = "against: digits-pixel/uvit-xs-4\n"
+    old = "against: digits/uvit-xs-2\n"
     text = claims.read_text()
     claims.write_text(text.replace(old, f"{old}        seeds: 6\n", 1))
     said = stubbed.snakemake("-n", "--quiet", "host", "progress", "--", f"{RESULTS}/seeds.csv")
-    for model in ("dimr-xs-3r", "uvit-xs-4"):
-        assert f"runs/digits-pixel/{model}/5/{wanted}" in said.stdout
-        assert f"runs/digits-pixel/{model}/6/{wanted}" not in said.stdout
-    assert f"runs/digits/uvit-xs-td-2/5/{wanted}" not in said.stdout
+    for model in ("dimr-xs-2r", "uvit-xs-2"):
+        assert f"runs/digits/{model}/5/{wanted}" in said.stdout
+        assert f"runs/digits/{model}/6/{wanted}" not in said.stdout
+    assert f"runs/digits/dit-xs-2/5/{wanted}" not in said.stdout
     claims.write_text(text.replace("{least: 5,", "{lest: 5,"))
     failed = stubbed.snakemake("-n", "--", f"{RESULTS}/seeds.csv", check=False)
     assert "claims.yaml: seeds.least: is missing" in failed.stdout + failed.stderr

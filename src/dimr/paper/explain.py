@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -239,14 +240,19 @@ class Explainer:
         return narrowed
 
     def _stated_line(self, block: Block, number: int) -> dict[str, str] | None:
-        """The CSV's line of a row, told by block, name and setting."""
+        """The CSV's line of a row, told by block, name and setting.
+
+        Of rows that share these (milestones of one training) the first line is the first row's.
+        """
         keys = [column.key for column in block.columns]
-        row = dict(zip(keys, map(_text, block.rows[number]), strict=True))
+        rows = [dict(zip(keys, map(_text, row), strict=True)) for row in block.rows[: number + 1]]
         if len(self.empty.blocks) > 1:
-            row["block"] = block.title
-        named = [key for key in ("block", "model", "setting", "run") if key in row]
-        lines = (one for one in self.stated if all(one.get(key) == row[key] for key in named))
-        return next(lines, None)
+            rows = [{**row, "block": block.title} for row in rows]
+        named = [key for key in ("block", "model", "setting", "run") if key in rows[-1]]
+        wanted = [rows[-1][key] for key in named]
+        before = sum([row[key] for key in named] == wanted for row in rows[:-1])
+        lines = (one for one in self.stated if [one.get(key) for key in named] == wanted)
+        return next(islice(lines, before, None), None)
 
 
 # --- names and numbers ----------------------------------------------------------------------------

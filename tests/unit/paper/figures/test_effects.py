@@ -63,7 +63,12 @@ def test_the_picture_of_effects_is_legible_and_names_every_claim(measured):
     places = [next(n for n, text in enumerate(seen) if text.startswith(t)) for t in titles]
     assert places == sorted(places)  # as in claims.yaml
     assert "0" in seen
-    assert sum(text in effects.COLOURS for text in seen) == 29 + 4  # rows, and the legend
+    rows = sum(
+        len(one.settings)
+        for claim in definition.claims(PROJECT).claims
+        for one in claim.comparisons
+    )
+    assert sum(text in effects.COLOURS for text in seen) == rows + 4  # and the legend
 
 
 def test_the_figure_is_made_of_what_the_claims_compare():

@@ -13,7 +13,7 @@ from dimr.runtime.errors import DimrError
 from .conftest import check_legible, leave_metrics, texts
 
 STEPS = np.arange(1, 21)
-ROWS = 7  # of the ablation
+ROWS = 6  # of the ablation
 
 
 def write_log(path, branches, level):
@@ -27,10 +27,10 @@ def write_log(path, branches, level):
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory):
-    """Logs of the ablation: five seeds of networks of one and of three branches."""
+    """Logs of the ablation: five seeds of networks with a loss of one branch and of two."""
     runs = tmp_path_factory.mktemp("logged")
     for run in define("digits/training_ablation", PROJECT).runs(PROJECT):
-        write_log(runs / run / "log.csv", 3 if "dimr-xs-3r" in run else 1, 1 + int(run[-1]))
+        write_log(runs / run / "log.csv", 2 if "/dimr-xs-2r/" in run else 1, 1 + int(run[-1]))
     return runs
 
 
@@ -38,10 +38,10 @@ def test_curves_are_the_logs_and_their_median_over_seeds(logged):
     models = training.load(define("digits/training_ablation", PROJECT), PROJECT, logged)
     assert [len(model.logs) for model in models] == [5] * ROWS
     (dimr,) = [model for model in models if len(model.branches) > 1]
-    assert dimr.branches == ["loss_branch_1", "loss_branch_2", "loss_branch_3"]
-    middle = dimr.median("loss_branch_3")
+    assert dimr.branches == ["loss_branch_1", "loss_branch_2"]
+    middle = dimr.median("loss_branch_2")
     assert middle.index.tolist() == (STEPS * 1600).tolist()
-    assert middle.iloc[10] == pytest.approx(3 * 3 / 11)  # the third of five seeds
+    assert middle.iloc[10] == pytest.approx(3 * 2 / 11)  # the third of five seeds
 
 
 def test_a_burst_of_one_seed_does_not_move_the_thick_line(logged):
@@ -57,7 +57,7 @@ def test_the_picture_of_training_is_legible(logged):
     models = training.load(define("digits/training_ablation", PROJECT), PROJECT, logged)
     figure = training.draw(models)
     check_legible(figure)
-    lines = [6 * number for number in (ROWS, 2, ROWS, ROWS)]  # five seeds and a median
+    lines = [6 * number for number in (ROWS, 1, ROWS, ROWS)]  # five seeds and a median
     assert [len(axes.lines) for axes in figure.axes] == lines
     assert {model.name for model in models} <= {text.get_text() for text in figure.legends[0].texts}
 
