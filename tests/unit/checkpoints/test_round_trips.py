@@ -179,11 +179,10 @@ def test_exports_of_equal_models_are_equal_files(imported, exported):
     assert sha256(exported(model, "a.pth")) == sha256(exported(model, "b.pth"))
 
 
-@pytest.mark.parametrize("name", ["adaln-3r", "last-3r", "convnext-2r", "concat-2r", "skips-2r"])
+@pytest.mark.parametrize("name", ["adaln-2r", "last-2r", "convnext-2r", "concat-2r", "skips-2r"])
 def test_a_model_folder_of_the_papers_other_networks(name, tmp_path):
     """Those that are trained here and have no published form."""
-    dataset = "digits-pixel" if name.endswith("3r") else "digits"
-    config = PROJECT.run(f"{dataset}/dimr-xs-{name}/0").network
+    config = PROJECT.run(f"digits/dimr-xs-{name}/0").network
     network = build(config.sizes)
     write_model(tmp_path, config, network.state_dict())
     seal(tmp_path, "model", {"key": "k"})
