@@ -197,9 +197,7 @@ def longer(definition: Claims, file: Path) -> str:
     for name, rows in frame.groupby("model", sort=False):
         rows = rows.sort_values("epochs")
         short, long = rows.iloc[0], rows.iloc[-1]
-        fids = f"{metric.text(short[FID])} → {metric.text(long[FID])}"
-        own = f"{short['class_accuracy']:.0%} → {long['class_accuracy']:.0%}"
-        parts.append(f"{name} {fids} (own class {own})")
+        parts.append(f"{name} {metric.text(short[FID])} → {metric.text(long[FID])}")
     times = frame["epochs"].max() / frame["epochs"].min()
     return f"{metric.title} after {times:.0f} times as many steps: {', '.join(parts)}"
 
