@@ -1,8 +1,9 @@
 """How far the numbers of a run move when it is run again: `python benchmarks/reruns.py`.
 
-A finished run of the repository's `runs/` is trained, sampled and measured anew, each time from the
-same configuration, data and code, under one other condition: as it was; with two threads; with the
-vector instructions of an older processor (AVX2) in PyTorch, its compiler and its matrix products.
+A finished run of the repository's `runs/` is trained, sampled and measured again, each time from
+the same configuration, data and code, under one other condition: as it was; with two threads; with
+the vector instructions of an older processor (AVX2) in PyTorch, its compiler and its matrix
+products.
 Compiled code is made for each condition: PyTorch's cache does not tell processors apart, and what
 it had compiled for AVX-512 gave losses that were not finite where PyTorch itself used AVX2.
 The table has the run's own numbers first; `--out results/digits/reruns.csv` is where the page on

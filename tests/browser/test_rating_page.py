@@ -67,6 +67,7 @@ def page(browser, site, tmp_path):
         behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True,
     )  # fmt: skip
     browser.events.clear()
+    browser.requested.clear()
     opened = browser.open(site / "ratings.html")
     opened.click("#numbers button")  # the first
     yield opened

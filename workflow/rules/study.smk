@@ -24,9 +24,8 @@ DRAWN = [
 ]
 CLAIMED = one_line_errors(load_claims)(PROJECT.experiments / "claims.yaml").cells()
 CELLS = sorted({*CLAIMED, *(cell for name in STUDIED for cell in TABLES[name].cells())})
-RERUNS = (
-    "results/digits/reruns.csv"  # measured by hand; the page says if it is not there
-)
+# Measured by hand (benchmarks/reruns.py); the page says if it is not there.
+RERUNS = "results/digits/reruns.csv"
 
 
 rule study_results:

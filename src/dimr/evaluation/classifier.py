@@ -153,17 +153,6 @@ def load_tensors(
     network.load_state_dict(tensors)
 
 
-def class_accuracy(
-    classifier: nn.Module,
-    images: ImageSet | np.ndarray,
-    labels: np.ndarray,
-    batch_size: int | None = None,
-    name: str = "labels",
-) -> float:
-    """Share in [0, 1] of images that the classifier gives their label; as ``own_class``."""
-    return own_class(classifier, images, labels, batch_size, name)["class_accuracy"]
-
-
 def own_class(
     classifier: nn.Module,
     images: ImageSet | np.ndarray,
@@ -175,8 +164,8 @@ def own_class(
 
     Args:
         classifier: takes uint8 (B, 3, H, W) and returns (logits (B, K), features), in its own mode.
-        images: of every label.
-        labels: theirs.
+        images: as many as there are labels.
+        labels: those that they are to have, in their order.
         batch_size: images at a time; None: as many as 250 of 64 pixels.
         name: what messages call the labels.
 

@@ -21,3 +21,8 @@ METRICS = (
     "nearest_distance", "heldout_nearest_distance", "nearest_ratio", "near_copy_share", "images",
 )  # fmt: skip
 """All of them."""
+BETTER = {
+    "lower": ("fid", "sfid", "low_fidelity_share", "near_copy_share"),
+    "higher": ("inception_score", "precision", "recall", "class_accuracy", "caption_accuracy"),
+}
+"""Which way they are better, by the beginnings of their names; the others are neither."""

@@ -23,7 +23,7 @@ from dimr.evaluation.classifier import (
     ClassifierConfig,
     ImageClassifier,
     Task,
-    class_accuracy,
+    own_class,
     piece_of,
     turn_accuracy,
 )
@@ -181,7 +181,7 @@ def turned(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
 def _accuracy(classifier: ImageClassifier, images: np.ndarray, labels: np.ndarray) -> float:
     if classifier.task == "quarter turns":
         return turn_accuracy(classifier, images)
-    return class_accuracy(classifier, images, labels)
+    return own_class(classifier, images, labels)["class_accuracy"]
 
 
 def _check_size(images: np.ndarray, classes: int) -> int:

@@ -8,7 +8,7 @@ import yaml
 from tests.support.own_arrays import SPLIT, shapes, write_images
 
 from dimr.cli import main
-from dimr.evaluation.classifier import class_accuracy, load_classifier, piece_of
+from dimr.evaluation.classifier import load_classifier, own_class, piece_of
 from dimr.evaluation.image_sets import image_tensor
 from dimr.evaluation.memorisation import memorisation
 from dimr.runtime.record import recorded_key
@@ -69,10 +69,8 @@ def test_its_classifier_says_what_it_tells_apart(own):
     assert "task" not in config
     accuracy = json.loads((folder / "classifier/accuracy.json").read_text())
     assert accuracy["heldout_accuracy"] > 0.9
-    assert (
-        class_accuracy(load_classifier(folder / "classifier"), heldout, labels)
-        == (accuracy["heldout_accuracy"])
-    )
+    said = own_class(load_classifier(folder / "classifier"), heldout, labels)
+    assert said["class_accuracy"] == accuracy["heldout_accuracy"]
 
 
 def test_real_images_are_near_and_noise_is_far(own, definitions):

@@ -186,8 +186,9 @@ class Trials(ConfigModel):
 class Recipe(ConfigModel):
     """Everything about a dataset. ``resources`` change how fast a stage is, not its result.
 
-    ``milestones`` are steps before the last one, by name, whose weights are results too: of the run
-    ``<dataset>/<model>-<milestone>/<seed>``; or after it, to which training resumes if asked for.
+    ``milestones`` are other steps than the last one, by name, whose weights are results too: of the
+    run ``<dataset>/<model>-<milestone>/<seed>``. To one after the last step training resumes only
+    for that run.
     ``trials`` are of the runs ``<dataset>/<model>-<trial>/<seed>``, which compare with validation
     images; what was chosen for a variant by them, in place of ``train.lr``, stands in
     ``learning_rates``.

@@ -1,4 +1,4 @@
-"""The images as they were published, in one tar a class: a thousand files, not a million.
+"""The images as they were published, in one tar per class: a thousand files, not a million.
 
 A folder holds ``n01440764.tar``, ... (uncompressed, members sorted by name, the original bytes),
 ``index.npy`` (one ``ENTRY`` an image, sorted by label and name), ``manifest.json``, and of images

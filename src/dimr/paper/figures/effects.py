@@ -48,7 +48,7 @@ def make(definition: EffectsFigure, project: Project, runs: Path) -> Figure:
 
 
 def draw(claims: Claims, found: Sequence[Finding]) -> Figure:
-    """A row a comparison, below its claim's title: ours filled, the paper's hollow.
+    """A row for each comparison, below its claim's title: ours filled, the paper's hollow.
 
     The axis is that of the logarithm of a ratio, so that half and double are as far from 0. An
     interval that is longer than the axis ends in an arrow.

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from dimr.data.shards import open_shards
+from dimr.evaluation.names import BETTER
 from dimr.paper.tables.runs import Line, RunsTable, seed_values
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.files import save_png
@@ -24,11 +25,6 @@ CURVES = (
     ("#636363", "v", "-"), ("#c51b8a", "P", "--"), ("#2b8cbe", "X", ":"),
 )  # fmt: skip
 """Colour, marker and dash of each row: told apart without colour too."""
-BETTER = {
-    "lower": ("fid", "low_fidelity_share", "near_copy_share"),
-    "higher": ("inception_score", "precision", "recall", "class_accuracy", "caption_accuracy"),
-}
-"""Which way metrics are better, by the beginnings of their columns' keys."""
 FAR = 6.0
 """Largest over smallest value from which on an axis is logarithmic."""
 ZOOM, GAP, PER_CLASS = 2, 2, 2

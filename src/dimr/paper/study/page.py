@@ -118,6 +118,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "verdicts": _verdicts(definition, found),
         "claims": [_claim(definition, claim, found, frame) for claim in definition.claims],
         "rule": definition.seeds,
+        "to_raise": sum(1 for _ in more_seeds(definition, found)),
         "intervals": _intervals(found),
         "runs": all_runs(definition, frame),
         "steps": steps(definition, results / SEEDS, read_frame(results / SEEDS)),
@@ -137,7 +138,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
 
 
 def _short(definition: Claims, found: list[Finding]) -> list[str]:
-    """What the page begins with, an item of a list a line: claims by verdict."""
+    """What the page begins with, a line per verdict: the claims that have it."""
     groups: dict[str, list[str]] = {verdict: [] for verdict in WORDS}
     for claim in definition.claims:
         verdicts = [one.verdict for one in found if one.claim is claim]
@@ -230,13 +231,14 @@ def _link(file: Path, page: Path) -> str:
 
 
 def _durations(facts: StudyFacts) -> dict[str, str]:
-    """Core minutes by step, core hours in all and of tuning, and what no job recorded, in words."""
+    """Core minutes by step, core hours of tuning, of longer trainings and in all, in words."""
     times = facts.times
     seconds = sum(one.seconds for one in times.values())
-    tuning = times["tuning"].seconds if "tuning" in times else 0.0
+    hours = {name: times[name].seconds / 3600 if name in times else 0.0
+             for name in ("tuning", "longer")}  # fmt: skip
     return {
         **{f"{step}_minutes": f"{one.seconds / 60:.0f}" for step, one in times.items()},
-        "tuning_hours": f"{tuning / 3600:.1f}",
+        **{f"{name}_hours": f"{some:.1f}" for name, some in hours.items()},
         "total_hours": f"{seconds / 3600:.1f}",
         "least_minutes": f"{seconds / 60 / facts.machine.cores:.0f}",
         "unrecorded_jobs": str(sum(one.jobs - one.recorded for one in times.values())),
