@@ -65,7 +65,7 @@ def test_two_nodes_train_together(finished, again):
 
 
 def test_a_failure_that_no_retry_mends_is_shown_and_ends_the_retries(again):
-    again.project.edit("experiments/recipes.yaml", "digits.train.lr", 1e30)
+    again.project.edit("experiments/recipes.yaml", "digits.learning_rates.dimr-xs-2r", 1e30)
     said = again.snakemake(MODEL, check=False)
     assert again.code == 1
     assert "loss is not finite at step" in said  # the log of the step, on the screen

@@ -34,7 +34,7 @@ def test_the_run_that_it_starts_from_is_made_first(stubbed):
     config = yaml.safe_load((stubbed.folder / "runs/workspace/config/train.yaml").read_text())
     assert config["train"]["from"] == START
     # another start is another model; what it was before is trained again
-    stubbed.edit("experiments/recipes.yaml", "digits.train.lr", 1e-3)
+    stubbed.edit("experiments/recipes.yaml", "digits.learning_rates.dimr-xs-2r", 1e-3)
     stubbed.edit("params.yaml", "train.lr", config["train"]["lr"])
     assert jobs(stubbed, MODEL) == [("train", START), ("train", "workspace")]
 

@@ -45,7 +45,7 @@ def test_both_are_trained_once_and_the_milestone_first(halved):
     halved.snakemake("--", MODELS[1])
     assert trainings(halved, LONG, SHORT) == []
     assert not (halved.folder / f"runs/{SHORT}/state").exists()
-    halved.edit("experiments/recipes.yaml", "digits.train.lr", 1e-3)
+    halved.edit("experiments/recipes.yaml", "digits.learning_rates.dimr-xs-2r", 1e-3)
     assert trainings(halved, LONG, SHORT) == [SHORT, LONG]
 
 
@@ -60,7 +60,7 @@ def test_what_was_trained_before_there_was_a_milestone_stays(stubbed):
     shutil.rmtree(stubbed.folder / f"runs/{SHORT}")
     shutil.rmtree(stubbed.folder / ".snakemake")
     assert trainings(stubbed, LONG, SHORT) == [SHORT]
-    stubbed.edit("experiments/recipes.yaml", "digits.train.lr", 1e-3)
+    stubbed.edit("experiments/recipes.yaml", "digits.learning_rates.dimr-xs-2r", 1e-3)
     assert trainings(stubbed, LONG, SHORT) == [SHORT, LONG]
 
 
