@@ -16,6 +16,8 @@ rule train:
         **TRAIN.wildcards,
     conda:
         "../../environment.yml"
+    # Before samples: begun last, the longest jobs would end alone, each on one core of several.
+    priority: 1
     threads: stage_threads(TRAIN)
     resources:
         **stage_resources(TRAIN),
