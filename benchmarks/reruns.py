@@ -7,7 +7,9 @@ products.
 Compiled code is made for each condition: PyTorch's cache does not tell processors apart, and what
 it had compiled for AVX-512 gave losses that were not finite where PyTorch itself used AVX2.
 The table has the run's own numbers first; `--out results/digits/reruns.csv` is where the page on
-the digits study reads it. Another day or machine: run it there; lines of other dates stay.
+the digits study reads it. Another day or machine: run it there; lines of other dates stay. The
+study's run made anew on another machine, its data and classifier too, is a condition by itself:
+`--made-as "another machine"` adds the numbers that it has.
 """
 
 import argparse
@@ -78,12 +80,13 @@ def difference(model, other):
 
 
 def lines_of(folder, run, condition, settings, change, date=""):
-    """Lines of the table for one condition, of metrics in a folder."""
+    """Lines of the table for one condition, of metrics in a folder; change None: not known."""
     for setting in settings:
         metrics = json.loads((folder / f"{setting}.json").read_text())
         yield {
             "date": date, "run": "/".join(run.parts[1:]),
-            "condition": condition, "setting": setting, "weights_difference": f"{change:.3g}",
+            "condition": condition, "setting": setting,
+            "weights_difference": "" if change is None else f"{change:.3g}",
             **{name: f"{metrics[name]:.6g}" for name in METRICS if name in metrics},
         }  # fmt: skip
 
@@ -95,14 +98,21 @@ def main():
     parser.add_argument("--run", type=Path, default=Path("runs/digits/dimr-xs-2r/0"))
     parser.add_argument("--settings", nargs="+", default=["unguided", "guided"])
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    parser.add_argument("--made-as", metavar="CONDITION",
+                        help="run nothing: add the run's own numbers as this one's")  # fmt: skip
     parser.add_argument("--out", type=Path, help="CSV that lines are added to")
     options = parser.parse_args()
     run, settings = options.run, options.settings
     for setting in settings:  # unchanged since they were made, or this stops
         read_result(run.parents[2], "/".join(run.parts[1:]), setting)
     today = datetime.now(UTC).date().isoformat()
-    lines = list(lines_of(run / "metrics", run, "recorded", settings, 0.0))
-    for name in options.conditions:
+    made_as, conditions = ("recorded", settings, 0.0), options.conditions
+    if options.made_as:
+        made_as, conditions = (options.made_as, settings, None, today), []
+    lines = list(lines_of(run / "metrics", run, *made_as))
+    if options.out:
+        add(lines, options.out)
+    for name in conditions:
         with tempfile.TemporaryDirectory() as folder:
             model = rerun(run, settings, *CONDITIONS[name], Path(folder))
             change = difference(model, run / "model")
