@@ -14,10 +14,10 @@ rule train:
         f"logs/{TRAIN.log}.tsv"
     wildcard_constraints:
         **TRAIN.wildcards,
-    conda:
-        "../../environment.yml"
     # Before samples: begun last, the longest jobs would end alone, each on one core of several.
     priority: 1
+    conda:
+        "../../environment.yml"
     threads: stage_threads(TRAIN)
     resources:
         **stage_resources(TRAIN),
