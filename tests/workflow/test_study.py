@@ -2,9 +2,12 @@
 
 import base64
 import re
+import shutil
 
 import pytest
 from PIL import Image
+
+from dimr.config.project import ROOT
 
 RESULTS = "results/digits"
 NO_NETWORK = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "all")}
@@ -27,12 +30,12 @@ def checked_in(stub_project, tmp_path_factory):
 
 
 def test_the_demo_trains_where_results_are_checked_in(checked_in):
-    """It makes a table of its own, and names a model too, as Snakemake makes no input of a table
+    """It makes a table of its own, and names metrics too, as Snakemake makes no input of a table
     that is there."""
     said = checked_in.run("make", "-n", "-o", ".venv/ready", "demo").stdout
     (targets,) = re.findall(r"snakemake .*? -- (.*)", said)
     assert targets.split() == [
-        "results/demo/digits/table1.csv", "runs/digits/dimr-xs-2r/0/model",
+        "results/demo/digits/table1.csv", "runs/digits/dimr-xs-2r/0/metrics/guided.json",
     ]  # fmt: skip
     assert {"images", "train", "sample", "evaluate", "table"} <= checked_in.planned(
         *targets.split()
@@ -49,17 +52,39 @@ def test_the_study_is_one_target(checked_in):
 def test_the_claims_say_how_many_seeds_there_are(stubbed):
     """More than the tables have, of the two networks of a comparison that is open."""
     claims, wanted = stubbed.folder / "experiments/claims.yaml", "metrics/unguided.json"
-    old = "against: digits/uvit-xs-2\n"
+    old = "against: digits/uvit-xs-adaln-2\n"
     text = claims.read_text()
     claims.write_text(text.replace(old, f"{old}        seeds: 6\n", 1))
     said = stubbed.snakemake("-n", "--quiet", "host", "progress", "--", f"{RESULTS}/seeds.csv")
-    for model in ("dimr-xs-2r", "uvit-xs-2"):
+    for model in ("dimr-xs-adaln-2r", "uvit-xs-adaln-2"):
         assert f"runs/digits/{model}/5/{wanted}" in said.stdout
         assert f"runs/digits/{model}/6/{wanted}" not in said.stdout
-    assert f"runs/digits/dit-xs-2/5/{wanted}" not in said.stdout
+    assert f"runs/digits/dimr-xs-mlp-last-2r/5/{wanted}" not in said.stdout
     claims.write_text(text.replace("{least: 5,", "{lest: 5,"))
     failed = stubbed.snakemake("-n", "--", f"{RESULTS}/seeds.csv", check=False)
     assert "claims.yaml: seeds.least: is missing" in failed.stdout + failed.stderr
+
+
+def test_seeds_are_added_to_the_record_without_its_runs(stubbed):
+    """`make more-seeds`: of all networks the one with a line less, and what that changes."""
+    results = stubbed.folder / RESULTS
+    shutil.copytree(ROOT / RESULTS, results)
+    lines = (results / "seeds.csv").read_text().splitlines()
+    lacking = [line for line in lines if not line.startswith("digits,dit-xs-2,4,guided,")]
+    assert len(lacking) == len(lines) - 1
+    (results / "seeds.csv").write_text("\n".join(lacking) + "\n")
+    stubbed.commit("recorded")
+    assert trained(stubbed, "more_seeds") == ["digits/dit-xs-2/4"]
+    page = ("--allowed-rules", "figure", "study_page", "--", f"{RESULTS}/figures/effects.pdf",
+            "docs/digits-study.md")  # fmt: skip
+    assert " ".join(page) in stubbed.run("make", "-n", "-o", ".venv/ready", "more-seeds").stdout
+    assert stubbed.planned(*page[:3], *page[4:]) == {"figure", "study_page"}
+
+
+def trained(project, target):
+    """Runs that a dry run would train."""
+    said = project.snakemake("-n", "--quiet", "host", "progress", "--", target).stdout
+    return re.findall(r"rule train:.*?wildcards: run=(\S+)", said, re.DOTALL)
 
 
 def test_the_report_is_one_file_and_needs_no_network(checked_in):

@@ -14,10 +14,12 @@ def add(steps: Any) -> None:
     text = "collect every run's numbers, seed by seed, and how they were made, in small files"
     parser = add_step(steps, "study-results", study_results, text, "runs",
                       seeds_csv="table", facts="facts of the study")  # fmt: skip
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, metavar="FILE",
+    parser.add_argument("--metrics", type=Path, nargs="*", required=True, metavar="FILE",
                         help="runs/<run>/metrics/<setting>.json")  # fmt: skip
     parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="PATH",
                         help="folder with the run times of jobs (default: logs)")  # fmt: skip
+    parser.add_argument("--add", action="store_true",
+                        help="keep what both files have, and add these runs")  # fmt: skip
 
     text = "write the page on the study: which claims show, with intervals and verdicts"
     parser = add_step(steps, "study", study, text, "results", out="study page")
@@ -60,9 +62,12 @@ def study_results(options: argparse.Namespace) -> None:
     from dimr.paper.results import cells_of, read_results
     from dimr.paper.study.results import collect_study
 
+    if options.add and not options.metrics:
+        print(f"{options.seeds_csv}: has all seeds that the claims ask for")
+        return
     cells = cells_of(options.runs, options.metrics)
     made = read_results(PROJECT, options.runs, cells)
-    collect_study(made, PROJECT, options.logs, options.seeds_csv, options.facts)
+    collect_study(made, PROJECT, options.logs, options.seeds_csv, options.facts, options.add)
 
 
 def study(options: argparse.Namespace) -> None:

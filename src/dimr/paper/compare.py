@@ -58,7 +58,7 @@ def compare_with_recorded(table: Path, seeds: Path | None = None) -> list[str]:
         *text_lines(heads, body, [False, False, True, True, True, True]),
         "",
         "All seeds: mean ± deviation (number). A rerun differs where a processor or a version "
-        "rounds differently, because training amplifies that; by how much has not been measured.",
+        "rounds differently, because training amplifies that: docs/digits-study.md has reruns.",
     ]
 
 

@@ -138,6 +138,15 @@ def recorded(file: Path) -> "pd.DataFrame":
     return tidy.assign(origin="recorded", source=str(file), key="")[list(COLUMNS)]
 
 
+def not_recorded(file: Path, cells: Iterable[RunSetting]) -> list[RunSetting]:
+    """Those of the cells that ``seeds.csv`` has no line of: all, if it does not exist."""
+    if not file.is_file():
+        return list(cells)
+    lines = recorded(file)
+    known = {*zip(lines["run"], lines["setting"], strict=True)}
+    return [cell for cell in cells if cell not in known]
+
+
 def _frame(lines: Iterable[tuple[Any, ...]]) -> "pd.DataFrame":
     import pandas as pd
 
@@ -150,18 +159,19 @@ def _split(run: str) -> tuple[str, str, str]:
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", run, "")
 
 
-def read_frame(path: Path, kind: str = "CSV", remedy: str = "") -> "pd.DataFrame":
+def read_frame(path: Path, kind: str = "CSV", remedy: str = "", **how: Any) -> "pd.DataFrame":
     """Read a CSV file; ``DimrError`` if it is missing or damaged.
 
     Args:
         path: the file.
         kind: what it should be, for the message (``a log``).
         remedy: what makes it, for the message that it is missing.
+        how: options of ``pandas.read_csv``.
     """
     import pandas as pd
 
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, **how)
     except FileNotFoundError:
         raise DimrError(f"{path}: no such file{remedy and '; '}{remedy}") from None
     except (OSError, ValueError) as error:

@@ -248,5 +248,5 @@ def more_seeds(definition: Claims, found: list[Finding]) -> Iterator[str]:
                 yield (
                     f"{FILE}: claims.{claim.key}.comparisons.{number}.seeds: open with {seeds} "
                     f"({one.run} against {one.against}, {'; '.join(at)}): raise to "
-                    f"{definition.seeds.most}, then make study"
+                    f"{definition.seeds.most}, then make more-seeds"
                 )

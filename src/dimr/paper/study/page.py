@@ -16,7 +16,7 @@ from dimr.config.validation import validate
 from dimr.paper.results import read_frame, recorded
 from dimr.paper.study.claims import Claim, Claims, load_claims, load_papers, percent
 from dimr.paper.study.findings import VERDICTS, Finding, findings, more_seeds, values_by_seed
-from dimr.paper.study.results import StudyFacts
+from dimr.paper.study.results import Added, StudyFacts
 from dimr.paper.study.runs import (
     FAR,
     all_runs,
@@ -133,6 +133,8 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "link": lambda name: _link(results / name, page),
         **facts.model_dump(),
         "note": facts.note,  # which is left out where it is empty
+        "times": facts.all_times,
+        "added": [_added(definition, one) for one in facts.added],
         **_durations(facts),
     }
 
@@ -213,6 +215,33 @@ def _intervals(found: list[Finding]) -> int:
     return sum(one is not None and one.low is not None for one in (*effects, *others))
 
 
+def _added(definition: Claims, added: Added) -> str:
+    """Runs that were added later, in words: networks and seeds, where, by which code, how long."""
+    seeds: dict[str, list[int]] = {}
+    for run in added.runs:
+        model, _, seed = run.rpartition("/")
+        seeds.setdefault(definition.name(model), []).append(int(seed))
+    groups: dict[str, list[str]] = {}
+    for name, of in seeds.items():
+        groups.setdefault(_numbers(of), []).append(name)
+    named = "; ".join(f"{numbers} of {', '.join(names)}" for numbers, names in groups.items())
+    hours = sum(one.seconds for one in added.times.values()) / 3600
+    code = ", ".join(revision[:10] for revision in added.git_revisions)
+    changed = ", with uncommitted changes" if added.uncommitted_changes else ""
+    return (
+        f"seeds {named} ({hours:.1f} core hours) on {added.machine.cores} cores of "
+        f"{added.machine.cpu}, PyTorch {added.versions.get('torch', '')}, git {code}{changed}"
+    )
+
+
+def _numbers(numbers: list[int]) -> str:
+    """``5 to 11``, or ``5, 7`` where some are left out."""
+    least, most = min(numbers), max(numbers)
+    if len(numbers) > 1 and sorted(numbers) == [*range(least, most + 1)]:
+        return f"{least} to {most}"
+    return ", ".join(map(str, sorted(numbers)))
+
+
 def _picture(results: Path, page: Path) -> Callable[[str, str], str]:
     """``picture(name, caption)`` in the template: the image if it is among the results."""
 
@@ -232,7 +261,7 @@ def _link(file: Path, page: Path) -> str:
 
 def _durations(facts: StudyFacts) -> dict[str, str]:
     """Core minutes by step, core hours of tuning, of longer trainings and in all, in words."""
-    times = facts.times
+    times = facts.all_times
     seconds = sum(one.seconds for one in times.values())
     hours = {name: times[name].seconds / 3600 if name in times else 0.0
              for name in ("tuning", "longer")}  # fmt: skip

@@ -7,11 +7,12 @@ page is made from them without the runs.
 """
 
 import csv
+import io
 import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -19,10 +20,13 @@ from dimr.config.project import Project
 from dimr.config.runs import BASELINES
 from dimr.config.schema import ConfigModel
 from dimr.config.validation import validate
-from dimr.paper.results import SETTING_KEYS, RunResult, RunSetting
+from dimr.paper.results import SETTING_KEYS, RunResult, RunSetting, read_frame
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import write_json
+from dimr.runtime.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAGES = ("train", "sample", "evaluate")
 
@@ -55,27 +59,56 @@ class Machine(ConfigModel):
     cores: int
 
 
-class StudyFacts(ConfigModel):
-    """``study.json``; ``times`` by stage, ``git_revisions`` of the code that ran some stage.
+class Making(ConfigModel):
+    """How runs were made; ``times`` by stage, ``git_revisions`` of the code that ran some stage.
 
     Trials, which the learning rates were chosen by, are ``times["tuning"]``, all stages together.
-    ``note`` is written by hand: what readers must know of numbers until these are regenerated.
     """
 
-    datasets: dict[str, Shared]
     times: dict[str, Times]
     git_revisions: list[str]
     uncommitted_changes: bool
     versions: dict[str, str]
     devices: list[str]
     machine: Machine
+
+
+class Added(Making):
+    """Runs that were added to the recorded ones, with autoencoder and classifier made anew."""
+
+    runs: list[str]
+
+
+class StudyFacts(Making):
+    """``study.json``.
+
+    ``note`` is written by hand: what readers must know of numbers until these are regenerated.
+    """
+
+    datasets: dict[str, Shared]
+    added: list[Added] = Field(default=[], exclude_if=lambda value: not value)
     note: str = Field(default="", exclude_if=lambda value: not value)
+
+    @property
+    def all_times(self) -> dict[str, Times]:
+        """By stage, those of added runs included."""
+        everything = [self.times, *(one.times for one in self.added)]
+        stages = dict.fromkeys(stage for times in everything for stage in times)
+        return {
+            stage: _sum([times[stage] for times in everything if stage in times])
+            for stage in stages
+        }
 
 
 def collect_study(
-    made: Mapping[RunSetting, RunResult], project: Project, logs: Path, seeds: Path, facts: Path
+    made: Mapping[RunSetting, RunResult],
+    project: Project,
+    logs: Path,
+    seeds: Path,
+    facts: Path,
+    add: bool = False,
 ) -> None:
-    """Write ``seeds.csv`` and ``study.json``.
+    """Write ``seeds.csv`` and ``study.json``, or add runs to them.
 
     Args:
         made: the results, by run and setting.
@@ -83,11 +116,12 @@ def collect_study(
         logs: the folder of logs, where the workflow leaves ``<run>/<stage>.tsv`` (seconds of jobs).
         seeds: where the CSV goes.
         facts: where the JSON goes.
+        add: keep what both have: the runs of the study itself need not exist here.
 
     Raises:
         DimrError: no results, damaged ones, or runs of one dataset that differ in training (but for
             the learning rate) or in the images they are compared with: they must not be compared.
-            Trials share nothing with results.
+            Trials share nothing with results. When adding: a run that is recorded already.
     """
     import pandas as pd
 
@@ -96,9 +130,51 @@ def collect_study(
     made = dict(sorted(made.items()))
     lines = pd.DataFrame([_line(*cell, one) for cell, one in made.items()])
     content = _facts(made, project, logs)
+    if add:
+        known = validate(StudyFacts, read_json(facts), str(facts))
+        lines = _added_to(seeds, lines)
+        content = _facts_added(known, content, list(made), facts)
     with atomic_file(seeds) as temporary:
         lines.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     write_json(facts, content.model_dump(mode="json"))
+
+
+def _added_to(seeds: Path, lines: "pd.DataFrame") -> "pd.DataFrame":
+    """The lines of the file and new ones, in the order that they have when written together."""
+    import pandas as pd
+
+    text = io.StringIO(lines.to_csv(index=False, float_format="%.6g"))
+    new = pd.read_csv(text, dtype=str, keep_default_na=False)
+    old = read_frame(seeds, dtype=str, keep_default_na=False)
+    both = pd.concat([old, new]).fillna("")
+    run = both["dataset"] + "/" + both["model"] + "/" + both["seed"]
+    both = both.assign(run=run).sort_values(["run", "setting"], kind="stable")
+    twice = both.loc[both.duplicated(["run", "setting"]), "run"]
+    if not twice.empty:
+        raise DimrError(f"{seeds}: {twice.iloc[0]} is recorded already: only others can be added")
+    return both.drop(columns="run")
+
+
+def _facts_added(
+    known: StudyFacts, new: StudyFacts, cells: list[RunSetting], file: Path
+) -> StudyFacts:
+    """The facts of both; ``DimrError`` if they share less than runs of one study must."""
+    for name, shared in new.datasets.items():
+        before = known.datasets.get(name)
+        for key, value in shared.model_dump(exclude_none=True).items():
+            if before is not None and getattr(before, key) not in (None, value):
+                raise DimrError(
+                    f"{file}: datasets.{name}.{key}: {getattr(before, key)} is recorded; runs with "
+                    f"{value} cannot be added"
+                )
+    making = new.model_dump(include=set(Making.model_fields))
+    runs = list(dict.fromkeys(run for run, _ in cells))
+    return known.model_copy(
+        update={
+            "datasets": {**new.datasets, **known.datasets},
+            "added": [*known.added, Added(runs=runs, **making)],
+        }
+    )
 
 
 def _line(run: str, setting: str, made: RunResult) -> dict[str, Any]:

@@ -247,7 +247,7 @@ def test_the_command_writes_the_page_and_says_what_is_open(case, caplog):
     (said,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert said == (
         "claims.yaml: claims.resolutions.comparisons.0.seeds: open with 3 (digits/dimr-xs-2r "
-        "against digits/uvit-xs-2, guided): raise to 4, then make study"
+        "against digits/uvit-xs-2, guided): raise to 4, then make more-seeds"
     )
     (case / "results/digits/seeds.csv").unlink()
     assert main(["study", *given, "--out", str(out)]) == 2
@@ -286,12 +286,12 @@ def put(folder, seed, steps, lr=0.25, model="dimr-xs-2r", compared=797, images=8
     write_json(run / "provenance/guided.json", sealed(record, metrics))
 
 
-def collected(runs):
+def collected(runs, add=False):
     models = sorted(file.relative_to(runs).as_posix() for file in runs.glob("*/*/*"))
     cells = [(run, "guided") for run in reversed(models)]
     made = {cell: read_result(runs, *cell) for cell in cells}
     seeds, facts = runs.parent / "seeds.csv", runs.parent / "study.json"
-    collect_study(made, PROJECT, runs.parent / "logs", seeds, facts)
+    collect_study(made, PROJECT, runs.parent / "logs", seeds, facts, add)
     with open(seeds) as file:
         return list(csv.DictReader(file)), json.loads(facts.read_text())
 
@@ -346,6 +346,60 @@ def test_each_network_has_its_own_learning_rate_and_trials_share_nothing(runs):
     assert facts["datasets"]["digits"]["train"] == {"steps": 100, "batch": 32}
     assert facts["times"]["train"] == {"jobs": 3, "recorded": 3, "seconds": 300.0}
     assert facts["times"]["tuning"] == {"jobs": 3, "recorded": 1, "seconds": 100.0}
+
+
+def test_runs_are_added_to_a_record_whose_own_runs_are_gone(runs):
+    """The lines are those of all runs collected together, in their order."""
+    _, before = collected(runs)
+    shutil.move(runs / "digits/dimr-xs-2r", runs.parent / "elsewhere")
+    for seed in (2, 10):
+        put(runs, seed, steps=100)
+    lines, facts = collected(runs, add=True)
+    added = (runs.parent / "seeds.csv").read_text()
+    assert [line["seed"] for line in lines] == ["0", "1", "10", "2"]
+    (one,) = facts.pop("added")
+    assert facts == before
+    assert one["runs"] == ["digits/dimr-xs-2r/10", "digits/dimr-xs-2r/2"]
+    assert one["times"]["train"] == {"jobs": 2, "recorded": 2, "seconds": 200.0}
+    for seed in (0, 1):
+        shutil.move(runs.parent / f"elsewhere/{seed}", runs / f"digits/dimr-xs-2r/{seed}")
+    collected(runs)
+    assert (runs.parent / "seeds.csv").read_text() == added
+
+
+def test_what_cannot_be_compared_is_not_added(runs):
+    collected(runs)
+    with pytest.raises(DimrError, match=r"seeds\.csv: digits/dimr-xs-2r/0 is recorded already"):
+        collected(runs, add=True)
+    shutil.rmtree(runs / "digits")
+    put(runs, 2, steps=100, compared=250)
+    with pytest.raises(DimrError, match=r"datasets\.digits\.reference_images: 797 is recorded; "):
+        collected(runs, add=True)
+
+
+def test_that_nothing_is_to_be_added_is_no_error(case, capsys):
+    file = case / "results/digits/seeds.csv"
+    before, made = file.read_text(), ["--facts", str(case / "study.json"), "--runs", str(case)]
+    assert main(["study-results", "--add", "--seeds-csv", str(file), *made, "--metrics"]) == 0
+    assert capsys.readouterr().out == f"{file}: has all seeds that the claims ask for\n"
+    assert file.read_text() == before
+
+
+def test_the_page_says_what_was_added_and_counts_its_time(case):
+    file = case / "results/digits/study.json"
+    facts = json.loads(file.read_text())
+    times = {"train": {"jobs": 4, "recorded": 4, "seconds": 3600.0}}
+    runs = [f"digits/{model}/{seed}" for model in ("dimr-xs-2r", "uvit-xs-2") for seed in (3, 4)]
+    made = {key: value for key, value in facts.items() if key != "datasets"}
+    facts["added"] = [{**made, "times": times, "runs": [*runs, "digits/uvit-xs-2/6"]}]
+    file.write_text(json.dumps(facts))
+    (case / "page.md.jinja").write_text(
+        "{{ added | join }}\n{{ times.train.jobs }}, {{ total_hours }}"
+    )
+    said, times = page_of(case).splitlines()
+    assert said == ("seeds 3 to 4 of Ours; 3, 4, 6 of Theirs (1.0 core hours) on 2 cores of "
+                    "a processor, PyTorch 2.15.0, git 0123456789")  # fmt: skip
+    assert times == "10, 2.1"
 
 
 def test_real_images_and_reconstructions_may_be_fewer(runs):
