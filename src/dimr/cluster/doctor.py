@@ -68,6 +68,9 @@ def machine_findings(root: Path, network: bool = False) -> Iterator[Finding]:
     yield from _guarded("torch", lambda: [torch_finding()])
     for name in FOLDERS:
         yield folder_finding(root / name, name)
+        links = sorted(path for path in (root / name).glob("*") if path.is_symlink())
+        for link in links:  # to larger disks
+            yield folder_finding(link, f"{name}/{link.name}")
     yield from repository_findings(root)
     yield from _guarded("variables", lambda: variable_findings(root, os.environ))
     if network:

@@ -35,6 +35,20 @@ _FULL_MESSAGES = re.compile(
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it; ``DimrError`` names a link on the way to nothing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        for place in (folder, *folder.parents):
+            if place.is_symlink() and not place.exists():
+                target = os.readlink(place)
+                raise DimrError(
+                    f"{place}: links to {target}, which does not exist: mkdir -p {target}"
+                ) from None
+        raise
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path; on success it is flushed and renamed to ``path``, else removed.
@@ -43,7 +57,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         DiskFull: the block, or the flush, met a full disk; ``path`` is as it was before.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = temporary_name(path)
     try:
         with disk_full_named(path):
@@ -65,7 +79,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         DiskFull: as for ``atomic_file``.
     """
     path = followed(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     remove_leftovers(path)
     temporary = temporary_name(path)
     temporary.mkdir()

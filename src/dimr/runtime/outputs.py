@@ -10,7 +10,14 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from dimr.runtime.atomic import FULL, followed, remove_leftovers, resolved, temporary_name
+from dimr.runtime.atomic import (
+    FULL,
+    followed,
+    make_folder,
+    remove_leftovers,
+    resolved,
+    temporary_name,
+)
 from dimr.runtime.errors import DimrError
 from dimr.runtime.output_kinds import BESIDE, FOLDERS, GROWING, described, holds, kinds_of_folder
 from dimr.runtime.record import CARD, PROVENANCE, RECORD
@@ -167,7 +174,7 @@ def check_log(path: Path) -> None:
     try:
         if path.is_char_device():  # /dev/null, a terminal
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with open(path, "a+b") as file:
             file.seek(0)
             begun = file.read(len(LOG_MARK))

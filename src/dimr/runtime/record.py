@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from dimr.runtime.atomic import make_folder
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import digest_of, key_of, read_json, require_file, sha256, write_json
 from dimr.runtime.progress import progress_bar
@@ -53,7 +54,7 @@ def seal(
         known: SHA-256 of files, by name, that need not be read again.
         origin: what may differ from time to time; None: nothing is known of it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     files = {}
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name not in (RECORD, PROVENANCE, CARD):

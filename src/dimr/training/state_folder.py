@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dimr.config.schema import TrainConfig
-from dimr.runtime.atomic import atomic_file
+from dimr.runtime.atomic import atomic_file, make_folder
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of, read_json, single_line, write_json
 from dimr.training.checkpoint import OF, Checkpoints, check, newest_step, steps_in
@@ -98,7 +98,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         DimrError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     owner = folder / "lock.pid"
     lock = FileLock(folder / "lock")
     try:

@@ -12,6 +12,8 @@ from dimr.cli import main
 from dimr.cluster import doctor
 from dimr.cluster.site import Site
 from dimr.config.project import ROOT
+from dimr.runtime.errors import DimrError
+from dimr.runtime.files import write_text
 
 
 def test_folders(tmp_path):
@@ -25,6 +27,21 @@ def test_folders(tmp_path):
     ):
         finding = doctor.folder_finding(folder, "runs", least)
         assert (finding.state, how in finding.found) == ("fix", True)
+
+
+def test_a_link_to_a_larger_disk_that_is_not_there(tmp_path):
+    """Links are made below data/ and runs/: doctor looks at each, and a step names it."""
+    (tmp_path / "runs").mkdir()
+    link = tmp_path / "runs/imagenet256"
+    link.symlink_to(tmp_path / "unmounted")
+    found = {one.what: one for one in doctor.machine_findings(tmp_path)}
+    assert found["runs"].state == "ok"
+    assert found["runs/imagenet256"].state == "fix"
+    with pytest.raises(DimrError, match=r"runs/imagenet256: links to .*unmounted, which does not"):
+        write_text(link / "a/config.yaml", "")
+    (tmp_path / "unmounted").mkdir()
+    write_text(link / "a/config.yaml", "")
+    assert (tmp_path / "unmounted/a/config.yaml").is_file()
 
 
 def test_the_file_system_of_a_folder(tmp_path):
