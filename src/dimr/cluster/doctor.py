@@ -66,6 +66,7 @@ def machine_findings(root: Path, network: bool = False) -> Iterator[Finding]:
     """
     yield ok("python", f"{platform.python_version()} ({sys.executable})")
     yield from _guarded("torch", lambda: [torch_finding()])
+    yield compiler_finding(os.environ)
     for name in FOLDERS:
         yield folder_finding(root / name, name)
         links = sorted(path for path in (root / name).glob("*") if path.is_symlink())
@@ -101,6 +102,15 @@ def torch_finding() -> Finding:
         how = f"the driver must support CUDA {needed}; nvidia-smi shows what it supports"
         return fix("torch", f"{version} can use none of this machine's {here} GPUs: {how}")
     return ok("torch", f"{version}, no GPU on this machine")
+
+
+def compiler_finding(environment: Mapping[str, str]) -> Finding:
+    """The C++ compiler, with which torch.compile makes its kernels of a CPU."""
+    name = environment.get("CXX") or "g++"
+    if found := shutil.which(name, path=environment.get("PATH")):
+        return ok("compiler", found)
+    how = "training and sampling on a CPU run uncompiled, which is slower (Debian: apt install g++)"
+    return note("compiler", f"no {name}: {how}")
 
 
 def folder_finding(folder: Path, name: str, least: float = LEAST_FREE) -> Finding:

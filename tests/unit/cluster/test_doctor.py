@@ -44,6 +44,14 @@ def test_a_link_to_a_larger_disk_that_is_not_there(tmp_path):
     assert (tmp_path / "unmounted/a/config.yaml").is_file()
 
 
+def test_the_compiler(tmp_path):
+    program = tmp_path / "g++"
+    program.touch(mode=0o755)
+    assert doctor.compiler_finding({"PATH": str(tmp_path)}) == ("ok", "compiler", str(program))
+    found = doctor.compiler_finding({"PATH": str(tmp_path), "CXX": "clang++"})
+    assert (found.state, "no clang++: " in found.found) == ("note", True)
+
+
 def test_the_file_system_of_a_folder(tmp_path):
     mounts = tmp_path / "mounts"
     mounts.write_text(
