@@ -29,7 +29,7 @@ FIRST := runs/digits/dimr-xs-2r/0/metrics/guided.json
 help: ## this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
-setup: .venv/ready ## the environment in .venv, as requirements.lock says; TORCH=cpu: no CUDA libraries
+setup: .venv/ready ## create the environment in .venv from requirements.lock; TORCH=cpu: no CUDA libraries
 
 # A .venv of another Python is made again: its programs would stay. Another PyTorch (TORCH=cpu) brings its own libraries in
 # place of the lock's, which are CUDA's; uv knows where from. That place could not be reached where this was written: what
@@ -65,7 +65,7 @@ demo: setup ## train, sample and evaluate on digits: a table and a picture in ab
 	@echo "picture: $(TABLE).png (samples of every row)"
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
 
-study: setup ## everything on digits: tables, figures, docs/digits-study.md (about 70 trainings, and 40 to tune)
+study: setup ## everything on digits: tables, figures, docs/digits-study.md (about 70 trainings, and 40 for tuning)
 	@.venv/bin/snakemake --quiet rules host -- study
 	@dimr readme
 	@echo "page:    docs/digits-study.md"
@@ -78,7 +78,7 @@ more-seeds: setup ## train the seeds that experiments/claims.yaml asks for and r
 	@dimr readme
 	@echo "page:    docs/digits-study.md"
 
-readme: setup ## the tables on README and docs from results/digits (after `make study`)
+readme: setup ## regenerate the tables in README and docs from results/digits (after `make study`)
 	@dimr readme
 
 # Of what is recorded: whatever tables and pictures results/digits has.
@@ -91,7 +91,7 @@ report: setup ## results/report.html: tables, figures and run times on digits in
 	snakemake $(REPORT) -- $(PAGES)"; exit 1; }
 	@echo "report:  results/report.html"
 
-docs: setup ## site/: all pages, the API reference, tables and figures of results/digits, to read offline
+docs: setup ## site/: all pages, the API reference, tables and figures of results/digits, for reading offline
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "site:    site/index.html"
 
@@ -134,7 +134,7 @@ dvc.yaml: setup ## the DVC stages of the workspace run, from src/dimr/stages
 adopt: setup ## after `dvc pull` or `dvc checkout`: take over results whose recorded keys match
 	@dimr adopt
 
-pull: setup ## dvc pull and adopt: what others recorded
+pull: setup ## get what others recorded: dvc pull, then adopt
 	@dimr pull
 
 record: setup ## record finished runs and tables in DVC, for `dvc push`
@@ -143,7 +143,7 @@ record: setup ## record finished runs and tables in DVC, for `dvc push`
 experiments: setup ## DVC's experiments: what differs, and the FID of each setting
 	@dimr experiments
 
-lock: setup ## new exact versions: requirements.lock, and environment.yml with the same pins
+lock: setup ## update exact versions: requirements.lock, and environment.yml with the same pins
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version $(firstword $(PYTHONS)) --upgrade \
 		--no-header --no-emit-index-url --quiet --output-file requirements.lock
 	$(MAKE) --no-print-directory environment.yml
