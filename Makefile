@@ -57,7 +57,7 @@ endif
 	@echo "$(TORCH)" > $@
 
 # Snakemake itself says what is kept if it is stopped; without a shell, only it and make get Ctrl-C.
-demo: setup ## train, sample and evaluate on digits: a table and a picture in about 15 minutes
+demo: setup ## train, sample and evaluate on digits: a table and a picture in 7 to 15 minutes
 	@.venv/bin/snakemake --quiet rules host --prioritize $(FIRST) -- $(TABLE).csv $(FIRST)
 	@echo && cat $(TABLE).md && echo
 	@dimr compare $(TABLE).csv
@@ -157,7 +157,7 @@ environment.yml: requirements.lock
 containers/dimr.sif: containers/dimr.def requirements.lock pyproject.toml Makefile
 	apptainer build --force $@ $<
 
-clean: ## remove what the workflow made (not the environment, nor results that are checked in)
+clean: ## delete all of data/ and runs/, trainings included, and results that are not checked in; asks nothing
 	find -H data runs -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 	rm -rf logs .snakemake
 	git clean -dfxq results # what is checked in stays

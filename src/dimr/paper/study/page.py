@@ -39,11 +39,11 @@ log = logging.getLogger(__name__)
 SEEDS, FACTS = "seeds.csv", "study.json"
 RERUNS, TUNING, BUDGET = "reruns.csv", "tuning.csv", "budget.csv"
 WORDS = {
-    "shows": "Shows here",
-    "opposite": "The opposite shows here",
-    "smaller": "Does not show, and an effect as large as the paper's is excluded",
-    "open": "Stays open",
-    "mixed": "Differs between comparisons",
+    "shows": "Claims that hold here",
+    "opposite": "Claims whose opposite holds here",
+    "smaller": "Claims without an effect as large as the paper's",
+    "open": "Claims that stay open",
+    "mixed": "Claims on which comparisons differ",
 }
 """What the page calls verdicts, in its order."""
 MADE_BY = "`make study` from results/digits, experiments/claims.yaml and {}"
