@@ -65,7 +65,7 @@ demo: setup ## train, sample and evaluate on digits: a table and a picture in 7 
 	@echo "picture: $(TABLE).png (samples of every row)"
 	@echo "grid:    runs/digits/dimr-xs-2r/0/samples/guided/grid.png"
 
-study: setup ## everything on digits: tables, figures, docs/digits-study.md (about 70 trainings, and 40 for tuning)
+study: setup ## everything on digits: tables, figures, docs/digits-study.md (about 90 trainings, and 40 for tuning)
 	@.venv/bin/snakemake --quiet rules host -- study
 	@dimr readme
 	@echo "page:    docs/digits-study.md"
