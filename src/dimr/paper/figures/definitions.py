@@ -239,12 +239,15 @@ class PublishedCostFigure(Definition):
 
 
 class EffectsFigure(Definition):
-    """What the claims of claims.yaml found, beside the paper's effects."""
+    """What the claims of claims.yaml found, beside the paper's effects.
+
+    Of the recorded numbers, as the study's page: both say the same.
+    """
 
     module = "effects"
-    reads = ("metrics/{setting}.json", "provenance/{setting}.json")
     beside = (CLAIMS, "published.yaml")
     kind: Literal["effects"]
+    recorded: str  # below results: the study's numbers, seed by seed
 
     def claims(self, project: Project) -> Claims:
         """The claims."""
@@ -253,6 +256,10 @@ class EffectsFigure(Definition):
     def cells(self, project: Project) -> list[RunSetting]:
         """Both runs of every comparison, with its seeds."""
         return self.claims(project).cells()
+
+    def files(self, project: Project) -> list[str]:
+        """The recorded numbers, and the claims."""
+        return [f"results/{self.recorded}", *super().files(project)]
 
 
 class LowFidelityFigure(Definition):

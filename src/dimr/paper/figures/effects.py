@@ -13,7 +13,7 @@ from dimr.config.project import Project
 from dimr.paper.figures import style
 from dimr.paper.figures.definitions import EffectsFigure
 from dimr.paper.published import load_published
-from dimr.paper.results import results
+from dimr.paper.results import recorded
 from dimr.paper.study.claims import MOST_SHOWN, Claims, percent
 from dimr.paper.study.findings import Finding, Verdict, findings
 
@@ -40,10 +40,10 @@ TICKS = (
 """Relative effects that are named where the axis reaches so far at most: logarithms of ratios."""
 
 
-def make(definition: EffectsFigure, project: Project, runs: Path) -> Figure:
+def make(definition: EffectsFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
     """The figure of a definition."""
     claims = definition.claims(project)
-    frame = results(project, runs, definition.cells(project))
+    frame = recorded(project.root / "results" / definition.recorded)
     return draw(claims, findings(claims, load_published(project), frame))
 
 

@@ -167,11 +167,12 @@ def _facts_added(
                     f"{file}: datasets.{name}.{key}: {getattr(before, key)} is recorded; runs with "
                     f"{value} cannot be added"
                 )
+    other = [name for name in new.datasets if name not in known.datasets]
     making = new.model_dump(include=set(Making.model_fields))
     runs = list(dict.fromkeys(run for run, _ in cells))
     return known.model_copy(
         update={
-            "datasets": {**new.datasets, **known.datasets},
+            "datasets": known.datasets | {name: new.datasets[name] for name in other},
             "added": [*known.added, Added(runs=runs, **making)],
         }
     )

@@ -1,40 +1,37 @@
 """The figure of effects: what is drawn is what was found, beside what the paper has."""
 
 import math
+import shutil
 
-import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from tests.unit.paper.study.study_case import full_lines, write_results
 
-from dimr.config.project import PROJECT
+from dimr.config.project import PROJECT, ROOT, Project
 from dimr.paper.figures import effects
 from dimr.paper.figures.lookup import define
 from dimr.paper.published import load_published
-from dimr.paper.results import results
+from dimr.paper.results import recorded
 from dimr.paper.study.findings import findings
 
-from .conftest import check_legible, leave_metrics, texts
-
-METRICS = {"inception_score": 7.0, "precision": 0.5, "recall": 0.5, "class_accuracy": 0.9}
+from .conftest import check_legible, texts
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """Made-up metrics of every run that the claims compare."""
-    runs, numbers = tmp_path_factory.mktemp("measured"), np.random.default_rng(0)
-    for run, setting in define("digits/effects", PROJECT).cells(PROJECT):
-        fid, share = numbers.lognormal(0, 0.3), numbers.uniform(0, 0.1)
-        metrics = {"fid_digits": fid, "low_fidelity_share": share, "images": 2000, **METRICS}
-        leave_metrics(runs, run, setting, metrics)
-    return runs
+def project(tmp_path_factory):
+    """One whose study recorded made-up numbers of every run that the claims compare."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "experiments", root / "experiments")
+    write_results(root / "results/digits", full_lines())
+    return Project(root)
 
 
-def test_every_comparison_is_a_bar_beside_the_papers(measured):
+def test_every_comparison_is_a_bar_beside_the_papers(project):
     definition = define("digits/effects", PROJECT)
     claims = definition.claims(PROJECT)
-    frame = results(PROJECT, measured, definition.cells(PROJECT))
+    frame = recorded(project.root / "results/digits/seeds.csv")
     found = findings(claims, load_published(PROJECT), frame)
-    figure = effects.make(definition, PROJECT, measured)
+    figure = effects.make(definition, project, project.root / "runs")
     (axes,) = figure.axes
     hollow = [bar.get_width() for bar in axes.patches if to_hex(bar.get_facecolor()) == "#000000"]
     filled = [bar for bar in axes.patches if to_hex(bar.get_facecolor()) != "#000000"]
@@ -54,9 +51,9 @@ def test_every_comparison_is_a_bar_beside_the_papers(measured):
         assert list(ends) == pytest.approx([max(low, -most), min(high, most)])
 
 
-def test_the_picture_of_effects_is_legible_and_names_every_claim(measured):
+def test_the_picture_of_effects_is_legible_and_names_every_claim(project):
     definition = define("digits/effects", PROJECT)
-    figure = effects.make(definition, PROJECT, measured)
+    figure = effects.make(definition, project, project.root / "runs")
     check_legible(figure)
     seen = [text for text, _ in texts(figure)]
     titles = [claim.title for claim in definition.claims(PROJECT).claims]
@@ -71,10 +68,9 @@ def test_the_picture_of_effects_is_legible_and_names_every_claim(measured):
     assert sum(text in effects.COLOURS for text in seen) == rows + 4  # and the legend
 
 
-def test_the_figure_is_made_of_what_the_claims_compare():
+def test_the_figure_is_made_of_the_recorded_numbers_as_the_page():
     definition = define("digits/effects", PROJECT)
-    files = definition.files(PROJECT)
-    cells = definition.claims(PROJECT).cells()
-    assert definition.cells(PROJECT) == cells
-    assert files[-2:] == ["experiments/claims.yaml", "experiments/published.yaml"]
-    assert len(files) == 2 * len(cells) + 2
+    assert definition.cells(PROJECT) == definition.claims(PROJECT).cells()
+    assert definition.files(PROJECT) == [
+        "results/digits/seeds.csv", "experiments/claims.yaml", "experiments/published.yaml",
+    ]  # fmt: skip

@@ -48,7 +48,9 @@ def test_the_page_prints_what_was_computed(case):
         "−65% [−70%, −58%]", "−32%",
     ]  # fmt: skip
     assert open_one[:7] == ["", "open", "Ours", "Theirs", "guided", "3", "1.10"]
-    assert "- **Claims on which comparisons differ**: Several resolutions (1 shows, 1 open)." in text
+    assert (
+        "- **Claims on which comparisons differ**: Several resolutions (1 shows, 1 open)." in text
+    )
     ((_, _, setting, recall, low), _) = rows_of(text, "Compared", "Against")
     assert (setting, recall) == ("unguided", "+0.000 [+0.000, +0.000], undecided")
     assert low == "+0.0% [+0.0%, +0.0%], undecided"
