@@ -80,7 +80,9 @@ def test_seeds_are_added_to_the_record_without_its_runs(stubbed):
                          ("study_page", "docs/digits-study.md")):  # fmt: skip
         assert f"--allowed-rules {rule} -- {target}" in said
         only = ("-n", "--quiet", "host", "progress", "--allowed-rules", rule, "--", target)
-        assert re.findall(r"^localrule (\w+):", stubbed.snakemake(*only).stdout, re.M) == [rule]
+        assert re.findall(r"^(?:local)?rule (\w+):", stubbed.snakemake(*only).stdout, re.M) == [
+            rule
+        ]
 
 
 def trained(project, target):

@@ -66,7 +66,7 @@ def test_each_row_beside_the_same_seed_and_all_seeds(clone, capsys):
     assert main(["compare", str(clone / TABLE)]) == 0
     out = capsys.readouterr().out
     guided, unguided = (recorded(clone, setting) for setting in ("guided", "unguided"))
-    spread = f"{fmean(guided):.2f} ± {stdev(guided):.2f} (5)"
+    spread = f"{fmean(guided):.2f} ± {stdev(guided):.2f} ({len(guided)})"
     first = guided[0]
     assert rows(out)["DiMR-XS/2R", "guided"] == (
         [f"{first - 0.04:.2f}", f"{first:.2f}", "-0.04", *spread.split()]

@@ -401,10 +401,11 @@ def test_a_mean_of_recorded_seeds(clone, why):
     assert "the runs themselves are not available" in out
     assert len(re.findall("not available +digits/dimr-xs-2r/", out)) == 5
     (cell,) = cells(clone, TABLE7, "DiMR-XS/2R", "fid_digits", "guided")
-    values = [
+    values = [  # the study may have more seeds than the table
         float(line["fid_digits"])
         for line in rows_of(clone / "results/digits/seeds.csv")
         if (line["dataset"], line["model"], line["setting"]) == ("digits", "dimr-xs-2r", "guided")
+        and int(line["seed"]) < 5
     ]
     assert len(values) == 5
     assert float(cell.value) == pytest.approx(sum(values) / 5, rel=1e-5)
