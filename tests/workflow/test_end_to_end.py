@@ -96,5 +96,4 @@ def test_a_comparison_on_pixels(project):
     assert float(other["change_low"]) < difference < float(other["change_high"])
     manifest = json.loads((folder / "data/digits-pixel/latents/manifest.json").read_text())
     assert (manifest["kind"], manifest["shape"]) == ("pixels", [16, 16, 1])
-    assert not (folder / "data/digits-pixel/autoencoder").exists()
     assert Image.open(folder / "results/digits/table6.png").width > 500
