@@ -27,6 +27,7 @@ needs more than numbers (the records of how they were made) takes ``read_results
 """
 
 import contextlib
+import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +39,7 @@ from dimr.config.project import Project
 from dimr.config.validation import did_you_mean
 from dimr.paper.published import load_published
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json, single_line
+from dimr.runtime.files import read_json, read_text, single_line
 from dimr.stages.provenance import fault_of
 
 if TYPE_CHECKING:
@@ -142,8 +143,12 @@ def not_recorded(file: Path, cells: Iterable[RunSetting]) -> list[RunSetting]:
     """Those of the cells that ``seeds.csv`` has no line of: all, if it does not exist."""
     if not file.is_file():
         return list(cells)
-    lines = recorded(file)
-    known = {*zip(lines["run"], lines["setting"], strict=True)}
+    lines = csv.DictReader(read_text(file).splitlines())  # pandas: too slow for every snakemake
+    try:
+        known = {(f"{one['dataset']}/{one['model']}/{one['seed']}", one["setting"])
+                 for one in lines}  # fmt: skip
+    except KeyError as error:
+        raise DimrError(f"{file}: not written by dimr study-results (no column {error})") from None
     return [cell for cell in cells if cell not in known]
 
 

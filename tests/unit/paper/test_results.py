@@ -12,6 +12,7 @@ from dimr.paper.results import (
     COLUMNS,
     available,
     existing,
+    not_recorded,
     published,
     read_result,
     read_results,
@@ -163,6 +164,17 @@ def test_recorded_numbers_have_the_same_form(tmp_path):
     file.write_text("dataset,model\ndigits,dimr-xs-2r\n")
     with pytest.raises(DimrError, match=r"not written by dimr study-results \(no column 'seed'"):
         recorded(file)
+
+
+def test_what_the_record_lacks(tmp_path):
+    cells = [("digits/a/0", "guided"), ("digits/a/10", "guided"), ("digits/a/0", "unguided")]
+    file = tmp_path / "seeds.csv"
+    assert not_recorded(file, cells) == cells
+    file.write_text("dataset,model,seed,setting,fid\ndigits,a,10,guided,1.5\n")
+    assert not_recorded(file, cells) == [cells[0], cells[2]]
+    file.write_text("dataset,model,seed\ndigits,a,10\n")
+    with pytest.raises(DimrError, match=r"not written by dimr study-results \(no column 'setting'"):
+        not_recorded(file, cells)
 
 
 def test_results_of_a_linked_dataset_are_found(project, tmp_path):

@@ -134,9 +134,9 @@ def collect_study(
         known = validate(StudyFacts, read_json(facts), str(facts))
         lines = _added_to(seeds, lines)
         content = _facts_added(known, content, list(made), facts)
-    with atomic_file(seeds) as temporary:
-        lines.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     write_json(facts, content.model_dump(mode="json"))
+    with atomic_file(seeds) as temporary:  # last: what it lacks is added again after a kill
+        lines.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _added_to(seeds: Path, lines: "pd.DataFrame") -> "pd.DataFrame":
@@ -170,10 +170,11 @@ def _facts_added(
     other = [name for name in new.datasets if name not in known.datasets]
     making = new.model_dump(include=set(Making.model_fields))
     runs = list(dict.fromkeys(run for run, _ in cells))
+    before_these = [one for one in known.added if one.runs != runs]  # the same: of a killed try
     return known.model_copy(
         update={
             "datasets": known.datasets | {name: new.datasets[name] for name in other},
-            "added": [*known.added, Added(runs=runs, **making)],
+            "added": [*before_these, Added(runs=runs, **making)],
         }
     )
 

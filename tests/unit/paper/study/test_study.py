@@ -356,6 +356,9 @@ def test_runs_are_added_to_a_record_whose_own_runs_are_gone(runs):
     shutil.move(runs / "digits/dimr-xs-2r", runs.parent / "elsewhere")
     for seed in (2, 10):
         put(runs, seed, steps=100)
+    collected_before = (runs.parent / "seeds.csv").read_text()
+    collected(runs, add=True)
+    (runs.parent / "seeds.csv").write_text(collected_before)  # killed between the two files
     lines, facts = collected(runs, add=True)
     added = (runs.parent / "seeds.csv").read_text()
     assert [line["seed"] for line in lines] == ["0", "1", "10", "2"]
