@@ -53,7 +53,7 @@ def draw(claims: Claims, found: Sequence[Finding]) -> Figure:
     The axis is that of the logarithm of a ratio, so that half and double are as far from 0. An
     interval that is longer than the axis ends in an arrow.
     """
-    heights = [HEADING if isinstance(row, str) else ROW for row in _rows(claims, found)]
+    heights = [HEADING if isinstance(row, str) else ROW for row in _rows(found)]
     height = sum(heights)
     figure = Figure(figsize=(style.WIDTH, TOP + height + BOTTOM))
     width, whole = figure.get_size_inches()
@@ -64,7 +64,7 @@ def draw(claims: Claims, found: Sequence[Finding]) -> Figure:
     axes.set_xlim(-most, most)
     axes.set_ylim(height, 0)  # inches from the top
     y = 0.0
-    for row, own in zip(_rows(claims, found), heights, strict=True):
+    for row, own in zip(_rows(found), heights, strict=True):
         middle = (y + own / 2, own)
         if isinstance(row, str):
             _name(axes, row, middle[0] + 0.02, weight="bold")
@@ -90,14 +90,13 @@ def draw(claims: Claims, found: Sequence[Finding]) -> Figure:
     return figure
 
 
-def _rows(claims: Claims, found: Sequence[Finding]) -> list[str | Finding]:
-    """Titles of the claims, each before its comparisons; the metric, if it is not the first."""
+def _rows(found: Sequence[Finding]) -> list[str | Finding]:
+    """Titles of the claims, each before its comparisons."""
     rows: list[str | Finding] = []
     above = None
     for one in found:
         if one.claim is not above:
-            of = "" if one.metric == claims.metrics[0] else f" ({one.metric.title.lower()})"
-            rows.append(one.claim.title + of)
+            rows.append(one.claim.title)
             above = one.claim
         rows.append(one)
     return rows

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 from dimr.config.validation import validate
 from dimr.paper.results import read_frame, recorded
 from dimr.paper.study.claims import Claim, Claims, load_claims, load_papers, percent
-from dimr.paper.study.findings import VERDICTS, Finding, findings, more_seeds, values_by_seed
+from dimr.paper.study.findings import (
+    VERDICTS,
+    Finding,
+    Verdict,
+    findings,
+    more_seeds,
+    values_by_seed,
+)
 from dimr.paper.study.results import Added, StudyFacts
 from dimr.paper.study.runs import (
     FAR,
@@ -40,7 +47,7 @@ SEEDS, FACTS = "seeds.csv", "study.json"
 RERUNS, TUNING, BUDGET = "reruns.csv", "tuning.csv", "budget.csv"
 WORDS = {
     "shows": "Claims that hold here",
-    "opposite": "Claims whose opposite holds here",
+    "opposite": "Claims that the digits contradict",
     "smaller": "Claims without an effect as large as the paper's",
     "open": "Claims that stay open",
     "mixed": "Claims on which comparisons differ",
@@ -124,7 +131,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "steps": steps(definition, results / SEEDS, read_frame(results / SEEDS)),
         "copies": copies(definition, frame),
         "outliers": outliers(definition, frame),
-        "without_labels": without_labels(definition, frame),
+        **_without_labels(definition, frame),
         "far": f"{FAR:.0f}",
         "reruns": reruns(definition, results / RERUNS),
         "longer": longer(definition, results / BUDGET),
@@ -143,14 +150,23 @@ def _short(definition: Claims, found: list[Finding]) -> list[str]:
     """What the page begins with, a line per verdict: the claims that have it."""
     groups: dict[str, list[str]] = {verdict: [] for verdict in WORDS}
     for claim in definition.claims:
-        verdicts = [one.verdict for one in found if one.claim is claim]
-        counts = {word: verdicts.count(word) for word in VERDICTS if word in verdicts}
-        if len(counts) == 1:
-            groups[verdicts[0]].append(claim.title)
-        else:
-            parts = ", ".join(f"{count} {word}" for word, count in counts.items())
-            groups["mixed"].append(f"{claim.title} ({parts})")
+        own = [one for one in found if one.claim is claim]
+        if len({one.verdict for one in own}) == 1:
+            groups[own[0].verdict].append(claim.title)
+            continue
+        counts = {
+            against: _counts([one.verdict for one in own if one.comparison.against == against])
+            for against in dict.fromkeys(one.comparison.against for one in own)
+        }
+        parts = [f"against {definition.name(against)}: {text}" for against, text in counts.items()]
+        said = "; ".join(parts) if len(parts) > 1 else next(iter(counts.values()))
+        groups["mixed"].append(f"{claim.title} ({said})")
     return [f"**{WORDS[word]}**: {'; '.join(of)}." for word, of in groups.items() if of]
+
+
+def _counts(verdicts: list[Verdict]) -> str:
+    """``1 shows, 2 open``."""
+    return ", ".join(f"{verdicts.count(word)} {word}" for word in VERDICTS if word in verdicts)
 
 
 def _verdicts(definition: Claims, found: list[Finding]) -> str:
@@ -205,6 +221,21 @@ def _costs(definition: Claims, claim: Claim, frame: "pd.DataFrame") -> str:
         )
         parts.append(f"{definition.name(run)} {millions:.2f} million parameters, {gmacs:.3f} GMACs")
     return "; ".join(parts)
+
+
+def _without_labels(definition: Claims, frame: "pd.DataFrame") -> dict[str, list[str]]:
+    """Networks that have not learned their labels, and the claims that compare them."""
+    shares = without_labels(definition, frame)
+    return {
+        "without_labels": [
+            f"{definition.name(run)} ({share:.0%})" for run, share in shares.items()
+        ],
+        "without_labels_claims": [
+            claim.title
+            for claim in definition.claims
+            if any(shares.keys() & {one.run, one.against} for one in claim.comparisons)
+        ],
+    }
 
 
 def _intervals(found: list[Finding]) -> int:

@@ -101,17 +101,16 @@ def outliers(definition: Claims, frame: "pd.DataFrame") -> list[str]:
     return found
 
 
-def without_labels(definition: Claims, frame: "pd.DataFrame") -> list[str]:
-    """Networks that have not learned their labels: mean own class at their best setting."""
-    found = []
-    for run, name in definition.names.items():
-        best = max(
-            values_by_seed(frame, run, setting, "class_accuracy").mean()
+def without_labels(definition: Claims, frame: "pd.DataFrame") -> dict[str, float]:
+    """Runs that have not learned their labels: mean own class at their best setting."""
+    best = {
+        run: max(
+            float(values_by_seed(frame, run, setting, "class_accuracy").mean())
             for setting in definition.settings(run)
         )
-        if best < GUESSED:
-            found.append(f"{name} ({best:.0%})")
-    return found
+        for run in definition.names
+    }
+    return {run: share for run, share in best.items() if share < GUESSED}
 
 
 def steps(definition: Claims, source: Path, asked: "pd.DataFrame") -> dict[str, Any]:
