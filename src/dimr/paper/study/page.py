@@ -142,6 +142,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "note": facts.note,  # which is left out where it is empty
         "times": facts.all_times,
         "added": [_added(definition, one) for one in facts.added],
+        "across": _across(definition, frame, facts),
         **_durations(facts),
     }
 
@@ -263,6 +264,23 @@ def _added(definition: Claims, added: Added) -> str:
         f"seeds {named} ({hours:.1f} core hours) on {added.machine.cores} cores of "
         f"{added.machine.cpu}, PyTorch {added.versions.get('torch', '')}, git {code}{changed}"
     )
+
+
+def _across(definition: Claims, frame: "pd.DataFrame", facts: StudyFacts) -> list[str]:
+    """Comparisons with seeds of which one network is recorded and the other was added elsewhere."""
+    made = {run: place for place, one in enumerate(facts.added, 1) for run in one.runs}
+    known, every_seed, found = set(frame["run"]), set(frame["seed"]), []
+    for one in (one for claim in definition.claims for one in claim.comparisons):
+        pairs = {seed: (f"{one.run}/{seed}", f"{one.against}/{seed}") for seed in every_seed}
+        seeds = [
+            int(seed)
+            for seed, pair in pairs.items()
+            if known.issuperset(pair) and made.get(pair[0]) != made.get(pair[1])
+        ]
+        if seeds:
+            names = definition.name(one.run), definition.name(one.against)
+            found.append(f"{names[0]} against {names[1]} (seeds {_numbers(seeds)})")
+    return list(dict.fromkeys(found))
 
 
 def _numbers(numbers: list[int]) -> str:

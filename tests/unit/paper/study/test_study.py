@@ -407,6 +407,20 @@ def test_the_page_says_what_was_added_and_counts_its_time(case):
     assert times == "10, 2.1"
 
 
+def test_comparisons_across_machines_are_named(case):
+    file = case / "results/digits/study.json"
+    facts = json.loads(file.read_text())
+    (case / "page.md.jinja").write_text("{{ across | join }}")
+    made = {key: value for key, value in facts.items() if key != "datasets"}
+    for runs, said in (
+        (["digits/dimr-xs-2r/2", "digits/uvit-xs-2/2"], ""),  # together
+        (["digits/dimr-xs-2r/1", "digits/dimr-xs-2r/2"], "Ours against Theirs (seeds 1 to 2)"),
+        (["digits/dimr-xs-2r/7"], ""),  # which the other does not have
+    ):
+        file.write_text(json.dumps({**facts, "added": [{**made, "runs": runs}]}))
+        assert page_of(case).strip() == said
+
+
 def test_real_images_and_reconstructions_may_be_fewer(runs):
     """There are no more of them than training images; networks draw more."""
     put(runs, 0, steps=100, model="reconstruction", images=40)
