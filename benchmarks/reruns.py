@@ -7,9 +7,9 @@ products.
 Compiled code is made for each condition: PyTorch's cache does not tell processors apart, and what
 it had compiled for AVX-512 gave losses that were not finite where PyTorch itself used AVX2.
 The table has the run's own numbers first; `--out results/digits/reruns.csv` is where the page on
-the digits study reads it. Another day or machine: run it there; lines of other dates stay. The
-study's run made anew on another machine, its data and classifier too, is a condition by itself:
-`--made-as "another machine"` adds the numbers that it has.
+the digits study reads it. Another day or machine: run it there; lines of other dates stay. A run
+of the study that was trained again on another machine, its autoencoder and classifier too, is one
+more condition: `--made-as "another machine"` adds its numbers without running anything.
 """
 
 import argparse
@@ -99,20 +99,21 @@ def main():
     parser.add_argument("--settings", nargs="+", default=["unguided", "guided"])
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     parser.add_argument("--made-as", metavar="CONDITION",
-                        help="run nothing: add the run's own numbers as this one's")  # fmt: skip
+                        help="run nothing: add the run's numbers under this name")  # fmt: skip
     parser.add_argument("--out", type=Path, help="CSV that lines are added to")
     options = parser.parse_args()
     run, settings = options.run, options.settings
     for setting in settings:  # unchanged since they were made, or this stops
         read_result(run.parents[2], "/".join(run.parts[1:]), setting)
     today = datetime.now(UTC).date().isoformat()
-    made_as, conditions = ("recorded", settings, 0.0), options.conditions
+    made = ("recorded", 0.0, "")  # condition, difference of the weights, date
     if options.made_as:
-        made_as, conditions = (options.made_as, settings, None, today), []
-    lines = list(lines_of(run / "metrics", run, *made_as))
+        made = (options.made_as, None, today)
+    condition, change, date = made
+    lines = list(lines_of(run / "metrics", run, condition, settings, change, date))
     if options.out:
         add(lines, options.out)
-    for name in conditions:
+    for name in () if options.made_as else options.conditions:
         with tempfile.TemporaryDirectory() as folder:
             model = rerun(run, settings, *CONDITIONS[name], Path(folder))
             change = difference(model, run / "model")

@@ -74,7 +74,7 @@ class Making(ConfigModel):
 
 
 class Added(Making):
-    """Runs that were added to the recorded ones, with autoencoder and classifier made anew."""
+    """Runs that were added to the recorded ones, perhaps on another machine."""
 
     runs: list[str]
 
