@@ -218,7 +218,8 @@ class Trainer:
                     shown=self.world.is_first,
                 )
             )
-            self._steps(batches, Decisions(self.world, limits, signals), saver, bar, traced)
+            decisions = Decisions(self.world, limits, signals, steps)
+            self._steps(batches, decisions, saver, bar, traced)
             self.save(saver)
             saver.commit()
 

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 SAVE_INTERVAL = 20.0  # seconds between checkpoints at least; saving may take 2% of the time at most
 SAVE_SHARE = 0.02
-FIRST_PREVIEW = 40.0  # seconds before the first preview; each pause is 4 times as long as the last
-PREVIEW_GROWTH = 4.0
+PREVIEWED = 4  # a preview after each such part of the steps but the last one, which ends with a model
+LEAST_PAUSE = 10.0  # seconds between previews: shorter trainings have fewer, or none
 DECISION_INTERVAL = 1.0  # seconds between common decisions of several processes, about
 FAILURE = "failure.json"
 """A failure that no retry can fix; while this file exists, a start ends at once (contract C)."""
@@ -32,8 +32,8 @@ class Limits:
         stop_after: seconds after which to save and leave with exit code 75; None: never.
         begun: start of these seconds, by ``time.monotonic``; None: the first step.
         checkpoint_every: steps between checkpoints; None: by time, at most 2% of it.
-        preview_every: seconds between previews at most; None: no previews. The first comes early
-            (``FIRST_PREVIEW``), as somebody may be waiting for it, and the next ones ever later.
+        preview_every: seconds between previews at most; None: no previews. There is also one after
+            each quarter of the steps (``PREVIEWED``).
     """
 
     stop_after: float | None = None
@@ -107,10 +107,10 @@ class Decision:
 class Decisions:
     """One process decides after every step; several about once a second, at the same steps."""
 
-    def __init__(self, world: World, limits: Limits, signals: Signals) -> None:
+    def __init__(self, world: World, limits: Limits, signals: Signals, steps: int) -> None:
         self.world, self.limits, self.signals = world, limits, signals
         self.started = self.saved = self._previewed = self._asked = time.monotonic()
-        self._pause = FIRST_PREVIEW
+        self._parts = {steps * part // PREVIEWED for part in range(1, PREVIEWED)}
         self._begun = self.started if limits.begun is None else limits.begun
         self._since, self._next = 0, 0  # steps of the last decision and of the next one
 
@@ -125,7 +125,8 @@ class Decisions:
         every = self.limits.checkpoint_every
         if self.world.size == 1:
             return self._wish(step, writing, save_took)
-        known = every is not None and step % every == 0  # by all processes
+        # by all processes
+        known = step in self._parts or (every is not None and step % every == 0)
         if step < self._next and not known:
             return None
         wish, now = self._wish(step, writing, save_took), time.monotonic()
@@ -138,9 +139,8 @@ class Decisions:
         return Decision(number, *map(bool, flags))
 
     def previewed(self) -> None:
-        """A preview is drawn: the next one is due after a longer pause."""
+        """A preview is drawn."""
         self._previewed = time.monotonic()
-        self._pause *= PREVIEW_GROWTH
 
     def _wish(self, step: int, writing: bool, save_took: float) -> Decision:
         now, limits = time.monotonic(), self.limits
@@ -149,14 +149,15 @@ class Decisions:
         else:  # by the first process's clock, and not before the last one is written
             pause = max(SAVE_INTERVAL, save_took / SAVE_SHARE)
             save = self.world.is_first and not writing and now - self.saved > pause
-        every = limits.preview_every
+        every, pause = limits.preview_every, now - self._previewed
+        part_ends = step in self._parts and pause > LEAST_PAUSE
         return Decision(
             signal=self.signals.received,
             time_is_up=limits.stop_after is not None and now - self._begun > limits.stop_after,
             save=save,
             preview=self.world.is_first
             and every is not None
-            and now - self._previewed > min(every, self._pause),
+            and (part_ends or pause > every),
             writing=writing,
         )
 

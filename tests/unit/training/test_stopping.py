@@ -28,7 +28,7 @@ def decided(monkeypatch):
     def decide(world, limits, seconds, steps, writing=False, took=0.0):
         now = 0.0
         monkeypatch.setattr(stopping.time, "monotonic", lambda: now)
-        decisions = Decisions(world, limits, Signals(world))
+        decisions = Decisions(world, limits, Signals(world), steps)
         found = {}
         for step in range(1, steps + 1):
             now += seconds
@@ -48,14 +48,19 @@ def saves(found):
     return [step for step, decision in found.items() if decision.save]
 
 
-def test_previews_come_early_and_then_ever_later(decided):
-    def previews(every, world=ONE):
-        found = decided(world, Limits(preview_every=every), 1.0, 1500)
+def test_previews_come_after_each_quarter_and_between_in_long_trainings(decided):
+    def previews(every, seconds, steps, world=ONE):
+        found = decided(world, Limits(preview_every=every), seconds, steps)
         return [step for step, decision in found.items() if decision.preview]
 
-    assert previews(600) == [41, 202, 803, 1404]  # after pauses of 40, 160, 600 and 600 seconds
-    assert previews(30)[:3] == [31, 62, 93]
-    assert previews(None) == previews(600, Pair(CPU, 1, 2)) == []
+    assert previews(600, 0.02, 4000) == [1000, 2000, 3000]
+    assert previews(600, 0.004, 4000) == [3000]  # its quarters take four seconds
+    assert previews(600, 0.02, 60) == []
+    assert previews(600, 1.0, 4000) == [601, 1000, 1601, 2000, 2601, 3000, 3601]
+    assert previews(30, 1.0, 100) == [25, 50, 75]
+    assert previews(None, 1.0, 4000) == previews(600, 1.0, 4000, Pair(CPU, 1, 2)) == []
+    # by the first of two processes, although they decide about once a second only
+    assert previews(600, 0.02, 4000, Pair(CPU, 0, 2)) == [1000, 2000, 3000]
 
 
 def test_one_process_decides_at_every_step(decided):
@@ -64,7 +69,8 @@ def test_one_process_decides_at_every_step(decided):
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.01, 100), (0.3, 3), (5.0, 1)])
 def test_several_decide_about_once_a_second(decided, seconds, expected):
-    steps = list(decided(Pair(CPU, 0, 2), Limits(), seconds, 1000))
+    found = decided(Pair(CPU, 0, 2), Limits(), seconds, 4000)
+    steps = [step for step in found if step < 1000]  # there a quarter ends
     gaps = {b - a for a, b in itertools.pairwise(steps[1:])}
     assert all(abs(gap - expected) <= 1 for gap in gaps)
 
