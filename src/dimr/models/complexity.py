@@ -62,8 +62,8 @@ def complexity(sizes: Sizes) -> Complexity:
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
         alike = _Alike(counter, kept)
-        for module in _repeated(network):
-            module.forward = functools.partial(alike.forward, module, module.forward)
+        for module, signature in _repeated(network):
+            module.forward = functools.partial(alike.forward, signature, module.forward)
         network(*network.example_inputs(1, "meta", one_time=True))
     macs = (counter.get_total_flops() + alike.flops) // 2
     memory = alike.memory + sum(t.untyped_storage().nbytes() for t in kept.values())
@@ -96,11 +96,11 @@ class _Alike:
         self.counted: dict[Hashable, _Counted] = {}
         self.flops = self.memory = 0
 
-    def forward(self, module: nn.Module, run: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """A module's output: its own, or one of the same shape."""
+    def forward(self, of: Hashable, run: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """A module's output: its own, or one of the same shape, by its signature."""
         inputs = list(_tensors((given, named)))
         shapes = tuple((tuple(one.shape), one.requires_grad) for one in inputs)
-        key = (_signature(module), shapes)
+        key = (of, shapes)
         if key not in self.counted:
             before, flops = set(self.kept), self.counter.get_total_flops()
             outputs = run(*given, **named)
@@ -160,9 +160,10 @@ def _signature(module: nn.Module) -> Hashable:
     return tuple(parts)
 
 
-def _repeated(network: nn.Module) -> Iterator[nn.Module]:
-    """The outermost modules that have others alike."""
+def _repeated(network: nn.Module) -> Iterator[tuple[nn.Module, Hashable]]:
+    """The outermost modules that have others alike, and their signatures."""
     lists = [one for one in network.modules() if isinstance(one, nn.ModuleList)]
     every = [one for listed in lists for one in listed if any(True for _ in one.parameters())]
-    seen = Counter(map(_signature, every))
-    yield from (one for one in every if seen[_signature(one)] > 1)
+    signatures = list(map(_signature, every))
+    seen = Counter(signatures)
+    yield from (pair for pair in zip(every, signatures, strict=True) if seen[pair[1]] > 1)
