@@ -90,6 +90,12 @@ def configure(wildcards):
         write_source(PROJECT, wildcards.source, Path())
 
 
+def training_config(stage, wildcards):
+    """Input function: the configuration of a run's training, and nothing that it waits for."""
+    configure(wildcards)
+    return stage.config_file(Target(PROJECT, dict(wildcards.items())))
+
+
 def was_made_without(milestone, places):
     """Whether a model is there, and as asked for, that did not wait for a milestone (its record).
 

@@ -23,6 +23,7 @@ for stage in [one for one in STAGES.values() if one is not TRAIN]:
         wildcard_constraints:
             **stage.wildcards,
         localrule: stage.is_short
+        priority: 1 if stage.name == "sample" else 0
         conda:
             "../../environment.yml"
         threads: stage_threads(stage)

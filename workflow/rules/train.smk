@@ -14,8 +14,9 @@ rule train:
         f"logs/{TRAIN.log}.tsv"
     wildcard_constraints:
         **TRAIN.wildcards,
-    # Before samples: begun last, the longest jobs would end alone, each on one core of several.
-    priority: 1
+    # Before samples, and these before all else: begun last, the longest jobs would end alone, each
+    # on one core of several.
+    priority: 2
     conda:
         "../../environment.yml"
     threads: stage_threads(TRAIN)
@@ -35,3 +36,20 @@ rule train:
         "--threads {resources.threads_each} --stop-after {resources.seconds} "
         "--accumulate {resources.accumulate} --checkpointing {resources.checkpointing} "
         "|| {{ code=$?; echo $code > $left; exit $code; }}"
+
+
+rule compile:
+    # The kernels of a training, while its data is being made: without them it compiles by itself.
+    # Only who waits for it asks for this (`make demo`).
+    input:
+        config=partial(training_config, TRAIN),
+    output:
+        touch(".cache/compiled/{run}"),
+    log:
+        "logs/{run}/compile.log",
+    wildcard_constraints:
+        run=WILDCARDS["run"],
+    localrule: True
+    threads: stage_threads(TRAIN)
+    shell:
+        "dimr --log {log} compile --config {input.config} --threads {threads}"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dimr import __version__
 from dimr.cli import (
+    compiling,
     dataset,
     doctor,
     documents,
@@ -65,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
         dataset,
         plan,
         stages,
+        compiling,
         sample,
         human_study,
         paper,

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 SAVE_INTERVAL = 20.0  # seconds between checkpoints at least; saving may take 2% of the time at most
 SAVE_SHARE = 0.02
-PREVIEWED = 4  # a preview after each such part of the steps but the last one, which ends with a model
-LEAST_PAUSE = 10.0  # seconds between previews: shorter trainings have fewer, or none
+PREVIEWED = 3 / 4  # of the steps: late enough to show something, early enough not to wait for the end
+LEAST_PAUSE = 10.0  # seconds before that preview, and since the last one: short trainings have none
 DECISION_INTERVAL = 1.0  # seconds between common decisions of several processes, about
 FAILURE = "failure.json"
 """A failure that no retry can fix; while this file exists, a start ends at once (contract C)."""
@@ -33,7 +33,7 @@ class Limits:
         begun: start of these seconds, by ``time.monotonic``; None: the first step.
         checkpoint_every: steps between checkpoints; None: by time, at most 2% of it.
         preview_every: seconds between previews at most; None: no previews. There is also one after
-            each quarter of the steps (``PREVIEWED``).
+            three quarters of the steps (``PREVIEWED``).
     """
 
     stop_after: float | None = None
@@ -110,7 +110,7 @@ class Decisions:
     def __init__(self, world: World, limits: Limits, signals: Signals, steps: int) -> None:
         self.world, self.limits, self.signals = world, limits, signals
         self.started = self.saved = self._previewed = self._asked = time.monotonic()
-        self._parts = {steps * part // PREVIEWED for part in range(1, PREVIEWED)}
+        self._shown = int(steps * PREVIEWED)
         self._begun = self.started if limits.begun is None else limits.begun
         self._since, self._next = 0, 0  # steps of the last decision and of the next one
 
@@ -126,7 +126,7 @@ class Decisions:
         if self.world.size == 1:
             return self._wish(step, writing, save_took)
         # by all processes
-        known = step in self._parts or (every is not None and step % every == 0)
+        known = step == self._shown or (every is not None and step % every == 0)
         if step < self._next and not known:
             return None
         wish, now = self._wish(step, writing, save_took), time.monotonic()
@@ -150,14 +150,14 @@ class Decisions:
             pause = max(SAVE_INTERVAL, save_took / SAVE_SHARE)
             save = self.world.is_first and not writing and now - self.saved > pause
         every, pause = limits.preview_every, now - self._previewed
-        part_ends = step in self._parts and pause > LEAST_PAUSE
+        is_late = step == self._shown and pause > LEAST_PAUSE
         return Decision(
             signal=self.signals.received,
             time_is_up=limits.stop_after is not None and now - self._begun > limits.stop_after,
             save=save,
             preview=self.world.is_first
             and every is not None
-            and (part_ends or pause > every),
+            and (is_late or pause > every),
             writing=writing,
         )
 
