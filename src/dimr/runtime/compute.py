@@ -50,7 +50,8 @@ def compile_or_not(
         dynamic: of ``torch.compile``: whether one program serves several sizes.
         options: of the compiler, besides ``COMPILER``.
     """
-    options = {**COMPILER, **options}
+    # As many compilers at once as this process has threads: others of its machine work meanwhile.
+    options = {**COMPILER, "compile_threads": torch.get_num_threads(), **options}
     try:
         with without_cuda_warning():
             if doing in ("training", "sampling"):  # silent for long
