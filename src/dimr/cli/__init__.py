@@ -110,6 +110,9 @@ def _set_up(log: Path | None) -> None:
 
     kernels = ROOT / ".cache/torchinductor" / instruction_set()
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels))
+    # So are traced steps; those with a gradient of ours too (models/depthwise.py), whose code is a
+    # part of what they are found by.
+    os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE_ALLOW_CUSTOM_AUTOGRAD", "1")
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".cache/matplotlib"))
 
 
