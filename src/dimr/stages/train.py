@@ -104,8 +104,8 @@ class TrainStage(Stage):
         parser.add_argument("--checkpoint-every", type=positive, metavar="STEPS",
                             help="default: by time, so that it takes at most 2%%")  # fmt: skip
         parser.add_argument("--preview-every", type=seconds, metavar="SECONDS", default=600.0,
-                            help="time between sample grids at most, besides one after three "
-                            "quarters of the steps; 0: none (default: 600)")  # fmt: skip
+                            help="time between sample grids at most, besides one after two "
+                            "thirds of the steps; 0: none (default: 600)")  # fmt: skip
         about = "Beside log.csv, which has all losses, speed and memory."
         group = parser.add_argument_group("watching", about)
         add_output(parser, "--tensorboard", "TensorBoard log", group, help="log for TensorBoard")

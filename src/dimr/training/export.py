@@ -28,28 +28,33 @@ LOG_DIGEST = "log_sha256"
 
 
 def ema_weights(state: TrainState, world: World) -> dict[str, Tensor]:
-    """The EMA network's tensors on the CPU, for the first process; every process must call this.
+    """The EMA network's tensors on the CPU, for the first process; every process must call this."""
+    return _gathered(state.ema.module, world)
 
-    One tensor at a time is whole on the device.
+
+def network_now(config: TrainConfig, state: TrainState, world: World) -> nn.Module | None:
+    """The network as it is, to draw images with, on the first process; None on others.
+
+    Not its average: that shows it as it was, hundreds or thousands of steps ago.
     """
-    weights = {}
-    for name, tensor in state.ema.module.state_dict().items():
-        full = whole(tensor)
-        if world.is_first:
-            weights[name] = full.cpu()
-    return weights
-
-
-def ema_network(config: TrainConfig, state: TrainState, world: World) -> nn.Module | None:
-    """The EMA network to draw images with, on the first process; None on others."""
     if not state.is_sharded:
-        return state.ema.module if world.is_first else None
-    weights = ema_weights(state, world)
+        return state.network if world.is_first else None
+    weights = _gathered(state.network, world)
     if not world.is_first:
         return None
     network = build(config.network.sizes)
     network.load_state_dict(weights, assign=True)
     return network.to(world.device)
+
+
+def _gathered(network: nn.Module, world: World) -> dict[str, Tensor]:
+    """A network's tensors on the CPU, for the first process; one at a time is whole on a device."""
+    weights = {}
+    for name, tensor in network.state_dict().items():
+        full = whole(tensor)
+        if world.is_first:
+            weights[name] = full.cpu()
+    return weights
 
 
 def export(

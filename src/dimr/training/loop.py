@@ -21,7 +21,7 @@ from dimr.runtime.progress import progress_bar
 from dimr.training.batches import Batch, BatchSource, make_batches
 from dimr.training.checkpoint import FINISHED, OF, Checkpoints, Progress, restore, state_tensors
 from dimr.training.distributed import World
-from dimr.training.export import ema_network, ema_weights, export, read_log
+from dimr.training.export import ema_weights, export, network_now, read_log
 from dimr.training.log import Log
 from dimr.training.monitoring import Sink, Speedometer, Watch
 from dimr.training.saving import Saver
@@ -60,7 +60,7 @@ class Trainer:
         data: identifies the content of the data, for the checkpoints' facts.
         code: fingerprint of the sources, which the state and the result keep.
         session: the provenance of this session, plain JSON.
-        preview: called with (step, EMA network) now and then.
+        preview: called with (step, network) now and then.
         class_names: by label, for the model's folder; empty: not known, or there are none.
         text_encoder: what made the captions, for the model's folder; None: it learns classes.
         engine: how steps are computed.
@@ -270,7 +270,7 @@ class Trainer:
             saver.commit()
             self.world.agree(decision.stopped(self.progress.step, self.config.train.steps))
         if self.preview and decision.preview:
-            network = ema_network(self.config, self.state, self.world)
+            network = network_now(self.config, self.state, self.world)
             if network is not None:
                 self._show(self.preview, network)
             decisions.previewed()

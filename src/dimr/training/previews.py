@@ -20,8 +20,7 @@ log = logging.getLogger(__name__)
 STEPS = 25
 """Network evaluations of a preview: it is to look at, not to measure."""
 GUIDANCE = 3.0
-"""So too is its guidance, that of DiT's sample pictures (theirs counts from 1: 4.0): with it, digits
-are seen after three quarters of the steps, when the weights' average still lags behind."""
+"""So too is its guidance, that of DiT's sample pictures (theirs counts from 1: 4.0)."""
 COLUMNS = 6
 ROWS = 10
 """Classes shown, evenly spaced, or prompts, the first ones: while a thousand are drawn, the other

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 SAVE_INTERVAL = 20.0  # seconds between checkpoints at least; saving may take 2% of the time at most
 SAVE_SHARE = 0.02
-PREVIEWED = 3 / 4  # of the steps: late enough to show something, early enough not to wait for the end
+PREVIEWED = 2 / 3  # of the steps: late enough to show something, and well before the end
 LEAST_PAUSE = 10.0  # seconds before that preview, and since the last one: short trainings have none
 DECISION_INTERVAL = 1.0  # seconds between common decisions of several processes, about
 FAILURE = "failure.json"
@@ -33,7 +33,7 @@ class Limits:
         begun: start of these seconds, by ``time.monotonic``; None: the first step.
         checkpoint_every: steps between checkpoints; None: by time, at most 2% of it.
         preview_every: seconds between previews at most; None: no previews. There is also one after
-            three quarters of the steps (``PREVIEWED``).
+            two thirds of the steps (``PREVIEWED``).
     """
 
     stop_after: float | None = None

@@ -158,6 +158,20 @@ def test_a_failure_is_told_where_it_cannot_be_recorded(tmp_path, caplog):
     assert "failure.json: could not be written" in caplog.text
 
 
+def test_a_preview_is_of_the_weights_as_they_are(trainer, config):
+    """Their average would show a short training as it was near its beginning."""
+    shown = []
+
+    def preview(step, network):
+        weights, state = network.state_dict(), made.state
+        average = state.ema.module.state_dict()
+        shown.append((step, same(weights, state.network.state_dict()), same(weights, average)))
+
+    made = trainer(config(), more={"preview": preview})
+    made.run(Limits(preview_every=1e-9))
+    assert shown == [(step, True, False) for step in range(1, made.progress.step)]
+
+
 def test_a_preview_that_fails_does_not_end_training(trainer, config, caplog):
     def preview(step, _):
         raise torch.OutOfMemoryError(f"no memory at {step}")
