@@ -58,7 +58,7 @@ endif
 	@echo "$(TORCH)" > $@
 
 # Snakemake itself says what is kept if it is stopped; without a shell, only it and make get Ctrl-C.
-demo: setup ## train, sample and evaluate on digits: a table and a picture in 7 to 15 minutes
+demo: setup ## train, sample and evaluate on digits: a table and a picture in 6 to 15 minutes
 	@.venv/bin/snakemake --quiet rules host --prioritize runs/$(FIRST)/model/record.json .cache/compiled/$(FIRST) \
 	-- $(TABLE).csv .cache/compiled/$(FIRST)
 	@echo && cat $(TABLE).md && echo

@@ -22,8 +22,8 @@ for stage in [one for one in STAGES.values() if one is not TRAIN]:
             f"logs/{stage.log}.tsv"
         wildcard_constraints:
             **stage.wildcards,
-        localrule: stage.is_short
         priority: 1 if stage.name == "sample" else 0
+        localrule: stage.is_short
         conda:
             "../../environment.yml"
         threads: stage_threads(stage)

@@ -155,9 +155,7 @@ class Decisions:
             signal=self.signals.received,
             time_is_up=limits.stop_after is not None and now - self._begun > limits.stop_after,
             save=save,
-            preview=self.world.is_first
-            and every is not None
-            and (is_late or pause > every),
+            preview=self.world.is_first and every is not None and (is_late or pause > every),
             writing=writing,
         )
 
