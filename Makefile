@@ -21,8 +21,9 @@ TABLE := results/demo/digits/table1
 PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 REPORT := --report results/report.html --report-stylesheet workflow/report/report.css \
 	--report-metadata workflow/report/metadata.yaml
-# The run whose samples show first, before it is trained to the end.
+# The run whose samples show first, before it is trained to the end; its kernels, before it has data.
 FIRST := digits/dimr-xs-2r/0
+KERNELS := $(if $(wildcard runs/$(FIRST)/model/record.json),,.cache/compiled/$(FIRST))
 
 .DEFAULT_GOAL := help
 .PHONY: dvc.yaml help setup demo gpu-check study more-seeds readme report docs test test-fast lint check format wheels schemas lock adopt pull record experiments clean
@@ -59,8 +60,8 @@ endif
 
 # Snakemake itself says what is kept if it is stopped; without a shell, only it and make get Ctrl-C.
 demo: setup ## train, sample and evaluate on digits: a table and a picture in 6 to 15 minutes
-	@.venv/bin/snakemake --quiet rules host --prioritize runs/$(FIRST)/model/record.json .cache/compiled/$(FIRST) \
-	-- $(TABLE).csv .cache/compiled/$(FIRST)
+	@.venv/bin/snakemake --quiet rules host --prioritize runs/$(FIRST)/model/record.json $(KERNELS) \
+	-- $(TABLE).csv $(KERNELS)
 	@echo && cat $(TABLE).md && echo
 	@dimr compare $(TABLE).csv
 	@echo && echo "table:   $(TABLE).csv and $(TABLE).md (results/digits holds the recorded study)"

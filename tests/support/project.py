@@ -149,6 +149,7 @@ def replace_stages(folder: Path) -> None:
             "from dimr.stages import stub_stages\n\nstub_stages.install(STAGES)",
         ),
         ("cli/paper.py", "from dimr.stages.stub_stages import table"),
+        ("cli/compiling.py", "from dimr.stages.stub_stages import compile_step"),
     ):
         with open(folder / "src/dimr" / module, "a") as file:
             file.write(f"\n\n{line}\n")

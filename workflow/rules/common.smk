@@ -90,6 +90,7 @@ def configure(wildcards):
         write_source(PROJECT, wildcards.source, Path())
 
 
+@one_line_errors
 def training_config(stage, wildcards):
     """Input function: the configuration of a run's training, and nothing that it waits for."""
     configure(wildcards)

@@ -50,6 +50,8 @@ rule compile:
     wildcard_constraints:
         run=WILDCARDS["run"],
     localrule: True
+    conda:
+        "../../environment.yml"
     threads: stage_threads(TRAIN)
     shell:
         "dimr --log {log} compile --config {input.config} --threads {threads}"
