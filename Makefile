@@ -24,6 +24,7 @@ REPORT := --report results/report.html --report-stylesheet workflow/report/repor
 # The run whose samples show first, before it is trained to the end; its kernels, before it has data.
 FIRST := digits/dimr-xs-2r/0
 KERNELS := $(if $(wildcard runs/$(FIRST)/model/record.json),,.cache/compiled/$(FIRST))
+PRIOR := runs/$(FIRST)/model/record.json $(KERNELS)
 
 .DEFAULT_GOAL := help
 .PHONY: dvc.yaml help setup demo gpu-check study more-seeds readme report docs test test-fast lint check format wheels schemas lock adopt pull record experiments clean
@@ -60,8 +61,7 @@ endif
 
 # Snakemake itself says what is kept if it is stopped; without a shell, only it and make get Ctrl-C.
 demo: setup ## train, sample and evaluate on digits: a table and a picture in 6 to 15 minutes
-	@.venv/bin/snakemake --quiet rules host --prioritize runs/$(FIRST)/model/record.json $(KERNELS) \
-	-- $(TABLE).csv $(KERNELS)
+	@.venv/bin/snakemake --quiet rules host --prioritize $(PRIOR) -- $(TABLE).csv runs/$(FIRST)/metrics/guided.json $(KERNELS)
 	@echo && cat $(TABLE).md && echo
 	@dimr compare $(TABLE).csv
 	@echo && echo "table:   $(TABLE).csv and $(TABLE).md (results/digits holds the recorded study)"

@@ -52,7 +52,7 @@ def table(options):
         Path(path).write_text("table")
 
 
-def compile_step(options):
+def compile_step(_):
     told("compile")
 
 

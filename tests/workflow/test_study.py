@@ -36,8 +36,9 @@ def test_the_demo_trains_where_results_are_checked_in(checked_in):
     (targets,) = re.findall(r"snakemake .*? -- (.*)", said)
     assert targets.split() == [
         "results/demo/digits/table1.csv", "runs/digits/dimr-xs-2r/0/metrics/guided.json",
+        ".cache/compiled/digits/dimr-xs-2r/0",
     ]  # fmt: skip
-    assert {"images", "train", "sample", "evaluate", "table"} <= checked_in.planned(
+    assert {"compile", "images", "train", "sample", "evaluate", "table"} <= checked_in.planned(
         *targets.split()
     )
 
