@@ -88,12 +88,16 @@ class _Counted:
     kept_outputs: tuple[bool, ...]
 
 
+_COUNTED: dict[Hashable, _Counted] = {}
+"""By signature and shapes of the inputs: networks of one family share most of their blocks."""
+
+
 class _Alike:
     """Runs the first of the modules that are alike, and counts the others as that one."""
 
     def __init__(self, counter: FlopCounterMode, kept: dict[int, Tensor]) -> None:
         self.counter, self.kept = counter, kept
-        self.counted: dict[Hashable, _Counted] = {}
+        self.counted = _COUNTED
         self.flops = self.memory = 0
 
     def forward(self, of: Hashable, run: Callable[..., Any], *given: Any, **named: Any) -> Any:
