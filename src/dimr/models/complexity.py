@@ -89,7 +89,7 @@ class _Counted:
 
 
 _COUNTED: dict[Hashable, _Counted] = {}
-"""By signature and shapes of the inputs: networks of one family share most of their blocks."""
+"""By signature and shapes of the inputs, for all networks of a process: they share most blocks."""
 
 
 class _Alike:
@@ -97,7 +97,6 @@ class _Alike:
 
     def __init__(self, counter: FlopCounterMode, kept: dict[int, Tensor]) -> None:
         self.counter, self.kept = counter, kept
-        self.counted = _COUNTED
         self.flops = self.memory = 0
 
     def forward(self, of: Hashable, run: Callable[..., Any], *given: Any, **named: Any) -> Any:
@@ -105,13 +104,13 @@ class _Alike:
         inputs = list(_tensors((given, named)))
         shapes = tuple((tuple(one.shape), one.requires_grad) for one in inputs)
         key = (of, shapes)
-        if key not in self.counted:
+        if key not in _COUNTED:
             before, flops = set(self.kept), self.counter.get_total_flops()
             outputs = run(*given, **named)
             fresh = {one: self.kept[one] for one in self.kept.keys() - before}
             known = list(map(_storage, inputs))
             made = list(map(_storage, _tensors(outputs)))
-            self.counted[key] = _Counted(
+            _COUNTED[key] = _Counted(
                 self.counter.get_total_flops() - flops,
                 tuple(i for i, one in enumerate(known) if one in self.kept),
                 sum(
@@ -123,7 +122,7 @@ class _Alike:
                 tuple(one in self.kept for one in made),
             )
             return outputs
-        found = self.counted[key]
+        found = _COUNTED[key]
         self.flops += found.flops
         self.memory += found.inside
         for i in found.inputs:

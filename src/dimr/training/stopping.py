@@ -125,7 +125,7 @@ class Decisions:
         every = self.limits.checkpoint_every
         if self.world.size == 1:
             return self._wish(step, writing, save_took)
-        # by all processes
+        # All processes know these steps without asking each other.
         known = step == self._shown or (every is not None and step % every == 0)
         if step < self._next and not known:
             return None
@@ -149,13 +149,13 @@ class Decisions:
         else:  # by the first process's clock, and not before the last one is written
             pause = max(SAVE_INTERVAL, save_took / SAVE_SHARE)
             save = self.world.is_first and not writing and now - self.saved > pause
-        every, pause = limits.preview_every, now - self._previewed
-        is_late = step == self._shown and pause > LEAST_PAUSE
+        every, since = limits.preview_every, now - self._previewed
+        is_late = step == self._shown and since > LEAST_PAUSE
         return Decision(
             signal=self.signals.received,
             time_is_up=limits.stop_after is not None and now - self._begun > limits.stop_after,
             save=save,
-            preview=self.world.is_first and every is not None and (is_late or pause > every),
+            preview=self.world.is_first and every is not None and (is_late or since > every),
             writing=writing,
         )
 
