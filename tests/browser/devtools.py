@@ -169,12 +169,14 @@ class Page:
             self.press(character)
 
     def click(self, selector):
-        """Click in the middle of an element, wherever it is then."""
+        """Click in the middle of an element, once it has come to rest (it may slide into place)."""
         x, y = self.value(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            f"(async () => {{ const e = document.querySelector({json.dumps(selector)});"
             "e.scrollIntoView({block: 'center', behavior: 'instant'});"
-            "const r = e.getBoundingClientRect();"
-            "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+            "let last, now = e.getBoundingClientRect();"
+            "do { last = now; await new Promise(requestAnimationFrame);"
+            "now = e.getBoundingClientRect(); } while (last.x !== now.x || last.y !== now.y);"
+            "return [now.x + now.width / 2, now.y + now.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
