@@ -112,7 +112,7 @@ class World:
         log.parent.mkdir(exist_ok=True)
         begun = time.monotonic()
         words = list(map(str, arguments))
-        process = self.server.start(words, log, environment, file_size, at_once=True)
+        process = self.server.start(words, log, environment, file_size)
         code = process.poll()
         while code is None:
             if time.monotonic() - begun > SECONDS:

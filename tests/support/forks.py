@@ -10,7 +10,6 @@ import resource
 import subprocess
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,15 +53,12 @@ class Server:
         self.child.stdin.flush()
         return json.loads(self.child.stdout.readline())
 
-    def start(self, arguments, messages, environment=None, file_size=None, at_once=False):
-        """``dimr ARGUMENTS``; ``file_size`` (bytes) is the largest file it may write.
-
-        ``at_once``: without the seconds in which Python takes a large process apart.
-        """
+    def start(self, arguments, messages, environment=None, file_size=None):
+        """``dimr ARGUMENTS``; ``file_size`` (bytes) is the largest file it may write."""
         arguments = [str(argument) for argument in arguments]
         pid = self.ask(
             start=arguments, messages=str(messages), environment=environment or {},
-            file_size=file_size, at_once=at_once,
+            file_size=file_size,
         )  # fmt: skip
         return Process(self, pid, messages)
 
@@ -72,7 +68,7 @@ class Server:
 
 
 def serve():
-    import dimr.cli
+    from dimr.__main__ import run
 
     always = (
         "torch.distributed.fsdp",
@@ -91,7 +87,8 @@ def serve():
         if "start" in request:
             pid = os.fork()
             if pid == 0:
-                run(dimr.cli.main, request)
+                prepare(request)
+                run()
             answer = pid
         else:
             pid = request["poll"]
@@ -103,8 +100,8 @@ def serve():
         print(json.dumps(answer), flush=True)
 
 
-def run(main, request):
-    """In the child: never returns."""
+def prepare(request):
+    """In the child: as if it had been started with these words."""
     file = os.open(request["messages"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
@@ -113,18 +110,6 @@ def run(main, request):
     if request["file_size"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
     sys.argv = ["dimr", *request["start"]]
-    if not request["at_once"]:
-        sys.exit(main(request["start"]))
-    try:
-        code = main(request["start"])
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code or 0)
 
 
 if __name__ == "__main__":

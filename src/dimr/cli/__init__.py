@@ -5,7 +5,6 @@ Heavy imports are inside the handlers, so that ``dimr --help`` answers at once.
 
 import argparse
 import errno
-import gc
 import io
 import logging
 import os
@@ -118,9 +117,6 @@ def _set_up(log: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; errors of the user's are one line on standard error."""
-    # Python would look through all objects again and again while libraries make a million: a fifth
-    # of the time to import them. What is dropped young, as a step's, is collected as before.
-    gc.set_threshold(*gc.get_threshold()[:2], 1000)
     _open_streams()
     parser = make_parser()
     words = sys.argv[1:] if arguments is None else arguments
