@@ -21,8 +21,13 @@ METRICS = (
     "nearest_distance", "heldout_nearest_distance", "nearest_ratio", "near_copy_share", "images",
 )  # fmt: skip
 """All of them."""
-BETTER = {
+_BETTER = {
     "lower": ("fid", "sfid", "low_fidelity_share", "near_copy_share"),
     "higher": ("inception_score", "precision", "recall", "class_accuracy", "caption_accuracy"),
 }
-"""Which way they are better, by the beginnings of their names; the others are neither."""
+
+
+def better(metric: str) -> str | None:
+    """Which way a metric is better, ``lower`` or ``higher``; None of those that are neither."""
+    beginnings = _BETTER.items()
+    return next((way for way, names in beginnings if metric.startswith(names)), None)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from dimr.data.shards import open_shards
-from dimr.evaluation.names import BETTER
+from dimr.evaluation.names import better
 from dimr.paper.tables.runs import Line, RunsTable, seed_values
 from dimr.runtime.atomic import atomic_file
 from dimr.runtime.files import save_png
@@ -83,10 +83,8 @@ def bars(table: RunsTable, frame: "pd.DataFrame") -> Figure:
 
 def direction(key: str) -> str:
     """Which way a metric is better, as an axis says it; nothing of a column that is no metric."""
-    for word, beginnings in BETTER.items():
-        if key.startswith(beginnings):
-            return f" ({word} is better)"
-    return ""
+    way = better(key)
+    return f" ({way} is better)" if way else ""
 
 
 def _bar(axes: Axes, y: int, values: np.ndarray) -> None:

@@ -6,11 +6,12 @@ How large an effect the paper has is never typed: it is computed from ``publishe
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dimr.config.schema import ConfigModel
 from dimr.config.schema.base import repeated
 from dimr.config.validation import did_you_mean, load_section
+from dimr.evaluation.names import METRICS, better
 from dimr.paper.published import PublishedValues
 from dimr.paper.results import RunSetting
 from dimr.paper.statistics import Change
@@ -35,7 +36,7 @@ def percent(share: float) -> str:
 
 
 class Metric(ConfigModel):
-    """A metric that is compared, and which way is better.
+    """A metric that is compared.
 
     ``counted``: a share of the images, which may be 0: half an image is added to both sides of a
     relative change.
@@ -43,9 +44,16 @@ class Metric(ConfigModel):
 
     key: str
     title: str
-    better: Direction
     format: str = Field(default="{:.3f}", pattern=r"^\{:[^{}]+\}$")
     counted: bool = False
+
+    @field_validator("key")
+    @classmethod
+    def _has_a_better_way(cls, key: str) -> str:
+        allowed = [name for name in METRICS if better(name)]
+        if key not in allowed:
+            raise ValueError(f"no metric {key!r} {did_you_mean(key, allowed)}")
+        return key
 
     def text(self, value: float, sign: str = "") -> str:
         """A value in the metric's format; ``sign="+"`` for differences."""
@@ -56,7 +64,7 @@ class Metric(ConfigModel):
         text = self.text(change.mean, "+")
         if change.low is not None and change.high is not None:
             text += f" [{self.text(change.low, '+')}, {self.text(change.high, '+')}]"
-        return f"{text}, {change.verdict(lower_is_better=self.better == 'lower')}"
+        return f"{text}, {change.verdict(lower_is_better=better(self.key) == 'lower')}"
 
 
 class PrintedPair(ConfigModel):

@@ -12,9 +12,9 @@ CLAIMS = """
 seeds: {least: 2, most: 4}
 names: {digits/dimr-xs-2r: Ours, digits/uvit-xs-2: Theirs}
 metrics:
-  - {key: fid_digits, title: FID-digits, better: lower, format: "{:.2f}"}
-  - {key: recall, title: Recall, better: higher}
-  - {key: low_fidelity_share, title: Low fidelity, better: lower, format: "{:.1%}", counted: true}
+  - {key: fid_digits, title: FID-digits, format: "{:.2f}"}
+  - {key: recall, title: Recall}
+  - {key: low_fidelity_share, title: Low fidelity, format: "{:.1%}", counted: true}
 claims:
   - key: resolutions
     title: Several resolutions
