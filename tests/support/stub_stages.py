@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from dimr.runtime.record import read_record, seal
+from dimr.stages.job import Job
 from dimr.stages.provenance import sealed
-from dimr.stages.stage import Job
 
 MODEL = "1.0"
 

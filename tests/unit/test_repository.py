@@ -95,3 +95,10 @@ def test_pages_link_to_what_exists_and_name_targets_of_make(page):
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
     named = set(re.findall(r"(?:`|^    )make ([a-z-]+)", text, re.M))
     assert named <= targets
+
+
+def test_files_of_the_package_are_as_short_as_contributors_are_asked_for():
+    (most,) = re.findall(r"`src` have at most (\d+) lines", (ROOT / "CONTRIBUTING.md").read_text())
+    lines = {path: len(path.read_text().splitlines()) for path in (ROOT / "src").rglob("*.py")}
+    assert {path: count for path, count in lines.items() if count > int(most)} == {}
+    assert len(lines) > 200

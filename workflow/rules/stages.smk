@@ -22,7 +22,7 @@ for stage in [one for one in STAGES.values() if one is not TRAIN]:
             f"logs/{stage.log}.tsv"
         wildcard_constraints:
             **stage.wildcards,
-        priority: 1 if stage.name == "sample" else 0
+        priority: stage.priority
         localrule: stage.is_short
         conda:
             "../../environment.yml"

@@ -14,9 +14,7 @@ rule train:
         f"logs/{TRAIN.log}.tsv"
     wildcard_constraints:
         **TRAIN.wildcards,
-    # Before samples, and these before all else: begun last, the longest jobs would end alone, each
-    # on one core of several.
-    priority: 2
+    priority: TRAIN.priority
     conda:
         "../../environment.yml"
     threads: stage_threads(TRAIN)

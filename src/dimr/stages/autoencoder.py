@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dimr.config.schema import AUTOENCODERS, Autoencoder, Identity, ImagesData, Pretrained
 from dimr.config.validation import load_choice
 from dimr.runtime.errors import DimrError
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.job import Job
+from dimr.stages.stage import Input, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost

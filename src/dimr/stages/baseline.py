@@ -11,8 +11,9 @@ from dimr.config.runs import BASELINE_SETTING, BASELINES
 from dimr.config.schema import BaselineConfig, Pretrained
 from dimr.runtime.errors import DimrError
 from dimr.runtime.record import RECORD
+from dimr.stages.job import Job
 from dimr.stages.options import add_device
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.stage import Input, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost

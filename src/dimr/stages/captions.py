@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from dimr.config.schema import Captions
+from dimr.stages.job import Job
 from dimr.stages.options import add_batch, add_device
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.stage import Input, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost

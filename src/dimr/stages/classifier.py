@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 from dimr.config.schema import Classifier
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.job import Job
+from dimr.stages.stage import Input, Output, Stage, Target
 
 DIGITS = "digits"
 """The set whose classifier is trained for white strokes on black."""

@@ -10,7 +10,8 @@ from dimr.config.project import PROJECT
 from dimr.config.schema import ReferenceConfig, Source
 from dimr.config.validation import did_you_mean
 from dimr.runtime.errors import DimrError
-from dimr.stages.stage import Job, Output, Stage, Target
+from dimr.stages.job import Job
+from dimr.stages.stage import Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost

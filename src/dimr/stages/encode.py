@@ -11,9 +11,10 @@ from dimr.config.validation import validate
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
 from dimr.runtime.record import RECORD
+from dimr.stages.job import Job
 from dimr.stages.options import add_device, add_shards, batch_size, whole
 from dimr.stages.shards import processes_for, run_processes
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.stage import Input, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost

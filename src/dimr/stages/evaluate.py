@@ -8,9 +8,10 @@ from dimr.config.phases import section_key
 from dimr.config.schema import ConfigModel, EvaluateConfig, ImagesData
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import write_json
+from dimr.stages.job import Job
 from dimr.stages.options import add_batch, add_device
 from dimr.stages.provenance import sealed
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.stage import Input, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from dimr.config.schema import Distortion
+from dimr.stages.job import Job
 from dimr.stages.options import add_batch, add_device
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.stage import Input, Output, Stage, Target
 
 WEIGHTS = "data/classifiers/{name}.safetensors"
 SOURCE = "DIMR_CLASSIFIER"

@@ -8,7 +8,8 @@ from dimr.config.schema import EMBEDDED, ConfigModel, DigitPairs, Images, Images
 from dimr.config.validation import validate
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_yaml
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.job import Job
+from dimr.stages.stage import Input, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from dimr.config.schema import ImportConfig
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of
+from dimr.stages.job import Job
 from dimr.stages.options import positive
-from dimr.stages.stage import Job, Output, Stage, Target
+from dimr.stages.stage import Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost

@@ -12,9 +12,10 @@ from dimr.config.variants import load_network_config
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of, sha256
 from dimr.runtime.record import RECORD, read_record, recorded_key
+from dimr.stages.job import Job
 from dimr.stages.options import add_device, add_shards, batch_size
 from dimr.stages.shards import processes_for, run_processes
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.stage import Input, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost
@@ -48,6 +49,7 @@ class SampleStage(Stage):
     config_is_required = False  # without one the command draws a picture (dimr.cli.sample)
     resource = "sample"
     resumes = True
+    priority = 1
 
     def sources(self, target: Target) -> dict[str, str]:
         """The model, the dataset's autoencoder, and its captions, if it has any."""

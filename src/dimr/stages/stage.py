@@ -8,24 +8,20 @@ fingerprint, the costs of a plan, and the stub that tests use.
 """
 
 import argparse
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dimr.config.phases import section_key
 from dimr.config.project import Project
 from dimr.config.runs import Run
 from dimr.config.schema import ConfigModel, ImagesData, Recipe, Step
 from dimr.config.validation import load_section
-from dimr.runtime.atomic import atomic_directory
 from dimr.runtime.code import work_fingerprint
 from dimr.runtime.errors import DimrError
 from dimr.runtime.output_kinds import FOLDERS, GROWING
-from dimr.runtime.record import RECORD, recorded_key, seal
-from dimr.stages.provenance import collect
+from dimr.runtime.record import RECORD, recorded_key
+from dimr.stages.job import Job
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost
@@ -176,6 +172,8 @@ class Stage:
     """Whether it waits for disk or network only: it runs where Snakemake does, without threads."""
     resumes: ClassVar[bool] = False
     """Whether an interrupted command resumes where it stopped."""
+    priority: ClassVar[int] = 0
+    """Whose jobs start first: long ones that started last would end alone, each on one core."""
 
     # --- the workflow -----------------------------------------------------------------------------
 
@@ -273,81 +271,6 @@ class Stage:
         self.check(options)
         self.work(Job(self, options))
 
-    def work(self, job: "Job") -> None:
+    def work(self, job: Job) -> None:
         """Make the result."""
         raise NotImplementedError
-
-
-class Job:
-    """One execution of a stage.
-
-    Attributes:
-        stage: what runs.
-        options: of the command.
-        config: the checked configuration; None: none was given.
-    """
-
-    def __init__(self, stage: Stage, options: argparse.Namespace) -> None:
-        self.stage = stage
-        self.options = options
-        self.path: Path | None = options.config
-        self.config: Any = stage.load(options.config) if options.config else None
-        self.origin = collect()
-
-    @cached_property
-    def code(self) -> str:
-        """Fingerprint of the stage's code; asked for before the work, as it may be edited."""
-        return self.stage.code()
-
-    @cached_property
-    def device(self) -> Any:
-        """Where to compute, as the options say; a CPU for stages that take no ``--device``."""
-        from dimr.runtime.device import prepare_device
-
-        asked = getattr(self.options, "device", "cpu")
-        device = prepare_device(asked, getattr(self.options, "threads", None))
-        self.origin["device"] = str(device)
-        return device
-
-    @cached_property
-    def key(self) -> str:
-        """Of the result: a hash of its configuration and of its inputs' keys."""
-        names = [one.name for one in self.stage.inputs if one.keyed]
-        paths = {name: path for name in names if (path := getattr(self.options, name))}
-        keys = (self.stage.input_key(*one, self.config) for one in paths.items())
-        return section_key(self.config, *keys)
-
-    def refuse_if_changed(self) -> None:
-        """Refuse to hand in a result whose configuration was edited while it was computed."""
-        if self.path and self.stage.load(self.path) != self.config:
-            raise DimrError(
-                f"{self.path}: changed while this stage ran; its result is not kept: start again"
-            )
-
-    def seal(self, folder: Path, known: Mapping[str, str] | None = None, **facts: Any) -> None:
-        """Leave the record in a folder that is complete, and with a model its card."""
-        self.refuse_if_changed()
-        kind = self.stage.result.kind
-        seal(folder, kind, {"key": self.key, **facts}, known, self.origin)
-        if kind == "model":
-            from dimr.checkpoints.model_card import write_folders_card
-
-            write_folders_card(folder)
-
-    @contextlib.contextmanager
-    def result(self) -> Iterator["ResultFolder"]:
-        """The folder of the result: hidden, then sealed and renamed."""
-        _ = self.key  # of the inputs that the work reads, before it does
-        with atomic_directory(self.options.out) as folder:
-            result = ResultFolder(folder)
-            yield result
-            self.seal(folder, result.known, **result.facts)
-
-
-class ResultFolder:
-    """A result's folder while it is written; ``facts`` and ``known`` are for its record."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.facts: dict[str, Any] = {}
-        self.known: Mapping[str, str] | None = None

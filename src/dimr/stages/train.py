@@ -12,8 +12,9 @@ from dimr.config.start import is_run
 from dimr.runtime.errors import DimrError
 from dimr.runtime.files import key_of, sha256
 from dimr.runtime.record import content_key, read_record
+from dimr.stages.job import Job
 from dimr.stages.options import add_device, add_output, positive, seconds
-from dimr.stages.stage import Input, Job, Output, Stage, Target
+from dimr.stages.stage import Input, Output, Stage, Target
 
 if TYPE_CHECKING:
     from dimr.stages.costs import Cost
@@ -53,6 +54,7 @@ class TrainStage(Stage):
     wildcards: ClassVar = {"run": r"workspace|[\w-]+/[\w-]+/(?:0|[1-9]\d*)"}
     resource = "train"
     resumes = True
+    priority = 2
 
     def sources(self, target: Target) -> dict[str, str]:
         """The encoded dataset, the autoencoder for previews, models that come before this one."""

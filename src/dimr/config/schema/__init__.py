@@ -6,5 +6,6 @@ from dimr.config.schema.data import *
 from dimr.config.schema.human_study import *
 from dimr.config.schema.networks import *
 from dimr.config.schema.params import *
+from dimr.config.schema.phases import *
 from dimr.config.schema.runs import *
 from dimr.config.schema.text import *
