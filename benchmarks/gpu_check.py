@@ -27,7 +27,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from gpu_parts import PARTS, Setting
+from gpu_parts import PARTS
+from gpu_setting import Setting
 from phases import RUNS
 
 from dimr.runtime.files import single_line, write_text
