@@ -1,4 +1,4 @@
-"""A shard folder in the making: shards come in any order, from any of several processes or jobs.
+"""Shard folders in the making: shards come in any order, from any of several processes or jobs.
 
 They lie in a hidden folder beside the result (``dimr.runtime.work_folder``), which a workflow that
 deletes the outputs of a failed job leaves alone. When all are there, labels and manifest are added
@@ -24,8 +24,74 @@ from dimr.runtime.work_folder import WorkFolder
 log = logging.getLogger(__name__)
 
 
+class ShardWork(WorkFolder):
+    """Work on a folder of shards, each of which is a piece: what all kinds of them share."""
+
+    count: int
+    """Rows in all."""
+    shard_size: int
+    """Rows in a shard; the last may be shorter."""
+
+    @property
+    def shards(self) -> int:
+        """How many shards there will be."""
+        return -(-self.count // self.shard_size)
+
+    def samples(self, number: int) -> range:
+        """Numbers of the rows in a shard."""
+        start = number * self.shard_size
+        return range(start, min(start + self.shard_size, self.count))
+
+    def missing(self, part: Part | None = None) -> list[int]:
+        """Numbers of the shards that do not exist yet; with ``part``, only of its own ones.
+
+        A shard of another size than was written is named in the log and is missing.
+        """
+        own = range(self.shards)[(part or Part()).slice]
+        return [number for number in own if self.finished(note_of(number), "sizes") is None]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all shards."""
+        raise NotImplementedError
+
+    def require_space(self, extra: int = 0) -> None:
+        """Refuse to continue where the disk has no room for the shards that are still missing.
+
+        ``extra``: bytes of what is added to them at the end.
+        """
+        rows = sum(len(self.samples(number)) for number in self.missing())
+        rest = rows * (self.nbytes // self.count) + extra
+        require_space(self.folder.parent, rest, f"what is missing of {self.out}")
+
+    def entries(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The shards as a manifest lists them, and their notes, when all are finished.
+
+        ``DimrError`` if shards are missing, or damaged, which makes them missing.
+        """
+        if missing := self.missing():
+            raise DimrError(f"{self.out}: {len(missing)} of {self.shards} shards are missing")
+        notes = [self.finished(note_of(number), "again") for number in range(self.shards)]
+        if damaged := notes.count(None):
+            raise DimrError(
+                f"{self.store / shard_name(notes.index(None))}: checksum differs from when it was "
+                f"written, as of {damaged} of {self.shards} shards: the same command regenerates "
+                "them"
+            )
+        found = [note for note in notes if note]
+        entries = [
+            {
+                "file": shard_name(number),
+                "count": len(self.samples(number)),
+                "sha256": note["files"][f"store/{shard_name(number)}"]["sha256"],
+            }
+            for number, note in enumerate(found)
+        ]
+        return entries, found
+
+
 @dataclass(frozen=True)
-class Assembly(WorkFolder):
+class Assembly(ShardWork):
     """Work on a shard folder ``out``, each of whose shards is a piece.
 
     Args:
@@ -43,16 +109,6 @@ class Assembly(WorkFolder):
     shard_size: int
 
     @property
-    def shards(self) -> int:
-        """How many shards there will be."""
-        return -(-self.count // self.shard_size)
-
-    def samples(self, number: int) -> range:
-        """Numbers of the samples in a shard."""
-        start = number * self.shard_size
-        return range(start, min(start + self.shard_size, self.count))
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """Of the stored samples."""
         return np.dtype(DTYPES[self.kind])
@@ -61,15 +117,6 @@ class Assembly(WorkFolder):
     def nbytes(self) -> int:
         """Bytes of all shards."""
         return int(np.prod(self.shape)) * self.dtype.itemsize * self.count
-
-    def require_space(self, extra: int = 0) -> None:
-        """Refuse to continue where the disk has no room for the shards that are still missing.
-
-        ``extra``: bytes of what is added to them at the end.
-        """
-        samples = sum(len(self.samples(number)) for number in self.missing())
-        rest = samples * (self.nbytes // self.count) + extra
-        require_space(self.folder.parent, rest, f"what is missing of {self.out}")
 
     def is_complete(self) -> bool:
         """Whether the finished folder exists, undamaged and made by this very work.
@@ -87,21 +134,13 @@ class Assembly(WorkFolder):
             return False
         return True
 
-    def missing(self, part: Part | None = None) -> list[int]:
-        """Numbers of the shards that do not exist yet; with ``part``, only of its own ones.
-
-        A shard of another size than was written is named in the log and is missing.
-        """
-        own = range(self.shards)[(part or Part()).slice]
-        return [number for number in own if self.finished(_note(number), "sizes") is None]
-
     def write(self, number: int, samples: NDArray[Any]) -> None:
         """Store a shard (n, *shape): checked, then written completely or not at all."""
         path, wanted = self.store / shard_name(number), self.samples(number)
         if len(samples) != len(wanted):
             raise DimrError(f"{path}: {len(samples)} samples for {len(wanted)}")
         entry = write_shard(path, samples, self.kind, self.shape, wanted.start, self.out)
-        self.note(_note(number), {path: entry["sha256"]})
+        self.note(note_of(number), {path: entry["sha256"]})
 
     def finish(
         self,
@@ -115,26 +154,10 @@ class Assembly(WorkFolder):
         ``add`` is called with the folder before it takes its final name, to put more beside the
         shards. ``DimrError`` if shards are missing, or damaged, which makes them missing.
         """
-        if missing := self.missing():
-            raise DimrError(f"{self.out}: {len(missing)} of {self.shards} shards are missing")
-        notes = [self.finished(_note(number), "again") for number in range(self.shards)]
-        if damaged := notes.count(None):
-            raise DimrError(
-                f"{self.store / shard_name(notes.index(None))}: checksum differs from when it was "
-                f"written, as of {damaged} of {self.shards} shards: the same command regenerates "
-                "them"
-            )
-        files = [note["files"] for note in notes if note]
+        entries, _ = self.entries()
         manifest = complete(
             self.store,
-            [
-                {
-                    "file": shard_name(number),
-                    "count": len(self.samples(number)),
-                    "sha256": files[number][f"store/{shard_name(number)}"]["sha256"],
-                }
-                for number in range(self.shards)
-            ],
+            entries,
             labels,
             kind=self.kind,
             shape=self.shape,
@@ -148,5 +171,6 @@ class Assembly(WorkFolder):
         return manifest
 
 
-def _note(number: int) -> str:
+def note_of(number: int) -> str:
+    """Name of a shard's note."""
     return f"notes/{number:05d}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CaptionsStage(Stage):
-    """Tokens of every distinct caption and prompt, in shards."""
+    """Tokens of every distinct caption and prompt, shard by shard, which an interrupt keeps."""
 
     name = "captions"
     about = "embed the captions of the images to shards of tokens"
@@ -23,6 +23,7 @@ class CaptionsStage(Stage):
     inputs = (Input("images"), Input("text_encoder"))
     outputs: ClassVar = {"out": Output("captions", "data/{dataset}/captions")}
     resource = "encode"
+    resumes = True
 
     def sources(self, target: Target) -> dict[str, str]:
         """The raw images, with their captions, and the encoder."""
@@ -51,16 +52,18 @@ class CaptionsStage(Stage):
 
     def work(self, job: Job) -> None:
         """Write the folder."""
+        from dimr.data.text.captions_work import write_captions
         from dimr.data.text.encoders import open_text_encoder
-        from dimr.data.text.folder import write_captions
         from dimr.data.text.image_captions import read_image_captions
 
         options = job.options
-        captions = read_image_captions(options.images)
-        encoder = open_text_encoder(options.text_encoder, job.device)
-        with job.result() as result:
-            manifest = write_captions(
-                result.folder, encoder, captions, job.config.shard_size, job.key, options.batch
-            )
-            result.known = manifest.checksums()
-            result.facts = {"captions": manifest.count}
+        write_captions(
+            options.out,
+            open_text_encoder(options.text_encoder, job.device),
+            read_image_captions(options.images),
+            job.config.shard_size,
+            job.key,
+            code=job.code,
+            batch=options.batch,
+            add=lambda folder, made: job.seal(folder, made.checksums(), captions=made.count),
+        )

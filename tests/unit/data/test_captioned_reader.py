@@ -10,7 +10,8 @@ from tests.support.shards import write_shards
 from dimr.config.schema import Words
 from dimr.data.captioned_reader import CaptionedReader, open_fitting, prompts_of
 from dimr.data.reader import ShardReader
-from dimr.data.text.folder import open_captions, write_captions
+from dimr.data.text.captions_work import write_captions
+from dimr.data.text.folder import open_captions
 from dimr.data.text.image_captions import ImageCaptions
 from dimr.data.text.words import WordsEncoder, describe
 from dimr.models import DiMR
@@ -26,7 +27,6 @@ CAPTIONS = ImageCaptions(TEXTS, [["image 0"]], ["image 4", "image 0", "image 5 s
 def captions(tmp_path):
     section = Words(kind="words", width=16, tokens=4)
     folder = tmp_path / "captions"
-    folder.mkdir()
     encoder = WordsEncoder(describe(section, CAPTIONS.texts()))
     write_captions(folder, encoder, CAPTIONS, shard_size=4, key="k")
     return open_captions(folder)

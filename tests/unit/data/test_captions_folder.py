@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from dimr.config.schema import Words
+from dimr.data.text.captions_work import write_captions
 from dimr.data.text.encoders import same_encoder
-from dimr.data.text.folder import open_captions, verify_captions, write_captions
+from dimr.data.text.folder import open_captions, verify_captions
 from dimr.data.text.image_captions import ImageCaptions
 from dimr.data.text.words import WordsEncoder, describe
 from dimr.models.conditioning import TextCondition
@@ -33,8 +34,7 @@ def encoder(width=16, tokens=4):
 
 
 def write(folder: Path, shard_size=3, batch=64, by=None) -> Path:
-    folder.mkdir()
-    write_captions(folder, by or encoder(), CAPTIONS, shard_size, "key", batch)
+    write_captions(folder, by or encoder(), CAPTIONS, shard_size, "key", batch=batch)
     return folder
 
 

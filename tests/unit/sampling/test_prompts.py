@@ -13,8 +13,8 @@ from dimr.cli import main
 from dimr.config.schema import Words
 from dimr.config.variants import load_network_config
 from dimr.data.autoencoder import to_uint8
+from dimr.data.text.captions_work import write_captions
 from dimr.data.text.encoders import prompt_condition
-from dimr.data.text.folder import write_captions
 from dimr.data.text.image_captions import ImageCaptions
 from dimr.runtime.errors import DimrError
 from dimr.sampling.grid import caption_grid, class_grid, heading

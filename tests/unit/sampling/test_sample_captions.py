@@ -9,7 +9,7 @@ import pytest
 
 from dimr.cli import main
 from dimr.data.shards import open_shards
-from dimr.data.text.folder import write_captions
+from dimr.data.text.captions_work import write_captions
 from dimr.data.text.image_captions import ImageCaptions
 from dimr.runtime.record import seal
 from dimr.sampling.folder import read_samples
@@ -23,7 +23,6 @@ RECORD = {"key": "k", "config": {"dataset": "pairs"}}
 def captions(tmp_path):
     def make(name="captions", section=WORDS, prompts=TEXTS):
         folder = tmp_path / name
-        folder.mkdir()
         own = ImageCaptions([[text] for text in TEXTS], [[TEXTS[0]]], list(prompts))
         write_captions(folder, words_encoder(section=section), own, shard_size=2, key=name)
         seal(folder, "captions", {"key": name})

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dimr.config.schema import Words
-from dimr.data.text.folder import write_captions
+from dimr.data.text.captions_work import write_captions
 from dimr.data.text.image_captions import ImageCaptions
 from dimr.data.text.words import WordsEncoder, describe
 from dimr.runtime.files import read_json
@@ -23,7 +23,6 @@ def captions(tmp_path_factory):
 
 
 def make(folder, texts):
-    folder.mkdir()
     own = ImageCaptions(texts, [["an image"]], ["image 3", "an image 7"])
     encoder = WordsEncoder(describe(Words(kind="words", width=16, tokens=4), own.texts()))
     write_captions(folder, encoder, own, shard_size=25, key="texts")

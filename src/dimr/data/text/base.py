@@ -58,24 +58,28 @@ class TextEncoder(ABC):
         Raises:
             DimrError: as ``embed``.
         """
-        found: Condition = TextCondition.cat(list(self.encode_parts(texts, batch)))
+        parts = list(self.encode_parts(texts, batch))
+        if cuts := [one for _, cut in parts for one in cut]:
+            self.tell_cut(len(cuts), cuts[0], len(texts))
+        found: Condition = TextCondition.cat([condition for condition, _ in parts])
         assert isinstance(found, TextCondition)
         return found
 
-    def encode_parts(self, texts: Sequence[str], batch: int = BATCH) -> Iterator[TextCondition]:
-        """As ``encode``, one condition for each ``batch`` texts."""
-        cuts: list[Cut] = []
+    def encode_parts(
+        self, texts: Sequence[str], batch: int = BATCH
+    ) -> Iterator[tuple[TextCondition, list[Cut]]]:
+        """As ``encode``, one condition for each ``batch`` texts, and which of them were cut."""
         for start in range(0, len(texts), batch):
             with torch.no_grad():
                 tokens, mask, cut = self.embed(texts[start : start + batch])
-            cuts += cut
-            yield TextCondition(tokens, mask)
-        if cuts:
-            first = cuts[0]
-            log.warning(
-                "%d of %d texts longer than the encoder's %d tokens: cut, %r at its word %d (%s)",
-                len(cuts), len(texts), self.tokens, shortened(first.text), first.number, first.word,
-            )  # fmt: skip
+            yield TextCondition(tokens, mask), cut
+
+    def tell_cut(self, cut: int, first: Cut, count: int) -> None:
+        """Warn that so many of the texts were cut, and name the first."""
+        log.warning(
+            "%d of %d texts longer than the encoder's %d tokens: cut, %r at its word %d (%s)",
+            cut, count, self.tokens, shortened(first.text), first.number, first.word,
+        )  # fmt: skip
 
 
 def shortened(text: str) -> str:

@@ -7,8 +7,7 @@
 are the texts of prompts. ``manifest.json`` has the checksums, and what describes the encoder.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -27,16 +26,11 @@ from dimr.data.shards import (
     MappedRows,
     ShardEntry,
     map_array,
-    shard_name,
 )
-from dimr.data.text.base import BATCH, TextEncoder, shortened
 from dimr.data.text.encoders import check_description
-from dimr.data.text.image_captions import ImageCaptions
 from dimr.models.conditioning import TextCondition
-from dimr.runtime.atomic import require_space
 from dimr.runtime.errors import DimrError
-from dimr.runtime.files import read_json, save_array, sha256, write_json
-from dimr.runtime.progress import progress_bar
+from dimr.runtime.files import read_json
 from dimr.runtime.randomness import numpy_generator
 from dimr.runtime.record import compare_files
 from dimr.runtime.record import verify as verify_files
@@ -74,7 +68,7 @@ class CaptionsManifest(Manifest):
         for name, found in (("images", self.images), ("numbers", self.numbers)):
             if found.keys() != set(SPLITS):
                 raise ValueError(f"{name} are of {', '.join(found)}, not of {', '.join(SPLITS)}")
-        if missing := _named_files() - self.files.keys():
+        if missing := named_files() - self.files.keys():
             raise ValueError(f"files lack {min(missing)}")
         try:
             encoder = check_description(self.encoder, "encoder")
@@ -91,120 +85,10 @@ class CaptionsManifest(Manifest):
         return shards | {name: entry.sha256 for name, entry in self.files.items()}
 
 
-def _named_files() -> set[str]:
+def named_files() -> set[str]:
+    """All files but the shards, manifest and records."""
     of_splits = (f"{split}_{what}.npy" for split in SPLITS for what in ("offsets", "numbers"))
     return {TEXTS, MASKS, PROMPTS, *of_splits}
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-def write_captions(
-    folder: Path,
-    encoder: TextEncoder,
-    captions: ImageCaptions,
-    shard_size: int,
-    key: str,
-    batch: int = BATCH,
-) -> CaptionsManifest:
-    """Embed every distinct text once, and write the folder.
-
-    Args:
-        folder: an existing, empty one.
-        encoder: what embeds.
-        captions: of the images.
-        shard_size: texts in a shard.
-        key: identifies what the folder holds.
-        batch: texts at a time; changes speed and memory only.
-
-    Raises:
-        DimrError: a text that the encoder does not know, or whose tokens are not finite in float16.
-        DiskFull: no room for the shards.
-    """
-    texts = list(dict.fromkeys(["", *captions.texts()]))
-    size = len(texts) * encoder.tokens * encoder.width * DTYPE.itemsize
-    require_space(folder.parent, size, "the embeddings of captions")
-    number = {text: index for index, text in enumerate(texts)}
-    images: dict[str, int] = {}
-    numbers: dict[str, int] = {}
-    for split in SPLITS:
-        of_images: list[list[str]] = getattr(captions, split)
-        offsets = [0, *itertools.accumulate(map(len, of_images))]
-        flat = [number[text] for own in of_images for text in own]
-        _save(folder / f"{split}_offsets.npy", offsets)
-        _save(folder / f"{split}_numbers.npy", flat)
-        images[split], numbers[split] = len(of_images), len(flat)
-    _save(folder / PROMPTS, [number[text] for text in captions.prompts])
-    write_json(folder / TEXTS, texts)
-    shards = _write_shards(folder, encoder, texts, shard_size, batch)
-    return CaptionsManifest.write(
-        folder,
-        format="dimr-captions-1",
-        count=len(texts),
-        tokens=encoder.tokens,
-        width=encoder.width,
-        images=images,
-        numbers=numbers,
-        prompts=len(captions.prompts),
-        encoder=encoder.description,
-        key=key,
-        shards=shards,
-        files={name: {"sha256": sha256(folder / name)} for name in sorted(_named_files())},
-    )
-
-
-def _save(path: Path, numbers: Sequence[int]) -> None:
-    save_array(np.asarray(numbers, np.int64), path)
-
-
-def _write_shards(
-    folder: Path, encoder: TextEncoder, texts: Sequence[str], shard_size: int, batch: int
-) -> list[dict[str, Any]]:
-    """Write the tokens batch by batch, and the masks; return the shards' entries."""
-    masks = np.empty((len(texts), encoder.tokens), bool)
-    shards: list[dict[str, Any]] = []
-    parts = _stored(encoder, texts, batch, masks)
-    bar = progress_bar(total=len(texts), description="captions", unit="text")
-    with bar:
-        rest = np.empty((0, encoder.tokens, encoder.width), DTYPE)
-        for start in range(0, len(texts), shard_size):
-            path, left = folder / shard_name(len(shards)), min(shard_size, len(texts) - start)
-            with open(path, "wb") as file:
-                shape = (left, encoder.tokens, encoder.width)
-                head = {"descr": DTYPE.str, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, head)
-                entry = {"file": path.name, "count": left}
-                while left:
-                    rest = rest if len(rest) else next(parts)
-                    now, rest = rest[:left], rest[left:]
-                    file.write(now.tobytes())
-                    left -= len(now)
-                    bar.update(len(now))
-            shards.append({**entry, "sha256": sha256(path)})
-        next(parts, None)  # the encoder says what it has cut
-    save_array(masks, folder / MASKS)
-    return shards
-
-
-def _stored(
-    encoder: TextEncoder, texts: Sequence[str], batch: int, masks: NDArray[np.bool_]
-) -> Iterator[NDArray[np.float16]]:
-    """Tokens (n, L, D) float16 of each batch of texts; their masks go into ``masks``."""
-    start = 0
-    for condition in encoder.encode_parts(texts, batch):
-        tokens, mask = condition.tokens.cpu().numpy(), condition.mask.cpu().numpy()
-        with np.errstate(over="ignore"):
-            stored = tokens.astype(DTYPE)
-        finite = np.isfinite(stored).all(axis=(1, 2))
-        if not finite.all():
-            text = texts[start + int(finite.argmin())]
-            raise DimrError(f"captions: tokens of {shortened(text)!r} are not finite in float16")
-        masks[start : start + len(mask)] = mask
-        start += len(mask)
-        yield stored
-
-
-# --- reading --------------------------------------------------------------------------------------
 
 
 class OpenCaptions:
