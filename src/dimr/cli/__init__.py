@@ -33,6 +33,7 @@ from dimr.runtime.atomic import means_full
 from dimr.runtime.code import git_revision
 from dimr.runtime.errors import DimrError
 from dimr.runtime.outputs import check_log
+from dimr.runtime.processor import keep_compiled
 from dimr.stages.options import check_options
 
 
@@ -103,15 +104,10 @@ def _set_up(log: Path | None) -> None:
     logging.raiseExceptions = False  # a full disk must not fill the screen with tracebacks
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers)
     logging.getLogger("dimr").setLevel(logging.INFO)
-    # Compiled kernels are kept beside the project, not in the system's temporary folder.
     from dimr.config.project import ROOT
-    from dimr.runtime.processor import instruction_set
 
-    kernels = ROOT / ".cache/torchinductor" / instruction_set()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernels))
-    # So are traced steps; those with a gradient of ours too (models/depthwise.py), whose code is a
-    # part of what they are found by.
-    os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE_ALLOW_CUSTOM_AUTOGRAD", "1")
+    # Beside the project, not in the system's temporary folder.
+    keep_compiled(ROOT / ".cache/torchinductor")
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".cache/matplotlib"))
 
 

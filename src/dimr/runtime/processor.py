@@ -1,4 +1,4 @@
-"""Which instructions this processor has; without PyTorch, as ``dimr`` asks at its start."""
+"""Which instructions this processor has, and code compiled for it; nothing here needs PyTorch."""
 
 import hashlib
 import os
@@ -21,3 +21,13 @@ def instruction_set() -> str:
             found += next((line for line in lines if line.startswith(("flags", "Features"))), "")
     allowed = os.environ.get("ATEN_CPU_CAPABILITY", "")
     return hashlib.sha256(f"{found}\n{allowed}".encode()).hexdigest()[:8]
+
+
+def keep_compiled(cache: Path) -> None:
+    """Have what PyTorch will compile kept below a folder, unless the environment names another.
+
+    Traced steps are kept too, also those with a gradient of our own (``dimr.models.depthwise``),
+    which by itself PyTorch traces at every start: its code is a part of what they are found by.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / instruction_set()))
+    os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE_ALLOW_CUSTOM_AUTOGRAD", "1")
