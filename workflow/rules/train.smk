@@ -38,7 +38,7 @@ rule train:
 
 rule compile:
     # The kernels of a training, while its data is being made: without them it compiles by itself.
-    # Only who waits for it asks for this (`make demo`).
+    # Only who waits for it asks for this (`make demo`), so it may run compilers on all cores.
     input:
         config=partial(training_config, TRAIN),
     output:
@@ -51,5 +51,7 @@ rule compile:
     conda:
         "../../environment.yml"
     threads: stage_threads(TRAIN)
+    resources:
+        compilers=lambda wildcards: workflow.cores or 1,
     shell:
-        "dimr --log {log} compile --config {input.config} --threads {threads}"
+        "TORCHINDUCTOR_COMPILE_THREADS={resources.compilers} dimr --log {log} compile --config {input.config} --threads {threads}"

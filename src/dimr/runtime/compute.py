@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -51,7 +52,8 @@ def compile_or_not(
         options: of the compiler, besides ``COMPILER``.
     """
     # As many compilers at once as this process has threads: others of its machine work meanwhile.
-    options = {**COMPILER, "compile_threads": torch.get_num_threads(), **options}
+    compilers = int(os.environ.get("TORCHINDUCTOR_COMPILE_THREADS", torch.get_num_threads()))
+    options = {**COMPILER, "compile_threads": compilers, **options}
     try:
         with without_cuda_warning():
             if doing in ("training", "sampling"):  # silent for long

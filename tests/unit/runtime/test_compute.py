@@ -2,6 +2,9 @@
 
 import logging
 
+import pytest
+import torch
+
 from dimr.runtime.compute import compile_or_not
 
 
@@ -29,3 +32,15 @@ def test_a_function_that_does_not_compile_is_used_as_it_is(caplog):
     assert caplog.messages == [
         "torch.compile is not usable here (no compiler); sampling without it"
     ]
+
+
+@pytest.mark.parametrize(("told", "compilers"), [(None, 3), ("5", 5)])
+def test_as_many_compilers_as_threads_unless_told(monkeypatch, told, compilers):
+    monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", told)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    asked = {}
+    monkeypatch.setattr(torch, "compile", lambda function, **how: asked.update(how) or function)
+    assert compile_or_not(abs, lambda compiled: compiled(-1), "training") is abs
+    assert asked["options"]["compile_threads"] == compilers
