@@ -31,7 +31,7 @@ def build(variant: str, **sizes: Any) -> "Network":
         variant: a name listed in experiments/variants.yaml (``dimr-xl-2r``), or a family
             (``dimr``, ``uvit``, ``dit``), for which ``sizes`` must be complete.
         sizes: arguments of the network's class, in place of the variant's. A published variant has
-            its input from the paper by default, and 1,000 classes if it is not told of text
+            its input from the paper by default, and 1,000 classes unless it is given text
             (``text_dim``).
 
     Raises:

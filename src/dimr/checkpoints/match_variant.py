@@ -18,7 +18,7 @@ from dimr.models.sizes import blocks_built
 from dimr.runtime.tensors import first_difference
 
 INPUT = {"input_size", "channels", "num_classes", "time_map"}
-"""What a network is told of its input."""
+"""Sizes that describe a network's input."""
 
 
 def listed_sizes(one: Variant) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What no shape tells of weights, recorded in their files (``dimr.runtime.weight_notes``)."""
+"""What no shape tells about weights, recorded in their files (``dimr.runtime.weight_notes``)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from dimr.models.sizes import UViTSizes, ends_in_convolution
 from dimr.runtime.weight_notes import EXPORTED
 
 RECORDED = "recorded in the file"
-"""Who says so, for messages."""
+"""The source of such a statement, for messages."""
 
 
 OTHERS_WORDS = {"layers": ("dimr",), "input_size": ("uvit",), "text_tokens": ("uvit", "dimr")}
-"""What may be another program's word where the file does not name one of these families."""
+"""Keys that may be another program's unless the file names one of these families."""
 
 
 class Recorded(ConfigModel):

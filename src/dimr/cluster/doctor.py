@@ -1,4 +1,4 @@
-"""What the workflow needs and this machine or its cluster lacks: a line each, with the fix."""
+"""What the workflow needs and this machine or its cluster lacks: one line each, with the fix."""
 
 import os
 import platform
@@ -89,7 +89,7 @@ def _guarded(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Find
 
 
 def torch_finding() -> Finding:
-    """PyTorch and the GPUs that it sees, against those of the machine."""
+    """PyTorch, and whether it sees the machine's GPUs."""
     import torch
 
     version, here = torch.__version__, visible_gpus()

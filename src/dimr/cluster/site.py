@@ -126,7 +126,7 @@ class SlurmJob:
 
     @property
     def processes(self) -> int:
-        """Of a training, on each node."""
+        """Processes of a training on each node."""
         return max(1, self.gpus)
 
 
@@ -166,8 +166,8 @@ def _fitted(
 ) -> tuple[int, int]:
     """Nodes, and GPUs on each: the recipe's total on nodes of this site.
 
-    Training keeps the number of GPUs and takes more nodes if they are smaller, as the batch is
-    split into as many equal parts; other stages take what a node has.
+    Training keeps the number of GPUs, as the batch is split into that many equal parts, and takes
+    more nodes if they are smaller; other stages take what a node has.
     """
     nodes, gpus = asked.nodes or resources.nodes, asked.gpus or resources.gpus
     if gpus == 0:

@@ -59,9 +59,9 @@ class Run:
     class_names: tuple[str, ...] = ()  # of such weights; empty: not the dataset's own
     milestone: str = ""  # of the recipe, at which training ends; empty: at the recipe's last step
     trial: str = ""  # of the recipe, whose learning rate it has; empty: that of its variant
-    before: "Run | None" = None  # the same training up to the milestone before; None: there is none
+    before: "Run | None" = None  # the same training up to the last milestone before; None: none
     start: "Run | None" = None  # whose weights training starts from; None: fresh ones, or a file's
-    like: str = ""  # of the workspace: the run of its dataset, variant and seed
+    like: str = ""  # for the workspace: the run of its dataset, variant and seed
 
     @property
     def training(self) -> str:
@@ -216,7 +216,7 @@ def resolve_run(name: str, project: "Project") -> Run:
     recipe = project.recipe(dataset)
     if seed == "published":
         return _published_run(name, dataset, model, project)
-    if model in BASELINES:  # as many as networks draw, or all that there are
+    if model in BASELINES:  # as many images as networks draw, or all that there are
         count = min(recipe.sample.count, project.training_images(dataset))
         sample = recipe.sample.model_copy(update={"count": count})
         return Run(name, dataset, int(seed), recipe.model_copy(update={"sample": sample}), None)
@@ -298,7 +298,7 @@ def _workspace(project: "Project") -> Run:
     for name, section in (("train", Train), ("sample", Sample), ("evaluate", Evaluate)):
         given = getattr(choice, name).model_dump()
         value = _overlay(getattr(recipe, name).model_dump(mode="json"), given)
-        if given.get("settings") is not None:  # those that params.yaml names, as dvc.yaml does
+        if given.get("settings") is not None:  # only those that params.yaml names, as in dvc.yaml
             settings = value["settings"].items()
             value["settings"] = {key: one for key, one in settings if key in given["settings"]}
         parts[name] = validate(section, value, source, name)

@@ -22,7 +22,7 @@ OF_RECIPE = ("channels", "time_map", "text_dim", "text_tokens")
 
 
 def is_run(start: str) -> bool:
-    """Whether ``train.from`` names a run; else it is the path of a model folder or of weights."""
+    """Whether ``train.from`` names a run, not the path of a model folder or of weights."""
     return start == "workspace" or RUN_NAME.fullmatch(start) is not None
 
 
@@ -34,7 +34,7 @@ def start_run(
     Args:
         start: ``train.from``.
         network: of the training.
-        project: whose runs they are.
+        project: that holds the runs.
         source: the file that says so, for messages.
 
     Returns:
@@ -70,13 +70,13 @@ def misfit(start: NetworkConfig, network: NetworkConfig, project: "Project") -> 
     Args:
         start: the network of these weights.
         network: that of the training.
-        project: whose variants are advised.
+        project: whose variants the advice names.
 
     Returns:
         ``is a DiMR of dims [128, 64]; this run's has [960, 480]: choose ...``.
     """
     theirs, ours = _built(start), _built(network)
-    # positions of texts stand among those of the image, and are not interpolated
+    # positions of text tokens lie among those of the image, and are not interpolated
     same_side = {"input_size"} if network.sizes.counts_tokens and network.text_dim else set()
     keys = (key for key in {**theirs, **ours} if key not in {*OF_DATA} - same_side)
     key = next((key for key in keys if theirs.get(key) != ours.get(key)), None)

@@ -28,11 +28,11 @@ WORDS = (
     "a nine",
 )  # fmt: skip
 MARGIN = 1
-"""Pixels of its square that a digit leaves free on each side."""
+"""Pixels left free around a digit on each side of its square."""
 Layout = Literal["beside", "above"]
 LAYOUTS: tuple[Layout, ...] = ("beside", "above")
 RELATIONS = {"beside": ("to the left of", "to the right of"), "above": ("above", "below")}
-"""How the first digit of a combination lies to the second, and the second to the first."""
+"""Where the first digit of a combination is relative to the second, and vice versa."""
 
 
 @dataclass(frozen=True, order=True)
@@ -119,8 +119,8 @@ class _Digits:
 def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
     """Write the pictures as a folder ``out``, with their captions; return its manifest.
 
-    Pictures go round their combinations. A label is the combination's number. Prompts are all
-    captions, in an order that is drawn once: the first ones show something of everything.
+    Pictures cycle through their combinations. A label is the combination's number. Prompts are all
+    captions in a random order, drawn once, so that the first ones are a varied selection.
     """
     images, labels = digit_images(config.image_size // 2 - 2 * MARGIN)
     splits = split_indices(labels, config.train_per_class, config.split_seed)

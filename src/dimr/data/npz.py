@@ -35,9 +35,9 @@ DAMAGE = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 SUFFIX = ".npy"
-"""Of an array's name in the archive."""
+"""Suffix of an array's name in the archive."""
 DENSEST = 1100
-"""Bytes that one deflated byte can stand for (1,032), and a little more."""
+"""Bytes that one deflated byte can expand to (1,032), and a little more."""
 BLOCK = 4 * 2**20
 """Bytes that are copied at a time."""
 
@@ -115,7 +115,7 @@ def _readable(path: str | Path, kind: str = ".npz") -> Iterator[None]:
 
 
 def _archive(path: str | Path) -> zipfile.ZipFile:
-    """The archive, none of whose members claims more bytes than the file can stand for."""
+    """The archive, after checking that no member claims more bytes than the file can expand to."""
     if not Path(path).is_file() and Path(path).exists():
         raise DimrError(f"{path}: not a file; expected an .npz")
     with open(path, "rb") as file:

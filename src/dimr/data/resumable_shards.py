@@ -29,7 +29,7 @@ class Assembly(WorkFolder):
     """Work on a shard folder ``out``, each of whose shards is a piece.
 
     Args:
-        out: as of ``WorkFolder``.
+        out: as in ``WorkFolder``.
         key: likewise.
         kind: ``posterior`` or ``pixels``, as in ``dimr.data.shards``.
         shape: of a stored sample.

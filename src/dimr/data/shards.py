@@ -225,7 +225,7 @@ def verify(folder: Path, share: slice = slice(None)) -> ShardManifest:
 
     Args:
         folder: as for ``open_shards``.
-        share: of the shards: processes that work together compare a part each.
+        share: of the shards: processes that work together each check a part.
 
     Returns:
         The manifest.
@@ -283,8 +283,8 @@ def write_shard(
     """Check samples (n, *shape), store them atomically, and return the shard's entry.
 
     Posterior moments may have any floating-point dtype, and become float16; pixels must be uint8.
-    ``DimrError`` begins with ``where`` and names the sample that does not fit or is not finite, by
-    its number; that of the first is ``first``.
+    ``DimrError`` begins with ``where`` and gives the number, counted from ``first``, of the sample
+    that does not fit or is not finite.
     """
     if samples.shape[1:] != tuple(shape):
         raise DimrError(f"{where}: sample {first} has shape {samples.shape[1:]}, not {shape}")

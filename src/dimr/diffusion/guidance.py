@@ -11,9 +11,9 @@ from torch import Tensor
 from dimr.models.conditioning import Condition
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""denoise(x (B, C, H, W), t ()) -> predicted noise (B, C, H, W), or (B, 2 C, H, W) of a network
-that learns its variance: the noise, then the variance. t lies on the CPU, wherever x does: what is
-decided by it is decided without waiting for the device."""
+"""denoise(x (B, C, H, W), t ()) -> predicted noise (B, C, H, W), or (B, 2 C, H, W) for a network
+that learns its variance: the noise, then the variance. t is on the CPU, wherever x is, so that
+decisions by time need not wait for the device."""
 
 Model = Callable[[Tensor, Tensor, Condition], list[Tensor]]
 """A network, called as ``model(x, t, condition)``; the last of its predictions counts."""

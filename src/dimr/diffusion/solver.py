@@ -110,15 +110,15 @@ class AncestralSampler(NamedSchedule, DDPMScheduler):
     def set_timesteps(self, num_inference_steps: int, device: Any = None, **_: Any) -> None:
         """Place the evaluations evenly among the 1,000 steps.
 
-        They are all passed to diffusers, so that no version of it assumes the previous one to lie
-        a whole number of steps away.
+        They are all passed to diffusers, so that no version of it assumes the previous one to be a
+        whole number of steps away.
         """
         chosen = np.linspace(0, STEPS - 1, num_inference_steps).round().astype(int)
         super().set_timesteps(timesteps=list(map(int, chosen[::-1])), device=device)
 
 
 def dpm_settings(schedule: Schedule, order: int) -> dict[str, Any]:
-    """What every solver of the DPM-Solver++ kind is built with here."""
+    """Settings shared by all solvers of the DPM-Solver++ kind here."""
     return {
         "num_train_timesteps": STEPS,
         "trained_betas": discrete_betas(schedule).tolist(),

@@ -39,7 +39,7 @@ def acquire_reference(config: ReferenceConfig, source: str | None, out: Path) ->
     images = NpzImages(path)
     check_kind(str(path), np.dtype(np.uint8), images.shape, config.image_size)
     statistics = read_statistics(path)
-    read_spatial_statistics(path)  # they must be right
+    read_spatial_statistics(path)  # refuses invalid ones
     digest = sha256(path)
     if config.sha256 and digest != config.sha256:
         raise DimrError(f"{path}: SHA-256 is {digest}; expected {config.sha256}")
@@ -56,7 +56,7 @@ def acquire_reference(config: ReferenceConfig, source: str | None, out: Path) ->
 
 
 def acquire_extractor(source: str | None, out: Path) -> None:
-    """Put torch-fidelity's Inception weights at ``out`` once they are checked.
+    """Check torch-fidelity's Inception weights and put them at ``out``.
 
     Args:
         source: the file; None: it is downloaded from torch-fidelity's own address.

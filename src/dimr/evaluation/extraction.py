@@ -133,7 +133,7 @@ def extract_features(
         network: of ``load_extractor``, on the GPU with ``cuda``.
         batch_size: images at a time.
         cuda: run on the GPU.
-        progress: show how far it is.
+        progress: show a progress bar.
     """
     count, layers = images.shape[0], network.get_requested_features_list()
     device = torch.device("cuda" if cuda else "cpu")

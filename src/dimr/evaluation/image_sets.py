@@ -1,7 +1,7 @@
 """The images that metrics take, as arrays or as sets that are read piece by piece.
 
-A set holds its name, its shape (N, H, W, 3) and a way to go through its images in order; at full
-size (50,000 images of 256 px are 9.8 GB) no step has more of them in memory than a few batches.
+A set has a name, a shape (N, H, W, 3) and a way to iterate over its images in order; at full size
+(50,000 images of 256 px are 9.8 GB) no step has more than a few batches of them in memory.
 """
 
 import hashlib
@@ -199,7 +199,7 @@ def open_images(path: str | Path) -> ImageSet:
 
 
 def as_image_set(images: ImageSet | NDArray[Any], name: str) -> ImageSet:
-    """An array as a set of that name; a set as it is."""
+    """An array as a set with this name; a set unchanged."""
     return ArrayImages(name, [images]) if isinstance(images, np.ndarray) else images
 
 

@@ -46,7 +46,7 @@ of ``measure``."""
 PATHS = ("images", "classifier", "reference", "extractor_weights")
 """All of them, in the order in which they enter a key."""
 TITLES = {"heldout": "held-out"}
-"""Of splits of images, in messages."""
+"""Names of splits of images in messages."""
 REPEATED = ("precision", "recall")
 REPEATED_DIGITS = (
     "a digit is in several pictures of two: its nearest neighbours are itself, and regions of no "
@@ -62,7 +62,7 @@ Measured = tuple[dict[str, float], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Features:
-    """Whose features are compared.
+    """The features that are compared, and their network.
 
     Attributes:
         extractor: torch-fidelity's name.
@@ -89,7 +89,7 @@ class Compared:
         statistics: of features for FID, of other images; None: of ``real``.
         spatial_statistics: for sFID.
         facts: for the provenance.
-        keys: as of ``Features``.
+        keys: as in ``Features``.
     """
 
     real: ImageSet
@@ -290,7 +290,7 @@ def _measure_pairs(
     images: Path,
     device: torch.device,
 ) -> Measured:
-    """Of pictures of two digits: metrics of the digits, and whether captions are shown."""
+    """For pictures of two digits: metrics of the digits, and whether captions are shown."""
     if features.classifier is None:
         raise DimrError(f"extractor {config.extractor}: pairs of digits need extractor digits")
     shown = shown_by(Path(opened.record["file"]), opened.labels.values)

@@ -73,7 +73,7 @@ def _compared(images: ImageSet) -> Iterator[NDArray[np.uint8]]:
 def memorisation(
     images: ImageSet | np.ndarray, training: ImageSet | np.ndarray, heldout: ImageSet | np.ndarray
 ) -> dict[str, float]:
-    """How near generated images lie to the training images, next to real images that are no copies.
+    """How near generated images are to the training images, compared with real ones (no copies).
 
     Args:
         images: generated, uint8 (N, H, W, 3).

@@ -95,7 +95,7 @@ def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Ope
 
 
 def _checked_npz(path: Path, file: Path) -> str:
-    """SHA-256 of an ``.npz`` whose members are whole, and which is what its folder's note says."""
+    """SHA-256 of an ``.npz``, after checking its members and its folder's note."""
     check_whole(file)
     digest = sha256(file)
     if path != file:

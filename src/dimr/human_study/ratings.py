@@ -34,7 +34,7 @@ class Key:
             (``dimr.human_study.confidence.Summary``).
         images: index into ``models``, by the image's id.
         shown_to: numbers of the raters, by the image's id.
-        per_image: how many these are.
+        per_image: how many raters that is.
         title: of the study.
     """
 

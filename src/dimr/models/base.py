@@ -63,7 +63,7 @@ class Network(nn.Module):
     def example_inputs(
         self, images: int, device: torch.device | str, *, one_time: bool = False
     ) -> tuple[Tensor, Tensor, Condition]:
-        """Arguments of ``forward`` for so many images, to try it on: zeros, at t = 0.5.
+        """Arguments of ``forward`` for ``images`` images, to try it: zeros, at t = 0.5.
 
         ``one_time``: t is () as in sampling, else (B,) as in training.
         """
@@ -83,9 +83,9 @@ class Network(nn.Module):
         Args:
             x: noisy images (B, C, H, W).
             t: diffusion time in (0, 1], n / 1000 in the paper's steps; (B,) or () for all.
-            condition: what each image should show: a ``LabelCondition``, of a network of text a
-                ``TextCondition``. A tensor (B,) int64 is taken as labels, of which ``num_classes``
-                is "no class".
+            condition: what each image should show: a ``LabelCondition``, or for a network of text a
+                ``TextCondition``. A tensor (B,) int64 is taken as labels, where ``num_classes``
+                means "no class".
 
         Returns:
             Predictions (B, C, h, w) from the lowest resolution to the full one; one element for

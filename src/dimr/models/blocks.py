@@ -75,7 +75,7 @@ class Attention(nn.Module):
         self.text = None if text_dim is None else nn.Linear(text_dim, 2 * dim, bias=False)
 
     def _split(self, x: Tensor, parts: int) -> Sequence[Tensor]:
-        """(B, N, parts D) -> so many of (B, h, N, D / h)."""
+        """(B, N, parts D) -> ``parts`` tensors (B, h, N, D / h)."""
         batch, tokens, values = x.shape
         x = x.view(batch, tokens, parts, self.heads, values // parts // self.heads)
         return x.permute(2, 0, 3, 1, 4).unbind(0)

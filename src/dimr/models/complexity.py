@@ -77,7 +77,7 @@ class _Counted:
     Attributes:
         flops: of its products.
         inputs: numbers of its inputs' tensors that are kept.
-        inside: bytes that are kept of what it makes, but for the outputs.
+        inside: bytes kept of what it computes, except for the outputs.
         outputs: its result, and which of its tensors are kept.
     """
 

@@ -5,13 +5,13 @@ input, the others are ConvNeXt blocks at twice the resolution of the one before.
 the features of all its blocks to the next (the feature cascade) and predicts the noise at its own
 resolution.
 
-The paper's tables 2 and 3 compare this with other networks. It names them and does not describe
-them, so these are our readings, in each case the simplest:
+The paper's tables 2 and 3 compare this with other networks, which it names but does not describe,
+so these are our readings, in each case the simplest:
 
-- adaLN-Zero (table 2, row 3; ``norm``): in every block, Transformer or ConvNeXt, from an embedding
-  of the time that each branch has of its own, as widths differ. It is that of U-ViT + adaLN-Zero
-  (row 2), so that only the branches are between the two, and as there the class stays a token: in
-  all rows it is only time that enters in another way. Norms of cascades and outputs are plain.
+- adaLN-Zero (table 2, row 3; ``norm``): in every block, Transformer or ConvNeXt, from a time
+  embedding that each branch has of its own, as widths differ. It is that of U-ViT + adaLN-Zero
+  (row 2), so that the two differ only in the branches, and as there the class stays a token: the
+  rows differ only in how time enters. Norms of cascades and outputs are plain.
 - ConvNeXt in the first branch (table 3a; ``first``): the same number of blocks of the same width.
   There is no place for a token, so the class embedding is added to every pixel.
 - Cascade by concatenation (3b; ``cascade``): input and cascade side by side on channels, and a
@@ -125,7 +125,7 @@ class BranchSkips(nn.Module):
 
     def forward(self, features: list[Tensor], index: int, x: Tensor) -> Tensor:
         """Features below (B, h, w, D'), a block's number and input (B, 2h, 2w, D) -> the sum."""
-        skip = self.project[index](features[1 + self.sources[index]])  # of the input is the first
+        skip = self.project[index](features[1 + self.sources[index]])  # the first is of the input
         return x + skip.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
 
 

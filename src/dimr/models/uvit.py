@@ -3,8 +3,8 @@
 A Transformer with long skips on patches of the input, a class token and, as published, a time
 token. The paper's ablation lets time enter by adaLN-Zero instead, then by TD-LN.
 
-A text in place of the class is as in the authors' text-to-image code: its tokens, through one
-Linear, stand between the time's and the image's.
+A text in place of the class works as in the authors' text-to-image code: its tokens, after one
+Linear, are between the time's and the image's.
 
 Shapes: B batch, C channels, H = W image side, N = (H / patch)^2 tokens, L those of a text, D width.
 """

@@ -74,7 +74,7 @@ def size_text(size: float) -> str:
 
 
 def assumptions(plan: Plan) -> list[str]:
-    """Everything that the numbers rest on, a line each."""
+    """Everything that the numbers rest on, one line each."""
     timed = [line for line in plan.estimates if line.rate]
     on_gpus = [line for line in timed if line.cost.gpus]
     gpu, cpu = plan.machine.gpu, plan.machine.hardware.cpu

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Waits:
-    """Seconds that a loop stood still, by cause: ``data``, ``device``, ``copy``, ``write``."""
+    """Seconds that a loop waited, by cause: ``data``, ``device``, ``copy``, ``write``."""
 
     def __init__(self) -> None:
         self.seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
@@ -51,10 +51,10 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
 
 
 def one_behind(items: Iterable[T], pending: Callable[[T], bool] = lambda _: True) -> Iterator[T]:
-    """The same items, each handed out when the next one has been begun, so that nobody waits.
+    """The same items, each yielded once the next one has been begun, so that nobody waits.
 
-    An item that is not ``pending`` is handed out at once. An error of the source is raised after
-    the item before it has been handed out.
+    An item that is not ``pending`` is yielded at once. An error of the source is raised after the
+    item before it has been yielded.
     """
     held: list[T] = []
     try:

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 COMPILER = {"layout_optimization": False}
-"""Options of torch's compiler (inductor). Images are (B, H, W, D) in the networks, as convolutions
-like them best; it would take them for (B, C, H, W) and turn them round: 10% to 15% more time."""
+"""Options of torch's compiler (inductor). Images are (B, H, W, D) in the networks, as is best for
+convolutions; it would take them for (B, C, H, W) and permute them: 10% to 15% more time."""
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
@@ -50,7 +50,7 @@ def compile_or_not(
         dynamic: of ``torch.compile``: whether one program serves several sizes.
         options: of the compiler, besides ``COMPILER``.
     """
-    # As many compilers at once as this process has threads: others of its machine work meanwhile.
+    # As many compilers at once as this process has threads: the machine has other work, too.
     options = {**COMPILER, "compile_threads": torch.get_num_threads(), **options}
     try:
         with without_cuda_warning():
@@ -68,9 +68,9 @@ def compile_or_not(
 
 @contextlib.contextmanager
 def without_cuda_warning() -> Iterator[None]:
-    """Leave out the warning that there is no GPU, and no other one.
+    """Suppress the warning that there is no GPU, and no other.
 
-    torch's compiler causes it wherever a CUDA toolkit but no GPU is installed, also for a CPU.
+    torch's compiler causes it, even for a CPU, if a CUDA toolkit but no GPU is installed.
     """
     logger = logging.getLogger("torch.utils.cpp_extension")
 

@@ -1,7 +1,7 @@
-"""What an output may take the place of: a result of its own kind that dimr wrote, and nothing else.
+"""What an output may replace: a result of its own kind that dimr wrote, and nothing else.
 
-A command declares the kind of each of its outputs (``dimr.stages.options``); the check is made for
-all commands here, before any work (``dimr.runtime.output_kinds`` says how a kind is told).
+A command declares the kind of each of its outputs (``dimr.stages.options``); the check is made here
+for all commands, before any work (``dimr.runtime.output_kinds`` says how kinds are recognised).
 """
 
 import os
@@ -70,7 +70,7 @@ def _check_apart(option: str, place: Path, other: str, path: Path) -> None:
 
 
 def _check_outside(option: str, place: Path, inputs: Mapping[str, Path]) -> None:
-    """Images that are taken in may not lie among those: the next start would read them too."""
+    """Refuse outputs within images that are taken in: the next start would read them, too."""
     for other, path in inputs.items():
         if path.is_dir() and resolved(place).is_relative_to(resolved(path)):
             raise DimrError(f"{option} {place}: lies in {other} {path}, which is read")
@@ -166,7 +166,7 @@ def _why_not(folder: Path, kind: str) -> str | None:
 
 
 def check_log(path: Path) -> None:
-    """Refuse a ``--log`` that would add lines to what is no log of dimr's; begin a new one.
+    """Refuse a ``--log`` that would add lines to what is not a log of dimr's; begin a new one.
 
     Raises:
         DimrError: a folder, a file of other content, or a place that cannot be written.

@@ -1,8 +1,8 @@
-"""Progress for people: a live bar on a terminal, a line now and then elsewhere.
+"""Progress for people: a live bar on a terminal, an occasional line elsewhere.
 
-Jobs of the workflow share one terminal. They write lines too, each with the job's name, which
+Jobs of the workflow share one terminal. They also write lines, each with the job's name, which
 ``workflow/environment.sh`` puts into ``DIMR_JOB``: "digits/dimr-xs-2r/0 train"; on a terminal
-``dimr.runtime.board`` shows the last one of each.
+``dimr.runtime.board`` shows each job's last one.
 """
 
 import os
@@ -31,7 +31,7 @@ def progress_bar(
     shown: bool = True,
     **options: Any,
 ) -> "tqdm[Any]":
-    """A tqdm bar on standard error; lines where that is no terminal, or several jobs share it.
+    """A tqdm bar on standard error; lines if that is not a terminal, or several jobs share it.
 
     Args:
         iterable: what is counted, if anything.
@@ -44,12 +44,12 @@ def progress_bar(
     rare = LIVE_SECONDS if is_shown_live(sys.stderr) else LINE_SECONDS
     kind, seconds = (tqdm, 0.2) if live else (_Lines, rare)
     own = {"unit_scale": scale, "disable": not shown, "file": sys.stderr, "mininterval": seconds}
-    # gui: of _Lines: nothing but its own lines is written
+    # gui: for _Lines, so that only its own lines are written
     return kind(iterable, desc=description, dynamic_ncols=live, gui=not live, **own, **options)
 
 
 class _Lines(tqdm):
-    """A bar as lines: the first soon, the others now and then, and the last at the end."""
+    """A bar as lines: one soon after the start, then at intervals, and one at the end."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -29,13 +29,13 @@ CARD = "README.md"
 FILES = "files"
 DIGEST = "digest"
 NO_KEY = "none"
-"""Of a record that stands in for a result: no key of a result is so short."""
+"""Key of a record that stands in for a result: no result's key is so short."""
 BESIDE_WEIGHTS = ("config.json", "class_names.json", "text_encoder.json")
-"""Files that say what weights in the same folder are."""
+"""Files that describe weights in the same folder."""
 THREADS = 8
-"""Files that are hashed at once; hashing lets other threads run."""
+"""How many files are hashed at once; hashing lets other threads run."""
 SHOWN_FROM = 1 << 30
-"""Bytes from which a bar shows how far the comparison is: seconds of hashing."""
+"""Bytes from which a progress bar is shown: seconds of hashing."""
 
 
 def seal(
@@ -45,14 +45,14 @@ def seal(
     known: Mapping[str, str] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write record and provenance of a result that is complete but for them.
+    """Write record and provenance of a result that is otherwise complete.
 
     Args:
         folder: of the result.
         result: its kind.
         content: its ``key``, and facts that are the same each time it is computed.
-        known: SHA-256 of files, by name, that need not be read again.
-        origin: what may differ from time to time; None: nothing is known of it.
+        known: SHA-256, by name, of files that need not be read again.
+        origin: what may differ from time to time; None: not known.
     """
     make_folder(folder)
     files = {}
@@ -106,7 +106,7 @@ def recorded_key(folder: Path) -> str:
 
 
 def stand_in(folder: Path, result: str) -> None:
-    """Put a record in the place of a result that is not there, with a key that none has."""
+    """Put a record in place of a result that does not exist, with a key that no result has."""
     seal(folder, result, {"key": NO_KEY})
 
 
@@ -122,9 +122,9 @@ def content_key(path: Path) -> str:
     """What identifies weights that no stage here has made: the SHA-256 of their files.
 
     Args:
-        path: a file, which what says more of it (``BESIDE_WEIGHTS``) belongs to; or a folder with
-            all of its files, but for records, which tell of where it was made, and beside a record
-            the card.
+        path: a file, together with those that describe it (``BESIDE_WEIGHTS``); or a folder with
+            all of its files, except records, which depend on where it was made, and the card
+            beside a record.
 
     Raises:
         DimrError: there is no such file.
@@ -146,7 +146,7 @@ def _hashed_once(file: Path) -> str:
 
 
 @functools.cache
-def _hashed(file: Path, size: int, mtime: int) -> str:  # noqa: ARG001 what tells a change
+def _hashed(file: Path, size: int, mtime: int) -> str:  # noqa: ARG001 these reveal a change
     return sha256(file)
 
 
@@ -187,7 +187,7 @@ def verify(folder: Path, *names: str) -> None:
 
 @functools.cache
 def _tell_unchecked(folder: Path, reason: str) -> None:
-    """Once for each folder: what could be damaged is not used in silence."""
+    """Warn once per folder: what could be damaged is not used silently."""
     log.warning("%s: has %s: damage to its files cannot be detected", folder, reason)
 
 

@@ -1,4 +1,4 @@
-"""Snakemake's messages in the words of this project: a line each, without shell code.
+"""Snakemake's messages in this project's words: one line each, without shell code.
 
 Installed by the Snakefile around the handler of Snakemake's logger that writes to the screen, so
 that every way to start the workflow has it; nothing of Snakemake is imported. Its own log, below
@@ -32,7 +32,7 @@ QUIET_NOISE = (
 )
 INTERRUPT_NOISE = ("Complete log(s)", "Elapsed time")
 STOPPING = ("Terminating processes on user request", "stopping; a training saves its state first")
-"""What Snakemake says on Ctrl-C, and what is said in its place."""
+"""What Snakemake says on Ctrl-C, and what is said instead."""
 KEPT = "what is finished is kept, and a training resumes from its last checkpoint"
 INTERRUPTED = f"stopped; {KEPT}: start the same command again"
 EARLY = "stopped before any step"
@@ -50,7 +50,7 @@ _AFTER = re.compile(r"\s*(?:Wildcards|Traceback)\b.*:\s*|Using workflow specific
 
 
 def complaint(text: str) -> str:
-    """The message in Snakemake's text on an exception, as it is or in our words, on one line."""
+    """The message in Snakemake's text about an exception, perhaps reworded, on one line."""
     lines = text.splitlines()
     if told := [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]:
         return told[-1]
@@ -90,7 +90,7 @@ class Screen(logging.Handler):
         self.finished: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record on: as it is, in our words, or not."""
+        """Pass a record on: unchanged, in our words, or not at all."""
         text = self._words(record, record.__dict__)
         if text is None:
             self.inner.handle(record)
@@ -106,7 +106,7 @@ class Screen(logging.Handler):
         super().close()
 
     def _words(self, record: logging.LogRecord, facts: dict[str, Any]) -> str | None:
-        """What is said; empty: nothing; None: what Snakemake says."""
+        """What to say; empty: nothing; None: what Snakemake says."""
         event, text = facts.get("event"), str(record.msg or "")
         if event == "job_info":
             name = " ".join([facts["rule_name"], *map(str, facts["wildcards"].values())])
@@ -162,7 +162,7 @@ class Screen(logging.Handler):
 def _error(kind: str | None, text: str) -> str:
     if kind == "LockException":
         return f"{ERROR}{LOCKED}"
-    # A job's failure is told by itself, and so is that of the workflow.
+    # A job's failure is reported separately, and so is the workflow's.
     of_job = "returned non-zero exit status" in text and "CalledProcessError" in text
     if of_job or "At least one job did not complete successfully" in text:
         return ""
@@ -170,7 +170,7 @@ def _error(kind: str | None, text: str) -> str:
 
 
 def install(logger: logging.Logger) -> Callable[[], None]:
-    """Let a logger of Snakemake's say less, and Ctrl-C say what is kept.
+    """Make a logger of Snakemake's say less, and Ctrl-C say what is kept.
 
     Returns:
         to be called when the workflow did not end well: says so, and how to resume.

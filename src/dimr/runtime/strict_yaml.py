@@ -14,13 +14,13 @@ import yaml
 from yaml import events
 
 LARGEST = 1 << 20
-"""Characters of a text."""
+"""Most characters of a text."""
 DEEPEST = 32
-"""Lists and mappings within one another."""
+"""Most levels of nested lists and mappings."""
 MOST_REPEATED = 10_000
-"""Values that aliases repeat, all together."""
+"""Most values that aliases repeat in total."""
 DIGITS = 300
-"""Of a whole number."""
+"""Most digits of a whole number."""
 
 PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _WORDS = {
@@ -29,7 +29,7 @@ _WORDS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _NUMERIC = frozenset("0123456789+-.")
-"""What a number begins with."""
+"""Characters that a number may begin with."""
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
@@ -45,9 +45,9 @@ def load(text: str, parser: Any = PARSER) -> Any:
         parser: PyYAML's, in C or Python.
 
     Raises:
-        ValueError: one line, with the number of the line: what is no YAML, a key that is given
-            twice or is no plain value, a tag, several documents, a number that is not finite, and
-            a text that is larger, deeper or more repetitive than a configuration can be.
+        ValueError: one line, with the line's number: what is not YAML, a key that occurs twice or
+            is not a plain value, a tag, several documents, a number that is not finite, or a text
+            that is larger, deeper or more repetitive than a configuration can be.
     """
     if len(text) > LARGEST:
         raise ValueError(f"{len(text):,} characters; at most {LARGEST:,} are read")
@@ -179,7 +179,7 @@ for _kind, _pattern in (("int", _INTEGER), ("float", _FLOAT)):
 def dump(value: Any, compact: bool = False) -> str:
     """YAML text that ``load`` reads as the same JSON-able value, keys in their order.
 
-    ``compact``: for people: what holds no list or mapping is on one line, letters are as they are.
+    ``compact``: for people: what holds no list or mapping is on one line, and letters are kept.
     """
     style: dict[str, Any] = {"default_flow_style": None, "allow_unicode": True, "width": 100}
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, **(style if compact else {}))

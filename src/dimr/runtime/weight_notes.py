@@ -49,7 +49,7 @@ def is_dimr_export(file: Path) -> bool:
     """Whether ``dimr export`` has written a file, of either kind."""
     try:
         return read_notes(file).items() >= EXPORTED.items()
-    except Exception:  # files of any content, for which the readers raise almost anything
+    except Exception:  # the file may hold anything, and readers raise almost anything
         return False
 
 
@@ -59,7 +59,7 @@ def save_safetensors(tensors: "dict[str, Tensor]", path: Path, notes: Mapping[st
 
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in notes.items()}
     save_file(tensors, path, metadata={"format": "pt", **texts})
-    with open(path, "r+b") as file:  # the writer orders metadata by chance
+    with open(path, "r+b") as file:  # the writer orders metadata randomly
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -70,7 +70,7 @@ def save_safetensors(tensors: "dict[str, Tensor]", path: Path, notes: Mapping[st
 
 
 def add_notes(path: Path, notes: Mapping[str, Any]) -> None:
-    """Add notes to a file of ``torch.save``, in the folder where its own members lie."""
+    """Add notes to a file of ``torch.save``, in the folder that has its own members."""
     with zipfile.ZipFile(path, "a") as archive:
         folder = archive.namelist()[0].split("/")[0]
         member = zipfile.ZipInfo(f"{folder}/{MEMBER}")  # with a fixed date: equal files

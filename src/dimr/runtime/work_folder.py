@@ -40,7 +40,7 @@ class Part:
 
     @property
     def slice(self) -> slice:
-        """Which of the pieces are its own."""
+        """Which of the pieces belong to it."""
         return slice(self.index, None, self.count)
 
     @classmethod
@@ -95,7 +95,7 @@ class WorkFolder:
         except Timeout:
             raise self._taken(own) from None
         try:
-            for other in self.folder.glob(LOCKS):  # of two that begin at once each sees the other
+            for other in self.folder.glob(LOCKS):  # if two begin at once, each sees the other
                 if not other.name.endswith(f"-of-{part.count}.lock") and is_held(other):
                     raise self._taken(other)
             if part.count == 1:

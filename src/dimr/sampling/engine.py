@@ -70,11 +70,11 @@ def sampling_flops(config: "NetworkConfig", sampling: "SampleConfig") -> float:
 
 
 class Evaluator:
-    """A network in the engine's form, called as it is; gives only its last prediction, float32.
+    """A network in the engine's form, called like one; returns only its last prediction, float32.
 
-    A compiled one sees passes of few sizes, whatever the batch: on a CPU up to ``CPU_ROWS`` rows
-    per thread, all of one size; on CUDA a batch, or two of them with guidance. What is short of
-    that, as a last batch, is filled up with copies of its first row.
+    If compiled, it sees few sizes of passes, whatever the batch: on a CPU up to ``CPU_ROWS`` rows
+    per thread, all of one size; on CUDA a batch, or two of them with guidance. What is shorter,
+    such as a last batch, is filled up with copies of its first row.
 
     Args:
         network: in evaluation mode, on its device; its weights are not copied.
@@ -98,7 +98,7 @@ class Evaluator:
             self.unit = self.limit = math.ceil(rows / math.ceil(rows / most))
 
         def last(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-            # compiled, nothing is computed that only the other predictions need
+            # when compiled, what only the other predictions need is not computed
             return network(x, t, condition)[-1]
 
         self._pass: Callable[[Tensor, Tensor, Condition], Tensor] = last

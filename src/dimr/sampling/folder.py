@@ -34,7 +34,7 @@ GRID = "grid.png"
 
 Draw = Callable[..., Iterator[NDArray[np.uint8]]]
 """The images of each of ``batches`` of numbers, uint8 (b, H, W, 3), in order; ``waits`` counts
-what is waited for (``dimr.sampling.sampler.Sampler.draw``)."""
+waiting (``dimr.sampling.sampler.Sampler.draw``)."""
 
 
 def plan(
@@ -136,9 +136,9 @@ def write_samples(
     key: str,
     add: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write images (N, H, W, 3) that exist; arguments as for ``plan`` and ``complete``."""
+    """Write existing images (N, H, W, 3); arguments as for ``plan`` and ``complete``."""
     assembly = plan(out, key, images.shape[1:3], len(images))
-    shutil.rmtree(assembly.folder, ignore_errors=True)  # of an interrupted try: not trusted
+    shutil.rmtree(assembly.folder, ignore_errors=True)  # from an interrupted attempt: not trusted
 
     def take(batches: Iterable[Sequence[int]], **_: Waits) -> Iterator[NDArray[np.uint8]]:
         return (images[numbers[0] : numbers[-1] + 1] for numbers in batches)

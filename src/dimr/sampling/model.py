@@ -13,7 +13,7 @@ from dimr.models.sizes import PIXEL_CHANNELS
 from dimr.runtime.errors import DimrError
 
 DIT_GUIDED_CHANNELS = 3
-"""Published DiTs guide only so many of their four noise channels."""
+"""Published DiTs guide only this many of their four noise channels."""
 
 
 def load_network(folder: Path) -> tuple[Network, NetworkConfig]:
@@ -30,8 +30,8 @@ def names_of_classes(model: Path, config: NetworkConfig) -> list[str]:
     """What a model's classes are called, by label (``dimr.data.classes``).
 
     Args:
-        model: its folder; one that does not say it, as of older versions: as ``class_names`` has
-            it.
+        model: its folder; if it does not have the names (older versions): those of
+            ``class_names``.
         config: its config.json.
 
     Raises:

@@ -36,9 +36,9 @@ from dimr.sampling.run_setting import RunSetting, run_setting
 from dimr.sampling.sampler import in_batches, open_sampler
 
 FEW = 8
-"""Rows of a picture where no class or prompt is asked for, and images of each class."""
+"""Rows of a picture if no class or prompt is requested, and images of each class."""
 ALL_UP_TO = 20
-"""Of up to so many classes, each has a row where none is asked for."""
+"""With up to this many classes, each has a row if none is requested."""
 STEPS = 50
 """Network evaluations of a model without a run's setting."""
 GUIDANCE = 0.4
@@ -87,7 +87,7 @@ class Layout:
         sampling: steps, solver and guidance, as the workflow has them.
         indices: which of its images are drawn.
         rows: the row of each, (len(indices),).
-        names: the rows' names.
+        names: of the rows.
         columns: images per row.
         captioned: whether each image is a row of its own, with its name below it.
     """
@@ -123,10 +123,10 @@ def draw_picture(
     Args:
         model: a run's model folder.
         options: what to draw.
-        setting: of the run, for what ``options`` leave open; None: ``run_setting`` chooses.
+        setting: of the run, for what ``options`` leaves open; None: ``run_setting`` chooses.
         autoencoder: folder or hub name; None: that of the run's dataset, if it is found.
-        text_encoder: likewise, of a network of text.
-        captions: likewise, a folder, whose prompts are drawn where none is asked for.
+        text_encoder: likewise, for a network of text.
+        captions: likewise, a folder whose prompts are drawn if none is requested.
         batch: images at a time; None: 32.
         engine: how the network is evaluated.
         device: where to compute.

@@ -178,7 +178,7 @@ class EncoderInUse:
     """A pipeline's text encoder, which is opened when a text needs it.
 
     Args:
-        given: an encoder; or its description, of which model_index.json holds a copy.
+        given: an encoder, or its description as in model_index.json.
 
     Attributes:
         description: plain JSON.

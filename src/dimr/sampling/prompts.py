@@ -23,7 +23,7 @@ BLANK = "\ufeff \t\r\n"
 
 
 def kind_of(config: NetworkConfig) -> Literal["text", "class"]:
-    """What a network is given beside the noisy image."""
+    """What a network's condition is."""
     return "class" if config.text_dim is None else "text"
 
 
@@ -63,13 +63,13 @@ def read_prompts(path: Path) -> list[str]:
 def prompts_to_draw(
     model: Path, asked: Sequence[str], few: int, captions: Path | None = None
 ) -> list[str]:
-    """Those that are asked for, each once; else the first ``few`` of the run's dataset.
+    """The requested prompts, each once; else the first ``few`` of the run's dataset.
 
     Args:
         model: a run's model folder.
-        asked: for.
-        few: of others.
-        captions: folder that has these; None: that of the run's dataset.
+        asked: the requested prompts.
+        few: how many to take if there are none.
+        captions: folder to take these from; None: that of the run's dataset.
 
     Raises:
         DimrError: a text that is no caption; none is asked for, and the dataset is not found.
@@ -128,7 +128,7 @@ def condition_of(
         model: a run's model folder.
         config: its config.json.
         prompts: P of them.
-        negative: prompt; "": the empty caption.
+        negative: what guidance leads away from; "": the empty caption.
         text_encoder: as ``given`` of ``open_encoder``.
         device: where to encode.
 

@@ -1,9 +1,9 @@
 """Images by their numbers: image i has label i mod classes and noise from (seed, i).
 
-Where a network draws texts, its prompts stand in place of classes.
+If a network draws texts, its prompts take the place of classes.
 
-Neither depends on the batch size, so image i is the same however many are drawn at a time (up to
-the rounding of matrix products, which may move a pixel by one of its 256 levels).
+Neither label nor noise depends on the batch size, so image i is the same however many are drawn at
+a time (up to the rounding of matrix products, which may move a pixel by one of its 256 levels).
 """
 
 from collections import deque
@@ -29,12 +29,12 @@ from dimr.sampling.model import load_network, open_decoder
 
 
 class Prompts(Protocol):
-    """What a network of text is to draw, P of them: a ``TextCondition``, or one that is read."""
+    """What a network of text should draw, P of them: a ``TextCondition``, or one read on demand."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Any) -> TextCondition:
-        """Of some rows: a slice, or numbers (n,) int64."""
+        """The condition of some rows: a slice, or numbers (n,) int64."""
 
 
 Decode = Callable[[Tensor], Tensor | NDArray[np.uint8]]

@@ -1,4 +1,4 @@
-"""A run's model on the Hugging Face hub, as a pipeline that diffusers' manners open, with its card.
+"""A run's model on the Hugging Face hub, as a pipeline that diffusers can open, with its card.
 
 The repository has the pipeline's layout (model_index.json, ``model/``, ``scheduler/``, ``vae/``).
 ``model/`` is the model folder file by file, with its record, so that what is downloaded can be
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Publication:
-    """What is pushed, and where to.
+    """What is pushed, and where.
 
     Attributes:
         model: a run's model folder.
@@ -58,12 +58,12 @@ def publish(asked: Publication, project: Project, dry_run: bool = False) -> Iter
     """Check a model, and push it with its card (``dimr publish``).
 
     Args:
-        asked: what and where to.
-        project: whose sources.yaml says what its data is.
+        asked: what, and where.
+        project: whose sources.yaml says what the data is.
         dry_run: push nothing.
 
     Yields:
-        Lines for people: of a dry run the files and the card; else where it is.
+        Lines for people: for a dry run the files and the card; else where it is.
 
     Raises:
         DimrError: one line: no model, or a damaged one; no token; what the hub refuses.
@@ -102,7 +102,7 @@ def _check(asked: Publication, dry_run: bool) -> None:
 
 
 def _opened(asked: Publication) -> "DiMRPipeline":
-    """The pipeline, of files that are as the record says."""
+    """The pipeline, after comparing its files with the record."""
     from dimr.sampling.pipeline import DiMRPipeline
 
     verify(asked.model)
@@ -157,7 +157,7 @@ def _push(folder: Path, asked: Publication) -> str:
 
 
 def _card(asked: Publication, known: Card | None, project: Project) -> str:
-    """The text of the card; one that was edited in the model folder is kept as it is."""
+    """The text of the card; one that was edited in the model folder is kept."""
     edited = asked.model / CARD
     if edited.is_file() and not is_signed(text := read_text(edited)):
         log.warning("%s: was edited, and is pushed as it is, without the run's metrics", edited)
@@ -207,7 +207,7 @@ def _weights_of(record: Any) -> str | None:
 
 
 def _measured(made: RunResult, setting: str) -> Measured:
-    """A setting's metrics, and what the record says of them."""
+    """A setting's metrics, and what the record says about them."""
     record, sampled, reference = made.record, made.samples, made.record.get("reference", {})
     drawn, versions = sampled.get("config", {}), record.get("versions", {})
     guidance = {k: v for k, v in drawn.get("guidance", {}).items() if v is not None}
@@ -236,7 +236,7 @@ def _measured(made: RunResult, setting: str) -> Measured:
 
 
 def _source(dataset: str, project: Project) -> tuple[str, list[str]]:
-    """What recipes.yaml and sources.yaml say of a dataset: a sentence, and its name on the hub."""
+    """What recipes.yaml and sources.yaml say about a dataset: a sentence, and names on the hub."""
     if dataset not in project.recipes:
         return "", []
     data = project.recipe(dataset).data

@@ -1,9 +1,9 @@
 """Finished results that are shared: their record below ``results/recorded``, which DVC versions.
 
 The record mirrors the repository: ``results/recorded/runs/digits/dimr-xs-2r/0/model``. The folders
-that the workflow writes to are no outputs of DVC's: ``dvc exp run`` and ``dvc checkout`` put every
-output back to its recorded version, or delete it if there is none, and a run that took days may be
-newer than its record. Large files are hard links, so that nothing is stored twice.
+that the workflow writes to are not DVC's outputs: ``dvc exp run`` and ``dvc checkout`` reset every
+output to its recorded version, or delete it if there is none, and a run that took days may be newer
+than its record. Large files are hard links, so that nothing is stored twice.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ PIPELINE = "results/dvc.yaml"
 LIST = "results/recorded.yaml"
 """What is recorded: name of the stage, and path in the repository."""
 LINKED_BYTES = 1_000_000
-"""Files from this size on are links; a smaller one is a copy, which an editor may write to."""
+"""Files of at least this size are links; smaller ones are copies, which an editor may change."""
 NOT_COPIED = ".snakemake_timestamp"
 
 
@@ -52,7 +52,7 @@ def record_all(project: Project, names: Sequence[str] = (), commit: bool = True)
     """
     from dimr.sharing.workspace import existing
 
-    existing(project)  # what is committed must not be the configuration of an experiment
+    existing(project)  # so that an experiment's configuration is not committed
     found = survey(project)
     done = []
     for name in [name.rstrip("/") for name in names] or finished(found):

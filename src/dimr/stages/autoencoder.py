@@ -40,7 +40,7 @@ class AutoencoderStage(Stage):
         return replace(cost, disk=4 * counted.parameters, assumed=counted.assumed)
 
     def load(self, path: Path) -> Any:
-        """Of whichever kind."""
+        """The configuration of whichever kind."""
         return load_choice(AUTOENCODERS, path, "kind")
 
     def work(self, job: Job) -> None:

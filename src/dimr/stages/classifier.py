@@ -10,9 +10,9 @@ DIGITS = "digits"
 
 
 class ClassifierStage(Stage):
-    """A classifier of the dataset's own images, of as many classes as they have.
+    """A classifier of the dataset's own images and classes.
 
-    Of pictures of two digits it is one of single digits, cut out.
+    For pictures of two digits it classifies single digits, cut out.
     """
 
     name = "classifier"

@@ -23,7 +23,7 @@ from dimr.runtime.files import read_json
 from dimr.stages.stage import Target
 
 INCEPTION_MACS = 5_713_232_480
-"""Of torch-fidelity's ``inception-v3-compat`` for one image, up to the logits (a test counts)."""
+"""MACs of torch-fidelity's ``inception-v3-compat`` per image, up to the logits (a test counts)."""
 INCEPTION_BYTES = 95_000_000  # its weights file
 FEATURES = 2048  # of pool3, for precision and recall
 REFERENCE_IMAGES = 10_000  # in an ADM reference batch
@@ -49,16 +49,16 @@ class Cost:
     Attributes:
         stage: what is done: ``train``, ``sample``, ...
         of: the run, dataset or file.
-        setting: of guidance, where there is one.
-        kind: what it is of as benchmarks name it (``Target.kind``).
+        setting: of guidance, if there is one.
+        kind: ``of`` as benchmarks name it (``Target.kind``).
         resource: the step of the recipe's resources; None: a short stage, or one that waits for a
             network or a disk.
         flops: what is computed.
-        images: images that go through.
-        disk: bytes that are left behind.
+        images: number of images processed.
+        disk: bytes that remain.
         gpus: in all nodes, as the recipe says; 0: a CPU.
-        nothing: there is nothing to compute, and the stage is over at once.
-        digits: its short stages take the times that are known of the digits.
+        nothing: there is nothing to compute, and the stage ends at once.
+        digits: its short stages take the known times of the digits.
         assumed: phrases about what was taken for granted.
     """
 
@@ -77,7 +77,7 @@ class Cost:
 
 
 def image_bytes(recipe: Recipe) -> int:
-    """Of an image in uint8, three channels."""
+    """Bytes of an image in uint8 with three channels."""
     return 3 * recipe.data.image_size**2
 
 
@@ -121,10 +121,10 @@ class TextCost:
 
 
 def count_text_encoder(target: Target) -> TextCost:
-    """Of a published text model, by its width: each layer has 12 width^2 parameters.
+    """Costs of a published text model, by its width: each layer has 12 width^2 parameters.
 
-    The number of layers and of words is that of config.json, in the dataset's folder or the one
-    that the recipe names; where neither is available, it is that of the usual models.
+    The numbers of layers and words are from config.json in the dataset's folder or the one that the
+    recipe names; if neither is available, those of the usual models.
     """
     encoder = target.recipe.data.text_encoder
     if not isinstance(encoder, PretrainedText):
@@ -155,7 +155,7 @@ class CaptionCount:
 
 
 def count_captions(target: Target) -> CaptionCount:
-    """Distinct captions: those of its images, if they are there; else all of its source's."""
+    """Distinct captions: those of its images, if available; else all of its source's."""
     from dimr.data.digit_pairs import MEANING
     from dimr.data.text.image_captions import CAPTIONS, read_image_captions
 
@@ -171,10 +171,10 @@ def count_captions(target: Target) -> CaptionCount:
 
 
 def count_autoencoder(target: Target) -> AutoencoderCost:
-    """Of a published autoencoder on the dataset's images.
+    """Costs of a published autoencoder on the dataset's images.
 
-    Its configuration is that of the dataset's folder or of the folder that the recipe names; where
-    neither is available, that of Stable Diffusion's is taken, and it is said.
+    Its configuration is from the dataset's folder or the folder that the recipe names; if neither
+    is available, Stable Diffusion's is assumed, which is reported.
     """
     root, recipe = target.project.root, target.recipe
     repo = getattr(recipe.data.autoencoder, "repo", "")

@@ -76,7 +76,7 @@ class EncodeStage(Stage):
         )
 
     def load(self, path: Path) -> Any:
-        """Of a source's images, or of a small dataset's."""
+        """The configuration for a source's images, or for a small dataset's."""
         value = read_yaml(path)
         sized = isinstance(value, dict) and "image_size" in value
         kind: type[ConfigModel] = SourceLatents if sized else Latents
@@ -92,7 +92,7 @@ class EncodeStage(Stage):
             self._images(job)
 
     def _images(self, job: Job) -> None:
-        """Of images that are one array."""
+        """Encode images that are one array."""
         from dimr.data.encode import encode_images
         from dimr.data.shards import checksums
 

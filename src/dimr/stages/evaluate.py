@@ -79,9 +79,9 @@ class EvaluateStage(Stage):
         return super().config_of(target)
 
     def sources(self, target: Target) -> dict[str, str]:
-        """The samples, the dataset's images or ADM's batch, whose features; and the model if any.
+        """The samples, the dataset's images or ADM's batch, the extractor, and the model, if any.
 
-        Held-out images of the set itself, wherever images are two arrays: ADM has none of them.
+        If images are two arrays, the set's own held-out images are used: ADM has no batch for it.
         """
         run, data = target.run, target.data
         is_array = isinstance(run.recipe.data, ImagesData)

@@ -10,7 +10,7 @@ from typing import Any
 from dimr.runtime.outputs import check_places
 
 Kind = str | Callable[[argparse.Namespace], str]
-"""What an output is (``dimr.runtime.outputs``), or what says it of a command's options."""
+"""What an output is (``dimr.runtime.outputs``), or a function that tells from the options."""
 TABLE_FILES: dict[str, Kind] = {
     "csv": "table", "markdown": "Markdown table", "latex": "LaTeX table",
 }  # fmt: skip
@@ -82,7 +82,7 @@ NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def number(text: str) -> float:
-    """Argument type: a number that is finite."""
+    """Argument type: a finite number."""
     value = float(text) if NUMBER.fullmatch(text) else math.inf
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text[:30]!r} is no number, as 0.5 is")
@@ -120,7 +120,7 @@ threads = whole(1, 1024)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where to compute: neither changes the result beyond rounding."""
+    """``--device`` and ``--threads``: neither changes the result beyond rounding."""
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda if available)")
     add_threads(parser)
 

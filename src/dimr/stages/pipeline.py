@@ -131,10 +131,10 @@ class Pipeline:
         return found
 
     def key(self, place: str) -> str:
-        """The key that a result should have: of its configuration and its inputs' keys.
+        """The key that a result should have, from its configuration and its inputs' keys.
 
-        A file of the user's may be gone: then its content is what the result's record says it was,
-        and if there is none, the key is one that no result has.
+        If a user's file is gone, its content is taken from the result's record; if there is no
+        record, the key is one that no result has.
 
         Raises:
             DimrError: the configuration has no such run, setting or phase.
@@ -153,7 +153,7 @@ class Pipeline:
         return self._keys[place]
 
     def _file_key(self, one: Result, name: str, config: ConfigModel) -> str:
-        """What identifies a file of the user's; if it is gone, what the result's record has."""
+        """What identifies a user's file; if it is gone, what the result's record has."""
         path = self.project.root / one.stage.files(one.target)[name]
         if path.exists():
             return one.stage.input_key(name, path, config)
@@ -163,7 +163,7 @@ class Pipeline:
             return MISSING
 
     def files(self, stage: Stage, target: Target) -> dict[str, str]:
-        """Files of the user's that a target is made from, by name.
+        """The user's files that a target is made from, by name.
 
         Raises:
             DimrError: one is missing, and what is made from it as well.
@@ -193,12 +193,12 @@ class Pipeline:
             return False
 
     def stand_in_for_stopped(self, stage: Stage, target: Target) -> list[str]:
-        """Put a record of nothing where a job that was stopped has left none, though it must run.
+        """Put a stand-in record where a stopped job has left none, so that it runs again.
 
-        Snakemake removes a job's outputs when it begins. If it is stopped then, what was made of
-        the earlier outputs exists and what it was made from does not: Snakemake would call that up
-        to date, though the configuration is another one. The stand-ins, which are returned, are
-        older than it.
+        Snakemake removes a job's outputs when it begins. If the job is then stopped, what was made
+        from the earlier outputs still exists, but they do not: Snakemake would call it up to date,
+        though the configuration has changed. The stand-ins, which are returned, are older than what
+        was made.
         """
         sources = [self.result(place) for place in stage.sources(target).values()]
         gone = [one for one in sources if not (self.project.root / one.handed_on).exists()]

@@ -172,7 +172,7 @@ def _autoencoder_key(autoencoder: Path | None) -> list[str]:
 
 
 def _batch(job: Job) -> int:
-    """Images at a time, no more than there are in a shard."""
+    """Images at a time, at most a shard's."""
     from dimr.sampling.folder import SHARD_SIZE
 
     return min(job.options.batch or BATCH, SHARD_SIZE, job.config.count)

@@ -38,10 +38,10 @@ def processes_for(options: Any, device: Any) -> int:
 def run_processes(processes: int, device: Any = None, threads: int | None = None) -> None:
     """Run this very command line as ``--shard 1/N`` to ``--shard N/N`` at once, and wait for all.
 
-    On CUDA each has a device of its own while there are enough of them, and on a CPU its share of
-    the threads. What they write to standard error is shown line by line, with its number in
-    front. If one fails, or this process is told to end, all are ended. With one process there is
-    nothing to do: the caller continues by itself (which is how a share knows not to start more).
+    On CUDA each has its own device as long as there are enough, and on a CPU its share of the
+    threads. What a process writes to standard error is shown line by line, after its number. If
+    one fails, or this process is asked to end, all are ended. With one process there is nothing to
+    do: the caller continues by itself (so a share does not start more processes).
 
     Args:
         processes: how many.

@@ -38,7 +38,7 @@ WILDCARDS = {
     "run": r"workspace|[\w-]+/[\w-]+/(?:0|[1-9]\d*|published)",
     "setting": r"\w+",
 }
-"""What the parts of places in braces stand for."""
+"""What the parts in braces of places stand for."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Output:
 
     @property
     def handed_on(self) -> str:
-        """What other rules take in its stead: of a folder its record (contract B)."""
+        """What other rules take instead: for a folder, its record (contract B)."""
         return f"{self.place}/{RECORD}" if self.is_folder else self.place
 
 
@@ -140,12 +140,12 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Of the run, dataset or file."""
+        """Name of the run, dataset or file."""
         return self.wildcards.get("run") or next(iter(self.wildcards.values()))
 
     @property
     def kind(self) -> str:
-        """``imagenet256/dimr-xl-2r`` of any of its seeds and milestones; a dataset is itself."""
+        """``imagenet256/dimr-xl-2r`` for all seeds and milestones; for a dataset, its name."""
         name = self.run.training if "run" in self.wildcards else self.name
         return "/".join(name.split("/")[:2])
 
@@ -154,7 +154,7 @@ class Stage:
     """A stage of the pipeline; subclasses fill in the attributes and ``work``."""
 
     name: ClassVar[str]
-    """Of the Snakemake rule, and of the subcommand unless ``command`` says another."""
+    """Name of the Snakemake rule, and of the subcommand unless ``command`` gives another."""
     about: ClassVar[str]
     """What the command does, for its help."""
     config_is_required: ClassVar[bool] = True
@@ -171,9 +171,9 @@ class Stage:
     wildcards: ClassVar[dict[str, str]] = {}
     """Wildcards that are narrower than ``WILDCARDS``."""
     resource: ClassVar[Step | None] = None
-    """Whose resources of the recipe it takes; None: a single core."""
+    """The step of the recipe whose resources it takes; None: a single core."""
     is_short: ClassVar[bool] = False
-    """Whether it waits for disk or network only: it runs where Snakemake does, without threads."""
+    """Whether it only waits for disk or network: it runs where Snakemake does, without threads."""
     resumes: ClassVar[bool] = False
     """Whether an interrupted command resumes where it stopped."""
 
@@ -181,7 +181,7 @@ class Stage:
 
     @property
     def result(self) -> Output:
-        """What it makes."""
+        """The output that it makes."""
         return next(iter(self.outputs.values()))
 
     @property
@@ -229,7 +229,7 @@ class Stage:
         return f"{self.folder}/config/{self.phase}.yaml".format(**target.wildcards)
 
     def sources(self, target: Target) -> dict[str, str]:  # noqa: ARG002 most read something
-        """Where the workflow has the inputs of a target: places by name."""
+        """Places of a target's inputs in the workflow, by name."""
         return {}
 
     def files(self, target: Target) -> dict[str, str]:  # noqa: ARG002 most take none
@@ -241,11 +241,11 @@ class Stage:
         return recorded_key(path)
 
     def places(self, target: Target) -> dict[str, str]:
-        """Where the workflow has the outputs of a target, by option."""
+        """Places of a target's outputs in the workflow, by option."""
         return {name: one.place.format(**target.wildcards) for name, one in self.outputs.items()}
 
     def cost(self, target: Target) -> "Cost":
-        """What a target takes; by default the time that such a stage is known to take."""
+        """What a target takes; by default the known time of such a stage."""
         from dimr.stages.costs import Cost
 
         setting = target.wildcards.get("setting", "")
@@ -266,7 +266,7 @@ class Stage:
         return load_section(self.config, path)
 
     def check(self, options: argparse.Namespace) -> None:
-        """Refuse options that do not go together, before anything is read."""
+        """Refuse incompatible options, before anything is read."""
 
     def run(self, options: argparse.Namespace) -> None:
         """Run the command: places are checked already (``dimr.stages.options``)."""
@@ -311,14 +311,14 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """Of the result: a hash of its configuration and of its inputs' keys."""
+        """The result's key: a hash of its configuration and of its inputs' keys."""
         names = [one.name for one in self.stage.inputs if one.keyed]
         paths = {name: path for name in names if (path := getattr(self.options, name))}
         keys = (self.stage.input_key(*one, self.config) for one in paths.items())
         return section_key(self.config, *keys)
 
     def refuse_if_changed(self) -> None:
-        """Refuse to hand in a result whose configuration was edited while it was computed."""
+        """Refuse a result whose configuration was edited while it was computed."""
         if self.path and self.stage.load(self.path) != self.config:
             raise DimrError(
                 f"{self.path}: changed while this stage ran; its result is not kept: start again"
@@ -337,7 +337,7 @@ class Job:
     @contextlib.contextmanager
     def result(self) -> Iterator["ResultFolder"]:
         """The folder of the result: hidden, then sealed and renamed."""
-        _ = self.key  # of the inputs that the work reads, before it does
+        _ = self.key  # computed before the work reads its inputs
         with atomic_directory(self.options.out) as folder:
             result = ResultFolder(folder)
             yield result

@@ -39,7 +39,7 @@ class TextEncoderStage(Stage):
         return replace(super().cost(target), disk=4 * counted.parameters, assumed=counted.assumed)
 
     def load(self, path: Path) -> Any:
-        """Of whichever kind."""
+        """The configuration of whichever kind."""
         return load_choice(TEXT_ENCODERS, path, "kind")
 
     def work(self, job: Job) -> None:

@@ -65,7 +65,7 @@ class Batch:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
-        """The batch in memory that a GPU copies from by itself."""
+        """The batch in pinned memory, from which a GPU copies asynchronously."""
         return self.map(Tensor.pin_memory)
 
 

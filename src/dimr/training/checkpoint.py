@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 FORMAT = 2
-"""Of the folder's files and the facts. Format 1 had no offsets: only a single part can be read."""
+"""Format of files and facts. Format 1 had no offsets: only a single part of it can be read."""
 FINISHED = "finished"
-"""The fact that a training of so many steps ended here: such a checkpoint is kept."""
+"""The fact that a training ended at this step: such a checkpoint is kept."""
 OF = "of"
 """The fact that says which training this is (``state_folder.decisive``)."""
 EMA = "ema/"
@@ -123,7 +123,7 @@ def load_tensors(targets: dict[str, Tensor], saved: "Saved", world: World, prefi
         targets: all that the checkpoint must hold among the names that begin with ``prefix``.
         saved: the checkpoint.
         world: the processes that read together.
-        prefix: of names; others are passed over.
+        prefix: of names; others are skipped.
 
     Raises:
         DimrError: a checkpoint of another network; the first tensor that does not fit is named.
@@ -181,8 +181,8 @@ class Checkpoints:
 
     Args:
         folder: created if it does not exist.
-        keep: how many of the newest are kept. The one before the newest is what remains if the
-            newest turns out damaged.
+        keep: how many of the newest to keep. The second newest is the fallback if the newest turns
+            out to be damaged.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -239,7 +239,7 @@ class Checkpoints:
         content = {"format": FORMAT, "step": step, "facts": dict(facts), "parts": parts}
         write_json(building / MANIFEST, {"sha256": checksum(content), "content": content})
         replace_directory(building, path)
-        # Later steps are not newer: they turned out damaged when this training was resumed.
+        # Later steps are not newer: they turned out to be damaged when this training was resumed.
         before = [folder for folder in self.folders() if step_of(folder) <= step]
         finished = [folder for folder in before[: -self.keep] if _is_finished(folder)]
         for folder in set(self.folders()) - {*before[-self.keep :], *finished}:
@@ -258,9 +258,9 @@ class Checkpoints:
         replace_directory(building, self.folder / found.folder.name)
 
     def newest(self, world: World) -> Saved | None:
-        """The newest checkpoint that is whole; damaged ones are reported and passed over.
+        """The newest checkpoint that is whole; damaged ones are reported and skipped.
 
-        All processes look at the same ones, each at its share of the parts.
+        All processes check the same ones, each its share of the parts.
 
         Raises:
             DimrError: there are checkpoints, but every one is damaged.

@@ -2,8 +2,8 @@
 
 ``torchrun --nproc-per-node N -m dimr train ...`` starts N processes, which ``join`` connects (NCCL
 between GPUs, gloo between CPUs). Without torchrun there is one process, for which everything here
-is a plain call. Decisions travel over a gloo group of their own, so that no GPU waits for them. If
-one process has an error, the others leave with its exit code: none is left waiting in a collective.
+is a plain call. Decisions use their own gloo group, so that no GPU waits for them. If one process
+has an error, the others exit with its exit code: none is left waiting in a collective.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ LAUNCHED = "TORCHELASTIC_RUN_ID"
 """An environment variable that torchrun sets."""
 
 TIMEOUT = datetime.timedelta(minutes=30)
-"""A process that is missing from a collective for so long is taken for lost (compiling takes
+"""A process that is missing from a collective for this long counts as lost (compiling takes
 minutes, and so does a preview that the first process draws)."""
 
 
@@ -190,7 +190,7 @@ def whole(tensor: Any) -> Tensor:
 
 
 def fill(tensor: Any, values: Tensor) -> None:
-    """Give a tensor all of its values, which every process has; if it is sharded, its shard."""
+    """Fill a tensor, or its shard, from all of its values, which every process has."""
     if is_sharded(tensor):
         from torch.distributed.tensor import distribute_tensor
 
@@ -223,7 +223,7 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
     device = prepare_device(own_device(name), threads)
     try:
         world = _connect(device, size)
-        if not world.is_first:  # it tells how things are going; others only warn
+        if not world.is_first:  # the first reports progress; others only warn
             logging.getLogger("dimr").setLevel(logging.WARNING)
         try:
             yield world
@@ -234,7 +234,7 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
     except RuntimeError as error:
         if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error).lower():
             raise
-        # without the place in gloo, and its advice
+        # without gloo's source location and advice
         reason = re.sub(r"^\[[^]]*\] *", "", single_line(error)).split(". ")[0][:120]
         raise PeerLost(
             f"another process of this training has died ({reason}); what was saved is kept: the "

@@ -1,4 +1,4 @@
-"""``log.csv``: one line every so many steps; plots read it."""
+"""``log.csv``: a line every ``log_every`` steps, for plots."""
 
 import csv
 import hashlib
@@ -79,7 +79,7 @@ class Log:
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line; its first value is the step.
 
-        A line with other columns than the file has (written by newer code) extends the file's.
+        New columns in a line (from newer code) are added to the file.
 
         Raises:
             SaveFailed: it cannot be written.

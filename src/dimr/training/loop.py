@@ -45,7 +45,7 @@ OTHER_CODE = {
     True: "finished by a different version of the code, which its record names; it is exported as "
     "it is (to train with today's code, move this folder away)",
 }
-"""What is said of a state that other code has left, by whether it is finished."""
+"""What is said about a state that other code left, by whether it is finished."""
 
 
 @dataclass
@@ -60,9 +60,9 @@ class Trainer:
         data: identifies the content of the data, for the checkpoints' facts.
         code: fingerprint of the sources, which the state and the result keep.
         session: the provenance of this session, plain JSON.
-        preview: called with (step, network) now and then.
+        preview: called with (step, network) from time to time.
         class_names: by label, for the model's folder; empty: not known, or there are none.
-        text_encoder: what made the captions, for the model's folder; None: it learns classes.
+        text_encoder: of the captions, for the model's folder; None: it learns classes.
         engine: how steps are computed.
         watch: where else training is shown.
         start: the weights to start from; None: fresh ones.
@@ -109,9 +109,9 @@ class Trainer:
     # --- state ------------------------------------------------------------------------------------
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        """Resume from the newest whole checkpoint, if there is one; the log goes back with it.
+        """Resume from the newest whole checkpoint, if there is one; the log is rewound to it.
 
-        If there is none, training begins at step 0: with the weights to start from, if there are.
+        If there is none, training begins at step 0, with the weights to start from, if any.
 
         Raises:
             DimrError: it belongs to another training (one of older code does not say), or is beyond

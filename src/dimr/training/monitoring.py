@@ -187,9 +187,9 @@ def _dvclive(folder: Path) -> tuple[Sink, Callable[[], object]]:
 
 
 def check_live(folder: Path) -> None:
-    """Refuse files that DVCLive would resume from and has not written, before the first step.
+    """Refuse, before the first step, files that DVCLive did not write but would resume from.
 
-    And the root of a repository, whose commits would take up its metrics.json and plots/.
+    Also refuse the root of a repository, whose commits would include metrics.json and plots/.
     """
     if (folder / ".git").exists():
         raise DimrError(f"--dvclive {folder}: is a repository: name a folder, runs/live")

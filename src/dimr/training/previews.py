@@ -23,8 +23,8 @@ GUIDANCE = 3.0
 """So too is its guidance, that of DiT's sample pictures (theirs counts from 1: 4.0)."""
 COLUMNS = 6
 ROWS = 10
-"""Classes shown, evenly spaced, or prompts, the first ones: while a thousand are drawn, the other
-GPUs would wait for minutes."""
+"""How many classes (evenly spaced) or prompts (the first) are shown: the other GPUs would wait for
+minutes while a thousand are drawn."""
 
 
 def make_previewer(
@@ -37,9 +37,8 @@ def make_previewer(
 ) -> Callable[[int, nn.Module], None]:
     """A function (step, network) that writes ``folder/step-<n>.png``: 6 images of each class.
 
-    Of more than ``ROWS`` classes it shows so many; of a network of text, prompts instead. They are
-    drawn by the authors' solver with ``GUIDANCE``, if the network has learned both with and
-    without labels.
+    At most ``ROWS`` classes are shown; for a network of text, prompts instead. They are drawn by
+    the authors' solver, with ``GUIDANCE`` if the network learns both with and without labels.
 
     Args:
         config: of the training.

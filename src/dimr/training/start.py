@@ -35,9 +35,9 @@ class Start:
     class_names: Sequence[str]
 
     def apply(self, state: TrainState, network: NetworkConfig, world: World) -> dict[str, Any]:
-        """Put the weights into a network that has its fresh ones, and into its average.
+        """Put the weights into a freshly initialised network, and into its average.
 
-        All processes call this; the first tells what was taken.
+        All processes call this; the first reports what was taken.
 
         Returns:
             The same for the model's record, plain JSON.

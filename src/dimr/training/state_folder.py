@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = "state.json"
 FREE = ("steps", "log_every", "compile")
-"""Settings that change no step but by rounding: how many, what is written, how it is computed."""
+"""Settings that change steps only by rounding: their number, logging, and how they are computed."""
 NAMED = 4
 """Differences that a message names at most."""
 
@@ -78,7 +78,7 @@ def require_same(place: Path, found: Any, wanted: Mapping[str, Any]) -> None:
 
     Args:
         place: where it is, for the message.
-        found: what it says of itself, as from ``decisive``.
+        found: what it says about itself, as from ``decisive``.
         wanted: what this training is.
 
     Raises:
@@ -130,7 +130,7 @@ def _is_described(folder: Path, wanted: Mapping[str, Any]) -> bool:
 
 
 def _take_over(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
-    """Take the newest whole checkpoint, of ``steps`` at most, from a folder beside, and its log."""
+    """Take the newest whole checkpoint up to ``steps``, and its log, from a neighbouring folder."""
     has, name = newest_step(folder) or 0, key_of(wanted)
     beside = {folder.parent / name, *folder.parent.glob(f"{name}-*")} - {folder}
     found = [

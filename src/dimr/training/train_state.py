@@ -149,16 +149,16 @@ def make_ema(network: nn.Module, decay: float) -> AveragedModel:
 
 
 def prepare(state: TrainState, world: World) -> None:
-    """Make ``state.forward`` what steps call: checkpointed, compiled, distributed as configured.
+    """Set ``state.forward``, which steps call: checkpointed, compiled, distributed as configured.
 
-    Compiling is tried on a microbatch of zeros; if the compiler fails, a warning says why and the
-    network is used as it is.
+    Compiling is tried on a microbatch of zeros; if it fails, a warning says why and the network is
+    used uncompiled.
     """
     settings, engine, network = state.settings, state.engine, state.network
     network.set_checkpointing(engine.checkpointing == "block")
     forward: Any = network
     compiled = engine.compile and settings.compile
-    if compiled and world.size > 1:  # one program for all: if one has no compiler, none compiles
+    if compiled and world.size > 1:  # the same program for all: unless all can compile, none does
         compiled = not world.most([not compiler_works(world.device, "all processes continue")])[0]
     if compiled:
         rows = settings.batch // (world.size * engine.accumulate)

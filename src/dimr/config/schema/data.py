@@ -48,7 +48,7 @@ class Source(ConfigModel):
     repo: str | None = None
     md5: dict[str, Md5] = {}
     known_bad: tuple[str, ...] = ()
-    # ignore: images are used as they are stored, as ADM does. A file that applies does not name it.
+    # ignore: images are used as stored, as in ADM. A file with ``apply`` omits the key.
     exif_orientation: Literal["apply", "ignore"] = Field(
         default="apply", exclude_if=lambda value: value == "apply"
     )
@@ -198,7 +198,7 @@ class Latents(ConfigModel):
     """How latents are stored: images per shard; with ``mirror`` the mirror images too."""
 
     shard_size: Count
-    # A file without it does not name it: what was encoded before keeps its key.
+    # Omitted from the file if false: what was encoded before keeps its key.
     mirror: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
@@ -312,7 +312,7 @@ class SourceData(ConfigModel):
 
     @property
     def source_name(self) -> str:
-        """As of ``ImagesData``."""
+        """As in ``ImagesData``."""
         return self.source
 
     @property

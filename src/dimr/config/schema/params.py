@@ -1,4 +1,4 @@
-"""Sections of params.yaml, and what editors are told of all files that people edit."""
+"""Sections of params.yaml, and the schemas, for editors, of all files that people edit."""
 
 from typing import Any
 

@@ -62,8 +62,8 @@ class Guidance(ConfigModel):
     kind: Literal["none", "constant", "power_cosine", "unconditional"]
     scale: NotNegative = 0.0
     power: PositiveFloat = 1.0
-    channels: Width | None = None  # only the first so many are guided; null: all
-    # diffusion times [low, high] that are guided; null: all. A file without one does not name it.
+    channels: Width | None = None  # only the first ``channels`` are guided; null: all
+    # diffusion times [low, high] that are guided; null: all, and omitted from the file.
     interval: tuple[float, float] | None = Field(default=None, exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class Evaluate(ConfigModel):
     weights: Annotated[str, Field(pattern=r"^[\w.-]+-[0-9a-f]{8}\.pth$")] | None = None
     isc_splits: Count
     prc_neighborhood: Count
-    # A file without it does not name it: what was measured before keeps its key.
+    # Omitted from the file if float32: what was measured before keeps its key.
     prc_distances: Distances = Field(default="float32", exclude_if=lambda value: value == "float32")
 
     @model_validator(mode="after")
@@ -215,7 +215,7 @@ class Recipe(ConfigModel):
 
     @property
     def network_input(self) -> dict[str, Any]:
-        """What networks are told of their input: sizes of ``NetworkConfig``."""
+        """What networks need to know of their input: sizes of ``NetworkConfig``."""
         known = self.network.model_dump(mode="json", exclude={"branches", "patches"})
         if (encoder := self.data.text_encoder) is None:
             return known
@@ -229,7 +229,7 @@ class Recipe(ConfigModel):
 
     @property
     def trial_names(self) -> list[str]:
-        """Of the trials; none if it has none."""
+        """Names of the trials, if there are any."""
         return list(self.trials.lr) if self.trials else []
 
     def of_trial(self, name: str) -> "Recipe":
@@ -242,7 +242,7 @@ class Recipe(ConfigModel):
         return self.model_copy(update=changes)
 
     def of_variant(self, variant: str) -> "Recipe":
-        """With the learning rate that was chosen for a variant, if one was."""
+        """The recipe with the learning rate that was chosen for a variant, if one was."""
         lr = self.learning_rates.get(variant, self.train.lr)
         return self.model_copy(update={"train": self.train.model_copy(update={"lr": lr})})
 
@@ -263,7 +263,7 @@ class Recipe(ConfigModel):
         return self
 
 
-# What is right by itself, but not with the network.
+# Values that are valid alone, but not with the network.
 
 LEARNS = "a network that learns its variance (a DiT of the sizes *-sigma)"
 

@@ -96,7 +96,7 @@ class FolderSource(ImageSource):
 
 
 def _is_class_folder(path: Path, by_id: bool) -> bool:
-    """Whether it is one; ``by_id``: all with a WordNet id must be, and no other folder may be."""
+    """Whether it is one; ``by_id``: all with a WordNet id must be, and there must be no others."""
     if path.name.startswith("."):
         return False
     named, is_folder = WNID.fullmatch(path.name) is not None, path.is_dir()

@@ -48,7 +48,7 @@ class HubSource(ShardsSource):
 
     @contextlib.contextmanager
     def opened(self, shard: Shard, work: StoreWork) -> Iterator[Path]:
-        """Downloaded (an interrupted download resumes), compared with its checksum, deleted."""
+        """The shard: downloaded (or resumed), compared with its checksum, deleted at the end."""
         import huggingface_hub
 
         try:

@@ -48,9 +48,9 @@ class Shard:
 
 
 class ShardsSource(ImageSource):
-    """Shuffled shards. Labels must be the places of the sorted WordNet ids.
+    """Shuffled shards. Labels must be positions in the sorted WordNet ids.
 
-    Names of files tell the ids; without names they are known for ImageNet's 1,000 classes.
+    File names tell the ids; without names they are known for ImageNet's 1,000 classes.
     """
 
     shards: Sequence[Shard]
@@ -142,7 +142,7 @@ class ParquetSource(ShardsSource):
 
     @contextlib.contextmanager
     def opened(self, shard: Shard, work: StoreWork) -> Iterator[Path]:  # noqa: ARG002
-        """Where it is."""
+        """The shard where it lies."""
         yield self._folder / shard.path
 
 
@@ -180,14 +180,14 @@ def complete_set(paths: Sequence[str], where: str) -> list[str]:
 class Spill:
     """The images of shard ``number``, sorted by class, in ``work``, known-bad ones left out.
 
-    ``spill/shard-00012.arrow`` has a record batch for each class: it is read at once.
+    ``spill/shard-00012.arrow`` has a record batch for each class, which is read as a whole.
     """
 
     work: StoreWork
     number: int
 
     def taken(self, size: int) -> bool:
-        """Whether the shard, of so many bytes, was taken in."""
+        """Whether the shard, of ``size`` bytes, was taken in."""
         note = self.work.finished(self._name)
         return note is not None and note["shard_bytes"] == size
 
@@ -202,7 +202,7 @@ class Spill:
 
     @property
     def wnids(self) -> dict[int, str]:
-        """WordNet ids by label, as far as names of files tell them."""
+        """WordNet ids by label, as far as file names tell them."""
         return {int(label): wnid for label, wnid in self._note["wnids"].items()}
 
     def write(self, shard: Path, size: int, classes: int, known_bad: set[str]) -> None:
@@ -247,7 +247,7 @@ class Spill:
     def images(self, label: int, wnid: str) -> Iterator[tuple[str, bytes]]:
         """The (name, bytes) of a class.
 
-        An image without a name is called by where it was: ``n01440764_00012_000345.JPEG`` is row
+        An image without a name is named after its place: ``n01440764_00012_000345.JPEG`` is row
         345 of shard 12.
         """
         for one in self.rows(label):

@@ -17,18 +17,18 @@ WNID = re.compile(r"n\d{8}")
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 """Of image files, in any case; the content may be any format (ILSVRC2012 has such a file)."""
 FORMATS = ("JPEG", "PNG", "WEBP")
-"""Names by which Pillow knows what image files hold."""
+"""Pillow's names of the formats that image files may hold."""
 FORMATS_TEXT = "JPEG, PNG or WebP"
 NAME_BYTES = 40
-"""Of a file's or a class's name, in UTF-8."""
+"""Most bytes of a file's or a class's name, in UTF-8."""
 MAX_BYTES = 2**28
-"""Of one image file; ILSVRC2012's largest has 15 MB."""
+"""Most bytes of one image file; ILSVRC2012's largest has 15 MB."""
 TAR_OVERHEAD = 1024
-"""Bytes at most that a tar adds to an image: its header, and filling up to whole blocks."""
+"""Most bytes that a tar adds to an image: its header, and padding to whole blocks."""
 _SIGNATURES = {
     b"\xff\xd8\xff": ".jpg",
     b"\x89PNG\r\n\x1a\n": ".png",
-    b"RIFF": ".webp",  # whose size follows, then what is in the container
+    b"RIFF": ".webp",  # the size follows, then what the container holds
 }
 
 
@@ -112,7 +112,7 @@ def check_size(name: str, size: int, where: str) -> None:
 
 
 def suffix_of(data: bytes) -> str | None:
-    """What a file that begins so may be called as; None: it is no image that is taken."""
+    """The suffix for a file that begins with ``data``; None: not an image of an accepted format."""
     for signature, suffix in _SIGNATURES.items():
         if data.startswith(signature) and (signature != b"RIFF" or data[8:12] == b"WEBP"):
             return suffix

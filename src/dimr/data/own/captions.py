@@ -23,16 +23,16 @@ COCO = {
 }
 """MS-COCO's layout: folder of images and file of captions by part."""
 COLUMNS = ("caption", "captions", "text", "texts")
-"""Keys or heads of columns that hold captions."""
+"""Keys or column headers of captions."""
 PART = "captioned"
-"""The one part of other sets."""
+"""The only part of other sets."""
 
 Captions = dict[str, list[str]]
-"""Of each image, by its path in the folder."""
+"""Captions of each image, by its path in the folder."""
 
 
 def has_coco(names: Iterable[str]) -> bool:
-    """Whether a folder with such other files, by their paths in it, is laid out as MS-COCO."""
+    """Whether a folder with files of these names (paths in it) has MS-COCO's layout."""
     return any(annotations in names for _, annotations in COCO.values())
 
 

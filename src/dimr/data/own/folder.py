@@ -28,9 +28,9 @@ OTHER_IMAGES = (
     ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ico", ".psd",
     ".svg", ".ppm", ".pgm", ".pbm", ".tga", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw",
 )  # fmt: skip
-"""Of images that are not taken: they are refused, not left out in silence."""
+"""Suffixes of images that are not supported: they are refused, not silently left out."""
 SYSTEM = ("thumbs.db", "desktop.ini", "__macosx")
-"""What systems leave in folders of images, besides hidden files."""
+"""What operating systems leave in folders of images, besides hidden files."""
 
 
 class FolderListing(Listing):
@@ -88,7 +88,7 @@ class FolderListing(Listing):
         return labels
 
     def items(self) -> Iterator[Item]:
-        """Class by class; a file is read by whoever takes the item."""
+        """Class by class; a file is read when its item's ``read`` is called."""
         for label, paths in enumerate(self.classes.values()):
             for number, path in enumerate(paths):
                 place = self.folder / path
@@ -182,7 +182,7 @@ def _class_folders(folder: Path, tree: _Tree) -> dict[str, list[str]]:
 
 
 def _read_labels(folder: Path, tree: _Tree) -> dict[str, list[str]]:
-    """Files by class as ``labels.csv`` has them; ``DimrError`` if they are not those there are."""
+    """Files by class, as in ``labels.csv``; ``DimrError`` unless it lists exactly the folder's."""
     table = folder / LABELS
     there = {composed(path): path for files in tree.files.values() for path in files}
     found: dict[str, list[str]] = {}

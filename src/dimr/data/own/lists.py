@@ -12,7 +12,7 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image")
-"""Heads of the column of files."""
+"""Headers of the file column."""
 
 
 def place_in(there: Container[str], file: str) -> str:

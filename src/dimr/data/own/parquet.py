@@ -30,8 +30,8 @@ _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet", re.IGNOR
 class Columns:
     """Columns of the images and labels; ``names`` of the classes by label, if the file has them.
 
-    ``part`` is the one of the image that has its bytes, if it has parts; ``path`` is whether it has
-    one. ``caption`` is the column of captions, where there are no labels.
+    If an image has parts, ``part`` is the one with its bytes; ``path``: whether one has its path.
+    ``caption`` is the column of captions, if there are no labels.
     """
 
     image: str
@@ -87,7 +87,7 @@ class ParquetListing(Listing):
                 chosen[label].append(path)
 
     def _names(self, values: Sequence[list[Any]], place: Path) -> dict[Any, str]:
-        """The class's name by what stands in the column, in the order of the labels."""
+        """The class's name by the value in the column, in the order of the labels."""
         columns, found = self._columns, Counter(itertools.chain.from_iterable(values))
         if not found:
             raise DimrError(f"{self.where}: no images in it: {self.form} without rows")
@@ -130,7 +130,7 @@ class ParquetListing(Listing):
         return values, names
 
     def _captions_of(self, file: Path) -> list[list[str]]:
-        """Of every row."""
+        """Captions of every row."""
         assert self._columns.caption is not None
         found, bare = [], []
         for row, value in enumerate(_values(file, self._columns.caption)):
@@ -158,7 +158,7 @@ class ParquetListing(Listing):
 
 
 def parquet_files(place: Path) -> list[Path]:
-    """The file that a place is, or those in it, sorted; none: it is no place of such files.
+    """The parquet files at a place, sorted: itself, or those in it; none if there are none.
 
     ``DimrError`` if image files are there too.
     """

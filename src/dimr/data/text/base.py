@@ -14,14 +14,14 @@ from dimr.models.conditioning import Condition, TextCondition
 log = logging.getLogger(__name__)
 
 BATCH = 64
-"""Texts at a time, unless another number is asked for: it changes speed and memory only."""
+"""Texts at a time, by default: the number changes only speed and memory."""
 SHOWN = 60
 """Characters of a text that a message shows at most."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A text that was too long: its first word that is not seen, and which word that is, from 1."""
+    """A text that was too long: the first word that was cut, and its number, from 1."""
 
     text: str
     word: str

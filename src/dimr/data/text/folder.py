@@ -111,7 +111,7 @@ def write_captions(
 
     Args:
         folder: an existing, empty one.
-        encoder: what embeds.
+        encoder: that embeds them.
         captions: of the images.
         shard_size: texts in a shard.
         key: identifies what the folder holds.
@@ -310,7 +310,7 @@ def verify_captions(folder: Path, share: slice = slice(None)) -> CaptionsManifes
 
     Args:
         folder: as for ``open_captions``.
-        share: of the shards: processes that work together compare a part each.
+        share: of the shards: processes that work together each check a part.
 
     Raises:
         DimrError: names the file that differs, is missing, or does not belong there.

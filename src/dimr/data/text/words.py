@@ -105,7 +105,7 @@ class WordsEncoder(TextEncoder):
         self._known = set(description["vocabulary"]) | {EMPTY}
 
     def embed(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, list[Cut]]:
-        """As of ``TextEncoder``; ``DimrError`` names a word that is in no caption."""
+        """As in ``TextEncoder``; ``DimrError`` names a word that is in no caption."""
         tokens = np.zeros((len(texts), self.tokens, self.width), np.float32)
         mask = np.zeros(tokens.shape[:2], bool)
         cuts = []
