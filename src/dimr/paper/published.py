@@ -85,7 +85,7 @@ class Settings(ConfigModel):
 
 
 class Result(ConfigModel):
-    """A model's line in a table of results; ``sources`` are of values that are not from ``source``.
+    """A model's line in a table of results; ``sources``: of values that are not from ``source``.
 
     ``epochs`` are the paper's own; ``gmacs`` is what papers call "Gflops"; ``fid_unguided`` is the
     FID without guidance, where a line has both. What is null is blank in the source; ``note`` says

@@ -1,9 +1,9 @@
-"""What is said of several seeds: their mean and deviation, and whether one model beats another.
+"""Statistics over seeds: mean and deviation, and whether one model beats another.
 
-Runs of the same seed share the order of batches, the noise of training and of sampling: their
+Runs of the same seed share the order of batches and the noise of training and sampling: their
 difference varies less than either does. So models are compared seed by seed, with Student's 95%
 interval for the mean of the n differences; or, relative to the other model, of the logarithms of
-the n ratios. One training that diverged moves a mean: medians and trimmed means stand beside it.
+the n ratios. One diverged training moves a mean: medians and trimmed means are given beside it.
 """
 
 import math
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 TRIMMED = 0.2
-"""Of the values, that a trimmed mean leaves out at each end."""
+"""Share of the values that a trimmed mean leaves out at each end."""
 
 
 def summarise(
@@ -58,7 +58,7 @@ def by_seed(frame: "pd.DataFrame", model: str, setting: str, metric: str) -> "pd
 
 @dataclass(frozen=True)
 class Change:
-    """A mean, as of differences (one model less the other), and its 95% confidence interval.
+    """A mean, e.g. of differences (one model minus the other), and its 95% confidence interval.
 
     ``low`` and ``high`` are None for one value.
     """

@@ -1,8 +1,8 @@
 """Principal components of the scales and shifts that adaLN-Zero makes of time (paper, section 3.3).
 
 For each layer norm of the blocks, the vectors that it gets while images are drawn (appendix E) are
-points in D dimensions. That a few components hold most of their variance is why TD-LN can do with
-two learned ends.
+points in D dimensions. TD-LN can do with two learned ends because a few components hold most of
+their variance.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from dimr.runtime.errors import DimrError
 from dimr.sampling.model import load_network
 
 COMPONENTS = 10
-"""Components that are shown."""
+"""How many components are shown."""
 LINE = 0.1
 """Share of the variance at which the paper draws a line."""
 PANELS = {

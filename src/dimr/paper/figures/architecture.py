@@ -43,11 +43,11 @@ OTHER = {
     ("cascade", "concat"): "+: concatenated",
     ("branch_skips", True): "skips between branches",
 }
-"""In words, what the drawing does not show of the networks that DiMR is compared with."""
+"""In words, what the drawing does not show about the networks that DiMR is compared with."""
 
-ROW, HEIGHT, TOP = 1.34, 0.52, 0.42  # of a row, a box, the heading
+ROW, HEIGHT, TOP = 1.34, 0.52, 0.42  # heights of a row, a box, the heading
 NOISY, INPUT, ADD, IN, MID, OUT, HEAD, END = 0.05, 0.72, 1.36, 1.50, 2.46, 3.14, 4.12, 4.90
-"""Left ends of what stands in a row; ``ADD`` is a middle."""
+"""Left edges of what is in a row; ``ADD`` is a centre."""
 WIDTHS = {NOISY: 0.56, INPUT: 0.52, IN: 0.84, MID: 0.56, OUT: 0.84, HEAD: 0.62}
 COLOURS = {"Transformer": "#CFE8F7", "ConvNeXt": "#FBE3B8"}
 IO, CASCADE = "#EEEEEE", "#CDEBDD"
@@ -62,10 +62,10 @@ class Branch:
         kind: of its blocks: ``Transformer`` or ``ConvNeXt``.
         side: h = w of its features.
         dim: their width D.
-        patch: side of the patch of the input that becomes one of them.
+        patch: side of the patch of the input that becomes one feature.
         tokens: what is added to them as tokens.
-        parts: numbers of blocks: in, mid, out with long skips between; or one, without.
-        block: what a block does, a line each.
+        parts: numbers of blocks: in, mid, out with long skips between; or one number, without.
+        block: what a block does, one line per step.
         head: the layers before the output.
         output: (C, h, w) that it predicts.
         weight: of its loss.
@@ -97,7 +97,7 @@ class Sketch:
         input: (C, H, W).
         time: how it enters, in words.
         branches: from the lowest resolution to the full one.
-        parameters: learned in all.
+        parameters: number of learned values.
         macs: multiply-accumulates of one image and one forward pass.
     """
 

@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
     Attributes:
         definition: its name.
-        choice: what the figure should show of all that the definition could; None: what it says.
+        choice: which of its possible subjects the figure shows; None: the definition's own.
     """
 
     definition: str

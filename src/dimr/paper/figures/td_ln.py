@@ -37,9 +37,9 @@ from dimr.paper.figures.time_vectors import (
 CHANNELS = 24
 """Curves in a panel, evenly spaced over the width."""
 BAND = (10, 90)
-"""Percentiles of all channels that the band holds."""
+"""Percentiles of all channels that the band covers."""
 SHOWN = (0.5, 99.5)
-"""Percentiles of the curves' values between which the axis lies, with a margin."""
+"""Percentiles of the curves' values that the axis covers, with a margin."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def draw(models: Sequence[Curves]) -> Figure:
 
 
 def _lines(axes: Axes, model: Curves, column: str, number: int) -> None:
-    """Every seed thin, their median thick."""
+    """Every seed as a thin line, their median as a thick one."""
     look = style.series(number)
     for log in model.logs:
         axes.plot(log["images"], log[column], color=look["color"], linewidth=0.35, alpha=0.45)

@@ -1,8 +1,8 @@
 """What the comparisons of the claims found: effects, intervals, and verdicts that follow from them.
 
 A verdict is computed, never written, from Student's 95% interval of the relative change, paired by
-seed: *shows* where it lies on the claim's side of 0, *opposite* where it lies on the other; where
-it holds 0, *smaller* if an effect as large as the paper's is outside, and *open* otherwise.
+seed: *shows* if it lies on the claim's side of 0, *opposite* if it lies on the other; if it
+contains 0, *smaller* if an effect as large as the paper's is outside it, and *open* otherwise.
 """
 
 from collections.abc import Iterator
@@ -47,10 +47,10 @@ class Finding:
         means: of the two, of the deciding metric; None: no seed.
         effect: the first relative to the other, -0.25 for 25% lower; None: no seed.
         paper: the paper's; None: it has no number.
-        expects: where the claim would have it.
+        expects: on which side the claim puts it.
         verdict: that follows.
-        left_out: why no seed is compared at an equal FID; "" of others.
-        changes: the first less the other, by metric; empty at an equal FID.
+        left_out: why no seed is compared at an equal FID; "" otherwise.
+        changes: the first minus the other, by metric; empty at an equal FID.
     """
 
     claim: Claim
@@ -92,7 +92,7 @@ def verdict_of(effect: Change | None, expects: Direction, paper: float | None) -
 
     Args:
         effect: with its interval; None, or without one: nothing is decided.
-        expects: where the claim would have it.
+        expects: on which side the claim puts it.
         paper: the paper's effect; None: it has no number.
     """
     if effect is None or effect.low is None or effect.high is None:

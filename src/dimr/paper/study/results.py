@@ -1,6 +1,6 @@
-"""What the study on digits is computed from: every run's numbers, and how they were made.
+"""What the digits study is computed from: every run's numbers, and how they were made.
 
-``seeds.csv`` has a line per run (a model with a seed) and setting, so that other comparisons than
+``seeds.csv`` has a line per run (a model with a seed) and setting, so that comparisons other than
 ours can be made from it (``dimr.paper.results.recorded`` reads it). ``study.json`` has what the
 runs share (settings, images compared) and what the study took. Both are small and committed: the
 page is made from them without the runs.
@@ -91,7 +91,7 @@ class StudyFacts(Making):
 
     @property
     def all_times(self) -> dict[str, Times]:
-        """By stage, those of added runs included."""
+        """Times by stage, including those of added runs."""
         everything = [self.times, *(one.times for one in self.added)]
         stages = dict.fromkeys(stage for times in everything for stage in times)
         return {
@@ -119,9 +119,9 @@ def collect_study(
         add: keep what both have: the runs of the study itself need not exist here.
 
     Raises:
-        DimrError: no results, damaged ones, or runs of one dataset that differ in training (but for
-            the learning rate) or in the images they are compared with: they must not be compared.
-            Trials share nothing with results. When adding: a run that is recorded already.
+        DimrError: no results, damaged ones, or runs of one dataset that differ in training (except
+            for the learning rate) or in the images they are compared with: they must not be
+            compared. Trials share nothing with results. When adding: a run already recorded.
     """
     import pandas as pd
 
@@ -135,7 +135,7 @@ def collect_study(
         lines = _added_to(seeds, lines)
         content = _facts_added(known, content, list(made), facts)
     write_json(facts, content.model_dump(mode="json"))
-    with atomic_file(seeds) as temporary:  # last: what it lacks is added again after a kill
+    with atomic_file(seeds) as temporary:  # last: if killed before, the runs are added again
         lines.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
@@ -255,7 +255,7 @@ def _times(stage: str, made: Mapping[RunSetting, RunResult], logs: Path) -> Time
         if stage == "train" and "seconds" not in one.model:
             continue  # real images and reconstructions
         name = f"{run}/train" if stage == "train" else f"{run}/{stage}-{setting}"
-        # Of a training that was interrupted and resumed, the job only knows its last session.
+        # For a training that was interrupted and resumed, the job knows only its last session.
         trained = one.model["seconds"] if stage == "train" else None
         known = [_job_seconds(logs / f"{name}.tsv"), trained]
         seconds[name] = max((s for s in known if s is not None), default=None)
@@ -284,7 +284,7 @@ def _job_seconds(benchmark: Path) -> float | None:
 
 
 def _cpu_name() -> str:
-    """The processor of this machine, as its system calls it."""
+    """This machine's processor, as the system calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

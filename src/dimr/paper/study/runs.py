@@ -1,4 +1,4 @@
-"""What the page on the study says of single runs: all of them, those that went wrong, copies."""
+"""What the study's page says about single runs: all of them, those that went wrong, copies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 SANITY = {"real": "Real images (training)", "reconstruction": "Autoencoder (training images)"}
 FAR = 3.0
-"""Times the median of a run's seeds: a training whose FID is larger at a setting diverged."""
+"""Multiple of the median of a run's seeds above which, at any setting, a FID means divergence."""
 GUESSED = 0.2
-"""Own class of a network that has not learned its labels, at most: guessing one of ten has 0.1."""
+"""Most "own class" of a network that did not learn its labels: guessing one of ten gives 0.1."""
 RERUN_COLUMNS = ("condition", "setting", FID, "class_accuracy")
-"""Of ``reruns.csv``, which others may stand beside: a run made again, under which condition."""
+"""Required columns of ``reruns.csv``, a run repeated under other conditions; others may exist."""
 
 
 def table_text(heads: list[str], body: list[list[str]], left: int) -> str:
-    """A Markdown table whose first ``left`` columns are to the left."""
+    """A Markdown table whose first ``left`` columns are left-aligned."""
     right = [index >= left for index in range(len(heads))]
     return "\n".join(markdown_lines(heads, body, right))
 
@@ -58,7 +58,7 @@ def all_runs(definition: Claims, frame: "pd.DataFrame") -> str:
 
 
 def _fid(definition: Claims) -> Metric:
-    """The metric by which a training is seen to have diverged."""
+    """The metric that shows that a training diverged."""
     return next((one for one in definition.metrics if one.key == FID), definition.metrics[0])
 
 

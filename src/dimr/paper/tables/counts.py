@@ -1,4 +1,4 @@
-"""Variants counted, beside what is known of them: the authors' own networks, and print.
+"""Variants counted, beside what is known about them: from the authors' networks, and from print.
 
 Numbers of our networks come from ``dimr.models.complexity``; nothing is trained or computed.
 """
@@ -35,15 +35,15 @@ class Number:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the most exact number that is known."""
+        """Ours minus the most exact number that is known."""
         reference = self.counted if self.counted is not None else as_number(self.printed)
         return None if self.ours is None or reference is None else self.ours - reference
 
     @property
     def agrees(self) -> bool | None:
-        """Whether ours is every known number, to its last digit; None where none is known.
+        """Whether ours equals every known number, to its last digit; None if none is known.
 
-        Whole GMACs are met by either neighbour: U-ViT-L/2 is printed as 77 and has 76.46.
+        Whole GMACs may be rounded either way: U-ViT-L/2 is printed as 77 and has 76.46.
         """
         if self.ours is None or (self.counted is None and self.printed is None):
             return None
@@ -142,7 +142,7 @@ def count(
     size = load_published(project).variants.get(one.name) if figures else None
     if figures is not None and isinstance(figures.parameters, str):
         printed = (figures.parameters, figures.gmacs)
-    elif figures is not None:  # of the authors' DiMR: how those are printed is in published.yaml
+    elif figures is not None:  # the authors' DiMR, whose printed numbers are in published.yaml
         exact = (figures.parameters, figures.gmacs)
         printed = (size.parameters, size.gmacs) if size else (None, None)
     return Counted(
@@ -157,7 +157,7 @@ def count(
 
 
 def check_names(project: Project) -> None:
-    """Refuse published sizes of a variant that is not listed, and settings of no dataset."""
+    """Refuse published sizes of unlisted variants, and published settings of unknown datasets."""
     published = load_published(project)
     for section, named, allowed in (
         ("variants", published.variants, list(project.variants)),
