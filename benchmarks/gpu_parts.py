@@ -1,7 +1,7 @@
-"""What `make gpu-check` does, a function a part; each runs in a process of its own.
+"""What `make gpu-check` does, one function per part; each runs in a process of its own.
 
-A part yields rows: dictionaries with a ``row``, numbers, and where something is compared ``ok``. It
-imports torch, NumPy and ours; what needs another package says so where the package is missing.
+A part yields rows: dictionaries with a ``row``, numbers, and, for comparisons, ``ok``. It imports
+torch, NumPy and our modules; what needs another package says so if that package is missing.
 """
 
 import copy
@@ -76,7 +76,7 @@ def on_cuda(setting):
 
 
 def timed(setting, call, repeats):
-    """Median milliseconds of a call that is waited for."""
+    """Median milliseconds of a call, including the wait for the device."""
     times = []
     for _ in range(repeats + 1):  # the first warms up
         wait_for(setting.where)
@@ -95,7 +95,7 @@ def peak_gb(setting):
 
 
 def forget(setting):
-    """Give back what the last row held."""
+    """Free the memory that the last row held."""
     gc.collect()
     if on_cuda(setting):
         torch.cuda.empty_cache()
@@ -313,7 +313,7 @@ def step_of(variant):
 
 
 def _steps(setting, variant, row, batch):
-    """A row: warmed up, then timed."""
+    """Measure a row: warm up, then time."""
     forget(setting)
     started = time.perf_counter()
     step = make_step(row, variant, batch, setting.device, torch.get_num_threads(), setting.small)
@@ -353,7 +353,7 @@ def batches_of(variant):
 
 
 def _one_step(setting, state, network, batch):
-    """A step on noise of so many rows."""
+    """A training step on a batch of noise."""
     draws = Draws(0, state.schedule, 0.1, network.num_classes)
     one = draws.batch(*Noise(network, batch).batch(0), 0).to(setting.where)
     return lambda: train_step(state, one, 0)

@@ -85,7 +85,7 @@ PLAIN = {
 
 
 def write_out(network):
-    """Let a network's modules compute their formulas, one operation after the other."""
+    """Make a network's modules compute their formulas, one operation after the other."""
     for module in network.modules():
         module.__class__ = PLAIN.get(type(module), type(module))
 
@@ -107,7 +107,7 @@ class PlainPasses:
 
 
 def wait_for(device):
-    """Until the device is done with what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

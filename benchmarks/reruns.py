@@ -118,7 +118,7 @@ def main():
             model = rerun(run, settings, *CONDITIONS[name], Path(folder))
             change = difference(model, run / "model")
             lines += lines_of(Path(folder), run, name, settings, change, today)
-        if options.out:  # after each: hours are not lost with the last
+        if options.out:  # after each, so that a failure of the last does not lose hours
             add(lines, options.out)
     writer = csv.DictWriter(sys.stdout, COLUMNS)
     writer.writeheader()

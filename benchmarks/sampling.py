@@ -58,7 +58,7 @@ def make_network(options):
 
 
 def make_sampling(options):
-    """What is drawn."""
+    """The configuration of what is drawn."""
     return SampleConfig.model_validate({
         "seed": 0, "count": options.count, "steps": options.steps, "solver": "authors",
         "guidance": {"kind": "constant", "scale": 0.4},

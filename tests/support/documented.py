@@ -33,7 +33,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Without comments and what a transcript shows as printed; none of any other block."""
+        """The commands, without comments and a transcript's output; none for other blocks."""
         shown = [line for line in self.lines if line.startswith("$ ")]
         if self.python or not (shown or _is_command(self.lines[0])):
             return []
@@ -49,7 +49,7 @@ def documents() -> list[Path]:
 
 
 def blocks(document: Path) -> list[Block]:
-    """Those of a document, of commands, Python and all else."""
+    """The blocks of a document: commands, Python and everything else."""
     found: list[Block] = []
     mark = block = None
     fenced = False

@@ -17,9 +17,9 @@ class Hub:
 
     Attributes:
         repos: ``{"files": {branch: {path: bytes}}, "private": bool}`` by name.
-        refuses: the status that every request is answered with; None: none.
+        refuses: the status with which every request is answered; None: requests are served.
         asked: method and path of each request.
-        authorized: the headers of authorization that came.
+        authorized: the authorization headers received.
     """
 
     def __init__(self):
@@ -88,7 +88,7 @@ class Hub:
         return by_commit.get(revision, revision)
 
     def sha(self, repo, branch):
-        """Of a branch's newest commit."""
+        """SHA of a branch's newest commit."""
         files = {path: _oid(content) for path, content in repo["files"][branch].items()}
         return hashlib.sha1(json.dumps([branch, files]).encode()).hexdigest()
 

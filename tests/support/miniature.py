@@ -43,7 +43,7 @@ class Miniature:
         return sum(map(len, self.files.values()))
 
     def section(self, **changes: Any) -> dict[str, Any]:
-        """What sources.yaml would say of it."""
+        """What sources.yaml would say about it."""
         size = sum(len(data) for _, _, data in self.images())
         section = {"classes": len(self.files), "images": self.count, "gigabytes": size / 1e9}
         return {**section, "repo": "who/miniature", **changes}
@@ -55,7 +55,7 @@ class Miniature:
                 yield label, name, data
 
     def class_folders(self, folder: Path) -> Path:
-        """Write one folder a class."""
+        """Write one folder per class."""
         for wnid, files in self.files.items():
             (folder / wnid).mkdir(parents=True)
             for name, data in files.items():

@@ -50,7 +50,7 @@ class Commands:
         return (self.folder / f"{name}.txt").read_text()
 
     def checkpoints(self, name):
-        """The steps of the checkpoints that there are."""
+        """The steps of the existing checkpoints."""
         found = (self.folder / name).glob("state/*/checkpoints/step-*")
         return sorted(int(folder.name.split("-")[1]) for folder in found)
 

@@ -31,8 +31,8 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        name=figure_meant,  # not figure7: which class that is may change
-        caption=figure_caption,  # of the report
+        name=figure_meant,  # not figure7, whose class may change
+        caption=figure_caption,  # for the report
         metrics=lambda wildcards, input: (
             f"--metrics {input.metrics}" if input.metrics else ""
         ),

@@ -74,7 +74,7 @@ rule study_page:
 
 
 rule page:
-    # For the report, which shows HTML and pictures: a table as it is read.
+    # For the report, which shows HTML and pictures: a readable table.
     input:
         "results/digits/{page}.md",
     output:
@@ -122,7 +122,7 @@ rule study:
 
 
 rule more_seeds:
-    # What claims.yaml asks for and the record lacks: added to it, without the runs that it is of.
+    # Adds what claims.yaml asks for and the record lacks; the recorded runs are not needed.
     input:
         metrics=[f"runs/{metrics_file(*cell)}" for cell in TO_ADD],
         provenance=[f"runs/{provenance_file(*cell)}" for cell in TO_ADD],

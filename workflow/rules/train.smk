@@ -1,6 +1,6 @@
-# Training: a stage whose command a launcher starts, and whose state lies outside the outputs, which are
-# deleted when a job fails. The command saves and leaves some minutes before the time of a cluster's
-# job is up, and the same command resumes (contract C).
+# Training: a stage whose command a launcher starts, and whose state is not among the outputs, as
+# these are deleted when a job fails. The command saves and exits some minutes before the time of a
+# cluster job is up, and the same command resumes (contract C).
 
 
 rule train:
@@ -14,8 +14,8 @@ rule train:
         f"logs/{TRAIN.log}.tsv"
     wildcard_constraints:
         **TRAIN.wildcards,
-    # Before samples, and these before all else: begun last, the longest jobs would end alone, each
-    # on one core of several.
+    # Before samples, which precede everything else: begun last, the longest jobs would be left
+    # alone at the end, each on one core of several.
     priority: 2
     conda:
         "../../environment.yml"
@@ -39,8 +39,8 @@ rule train:
 
 
 rule compile:
-    # The kernels of a training, while its data is being made: without them it compiles by itself.
-    # Only who waits for it asks for this (`make demo`).
+    # A training's kernels, while its data is being made: without them training compiles by itself.
+    # Requested only where somebody waits for it (`make demo`).
     input:
         config=partial(training_config, TRAIN),
     output:
