@@ -107,7 +107,7 @@ def facts(setting):
 
 
 def run_part(name, setting, deadline):
-    """A part in a process of its own: its rows, seconds, and what went wrong, if anything did."""
+    """Run a part in its own process: its rows, seconds, and what went wrong, if anything."""
     begun, rows, problem, unfinished = time.monotonic(), [], None, None
     left = deadline - begun
     if left <= 0:

@@ -41,9 +41,9 @@ LIMITS = {
     EXACT: {"predictions": 1e-5, "gradients": 1e-4, "losses": 1e-4, "weights": 1e-3},
     HALF: {"predictions": 2e-2, "gradients": 1e-1, "losses": 2e-2, "weights": 5e-2},
 }
-"""Largest relative errors against the authors' vectors; a CPU has a tenth of most of them."""
+"""Largest relative errors allowed against the authors' vectors; on a CPU most are a tenth."""
 TF32 = 5e-3
-"""The same for predictions where the library may round convolutions to TF32, its default."""
+"""The same for predictions if the library may round convolutions to TF32, its default."""
 BATCH = 64
 OOM = torch.OutOfMemoryError, DimrError  # the latter: refused before it is tried
 
@@ -66,7 +66,7 @@ class Setting:
 
 
 def compared(name, limit, value, **more):
-    """A row on a difference that has a limit."""
+    """A row for a difference that has a limit."""
     return {"row": name, "difference": value, "limit": limit, "ok": value <= limit, **more}
 
 
@@ -188,7 +188,7 @@ def compiled(setting):
 
 @dataclass
 class Noise:
-    """Images and labels of a step (``BatchSource``): nothing of them is learned."""
+    """Images and labels of a step (``BatchSource``): noise, from which nothing is learned."""
 
     network: object
     rows: int
@@ -386,7 +386,7 @@ def _largest(setting, state, network):
 
 
 class FirstOrder:
-    """DDIM as a scheduler for ``integrate``, where diffusers' are missing."""
+    """DDIM as a scheduler for ``integrate``, if diffusers is missing."""
 
     init_noise_sigma = 1.0
     config = {}  # noqa: RUF012 no learned variance

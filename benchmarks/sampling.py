@@ -71,7 +71,7 @@ def make_run(way, options, threads, products):
     Args:
         way: one of ``WAYS``; the plain ones run with torch's own settings.
         options: of the command line.
-        threads: of the process.
+        threads: number of the process's threads.
         products: the setting of float32 matrix products of "plain, same products".
     """
     own = {"plain": "highest", "plain, same products": products, "ours": None}[way]

@@ -1,4 +1,4 @@
-"""Functions in processes of their own: settings of matrix products and memory are a process's."""
+"""Functions in processes of their own, as matrix-product settings and memory are per process."""
 
 import multiprocessing
 from contextlib import contextmanager

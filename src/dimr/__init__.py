@@ -1,7 +1,7 @@
 """Reference reproduction of DiMR (arXiv 2406.09416): multi-resolution diffusion with TD-LN.
 
-The classes below are imported on use, as diffusers takes 10 s to import and ``import dimr`` must
-not.
+The classes below are imported on use: diffusers takes 10 s to import, and ``import dimr`` must be
+fast.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Generated images with captions, in the forms that are taken."""
+"""Generated images with captions, in the supported forms."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.own_images import encoded, picture
 
 PARTS = {"train2014": 8, "val2014": 4}
-"""Images by folder of MS-COCO's layout."""
+"""Number of images by folder of MS-COCO's layout."""
 THINGS = ("cat", "red bus", "plate of food", "man on a horse")
 
 

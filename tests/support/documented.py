@@ -1,7 +1,7 @@
 """The commands and the Python examples of README and docs, as a reader would type them.
 
-A block of code is one of commands if its first line begins with a program below, or with ``$``.
-A comment of HTML before it says where it is run, if not by ``tests/workflow/test_documents.py``:
+A block of code consists of commands if its first line begins with a program below, or with ``$``.
+An HTML comment before it says where it is run, if not by ``tests/workflow/test_documents.py``:
 ``<!-- run by tests/... -->``, or ``<!-- not run by a test: why -->``.
 """
 
@@ -44,7 +44,7 @@ class Block:
 
 
 def documents() -> list[Path]:
-    """README and the pages of docs."""
+    """README and the pages in docs."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

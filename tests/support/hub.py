@@ -1,4 +1,4 @@
-"""A Hugging Face hub on this machine: what its client asks of it to push a folder and fetch it."""
+"""A Hugging Face hub on this machine: what the client needs to push a folder and fetch it."""
 
 import base64
 import hashlib
@@ -106,7 +106,7 @@ def _oid(content):
 
 @contextmanager
 def running_hub():
-    """A hub that answers at its ``url`` for as long as the block runs."""
+    """A hub that answers at its ``url`` while the block runs."""
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):

@@ -17,9 +17,9 @@ SPLIT = "train: 5 of 6 images of each class; heldout: the others"
 
 
 def shapes(labels, size: int, seed: int):
-    """Pictures of the labels' classes: a coloured bar on a noisy ground, light above.
+    """Pictures of the labels' classes: a coloured bar on a noisy background, lighter at the top.
 
-    uint8 (N, size, size, 3); which colour, and how high the bar is, says the class.
+    uint8 (N, size, size, 3); the bar's colour and height depend on the class.
     """
     rng = np.random.default_rng(seed)
     images = rng.normal(110, 20, (len(labels), size, size, 3))

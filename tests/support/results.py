@@ -49,7 +49,7 @@ def put_result(root: Path, run: str, setting: str, metrics: Any, **record: Any) 
 
 @functools.cache
 def key_in(root: Path, place: str) -> str:
-    """The key of a place; of a project whose configuration does not change any more."""
+    """The key of a place, for a project whose configuration no longer changes."""
     return _pipeline(root).key(place)
 
 

@@ -7,7 +7,7 @@ import time
 
 
 class Commands:
-    """Runs, each in a folder of its own: its files, and ``<name>.txt`` with its messages."""
+    """Runs, each in its own folder with its files and ``<name>.txt`` for its messages."""
 
     def __init__(self, server, config, latents, folder):
         self.server, self.config, self.latents, self.folder = server, config, latents, folder

@@ -1,5 +1,5 @@
-# What each job takes: cores, and with `--profile slurm` what it asks the cluster for, by the user's
-# site file and the recipe's resources. None of it is a part of what a result depends on.
+# What each job takes: cores, and with `--profile slurm` what it requests from the cluster, by the
+# user's site file and the recipe's resources. No result depends on any of it.
 
 from functools import cache, partial
 
@@ -125,7 +125,7 @@ def seconds_to_train(wildcards, attempt):
 
 
 def end_retries(run):
-    """Make this try of a training the last one, if no retry can fix what ended the one before."""
+    """Make this attempt at a training the last, if no retry can fix what ended the one before."""
     left = Path("logs") / run / "train.exit"
     if left.is_file() and left.read_text().strip() in ("2", "3"):
         for job in workflow.dag.jobs:
@@ -134,8 +134,8 @@ def end_retries(run):
 
 
 onstart:
-    # Before the first job: what sbatch would refuse, in one line. What starts from nothing is tried
-    # twice at most, whatever `retries` says; said here, as within a job a rule's own retries count.
+    # Before the first job: what sbatch would refuse, in one line. Jobs that start from scratch are
+    # tried at most twice, whatever `retries` says; set here, as within a job a rule's own count.
     for one in workflow.rules:
         if one.name not in RESUMING:
             one.restart_times = min(one.restart_times, 1)

@@ -1,5 +1,5 @@
 # Figures of experiments/figures: the paper's below results/figures, those of a dataset below
-# results/<dataset>/figures. A definition names what the figure is made of, so that it is made first.
+# results/<dataset>/figures. A definition names what the figure needs, so that it is made first.
 # experiments/figures.yaml has the paper's numbers: results/figures/figure3.pdf.
 
 

@@ -97,7 +97,7 @@ rule page:
 
 
 use rule page as study_front with:
-    # What the report opens on (workflow.rst). Not one of its results: Chromium shows none of 2 MB.
+    # Opens the report (workflow.rst). Not one of its results: Chromium shows none of 2 MB.
     input:
         "docs/digits-study.md",
     output:
@@ -109,7 +109,7 @@ use rule page as study_front with:
 
 
 rule study:
-    # Runs are named too: where results are checked in and runs are not, they are made all the same.
+    # Runs are named, too: if results are checked in but runs are not, they are still made.
     input:
         rules.study_results.input,
         expand("results/{name}.csv", name=STUDIED + COUNTED),

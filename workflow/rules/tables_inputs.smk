@@ -1,4 +1,4 @@
-# What tables are made of, by their definitions: a new table is one file in experiments/tables.
+# What tables are made from, by their definitions: a new table is one file in experiments/tables.
 
 import re
 

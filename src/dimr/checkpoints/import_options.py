@@ -1,8 +1,8 @@
 """What no tensor tells about published weights: heads, labels, time map, schedule, objective.
 
 The user says it, or ``dimr export`` has recorded it in the file, or a trainer's settings beside the
-tensors imply it. Where all weights published under these names are alike, that is assumed, and the
-report says so. What is left is asked for.
+tensors imply it. Where all weights published under these names agree, their value is assumed, and
+the report says so. The user is asked for the rest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,8 +57,8 @@ class ImportOptions:
         input_size: H = W of the input, which diffusers' tensors do not tell.
         schedule: of the noise.
         classes: number of classes, without "no class".
-        objective: that of the run which ``where`` names.
-        like: a network of the same heads, where nothing else tells them.
+        objective: that of the run that ``where`` names.
+        like: a network with the same heads, used if nothing else tells them.
     """
 
     variant: Variant | None = None
@@ -93,7 +93,7 @@ class ImportOptions:
 
     @property
     def wanted(self) -> dict[str, Any]:
-        """The sizes that the network should have, and of a run noise schedule and objective."""
+        """The sizes that the network should have; for a run, also noise schedule and objective."""
         if self.network:
             return {**self.network.model_dump(mode="json"), "objective": self.objective}
         return listed_sizes(self.variant) if self.variant else {}

@@ -145,7 +145,7 @@ def read_published(path: Path, options: ImportOptions) -> Imported:
 def match_published(
     weights: Mapping[str, Tensor], info: CheckpointInfo, options: ImportOptions
 ) -> Imported:
-    """As ``read_published``, of what ``read_checkpoint`` has read."""
+    """As ``read_published``, for what ``read_checkpoint`` has read."""
     told = Told(info, options)
     form, module = _convert(weights, told)
     sizes: dict[str, Any] = {"family": module.family, **module.sizes.arguments()}

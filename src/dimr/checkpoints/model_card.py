@@ -1,8 +1,8 @@
 """The model card: README.md beside weights, in the form that the Hugging Face hub shows.
 
-It says what the model's folder says: the network, and of the record how it was trained or where it
-is from. The folder's record does not list it: metrics, which do not exist when training ends, are
-added when it is published (``dimr.sharing.publish``). The same folder has the same card.
+It says what the model's folder says: the network, and from the record how it was trained or where
+it is from. The folder's record does not list the card: metrics, which do not exist when training
+ends, are added on publication (``dimr.sharing.publish``). The same folder gives the same card.
 """
 
 import logging
@@ -313,7 +313,7 @@ def _settings(card: Card) -> Iterator[tuple[str, Any]]:
 
 
 def _made(record: Mapping[str, Any]) -> str:
-    """Where it was made, of the provenance; empty: not known, or it is imported."""
+    """Where it was made, from the provenance; empty: not known, or it is imported."""
     found = [
         f"{one.get('processes')} x {one.get('device')}, torch "
         f"{one.get('versions', {}).get('torch')}, git {made_by(one)}"

@@ -1,4 +1,4 @@
-"""Checkpoints as others write them: PyTorch files, safetensors, folders of trainers and diffusers.
+"""Checkpoints written by others: PyTorch files, safetensors, folders of trainers and diffusers.
 
 Nothing in a file is ever run: PyTorch files are read with ``weights_only=True``, and compared with
 their checksums.

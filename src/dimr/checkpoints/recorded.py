@@ -43,7 +43,7 @@ class Recorded(ConfigModel):
 def record_of(
     network: NetworkConfig, objective: str | None, class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """What is recorded of a network; objective None: not known, as class names."""
+    """What is recorded of a network; objective or class names None: not known."""
     known = {**network.model_dump(mode="json"), "objective": objective, "class_names": class_names}
     if isinstance(sizes := network.sizes, UViTSizes):
         known["final_conv"] = ends_in_convolution(sizes.time_map, sizes.final_conv)

@@ -32,7 +32,7 @@ from dimr.runtime.files import read_json
 from dimr.runtime.tensors import first_difference, first_unsound
 
 LABEL, POSITION = "label.weight", "position"
-"""What the names of the label embedding and of positions end in."""
+"""Endings of the names of the label embedding and of positions."""
 
 
 @dataclass(frozen=True)

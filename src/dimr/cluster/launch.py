@@ -8,7 +8,7 @@ schedulers act on the code (75: submit again), so this takes torchrun's argument
 
     srun --ntasks-per-node=1 python -m dimr.cluster.launch --slurm --nproc-per-node 8 train ...
 
-On each of several nodes, ``--slurm`` reads from the step's environment where the nodes meet.
+On each of several nodes, ``--slurm`` reads the nodes' meeting point from the step's environment.
 """
 
 import os
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + error.sigval
     except (DimrError, ValueError, AssertionError) as error:
         message = str(error)
-        if not isinstance(error, DimrError):  # as torchrun refuses a number of processes
+        if not isinstance(error, DimrError):  # e.g. torchrun refuses a number of processes
             reason = single_line(message) or "a number of processes below 1?"
             message = f"torchrun does not take {' '.join(torchrun)} ({reason})"
         print(f"dimr.cluster.launch: {message}", file=sys.stderr)

@@ -19,7 +19,7 @@ def write_phases(phases: Mapping[str, ConfigModel], folder: Path) -> None:
 
 
 def section_key(section: ConfigModel, *inputs: str) -> str:
-    """Key of a stage's result: of its configuration and the keys of what it reads."""
+    """Key of a stage's result, from its configuration and the keys of what it reads."""
     return key_of(section.model_dump(mode="json"), *inputs)
 
 

@@ -2,8 +2,8 @@
 
 A run is ``{dataset}/{model}/{seed}`` (``digits/dimr-xs-2r/0``), ``{dataset}/{model}/published`` for
 the authors' weights, or ``workspace``, which params.yaml describes. With a milestone of the recipe
-behind the model (``imagenet256/dimr-xl-2r-400epochs/0``) it is the same training up to that step,
-with a trial (``digits/dimr-xs-2r-lr4/100``) one with that learning rate.
+after the model (``imagenet256/dimr-xl-2r-400epochs/0``) it is the same training up to that step;
+with a trial (``digits/dimr-xs-2r-lr4/100``), one with the trial's learning rate.
 Its configuration is split by phase, each part holding only what the phase's result depends on
 (contract A of the design).
 """
@@ -86,7 +86,7 @@ class Run:
         return list(self.recipe.sample.settings) if self.network else [BASELINE_SETTING]
 
     def is_measured(self, setting: str) -> bool:
-        """Whether a setting has metrics, which are all of the recipe's count of images."""
+        """Whether a setting has metrics, which always use the recipe's count of images."""
         own = self.recipe.sample.settings.get(setting)
         return own is None or own.count is None
 
@@ -135,7 +135,7 @@ class Run:
 
 
 def _find_variant(model: str, dataset: str, project: "Project") -> Variant:
-    """The variant of a run's name, which the dataset must take."""
+    """The variant in a run's name, which the dataset must accept."""
     fitting = project.fitting(dataset)
     hint = did_you_mean(model, names_of(fitting))
     if (variant := project.variants.get(model)) is None:
@@ -278,7 +278,7 @@ def _workspace_run(project: "Project") -> Run:
     """The run ``workspace`` as params.yaml describes it.
 
     Raises:
-        DimrError: what is wrong; and, as DVC leaves a mistake where it put it, how to undo that.
+        DimrError: what is wrong; and, as DVC leaves its edit in the file, how to undo it.
     """
     try:
         return _workspace(project)

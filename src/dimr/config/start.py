@@ -29,7 +29,7 @@ def is_run(start: str) -> bool:
 def start_run(
     start: str | None, network: NetworkConfig, project: "Project", source: str
 ) -> "Run | None":
-    """The run that a training starts from, whose network must be as that of the training.
+    """The run that a training starts from, whose network must match the training's.
 
     Args:
         start: ``train.from``.
@@ -41,7 +41,7 @@ def start_run(
         None: it starts from fresh weights, or from a file's.
 
     Raises:
-        DimrError: no such run, one without a network or of another, or one that starts from this
+        DimrError: no such run, one without a network or with another, or one that starts from this
             one; the message is one line.
     """
     if start is None or not is_run(start):

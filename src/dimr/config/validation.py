@@ -1,4 +1,4 @@
-"""Checks of what people write against the configuration's sections; errors are one line."""
+"""Checks what people write against the configuration's sections; errors are one line."""
 
 import difflib
 import json

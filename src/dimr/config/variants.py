@@ -45,7 +45,7 @@ class Variant:
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """The network's arguments, without what the dataset says."""
+        """The network's arguments, without those that the dataset sets."""
         patch = {"patch": self.number} if FAMILIES[self.family].has_patch() else {}
         return {**self.variant.sizes(), **patch}
 

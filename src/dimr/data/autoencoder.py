@@ -199,7 +199,7 @@ class Decoder:
 
     @property
     def factor(self) -> int:
-        """Pixels of an image's side for each of the output's."""
+        """Pixels of an image's side per value of the output's side."""
         return 1 if self.vae is None else factor(self.vae)
 
     @property

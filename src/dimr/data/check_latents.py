@@ -1,4 +1,4 @@
-"""Whether stored latents are those of their images: a few are decoded and laid beside the crops."""
+"""Whether stored latents match their images: a few are decoded and shown with the crops."""
 
 import logging
 import math

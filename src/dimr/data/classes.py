@@ -35,7 +35,7 @@ def wordnet_ids(classes: int) -> list[str]:
 
 
 def short_name(name: str) -> str:
-    """A name for a heading: of ImageNet's the first synonym, ``goldfish``; others are whole."""
+    """A name for a heading: for ImageNet's the first synonym, ``goldfish``; others are whole."""
     return unicodedata.normalize("NFC", single_line(_synonyms(name)[0]))
 
 
@@ -49,8 +49,8 @@ def class_index(text: str, names: Sequence[str]) -> int:
     """The class that ``text`` means.
 
     Args:
-        text: a name; else, of ImageNet's names, a synonym or a WordNet id; else a number from 0,
-            the label. So ``7`` is the class named 7 where there is one, whatever its label. Case,
+        text: a name; else, for ImageNet's names, a synonym or a WordNet id; else a number from 0,
+            the label. So ``7`` is the class named 7 if there is one, whatever its label. Case,
             repeated blanks, and how letters are composed with accents (NFC or NFD) do not matter,
             unless only the case tells two names apart.
         names: of all classes, by label.

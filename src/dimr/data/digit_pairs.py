@@ -50,7 +50,7 @@ class Combination:
 
     @property
     def captions(self) -> tuple[str, str]:
-        """What it is called, from its first digit and from its second."""
+        """Its description, starting from its first digit and from its second."""
         there, back = RELATIONS[self.layout]
         first, second = WORDS[self.first], WORDS[self.second]
         return f"{first} {there} {second}", f"{second} {back} {first}"
@@ -79,8 +79,8 @@ def places(layout: Layout, size: int) -> tuple[tuple[slice, slice], tuple[slice,
 def heldout_combinations(config: DigitPairs) -> list[Combination]:
     """Those that are in no training picture: drawn by ``split_seed``, of both layouts.
 
-    They are drawn so that each digit is left out about equally often at each place, and is trained
-    on at all of them.
+    They are drawn so that each digit is left out about equally often at each place, and occurs at
+    every place in training.
     """
     generator = numpy_generator(config.split_seed, "held-out combinations")
     shifts = [generator.permutation(CLASSES) for _ in LAYOUTS]

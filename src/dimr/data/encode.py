@@ -96,9 +96,9 @@ class Encoder:
         if self.kind == "pixels":
             return None
         vae = load_autoencoder(self.folder, str(self.device))
-        move = torch.nn.Module.to  # diffusers' own warns of nothing
+        move = torch.nn.Module.to  # diffusers' own warns needlessly
         if self.device.type == "cuda":
-            vae = move(vae, memory_format=torch.channels_last)  # convolutions are fastest in it
+            vae = move(vae, memory_format=torch.channels_last)  # fastest for convolutions
         return move(vae, DTYPES[self.dtype])
 
     @property

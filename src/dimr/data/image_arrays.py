@@ -1,4 +1,4 @@
-"""A folder of images of one size as arrays: what is trained on, and what is held out.
+"""A folder of images of one size as arrays: training images and held-out ones.
 
 The folder holds ``train.npy`` and ``heldout.npy`` (N, size, size, 3) uint8 in 0..255, their
 ``*_labels.npy`` (N,) int64 in 0..classes - 1, ``manifest.json``, ``captions.json`` if they have

@@ -68,7 +68,7 @@ class LatentWork:
         return Assembly(self.out, key, kind, shape, count, self.config.shard_size)
 
     def announce(self) -> None:
-        """Say what the folder takes, and refuse if there is no room for what is missing of it."""
+        """Log what the folder takes, and refuse if there is no room for what is missing."""
         work = self.assembly
         log.info(
             "%s: %s %s of %s %s: %s; %d of %d shards exist",

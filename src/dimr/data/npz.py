@@ -1,8 +1,8 @@
 """Arrays of ``.npz`` files: small ones read whole, large ones read and written as a stream.
 
-A member is read in order to its end, where zip's checksum is compared, stored or deflated alike; a
+A member, stored or deflated, is read in order to its end, where zip's checksum is compared; a
 memory map of a stored member would skip the comparison. What a header states is compared with the
-bytes that follow before anything is done with it.
+bytes that follow before it is used.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def load_arrays(path: str | Path, names: Sequence[str]) -> list[NDArray[Any]]:
         DimrError: a missing, damaged or foreign file, an array that is not there or holds objects.
     """
     for name in names:
-        array_header(path, name)  # what it claims is checked before memory is taken for it
+        array_header(path, name)  # its claims are checked before memory is allocated
     with _readable(path), np.load(path, allow_pickle=False) as arrays:
         return [arrays[name] for name in names]
 
@@ -61,7 +61,7 @@ def array_names(path: str | Path) -> list[str]:
 
 
 def array_header(path: str | Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of a named array; nothing of it is read.
+    """Shape and dtype of a named array; its values are not read.
 
     Raises:
         DimrError: as ``load_arrays``; also a header that does not fit the bytes that are there.

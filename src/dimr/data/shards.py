@@ -39,7 +39,7 @@ MAPPED_BYTES = 16 * 1024**2
 
 
 class Manifest(ConfigModel):
-    """``manifest.json`` of a result; keys that it does not know are ignored."""
+    """``manifest.json`` of a result; unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -122,8 +122,8 @@ class ShardManifest(Manifest):
 class MappedRows:
     """Memory maps of (n_k, *shape), read as one array.
 
-    What was read is unmapped at times: the system would reclaim it when memory is short, but counts
-    it to the process, as job schedulers do.
+    What was read is unmapped from time to time: the system would reclaim it when memory is short,
+    but it and job schedulers count it as the process's.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
@@ -185,7 +185,7 @@ class OpenShards:
 
         Args:
             indices: 0 to count - 1, in any order.
-            compare: read the shards that hold them whole first, to compare their checksums.
+            compare: first read the shards concerned as a whole, to compare their checksums.
 
         Raises:
             DimrError: names the shard that is damaged.

@@ -52,7 +52,7 @@ def wrap(
 
     Args:
         model: network called as ``model(x, t, condition)``.
-        condition: of the B images; ``condition.null()`` is what it is compared with.
+        condition: of the B images; ``condition.null()`` is the one without.
         kind: ``none``; ``unconditional``, the prediction without a condition; ``constant``,
             eps = cond + scale (cond - uncond) (U-ViT's form); or ``power_cosine``,
             eps = uncond + w(t) (cond - uncond).
@@ -110,7 +110,7 @@ def _guided(
 
 
 def _beside(t: Tensor, x: Tensor) -> Tensor:
-    """A time () on the CPU, on the device of x: as a kernel's argument, not as a copy."""
+    """A time () from the CPU on the device of x: passed as a kernel's argument, not copied."""
     if t.device == x.device:
         return t
     return torch.full((), float(t), dtype=t.dtype, device=x.device)

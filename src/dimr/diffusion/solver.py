@@ -31,7 +31,7 @@ class NamedSchedule:
     ) -> Any:
         """The solver for any scheduler's configuration that names our ``schedule``.
 
-        Nothing else of it is taken over: another solver's order would make this one another.
+        Nothing else is taken from it: another solver's order would make this a different one.
 
         Raises:
             ValueError: no ``schedule`` in the configuration.
@@ -65,7 +65,7 @@ class AuthorsDPMSolver(NamedSchedule, DPMSolverSinglestepScheduler):
     def __init__(self, schedule: str) -> None:
         self.noise_schedule = known_schedule(schedule)
         super().__init__(**dpm_settings(self.noise_schedule, order=3))
-        # not looked at here: some schedulers' defaults would clip latents, or start below t = 1
+        # not used here: some schedulers' defaults would clip latents, or start below t = 1
         self.register_to_config(clip_sample=False, timestep_spacing="linspace")
 
     def set_timesteps(

@@ -39,9 +39,9 @@ says by how many quarter turns an image was turned, counterclockwise (RotNet, Gi
 
 
 class ClassifierConfig(ConfigModel):
-    """``config.json`` of a classifier's folder: what the network takes, and how it was trained.
+    """``config.json`` of a classifier's folder: the network's input, and how it was trained.
 
-    ``model`` is ``DigitClassifier`` of the digits, ``ImageClassifier`` of other sets: the same
+    ``model`` is ``DigitClassifier`` for the digits, ``ImageClassifier`` for other sets: the same
     network. ``classes`` is the number of logits.
     """
 
@@ -61,13 +61,13 @@ class ImageClassifier(nn.Module):
     linearly dependent, since GroupNorm fixes the mean of each group: a singular covariance. They
     see noise, blur and mixed digits better than a linear layer over all places does, which learns
     to ignore them. GroupNorm treats each image by itself; statistics of training batches would be
-    one more thing that sets training images apart. The features are standardised by the training
-    images, so that those have a total variance of 64 for every seed (less where features hardly
-    differ). FID still differs from seed to seed (in noise, several times): compare values of one
-    classifier only.
+    one more thing that sets training images apart. The features are standardised on the training
+    images, which therefore have a total variance of 64 for every seed (less where features hardly
+    differ). FID still differs from seed to seed (for noise, by several times): compare only values
+    of one classifier.
 
-    Of images of more than 64 pixels squares of pixels are the channels of one place: as cheap as an
-    average of the squares, which would hide blur and noise from the features.
+    In images of more than 64 pixels, each square of pixels becomes the channels of one place: as
+    cheap as averaging the squares, which would hide blur and noise from the features.
     """
 
     feature_mean: torch.Tensor

@@ -93,7 +93,7 @@ def caption_accuracy(classifier: Any, squares: DigitSquares, images: Path) -> di
     Args:
         classifier: of digits, as ``dimr.evaluation.classifier.class_accuracy`` takes it.
         squares: of the pictures.
-        images: the dataset's: combinations that no training picture shows are held out.
+        images: the dataset's folder, which tells the combinations that no training picture shows.
 
     Returns:
         ``caption_accuracy``, and separately ``..._seen`` and ``..._heldout``, if there are such

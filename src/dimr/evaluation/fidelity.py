@@ -3,8 +3,8 @@
 The first three are torch-fidelity's.
 
 - FID is the squared Frechet distance of two Gaussians fitted to D features. N images bias it by
-  about D / N, so values compare only at equal counts. Mean and covariance are float64.
-- sFID is the same of features that say where in the image something is (Nash et al. 2021): of
+  about D / N, so only values at equal counts are comparable. Mean and covariance are float64.
+- sFID is the same for features that say where in the image something is (Nash et al. 2021): for
   Inception, 17 x 17 places with 7 channels.
 - Inception Score is exp(mean KL(p(y|x) || p(y))) within each split, then the mean and standard
   deviation over splits. Split k of S is images kN/S to (k+1)N/S of ``score_order``, by default of
@@ -84,8 +84,8 @@ def fidelity(
         reference: real, uint8 (M, H, W, 3).
         extractor: the name of a registered extractor: ``inception-v3-compat``, or what
             ``register_classifier`` returned.
-        statistics: what FID compares with, as an ADM reference batch holds it for more images than
-            it has; ``None``: of the reference's images.
+        statistics: what FID compares with (an ADM reference batch holds them for more images than
+            it has); ``None``: those of the reference's images.
         spatial_statistics: the same for sFID.
         weights: as in ``load_extractor``.
         layers: feature layers of ``fid``, ``isc`` (logits) and ``prc`` other than the extractor's

@@ -1,7 +1,7 @@
 """Samples, or an ADM reference batch, opened for measuring: images, labels, statistics, record.
 
-ADM's batches hold 10,000 images (``arr_0``) for precision and recall, and of the features of many
-more ``mu`` and ``sigma`` for FID, ``mu_s`` and ``sigma_s`` for sFID.
+ADM's batches hold 10,000 images (``arr_0``) for precision and recall, and, from the features of
+many more, ``mu`` and ``sigma`` for FID, ``mu_s`` and ``sigma_s`` for sFID.
 """
 
 from dataclasses import dataclass

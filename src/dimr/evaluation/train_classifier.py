@@ -1,6 +1,6 @@
 """Training of the small classifier whose features the metrics use (``dimr.evaluation.classifier``).
 
-Of the images only batches are in memory.
+Only batches of the images are in memory.
 """
 
 import math
@@ -54,8 +54,8 @@ class Augmentation:
     rotation: float = 0.3  # radians
     scale: float = 0.2  # relative, height and width apart
     shift: float = 0.12  # of the image's size
-    brightness: float = 0.3  # relative, the same of all channels: colours stay
-    outside: Literal["black", "reflection"] = "black"  # what comes in
+    brightness: float = 0.3  # relative, the same for all channels: colours stay
+    outside: Literal["black", "reflection"] = "black"  # what is seen beyond the edges
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Changed copies of float images (B, 3, H, W) in [0, 1]."""
@@ -113,7 +113,7 @@ def train_classifier(
         heldout_labels: integers (M,).
         width: channels of the first convolution, a multiple of 4.
         classes: how many the set has, from 1 to 10,000.
-        class_names: theirs; none: they are the digits.
+        class_names: of the classes; empty: they are the digits.
         augmentation: of the images of a batch.
 
     Returns:
@@ -246,8 +246,8 @@ def _fit(
 def _standardise(classifier: ImageClassifier, images: np.ndarray) -> None:
     """Make the features of uint8 images (N, S, S, 3) have mean 0 and standard deviation 1.
 
-    Those that hardly differ get less: see ``LEAST_SPREAD``. A classifier of quarter turns sees all
-    of them: most of its features are the same for all images that are upright.
+    Those that hardly differ get less: see ``LEAST_SPREAD``. A classifier of quarter turns is shown
+    all turns: most of its features are the same for all upright images.
     """
     turns = range(TURNS if classifier.task == "quarter turns" else 1)
     arrays = [np.rot90(images, turn, (1, 2)) for turn in turns]

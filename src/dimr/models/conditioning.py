@@ -21,8 +21,8 @@ from dimr.models.sizes import Sizes
 class Condition(ABC):
     """What B images should show. Subclasses are frozen dataclasses.
 
-    Their fields that are tensors, (B, ...), hold one row for each image; all that is done to a
-    condition is done to these rows. Other fields are the same for all images.
+    Fields that are tensors, (B, ...), hold one row per image; whatever is done to a condition is
+    done to these rows. Other fields are the same for all images.
     """
 
     @abstractmethod
@@ -34,7 +34,7 @@ class Condition(ABC):
         return {name: value for name, value in values if isinstance(value, Tensor)}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The condition with a function of each of its tensors."""
+        """The condition with ``function`` applied to each of its tensors."""
         return replace(self, **{name: function(value) for name, value in self._tensors().items()})
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class LabelCondition(Condition):
 
 @dataclass(frozen=True, eq=False)
 class TextCondition(Condition):
-    """A text for each image, as the tokens that a frozen encoder made of it.
+    """A text for each image, as the tokens that a frozen encoder made from it.
 
     A token whose mask is False is not seen, whatever its values. U-ViT's authors have no mask:
     theirs sees all 77 of CLIP's tokens, so for their weights it is True everywhere.

@@ -18,12 +18,12 @@ so these are our readings, in each case the simplest:
   Linear back to D.
 - Skip connections between branches (3c; ``branch_skips``): ``BranchSkips``, beside the cascade.
 
-A text in place of the class is as in the authors' released code, which the paper does not describe:
-each attention of the lowest branch has keys and values of the text's tokens behind those of the
-image's, and there is no class token.
+A text in place of the class works as in the authors' released code, which the paper does not
+describe: each attention of the lowest branch has keys and values of the text's tokens after those
+of the image's, and there is no class token.
 
 Shapes: B batch, C channels, H = W image side, R branches, N layers and D width of a branch,
-h = w = H / 2^(R-r) the side of branch r; cond, what norms and blocks know of the time: the time
+h = w = H / 2^(R-r) the side of branch r; cond, how norms and blocks know the time: the time
 condition () or (B,), with adaLN-Zero the branch's embedding of it (1, D) or (B, D).
 """
 
@@ -160,7 +160,7 @@ def _embedding(sizes: DiMRSizes, branch: int) -> nn.Module:
 
 
 class LowestBranch(nn.Module):
-    """The lowest resolution: Transformer blocks on tokens behind one class token, or on a text."""
+    """The lowest resolution: Transformer blocks on a class token and patches, or with a text."""
 
     def __init__(self, sizes: DiMRSizes) -> None:
         super().__init__()

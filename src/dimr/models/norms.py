@@ -15,7 +15,7 @@ class TimeDependentParameter(nn.Module):
     """A vector that moves between two learned ends as time passes.
 
     p(tau) = p1 + sigmoid((w + 1) * tau / 4 + b) * (p0 - p1), elementwise: four vectors of width D
-    take the place of adaLN-Zero's MLP on a time embedding.
+    replace adaLN-Zero's MLP on a time embedding.
 
     Args:
         dim: D.

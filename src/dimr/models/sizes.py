@@ -48,9 +48,9 @@ class Sizes:
     takes_text: ClassVar[bool] = False
     """Whether there is a form of the network that is conditioned on text."""
     counts_tokens: ClassVar[bool] = False
-    """Whether that form takes texts of one number of tokens only."""
+    """Whether that form takes only texts of a fixed number of tokens."""
     in_names: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """Sizes that can be asked for in a variant's name, and their values: ``dimr-xl-layer-2r``."""
+    """Sizes that a variant's name can set, and their values: ``dimr-xl-layer-2r``."""
 
     input_size: int
     channels: int
@@ -87,7 +87,7 @@ class Sizes:
         return False
 
     def arguments(self) -> dict[str, Any]:
-        """The fields, plain JSON, from which the same sizes are built; those of None left out."""
+        """The fields, plain JSON, from which the same sizes are built; those at None omitted."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {
             name: list(value) if isinstance(value, tuple) else value

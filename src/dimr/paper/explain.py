@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["agrees", "wrong", "unchecked"]
 SIDES = ("_published", "_difference", "_std")
-"""Ends of a column's key that follow the setting, where settings are columns."""
+"""Ends of a column's key that follow the setting, if settings are columns."""
 SPREAD = {"change_mean": 2 * SIX_DIGITS, "change_low": 2e-4, "change_high": 2e-4}
-"""Allowed in a change, of the largest value behind it: Student's t enlarges rounding."""
+"""Tolerances of a change, relative to the largest value behind it: Student's t enlarges errors."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Explainer:
         if line is None or (stated := line.get(key)) is None:
             return "wrong", fresh
         cells = fresh.origin.cells
-        decided = of_recorded is not None and len(made) < len(cells)  # by what is recorded of all
+        decided = of_recorded is not None and len(made) < len(cells)  # by the recorded numbers
         if same(stated, _text(fresh)) and not decided:
             return "agrees", fresh
         if of_recorded is not None:

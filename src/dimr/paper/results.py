@@ -101,9 +101,9 @@ def numbers(made: Mapping[RunSetting, "RunResult"], project: Project) -> "pd.Dat
 
 
 def published(project: Project, only: str | None = None) -> "pd.DataFrame":
-    """What papers print of results (in one list of published.yaml); blanks are left out.
+    """Results that papers print (in one list of published.yaml, if named); blanks are left out.
 
-    Several of the paper's tables may print the same model, and other numbers of it.
+    Several of the paper's tables may print the same model, with different numbers.
     """
     return _frame(
         (listed.dataset, model, "", "", *number, "published",
@@ -122,7 +122,7 @@ def recorded(file: Path) -> "pd.DataFrame":
         file: ``seeds.csv`` as ``dimr study-results`` writes it.
 
     Raises:
-        DimrError: it is missing, or is not that.
+        DimrError: it is missing, or is another kind of file.
     """
     table, named = read_frame(file, remedy="make study makes it"), ["dataset", "model", "setting"]
     missing = [key for key in (*SETTING_KEYS, *COSTS[:2]) if key not in table]
@@ -216,7 +216,7 @@ class RunResult:
         return self.samples.get("model", {})
 
     def number(self, key: str) -> float:
-        """A metric; ``DimrError`` names the file if it does not have it, or it is not finite."""
+        """A metric; ``DimrError`` names the file if the metric is missing or not finite."""
         if key not in self.metrics:
             raise DimrError(f"{self.file}: no {key} (there are: {', '.join(self.metrics)})")
         value = self.metrics[key]
@@ -294,7 +294,7 @@ def _mapping(file: Path) -> dict[str, Any]:
 
 def existing(project: Project, runs: Path) -> Iterator[RunSetting]:
     """Every (run, setting) with metrics that the configuration knows."""
-    # by depth: ** enters no linked folder (a dataset on another disk), but every state and sample
+    # by depth: ** would skip linked folders (a dataset on another disk) but enter every state
     places = [*runs.glob("*/metrics/*.json"), *runs.glob("*/*/*/metrics/*.json")]
     for cell in cells_of(runs, sorted(places)):
         with contextlib.suppress(DimrError):

@@ -41,7 +41,7 @@ def announcement(names: Sequence[str], project: Project) -> str:
 
 
 def _time(names: Sequence[str], project: Project) -> str:
-    """The time of one core, if all are on digits and the study's times are known."""
+    """The time on one core, if all are on digits and the study's times are known."""
     runs = [project.run(name) for name in names]
     if not all(run.recipe.data.source_name is None for run in runs):
         return ""
@@ -56,7 +56,7 @@ def _images(run: Run) -> int:
 
 
 def seconds_per_image(facts: Path) -> float | None:
-    """What an image took in the trainings of a study, on average; None: it is not known."""
+    """What an image took on average in a study's trainings; None: not known."""
     try:
         known = validate(StudyFacts, read_json(facts), str(facts))
     except DimrError:

@@ -41,10 +41,10 @@ class Hardware(ConfigModel):
 
 
 class Measured(ConfigModel):
-    """A benchmark's result: images per second of one GPU, by step and by what it was run on.
+    """A benchmark's result: images per second on one GPU, by step and by what was run.
 
-    What it was run on is ``dataset/model`` (train, sample, evaluate) or a dataset (encode). ``gpu``
-    is a name of hardware.yaml, or as the GPU calls itself: "NVIDIA H100 80GB HBM3".
+    What was run is ``dataset/model`` (train, sample, evaluate) or a dataset (encode). ``gpu`` is a
+    name in hardware.yaml, or as the GPU reports itself: "NVIDIA H100 80GB HBM3".
     """
 
     gpu: str
@@ -151,8 +151,8 @@ def make_machine(
             measured the same, the later file counts.
 
     Raises:
-        DimrError: a GPU that is not listed or not a measured one, several measured ones of which
-            none is named, or a mistake in a file.
+        DimrError: a GPU that is not listed or not a measured one, several measured ones but none
+            named, or a mistake in a file.
     """
     hardware = project.load(Hardware, "hardware.yaml")
     found = [load_measured(path, hardware) for path in measured]

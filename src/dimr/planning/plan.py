@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Bytes of all jobs."""
+        """Bytes for all jobs."""
         return sum(one.cost.disk for one in self.estimates)
 
 
@@ -105,7 +105,7 @@ def make_plan(targets: Sequence[str], machine: Machine, project: Project) -> Pla
 
 
 def summary(targets: Sequence[str], root: Path) -> list[dict[str, str]]:
-    """Snakemake's own table of the files that targets need: rule, plan, ... of each."""
+    """Snakemake's own table of the files that targets need: rule, plan, ... for each."""
     if unknown := [target for target in targets if target.startswith("-")]:
         raise DimrError(f"target {unknown[0]!r} should be a file or a rule of the workflow")
     # A user's profile (for a cluster) says how jobs run, not which.
@@ -134,7 +134,7 @@ def jobs_of(files: Iterable[dict[str, str]], pipeline: Pipeline) -> list[Planned
 
 
 def cost_of(job: PlannedJob, pipeline: Pipeline) -> Cost:
-    """What a job takes; of what no stage makes, the time that a table takes."""
+    """What a job takes; if no stage makes it, the time that a table takes."""
     if one := pipeline.find(job.place):
         return one.stage.cost(one.target)
     if job.place.startswith("results/"):

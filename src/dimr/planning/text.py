@@ -17,7 +17,7 @@ COUNTED = {
     "evaluate": f"metrics, Inception ({INCEPTION_MACS / 1e9:.2f} GMACs) on the samples and "
     f"{REFERENCE_IMAGES:,} reference images, and all pairs of their features",
 }
-"""What is counted of each step."""
+"""What is counted for each step."""
 DISK = (
     "Disk: latents as float16 moments or uint8 pixels; samples as shards and as .npz; of a "
     "training its model and, until it ends, two checkpoints (weights, EMA and two moments in "

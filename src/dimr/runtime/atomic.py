@@ -225,7 +225,7 @@ def flush(path: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Write all files of a folder, and below, through to the disk."""
+    """Flush all files in and below a folder to the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
             file = Path(parent, name)
@@ -249,7 +249,7 @@ def _umask() -> int:
 
 
 def means_full(error: BaseException) -> bool:
-    """Whether an error, of whichever library, says that there is no room on the disk."""
+    """Whether an error, from whichever library, says that there is no room on the disk."""
     if isinstance(error, DiskFull):
         return True
     if isinstance(error, OSError) and error.errno is not None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from dimr.runtime.say import BOARD, MARK, clock
 
 SHOWN = 16
-"""Jobs at most that have a line; of a cluster there may be hundreds."""
+"""Most jobs that have a line; on a cluster there may be hundreds."""
 
 
 class Board:
@@ -46,7 +46,7 @@ class Board:
         self._begun[job] = time.monotonic()
 
     def end(self, job: str) -> None:
-        """It has ended, well or not."""
+        """A job has ended, successfully or not."""
         self._begun.pop(job, None)
         self._lines.pop(job, None)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1]
 DECIDING = ("src", "experiments", "params.yaml", "workflow")
-"""What of the repository decides a result."""
+"""The parts of the repository that decide a result."""
 
 
 def git_revision() -> tuple[str | None, bool | None]:

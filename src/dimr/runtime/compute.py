@@ -47,14 +47,14 @@ def compile_or_not(
         function: what is compiled.
         attempt: calls the compiled form as it will be called.
         doing: what continues without it, for the messages (``sampling``).
-        dynamic: of ``torch.compile``: whether one program serves several sizes.
+        dynamic: for ``torch.compile``: whether one program serves several sizes.
         options: of the compiler, besides ``COMPILER``.
     """
     # As many compilers at once as this process has threads: the machine has other work, too.
     options = {**COMPILER, "compile_threads": torch.get_num_threads(), **options}
     try:
         with without_cuda_warning():
-            if doing in ("training", "sampling"):  # silent for long
+            if doing in ("training", "sampling"):  # compiling takes long, without output
                 step = {"training": "train", "sampling": "sample"}[doing]
                 say(step, "compiling (a minute or two the first time)")
             compiled: Any = torch.compile(function, dynamic=dynamic, options=options)
@@ -85,7 +85,7 @@ def without_cuda_warning() -> Iterator[None]:
 
 
 def compiler_works(device: torch.device, doing: str) -> bool:
-    """Whether a function of one line compiles for the device; if not, a warning says why."""
+    """Whether a one-line function compiles for the device; if not, a warning says why."""
 
     def double(x: torch.Tensor) -> torch.Tensor:
         return 2 * x

@@ -39,7 +39,7 @@ def prepare_device(name: str | None = None, threads: int | None = None) -> torch
 
 
 def usable_device(name: str | torch.device, option: str) -> torch.device:
-    """The device of that name; ``DimrError`` begins with ``option`` if it cannot be used."""
+    """The device with this name; ``DimrError`` begins with ``option`` if it cannot be used."""
     try:
         device = torch.device(name)
         if device.type not in DEVICES:
@@ -88,7 +88,7 @@ def keep_freed_memory() -> None:
 
 
 def matmul_error() -> float:
-    """Relative error of a float32 matrix product at the current settings, against float64."""
+    """Relative error of a float32 matrix product with the current settings, against float64."""
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = a.double() @ b.double()

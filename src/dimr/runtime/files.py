@@ -90,11 +90,11 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def save_array(array: Any, path: str | Path) -> None:
-    """Write a numpy array as ``.npy``, not atomically; ``OSError`` if the disk does not take it.
+    """Write a numpy array as ``.npy``, not atomically; ``OSError`` if the disk cannot hold it.
 
-    numpy writes to a file through the C library, and loses the error of what is still in its buffer
-    when the file is closed: the end of the file is then missing without a message. To an object
-    that only has ``write`` it writes through Python.
+    numpy writes to a file through the C library, and loses an error about what is still buffered
+    when the file is closed: the end of the file is then silently missing. To an object that only
+    has ``write``, it writes through Python.
     """
     import numpy as np
 

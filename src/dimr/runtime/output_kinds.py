@@ -27,7 +27,7 @@ OWN_SIGNS = {
     "DigitClassifier": ("classifier",),
     "ImageClassifier": ("classifier",),
 }  # fmt: skip
-"""What a folder is whose record is damaged or gone, by what nobody else writes in its manifest."""
+"""Kinds of folders whose record is damaged or gone, by what only dimr writes in a manifest."""
 GROWING = {
     "training states": ".*",
     "previews": r"step-\d{9}\.png",
@@ -40,7 +40,7 @@ BESIDE = {"scores": (".npz", ".npy"), "weights": (".md",)}
 CHOSEN = ("images", "labels", "confidence", "index")
 """Arrays of the images that raters are shown."""
 LARGEST = 64 << 20
-"""Bytes of a file that is looked into; what is larger was not written by dimr."""
+"""Most bytes of a file that is inspected; larger ones were not written by dimr."""
 
 
 def kinds_of_folder(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:

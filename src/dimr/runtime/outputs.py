@@ -34,10 +34,10 @@ SHOWN = 300
 def check_places(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, Path]) -> None:
     """Refuse outputs that would replace, or lie in, what they must not, or cannot be written.
 
-    Leftovers of killed processes are removed, once all is found to be right.
+    Leftovers of killed processes are removed once all checks have passed.
 
     Args:
-        outputs: place and kind (of ``FOLDERS``, ``FILES`` or ``GROWING``) of each, by the option
+        outputs: place and kind (in ``FOLDERS``, ``FILES`` or ``GROWING``) of each, by the option
             that names it.
         inputs: files and folders that the command reads or resumes from, likewise.
 
@@ -109,7 +109,7 @@ def _check_own(target: Path, kind: str, named: str) -> None:
 
 
 def _require_writable(target: Path, named: str) -> None:
-    """Refuse, before the work, a place at which nothing can be written under a temporary name."""
+    """Refuse, before the work, a place where nothing can be written under a temporary name."""
     folder, missing = target.parent, [temporary_name(target).name]
     try:
         while not folder.exists():
@@ -146,7 +146,7 @@ def _foreign_in_growing(folder: Path, names: str) -> str | None:
 
 
 def _why_not(folder: Path, kind: str) -> str | None:
-    """Why a result of a kind may not take the place of a folder; None: it may."""
+    """Why a result of a kind may not replace a folder; None: it may."""
     if not folder.is_dir():
         return "already exists and was not created by dimr"
     present = {path.name for path in folder.iterdir()} - OF_THE_SYSTEM
@@ -169,7 +169,7 @@ def check_log(path: Path) -> None:
     """Refuse a ``--log`` that would add lines to what is not a log of dimr's; begin a new one.
 
     Raises:
-        DimrError: a folder, a file of other content, or a place that cannot be written.
+        DimrError: a folder, a file with other content, or a place that cannot be written.
     """
     try:
         if path.is_char_device():  # /dev/null, a terminal

@@ -1,4 +1,4 @@
-"""Which instructions this processor has; without PyTorch, as ``dimr`` asks at its start."""
+"""Which instructions this processor has; without PyTorch, as ``dimr`` needs it on starting."""
 
 import hashlib
 import os

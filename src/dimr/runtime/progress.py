@@ -17,10 +17,10 @@ from tqdm import tqdm
 from dimr.runtime.say import JOB, clock, is_shown_live, named, state
 
 FIRST_SECONDS, LINE_SECONDS = 2.0, 10.0
-"""When the first line is written at the latest, and the time between two lines."""
+"""The latest time of the first line, and the time between two lines."""
 
 LIVE_SECONDS = 0.5
-"""The same where a terminal shows the last line only."""
+"""The same if a terminal shows only the last line."""
 
 
 def progress_bar(
@@ -36,8 +36,8 @@ def progress_bar(
     Args:
         iterable: what is counted, if anything.
         description: the step, or what it is doing.
-        scale: write large numbers short, as for bytes: 138G.
-        shown: of several processes that do the same work, true in one.
+        scale: abbreviate large numbers, as for bytes: 138G.
+        shown: true in one of several processes that do the same work.
         options: of ``tqdm``: total, unit, initial.
     """
     live = sys.stderr.isatty() and JOB not in os.environ

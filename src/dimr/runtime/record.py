@@ -2,10 +2,11 @@
 
 ``record.json`` in a result's folder is the result's identity: its kind (``result``: ``model``,
 ``latents``, ...), its key, facts, size and SHA-256 of every file (``files``), and a digest of
-itself. The same result has the same record, whenever and wherever it was computed: it is what rules
-and DVC stages hand to each other. What differs from time to time (git revision, versions, device,
-command, seconds) is in ``provenance.json`` beside it; what people read of a model is in its card,
-``README.md``. Before hours of work on a result its files are compared with the record: ``verify``.
+itself. The same result has the same record, whenever and wherever it was computed: rules and DVC
+stages pass it to each other. What differs from time to time (git revision, versions, device,
+command, seconds) is in ``provenance.json`` beside it; what people read about a model is in its
+card, ``README.md``. Before hours of work on a result its files are compared with the record
+(``verify``).
 """
 
 import functools
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 PROVENANCE = "provenance.json"
 CARD = "README.md"
-"""What people read of a model: its words may change, and the model is the same."""
+"""What people read about a model: its words may change while the model stays the same."""
 FILES = "files"
 DIGEST = "digest"
 NO_KEY = "none"
@@ -71,7 +72,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a record's digest is that of its content; true if it has none."""
+    """Whether a record's digest matches its content; true if it has none."""
     content = {key: value for key, value in record.items() if key != DIGEST}
     return DIGEST not in record or record[DIGEST] == digest_of(content)
 
@@ -80,7 +81,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Record and provenance of a result that an earlier stage left, as one mapping.
 
     Raises:
-        DimrError: there is no record, or one of the two was changed.
+        DimrError: there is no record, or either was changed.
     """
     record = read_sealed(folder / RECORD)
     if not isinstance(record.get("key"), str):
@@ -151,10 +152,10 @@ def _hashed(file: Path, size: int, mtime: int) -> str:  # noqa: ARG001 these rev
 
 
 def verify(folder: Path, *names: str) -> None:
-    """Compare files of a result with its record: they must be there, whole and unchanged.
+    """Compare files of a result with its record: they must exist, whole and unchanged.
 
-    A folder without a record (of a hub, say), or with one of a version without checksums, cannot be
-    compared: a line says so.
+    A folder without a record (from a hub, say), or with one from a version without checksums,
+    cannot be compared: a line says so.
 
     Args:
         folder: of the result.

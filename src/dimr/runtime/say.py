@@ -9,10 +9,10 @@ JOB = "DIMR_JOB"
 """Environment variable: what this process does for the workflow, a name and a step."""
 
 BOARD = "DIMR_BOARD"
-"""Environment variable: the number of the pipe by which a terminal shows a line for each job."""
+"""Environment variable: number of the pipe to the terminal that shows a line for each job."""
 
 MARK = "\x1f"
-"""Begins a line that takes the place of the job's last one there."""
+"""Begins a line that replaces the job's last one there."""
 
 
 def named(description: str) -> str:

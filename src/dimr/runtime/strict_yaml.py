@@ -61,7 +61,7 @@ def load(text: str, parser: Any = PARSER) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{where}{error.problem or error.context}") from None
-    except yaml.YAMLError as error:  # a character that no text may have
+    except yaml.YAMLError as error:  # a character that YAML does not allow
         raise ValueError(" ".join(str(error).split())) from None
 
 
@@ -141,12 +141,12 @@ class _Builder:
 def _scalar(event: Any) -> Any:
     """A plain value by YAML 1.2's core schema; quoted ones, and what fits nothing else, are text.
 
-    Numbers with leading zeros are text too: what they mean depends on who reads them.
+    Numbers with leading zeros are text, too: readers disagree on what they mean.
     """
     text = event.value
     if event.tag not in _TEXT_TAGS:
         raise _fault(event, f"tag {event.tag!r} is not allowed")
-    if event.tag is not None or not event.implicit[0]:  # said to be text, or quoted
+    if event.tag is not None or not event.implicit[0]:  # tagged as text, or quoted
         return text
     if text in _WORDS:
         return _WORDS[text]

@@ -70,9 +70,9 @@ def most_similar(name: str, others: Iterable[str], what: str = "nearest") -> str
 
 
 def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same values, contiguous and each in memory of its own, copied only where necessary.
+    """The same values, each contiguous and in its own memory, copied only if necessary.
 
-    Writers store whole storages, and that of safetensors refuses tensors that share one.
+    Writers store whole storages, and safetensors' writer refuses tensors that share one.
     """
     found: dict[str, Tensor] = {}
     taken: set[int] = set()

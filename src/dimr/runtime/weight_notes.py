@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EXPORTED = {"written_by": "dimr export"}
-"""What marks a file of ``dimr export``."""
+"""The note that marks a file of ``dimr export``."""
 ZIP_MARK = b"PK\x03\x04"
-"""What files of ``torch.save`` begin with, since 2020."""
+"""Beginning of files of ``torch.save``, since 2020."""
 MEMBER = "dimr.json"
 LARGEST_MEMBER = 1 << 20
 
 
 def is_zip(file: Path) -> bool:
-    """Whether it is a zip, as ``torch.save`` writes."""
+    """Whether it is a zip, as written by ``torch.save``."""
     with open(file, "rb") as opened:
         return opened.read(len(ZIP_MARK)) == ZIP_MARK
 
 
 def read_notes(file: Path) -> dict[str, Any]:
-    """The notes of a file, those of safetensors all as texts; empty: there are none.
+    """The notes of a file; safetensors' are all texts; empty: there are none.
 
     Damaged files make the readers raise almost anything.
     """

@@ -1,8 +1,8 @@
 """A folder of images, made in pieces: shards, labels and manifest, an ADM-style .npz, and a grid.
 
-The shards are those of ``dimr.data.shards``, assembled by ``dimr.data.resumable_shards``: work that
-was interrupted resumes with the shards that are missing, and several processes or jobs may make a
-share each.
+The shards are those of ``dimr.data.shards``, assembled by ``dimr.data.resumable_shards``:
+interrupted work resumes with the missing shards, and several processes or jobs may each make a
+share.
 """
 
 import logging
@@ -53,8 +53,8 @@ def is_complete(assembly: Assembly) -> bool:
 def fill(assembly: Assembly, draw: Draw, batch: int, part: Part | None = None) -> Waits:
     """Make the shards that are missing, those of ``part`` if it is given.
 
-    Batches end where shards do, so that which of them existed before changes nothing: image i is
-    always drawn beside the same others. While a batch is drawn the shard before is written.
+    Batches end where shards do, so that it does not matter which shards existed before: image i is
+    always drawn together with the same others. While a batch is drawn, the last shard is written.
 
     Args:
         assembly: the work.

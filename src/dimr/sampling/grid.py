@@ -1,7 +1,6 @@
-"""Grids of samples: one row per class, its name before it; or captions below the images.
+"""Grids of samples: one row per class, after its name; or captions below the images.
 
-The letters are those of fonts that come with Pillow and matplotlib: the same grid has the same
-bytes on every machine.
+The fonts come with Pillow and matplotlib: the same grid has the same bytes on every machine.
 """
 
 import functools
@@ -175,7 +174,7 @@ def has_letters(name: str) -> bool:
 
 
 def _broken(name: str, most: int, widest: int = WIDEST, size: int = FONT_SIZE) -> list[str]:
-    """A name in lines of the width that is allowed, ``most`` at most, the last one perhaps cut."""
+    """A name in at most ``most`` lines of the allowed width, the last one perhaps cut."""
     lines: list[str] = []
     rest = name
     while rest and len(lines) < most:
@@ -191,8 +190,8 @@ def _broken(name: str, most: int, widest: int = WIDEST, size: int = FONT_SIZE) -
 
 
 def _fitting(text: str, widest: int, size: int, more: str = "") -> int:
-    """How many letters of a text, one or more, fit in a line with ``more`` behind them."""
-    lengths = range(min(len(text), widest), 1, -1)  # a letter is a pixel wide, or wider
+    """How many letters of a text, at least one, fit in a line with ``more`` after them."""
+    lengths = range(min(len(text), widest), 1, -1)  # a letter is at least a pixel wide
     return next((n for n in lengths if _width(text[:n] + more, size) <= widest), 1)
 
 
@@ -214,7 +213,7 @@ def _fonts(size: int) -> tuple[Any, Any]:
 
 @functools.cache
 def _wide() -> Container[int]:
-    """The code points that the second font has letters for."""
+    """The code points for which the second font has letters."""
     from matplotlib.ft2font import FT2Font  # slow to import
 
     return FT2Font(str(_dejavu())).get_charmap()

@@ -23,7 +23,7 @@ def load_network(folder: Path) -> tuple[Network, NetworkConfig]:
         DimrError: a missing or damaged file, or weights of another network (names the tensor).
     """
     network, config = read_model(folder)
-    return network.float().eval(), config  # imported weights may be of half precision
+    return network.float().eval(), config  # imported weights may have half precision
 
 
 def names_of_classes(model: Path, config: NetworkConfig) -> list[str]:
@@ -59,7 +59,7 @@ def open_decoder(
         device: where to put it.
 
     Raises:
-        DimrError: a model of latents and no autoencoder, or one of other latents.
+        DimrError: a model of latents without an autoencoder, or with one for other latents.
     """
     found = given or result_beside(model, "autoencoder")
     if found is None and config.channels not in PIXEL_CHANNELS:

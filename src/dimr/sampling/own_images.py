@@ -20,7 +20,7 @@ from dimr.runtime.threads import in_threads
 def in_turn(labels: NDArray[np.int64], count: int, shuffled: bool) -> NDArray[np.int64]:
     """Numbers (count,) of images, one of each class in turn.
 
-    So image i is of class i mod K, as those that a network draws, as long as no class is used up.
+    So image i is of class i mod K, like those that a network draws, until a class is used up.
 
     Args:
         labels: of all images, (N,).

@@ -1,10 +1,10 @@
-"""A picture of what a trained model draws: ``dimr sample`` as people use it.
+"""A picture of what a trained model draws: ``dimr sample`` for people.
 
 Image j of class c has the noise of image j * classes + c of the run's samples: with the same seed,
-steps, solver and guidance it is that image. Likewise image j of prompt p, of P that are asked for,
-has the noise of image j * P + p. The workflow writes how a run is sampled to
+steps, solver and guidance it is that image. Likewise image j of prompt p, of P requested ones, has
+the noise of image j * P + p. The workflow writes how a run is sampled to
 ``runs/<run>/config/sample-<setting>.yaml``, beside the model ``runs/<run>/model``: such a setting
-is the default of everything that is not asked for.
+is the default for everything that is not requested.
 """
 
 from collections.abc import Sequence
@@ -54,9 +54,9 @@ class PictureOptions:
         classes: names, numbers or WordNet ids (``dimr.data.classes.class_index``); none: all of
             them, or a few of many.
         unconditional: draw without a class.
-        prompts: of a network of text, in place of classes; none: a few of its run's dataset.
+        prompts: for a network of text, in place of classes; empty: a few of its run's dataset.
         negative_prompt: what guidance leads away from, in place of the empty caption.
-        per_class: images of each class (8) or prompt (1), or in all without (8).
+        per_class: images of each class (8) or prompt (1), or in total without these (8).
         seed: of the noise (0).
         steps: network evaluations, 3 or more (50).
         solver: as for ``dimr.diffusion.sample`` (its authors', see ``own_solver``).
@@ -137,7 +137,7 @@ def draw_picture(
     Raises:
         DimrError: an option that does not fit the model, a missing or damaged file.
     """
-    # what is asked for is checked before anything large is loaded
+    # options are checked before anything large is loaded
     config = load_network_config(model / "config.json")
     of_text = options.prompts, options.negative_prompt, text_encoder, captions
     check_kind(config, options.classes, *of_text)
@@ -185,9 +185,9 @@ def lay_out(
     """What to draw: one row per class or prompt, or rows of ``FEW`` without any.
 
     Args:
-        options: what is asked for.
+        options: what is requested.
         config: the network's.
-        names: its classes', by label; or the prompts that are drawn.
+        names: of its classes, by label; or the prompts to draw.
         own: how its run is sampled.
         dropout: as from ``label_dropout``.
 
@@ -238,7 +238,7 @@ def _guidance(
     knows_null: bool,
     unconditional: bool,
 ) -> Guidance:
-    """The guidance that is asked for; ``knows_null``: the model can be without a class or text."""
+    """The requested guidance; ``knows_null``: the model can predict without class or text."""
     value: dict[str, Any]
     kind = kind_of(config)
     if unconditional:
@@ -289,7 +289,7 @@ def _sampling(
 
 
 def describe(sampling: SampleConfig, what: str = "class") -> str:
-    """How images are drawn, in a few words; ``what`` networks are given, ``class`` or ``text``."""
+    """How images are drawn, in a few words; ``what``: the network's condition, class or text."""
     guidance = sampling.guidance
     kinds = {
         "none": "no guidance",

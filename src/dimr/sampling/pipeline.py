@@ -54,7 +54,7 @@ class DiMRModel(ModelMixin, ConfigMixin):
     """A network of any family (``dimr``, ``uvit``, ``dit``) as a diffusers model.
 
     ``from_pretrained`` reads and ``save_pretrained`` writes the ``model/`` folder of a run: the
-    weights have the plain network's names, and config.json is what ``dimr train`` writes, beside
+    weights have the plain network's names, and config.json is what ``dimr train`` writes, plus
     diffusers' own keys.
 
     Args:
@@ -64,7 +64,7 @@ class DiMRModel(ModelMixin, ConfigMixin):
         network: the plain network, which shares all weights with this module.
 
     Raises:
-        DimrError: a key that is unknown, missing or of a wrong value.
+        DimrError: a key that is unknown, missing or has a wrong value.
     """
 
     network: Network
@@ -142,12 +142,12 @@ class DiMRPipeline(WithCard, DiffusionPipeline):
 
     Args:
         model: the network.
-        scheduler: any diffusers scheduler of noise predictions; ``AuthorsDPMSolver`` is the
-            authors'. Another is best made ``from_config(pipe.scheduler.config)``.
+        scheduler: any diffusers scheduler for noise predictions; ``AuthorsDPMSolver`` is the
+            authors'. Others are best made by ``from_config(pipe.scheduler.config)``.
         vae: the autoencoder of a latent model; None: the network sees pixels in [-1, 1].
         id2label: names of the classes by label, as in diffusers' own ``DiTPipeline``, kept in
             model_index.json; None: not known, see ``class_names``.
-        text_encoder: of a model trained on text, or what describes it, which model_index.json
+        text_encoder: for a model trained on text, or its description, which model_index.json
             holds: a pretrained one is fetched from the hub when a text needs it.
 
     Raises:
@@ -328,7 +328,7 @@ class DiMRPipeline(WithCard, DiffusionPipeline):
         return self._encoder.open(self._execution_device)
 
     def _images(self, x: Tensor, output_type: str) -> Any:
-        """Solver output (N, C, H, W) in the form that was asked for."""
+        """Solver output (N, C, H, W) in the requested form."""
         _check_finite(x, "the solver")
         if output_type == "latent":
             return x

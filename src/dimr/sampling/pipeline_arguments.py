@@ -1,4 +1,4 @@
-"""What ``DiMRPipeline`` may be asked for: each mistake is a ``ValueError`` of one line."""
+"""Checks of ``DiMRPipeline``'s arguments: each mistake is a ``ValueError`` of one line."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -152,7 +152,7 @@ def _class_number(label: Any, classes: int, names: Sequence[str]) -> int:
 
 
 def check_output(output_type: Any, config: Any, vae: Any) -> None:
-    """Refuse a form of images that there is not, or that needs an autoencoder."""
+    """Refuse an unknown form of images, or one that needs an autoencoder."""
     if output_type not in OUTPUTS:
         raise ValueError(f"output_type {output_type!r} is none of {', '.join(OUTPUTS)}")
     in_pixels = vae is not None or config.channels in PIXEL_CHANNELS

@@ -1,4 +1,4 @@
-"""What a network of text is asked to draw, and the encoder that makes tokens of it."""
+"""What a network of text is asked to draw, and the encoder that turns it into tokens."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def check_kind(
     text_encoder: str | Path | None,
     captions: Path | None,
 ) -> None:
-    """Refuse what is asked of a network of the other kind, and two sources of prompts."""
+    """Refuse options for the other kind of network, and two sources of prompts."""
     if kind_of(config) == "text" and classes:
         raise DimrError("--class: this model was trained on text: give --prompt")
     of_text = {

@@ -53,7 +53,7 @@ def in_batches(numbers: Sequence[int], batch: int) -> list[Sequence[int]]:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Everything that decides the images of a sampling configuration, ready to draw any of them.
+    """Everything that decides a sampling configuration's images, ready to draw any of them.
 
     Attributes:
         network: called as ``network(x, t, condition)``: a plain one, or an ``Evaluator``.
@@ -160,7 +160,7 @@ def open_sampler(
         prompts: for a network of text, on the CPU.
 
     Raises:
-        DimrError: a missing or damaged file, or an autoencoder of other latents.
+        DimrError: a missing or damaged file, or an autoencoder for other latents.
     """
     network, config = load_network(model)
     decoder = open_decoder(model, config, autoencoder, str(device))

@@ -79,7 +79,7 @@ def _states(shown: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[s
 
 
 def _content(data: Mapping[str, Any], kind: str, file: str) -> Any:
-    """What DVC read of a file of parameters or metrics; empty: it could not."""
+    """What DVC read from a file of parameters or metrics; empty: it could not."""
     return (data.get(kind) or {}).get(file, {}).get("data") or {}
 
 

@@ -39,8 +39,8 @@ class Publication:
         model: a run's model folder.
         repo: ``OWNER/NAME``.
         private: whether nobody else may see a new repository.
-        revision: a branch, which is made if there is none; None: the main one.
-        license: what the weights are under, as the hub names it; None: it is not stated.
+        revision: a branch, which is created if needed; None: the main one.
+        license: of the weights, as the hub names it; None: not stated.
         autoencoder: as in ``dimr.sampling.model.open_decoder``.
         text_encoder: as in ``dimr.sampling.prompts.open_encoder``.
     """
@@ -115,7 +115,7 @@ def _opened(asked: Publication) -> "DiMRPipeline":
 
 
 def _lay_out(folder: Path, model: Path, pipeline: "DiMRPipeline", card: str) -> None:
-    """The repository's files; of weights links, as they may be gigabytes."""
+    """Write the repository's files; weights are links, as they may be gigabytes."""
     pipeline.save_config(folder)
     pipeline.scheduler.save_pretrained(folder / "scheduler")
     if pipeline.vae is not None:

@@ -70,7 +70,7 @@ def record_all(project: Project, names: Sequence[str] = (), commit: bool = True)
         ready, lines = ready_stages(found, project)
         yield from (f"not recorded  {line}" for line in lines)
         stages += ready
-    if not stages:  # dvc commit without a stage commits all
+    if not stages:  # dvc commit without stages would commit all
         yield "nothing to record"
         return
     command = [sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *stages]
@@ -214,10 +214,10 @@ def check_table(path: str, project: Project) -> None:
 
 
 def recorded_tables(project: Project) -> list[str]:
-    """Tables (``.csv``) that are as recorded, made from metrics that are as recorded.
+    """Tables (``.csv``) that are as recorded and made from metrics that are as recorded.
 
-    A table has no key of its own. What git brings is the recorded one if its checksum in the lock
-    file says so; it belongs to the metrics here if these are the recorded ones.
+    A table has no key of its own. The file from git is the recorded one if the lock file has its
+    checksum; it belongs to the metrics here if these are the recorded ones.
     """
     root = project.root
     lock = (root / PIPELINE).with_suffix(".lock")

@@ -67,7 +67,7 @@ class Workspace:
         return [self.pipeline.result(place) for place in made]
 
     def inputs(self, *steps: str) -> list[str]:
-        """Places outside of the run's folder that steps (none: all) read, without repetition."""
+        """Places outside the run's folder that steps (none named: all) read, without repetition."""
         results = [one for step in steps or STEPS for one in self.results(step)]
         places = [place for one in results for place in one.inputs.values()]
         return [one for one in dict.fromkeys(places) if not one.startswith(f"{FOLDER}/")]
@@ -90,7 +90,7 @@ class Workspace:
             write_if_changed(self.root / FOLDER / f"config/{name}.yaml", dump(content))
 
     def _key(self, place: str) -> str:
-        """The key of an input; of one without, its name says what it is."""
+        """The key of an input; without one, its name identifies it."""
         return self.pipeline.key(place) if self.pipeline.result(place).record else place
 
     # --- before and after Snakemake ---------------------------------------------------------------
@@ -167,7 +167,7 @@ class Workspace:
 
     @property
     def _names(self) -> tuple[str, str]:
-        """Folders of the run that is taken over from, and of this one."""
+        """Folders of the run whose results are taken over, and of this one."""
         return f"runs/{self.run.like}/", f"{FOLDER}/"
 
     def _like(self, place: str) -> str:

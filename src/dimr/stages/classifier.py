@@ -1,4 +1,4 @@
-"""``dimr classifier``: the small classifier of a dataset's own, whose features its metrics use."""
+"""``dimr classifier``: a dataset's own small classifier, whose features its metrics use."""
 
 from typing import ClassVar
 

@@ -1,8 +1,8 @@
 """What a stage computes and stores: FLOP, images and bytes, from the configuration.
 
-A multiply-accumulate (MAC) is 2 FLOP. Training takes 3 forward passes' worth (forward, and twice as
-much backward), sampling one pass per evaluation and two with guidance. Networks are counted on the
-meta device (``dimr.models.complexity``), and so is the autoencoder.
+A multiply-accumulate (MAC) is 2 FLOP. Training takes the equivalent of 3 forward passes (forward,
+and twice as much backward), sampling one pass per evaluation, or two with guidance. Networks and
+the autoencoder are counted on the meta device (``dimr.models.complexity``).
 """
 
 import functools
@@ -34,12 +34,12 @@ SD_AUTOENCODER: dict[str, Any] = {
     "layers_per_block": 2,
     "latent_channels": 4,
 }
-"""Stable Diffusion's autoencoder (83.65M parameters): assumed for a published one not available."""
+"""Stable Diffusion's autoencoder (83.65M parameters), assumed if a published one is unavailable."""
 TEXT_MODELS = {"clip": (12, 49_408), "t5": (24, 32_128)}
-"""Layers, and words of the vocabulary, of the usual text models: CLIP ViT-L/14, a large T5."""
+"""Layers and vocabulary sizes of the usual text models: CLIP ViT-L/14, a large T5."""
 TRAINING_BYTES = 2 * 4 * 4
-"""A parameter in the state of training: the two newest checkpoints, each with weights, EMA and
-AdamW's two moments in float32."""
+"""Bytes per parameter in the state of training: the two newest checkpoints, each with weights, EMA
+and AdamW's two moments in float32."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def gpus(recipe: Recipe, step: Step) -> int:
 
 
 def count_network(run: Run) -> tuple[int, int]:
-    """Parameters, and MACs of one image and one pass, of a run's network."""
+    """Parameters of a run's network, and MACs of one image and one pass."""
     return _counted(run.network) if run.network else (0, 0)
 
 

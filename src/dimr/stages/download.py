@@ -40,7 +40,7 @@ class SourceStage(Stage):
         return replace(super().cost(target), disk=round(gigabytes * 1e9))
 
     def check(self, options: argparse.Namespace) -> None:
-        """Without a configuration NAME is one of sources.yaml."""
+        """Without a configuration, NAME must be in sources.yaml."""
         names = list(PROJECT.sources)
         if options.config is None and options.name not in names:
             raise DimrError(
@@ -116,7 +116,7 @@ class ReferenceStage(Stage):
 
 
 class ExtractorStage(Stage):
-    """Inception's weights, as torch-fidelity publishes them; their name says what is checked."""
+    """Inception's weights, as torch-fidelity publishes them; their name has the checksum."""
 
     name = "extractor"
     about = "fetch and check Inception's weights"

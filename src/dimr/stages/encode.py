@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class EncodeStage(Stage):
-    """A small dataset at once, a source's images shard by shard, which an interrupt keeps."""
+    """A small dataset at once; a source's images shard by shard, so that it can resume."""
 
     name = "encode"
     about = "encode the training images to shards of posterior moments (or of pixels)"
@@ -115,7 +115,7 @@ class EncodeStage(Stage):
             log.info("%s: already complete", out)
             return
         work.announce()
-        if options.shard is None:  # before all is claimed: they claim their shares
+        if options.shard is None:  # before this process claims everything: they claim shares
             processes = processes_for(options, job.device)
             run_processes(processes, options.device or job.device, options.threads)
         with work.assembly.claimed(options.shard):

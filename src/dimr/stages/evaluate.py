@@ -1,4 +1,4 @@
-"""``dimr evaluate``: metrics of samples: numbers in one file, what they are from in the other."""
+"""``dimr evaluate``: metrics of samples: numbers in one file, their origin in the other."""
 
 import argparse
 from dataclasses import replace
@@ -23,7 +23,7 @@ FEATURES = "whose features are compared (one of these)"
 class EvaluateStage(Stage):
     """FID, sFID, Inception Score, precision, recall and memorisation of a run's samples.
 
-    Of features of Inception, or of the dataset's own classifier.
+    Features are Inception's, or those of the dataset's own classifier.
     """
 
     name = "evaluate"

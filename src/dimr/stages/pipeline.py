@@ -78,7 +78,7 @@ class Result:
     """A place that a stage makes.
 
     Attributes:
-        stage: which makes it.
+        stage: the one that makes it.
         target: what its wildcards stand for.
         place: the result.
         record: the file that holds its key; None: it has no key.
@@ -96,7 +96,7 @@ class Result:
 
     @property
     def handed_on(self) -> str:
-        """The file that other rules take: the record of a folder."""
+        """The file that other rules take: for a folder, its record."""
         return self.stage.result.handed_on.format(**self.target.wildcards)
 
     @cached_property
@@ -113,7 +113,7 @@ class Pipeline:
         self._keys: dict[str, str] = {}
 
     def find(self, place: str) -> Result | None:
-        """The result of a stage that a place is; None: no stage makes it."""
+        """The result at a place; None: no stage makes it."""
         for stage in STAGES.values():
             for output in stage.outputs.values():
                 found = pattern_of(stage, output.place).fullmatch(place)
@@ -125,7 +125,7 @@ class Pipeline:
         return None
 
     def result(self, place: str) -> Result:
-        """As ``find``, of a place that a stage makes."""
+        """As ``find``, for a place that a stage makes."""
         found = self.find(place)
         assert found is not None, place
         return found
@@ -166,7 +166,7 @@ class Pipeline:
         """The user's files that a target is made from, by name.
 
         Raises:
-            DimrError: one is missing, and what is made from it as well.
+            DimrError: one is missing, and so is what is made from it.
         """
         files, place = stage.files(target), stage.result.place.format(**target.wildcards)
         for path in files.values():
@@ -214,7 +214,7 @@ class Pipeline:
         return [one.handed_on for one in made]
 
     def results(self, run: Run) -> list[Result]:
-        """Every result with a key of a run and of its dataset, inputs before what is made."""
+        """Every keyed result of a run and of its dataset, inputs first."""
         found: dict[str, Result] = {}
 
         def visit(place: str) -> None:

@@ -46,7 +46,7 @@ def sealed(record: dict[str, Any], metrics: Path) -> dict[str, Any]:
 
 
 def fault_of(record: dict[str, Any], metrics: Path) -> str | None:
-    """What is wrong with metrics and their record, in words; None: both are as they were made."""
+    """What is wrong with metrics and their record, in words; None: both are unchanged."""
     if METRICS_DIGEST not in record or DIGEST not in record:
         return "its record has no checksums (made by an older version, or by hand)"
     if not is_intact(record):

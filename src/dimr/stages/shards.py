@@ -1,4 +1,4 @@
-"""A stage as several processes of this machine: the same command line, once per share."""
+"""A stage as several processes on this machine: the same command line, once per share."""
 
 import contextlib
 import ctypes
@@ -46,7 +46,7 @@ def run_processes(processes: int, device: Any = None, threads: int | None = None
     Args:
         processes: how many.
         device: of the step, as ``--device`` says or ``prepare_device`` gives it.
-        threads: of all processes together, as ``--threads`` says; None: all cores.
+        threads: for all processes together, as ``--threads`` says; None: all cores.
 
     Raises:
         DimrError: the device is a certain one of several.
@@ -59,7 +59,7 @@ def run_processes(processes: int, device: Any = None, threads: int | None = None
             f"--device {device}: --processes takes one device after the other; use --device cuda, "
             "and CUDA_VISIBLE_DEVICES to say which"
         )
-    # A process reads the last of several equal options: these replace those of the command line.
+    # The last of repeated options counts: these replace those of the command line.
     command = [sys.executable, "-m", "dimr", *sys.argv[1:], "--processes", "1"]
     running: list[subprocess.Popen[str]] = []
     readers: list[threading.Thread] = []
@@ -100,7 +100,7 @@ def _shares(
 
 
 def _start(command: Sequence[str], change: dict[str, str]) -> "subprocess.Popen[str]":
-    """A process at the head of a group of its own, so that its workers can be ended with it."""
+    """Start a process in its own group, so that its workers can be ended with it."""
     return subprocess.Popen(
         command,
         env=os.environ | change,

@@ -65,8 +65,8 @@ class Output:
     """A file or folder that a stage writes, named by an option of its command.
 
     Attributes:
-        kind: of ``dimr.runtime.outputs``.
-        place: where the workflow has it, with wildcards; a record is written into folders.
+        kind: as in ``dimr.runtime.outputs``.
+        place: where the workflow has it, with wildcards; folders also get a record.
         about: help of the option.
         required: whether the command needs it.
     """
@@ -106,7 +106,7 @@ class Target:
 
     @property
     def dataset(self) -> str:
-        """The dataset that it belongs to; of a source, its name."""
+        """The dataset that it belongs to; for a source, its name."""
         given = self.wildcards.get("dataset") or self.wildcards.get("source")
         return given or self.run.dataset
 
@@ -233,7 +233,7 @@ class Stage:
         return {}
 
     def files(self, target: Target) -> dict[str, str]:  # noqa: ARG002 most take none
-        """Inputs of a target that no stage makes: paths, absolute or in the repository, by name."""
+        """A target's inputs that no stage makes: paths, absolute or in the repository, by name."""
         return {}
 
     def input_key(self, name: str, path: Path, config: Any) -> str:  # noqa: ARG002 of all inputs

@@ -26,7 +26,7 @@ class TextEncoderStage(Stage):
     is_short = True
 
     def sources(self, target: Target) -> dict[str, str]:
-        """Images, of the encoder of words: it knows those of their captions."""
+        """Images for the encoder of words, which knows the words of their captions."""
         data = target.recipe.data
         knows = isinstance(data, ImagesData) and isinstance(data.text_encoder, Words)
         return {"images": target.images} if knows else {}

@@ -269,7 +269,7 @@ def _open_data(job: Job) -> Any:
 
 
 def _open_captions(job: Job) -> Any:
-    """The captions of the data, which must be as wide as the network takes; None: of classes."""
+    """The captions of the data, which must fit the network; None: the network takes classes."""
     network, folder = job.config.network, job.options.captions
     if (network.text_dim is None) != (folder is None):
         needs = "--captions: missing" if folder is None else f"--captions {folder}"

@@ -6,9 +6,9 @@ checksum of itself. It is written as ``.step-<n>.tmp`` and renamed when complete
 written or read.
 
 Parts have the safetensors layout of ``torch.distributed.checkpoint`` (DCP), whose reader gives any
-number of processes their shards of them. DCP's writer is not used: it serialises all of a process's
-tensors in memory while it holds Python's lock, so that training pauses for 2 s and takes 1 GB more
-for each GB of state (torch 2.15), where safetensors' own writer streams them to the file.
+number of processes their shards. DCP's writer is not used: it serialises all of a process's tensors
+in memory while holding Python's lock, so that training pauses for 2 s and takes 1 GB more for each
+GB of state (torch 2.15), whereas safetensors' own writer streams them to the file.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ class Progress:
 
 
 def state_tensors(state: TrainState, finished: bool = False) -> dict[str, Tensor]:
-    """The tensors of a training by name; of a ``finished`` one only those that the export needs.
+    """The tensors of a training by name; for a ``finished`` one only those that the export needs.
 
     ``ema/...``, ``network/...``, and AdamW's ``step/...``, ``exp_avg/...``, ``exp_avg_sq/...`` of
     each parameter, which are allocated here before the first step. They share the memory of
@@ -106,7 +106,7 @@ def state_tensors(state: TrainState, finished: bool = False) -> dict[str, Tensor
 
 
 def restore(state: TrainState, saved: "Saved", finished: bool, world: World) -> None:
-    """Fill a training's tensors from a checkpoint; of a ``finished`` one only the EMA.
+    """Fill a training's tensors from a checkpoint; for a ``finished`` one only the EMA.
 
     Raises:
         DimrError: as ``load_tensors``.
@@ -117,7 +117,7 @@ def restore(state: TrainState, saved: "Saved", finished: bool, world: World) -> 
 def load_tensors(targets: dict[str, Tensor], saved: "Saved", world: World, prefix: str) -> None:
     """Fill tensors by name from a checkpoint, however many processes wrote it.
 
-    All processes call this; sharded tensors get what belongs to their shard.
+    All processes call this; sharded tensors get their own shard.
 
     Args:
         targets: all that the checkpoint must hold among the names that begin with ``prefix``.
@@ -147,11 +147,11 @@ def load_tensors(targets: dict[str, Tensor], saved: "Saved", world: World, prefi
                     f"{_shape(wanted)} wanted)"
                 )
     with world.agreed(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a single process reads
+        warnings.simplefilter("ignore")  # about reading in a single process
         try:
             load(targets, storage_reader=reader, process_group=world.control,
                  no_dist=world.size == 1)  # fmt: skip
-        except CheckpointException as error:  # the same on all processes
+        except CheckpointException as error:  # the same in all processes
             reason = single_line(next(iter(error.failures.values()))[0])
             raise DimrError(f"{saved.folder}: not readable ({reason})") from None
 
@@ -190,7 +190,7 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def clean(self) -> None:
-        """Remove what a process left that was killed while saving."""
+        """Remove what a process killed while saving has left."""
         for leftover in self.folder.glob(".step-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -286,7 +286,7 @@ class Checkpoints:
 
 
 def check(folder: Path, world: World | None = None) -> Saved:
-    """A checkpoint, of which this process compares its share of the parts (by default all).
+    """A checkpoint, after this process has checked its share of the parts (by default all).
 
     Raises:
         DimrError: it is damaged, or of another format.

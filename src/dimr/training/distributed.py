@@ -27,8 +27,8 @@ from dimr.runtime.files import single_line
 Sharding = Literal["auto", "none", "full"]
 
 LARGE = 900_000_000
-"""Parameters from which ``auto`` shards: 16 bytes each of weights, EMA and AdamW's moments, the
-gradients and the activations would together leave little of a GPU's memory."""
+"""Parameters from which ``auto`` shards: 16 bytes each for weights, EMA and AdamW's moments, plus
+gradients and activations, would leave little of a GPU's memory."""
 
 MAX_PROCESSES = 100_000
 LAUNCHED = "TORCHELASTIC_RUN_ID"
@@ -168,9 +168,9 @@ class World:
     # --- tensors ----------------------------------------------------------------------------------
 
     def part(self, tensor: Any) -> tuple[Tensor, Sequence[int]] | None:
-        """What this process writes of a tensor, and where that begins in the whole; None: nothing.
+        """What this process writes of a tensor, and its offset in the whole; None: nothing.
 
-        Of a sharded tensor its shard; of one that all processes hold, all or nothing.
+        For a sharded tensor its shard; for one that all processes hold, all or nothing.
         """
         if is_sharded(tensor):
             (chunk,) = tensor.__create_chunk_list__()  # as torch.distributed.checkpoint does
@@ -227,7 +227,7 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
             logging.getLogger("dimr").setLevel(logging.WARNING)
         try:
             yield world
-        except (StoppedEarly, SystemExit):  # agreed on: all are leaving
+        except (StoppedEarly, SystemExit):  # agreed: all exit
             torch.distributed.destroy_process_group()
             raise
         torch.distributed.destroy_process_group()

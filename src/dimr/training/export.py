@@ -48,7 +48,7 @@ def network_now(config: TrainConfig, state: TrainState, world: World) -> nn.Modu
 
 
 def _gathered(network: nn.Module, world: World) -> dict[str, Tensor]:
-    """A network's tensors on the CPU, for the first process; one at a time is whole on a device."""
+    """A network's tensors on the CPU, for the first process; gathered one at a time."""
     weights = {}
     for name, tensor in network.state_dict().items():
         full = whole(tensor)

@@ -47,7 +47,7 @@ class Log:
         if columns:
             self._write(columns, [line for line in lines if int(line["step"]) <= step])
         else:
-            self.path.unlink(missing_ok=True)  # killed, or out of space, as it was begun
+            self.path.unlink(missing_ok=True)  # killed or out of space at its beginning
 
     def resume(self, step: int, digest: str | None) -> None:
         """As ``trim``; a warning if lines up to the step are not those of the checkpoint.

@@ -114,7 +114,7 @@ class Trainer:
         If there is none, training begins at step 0, with the weights to start from, if any.
 
         Raises:
-            DimrError: it belongs to another training (one of older code does not say), or is beyond
+            DimrError: it belongs to another training (older code does not say which), or is beyond
                 the end.
         """
         self.world.on_first(checkpoints.clean)
@@ -149,7 +149,7 @@ class Trainer:
         saver.begin(self.progress.step, state_tensors(self.state), facts)
 
     def check_finite(self) -> None:
-        """Raise ``TrainingFailed``, on all processes, if a loss or gradient was not finite.
+        """Raise ``TrainingFailed`` in all processes if a loss or gradient was not finite.
 
         The first such step is recorded.
         """
@@ -159,7 +159,7 @@ class Trainer:
             self.world.agree(record_failure(self.folder, step, self.world.is_first))
 
     def write_log(self, images_per_second: float) -> dict[str, float]:
-        """Append the mean losses since the last line, over whole batches; return the line."""
+        """Append mean losses over whole batches since the last line; return the new line."""
         progress, settings = self.progress, self.config.train
         *means, norm = (self.world.mean(progress.sums) / max(1, progress.summed)).tolist()
         line = {
@@ -260,7 +260,7 @@ class Trainer:
         self.non_finite += (self.non_finite > 0) | ~finite
 
     def _act(self, decision: Decision, decisions: Decisions, saver: Saver) -> None:
-        """Do what was decided, the same on all processes."""
+        """Do what was decided, the same in all processes."""
         if saver.in_flight and not decision.writing:
             saver.commit()
         if decision.stop or decision.save:
@@ -276,7 +276,7 @@ class Trainer:
             decisions.previewed()
 
     def _show(self, preview: Callable[[int, nn.Module], None], network: nn.Module) -> None:
-        """Draw a preview; if that fails, as for lack of memory or space, training continues."""
+        """Draw a preview; if that fails, e.g. for lack of memory or space, training continues."""
         try:
             preview(self.progress.step, network)
         except Exception as error:

@@ -32,8 +32,8 @@ class Speedometer:
 
     Args:
         config: of the training: a step is 6 FLOP per multiply-accumulate and image (forward, and
-            twice as much backward), whatever checkpointing recomputes.
-        device: whose ceiling is measured, once: the best square matrix product.
+            twice as much backward), regardless of what checkpointing recomputes.
+        device: whose ceiling, the best square matrix product, is measured once.
         dtype: of matrix products.
         devices: how many train together.
     """
@@ -69,7 +69,7 @@ class Watch:
     Attributes:
         tensorboard: folder of event files; None: none.
         dvclive: folder of DVCLive's metrics and plots; None: none.
-        profile: file of a trace (Chrome's format, as Perfetto opens it); None: none.
+        profile: file of a trace (Chrome's format, which Perfetto opens); None: none.
     """
 
     tensorboard: Path | None = None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEPS = 25
-"""Network evaluations of a preview: it is to look at, not to measure."""
+"""Network evaluations of a preview: it is for looking, not for measuring."""
 GUIDANCE = 3.0
-"""So too is its guidance, that of DiT's sample pictures (theirs counts from 1: 4.0)."""
+"""Likewise its guidance, that of DiT's sample pictures (4.0 there, which counts from 1)."""
 COLUMNS = 6
 ROWS = 10
 """How many classes (evenly spaced) or prompts (the first) are shown: the other GPUs would wait for
@@ -46,9 +46,9 @@ def make_previewer(
         folder: of the grids.
         device: where the network is.
         class_names: by label.
-        prompts: of a network of text: P texts, and what it takes of them (P, L, D).
+        prompts: for a network of text: P texts, and their tokens (P, L, D).
     """
-    known = {0.0: "none", 1.0: "unconditional"}  # what is learned with such label dropout
+    known = {0.0: "none", 1.0: "unconditional"}  # what is learned with this label dropout
     names, classes = class_names, config.network.num_classes
     condition, kind = None, "class"
     if prompts is not None:

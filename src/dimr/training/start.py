@@ -26,7 +26,7 @@ class Start:
         name: as ``train.from`` has it.
         path: of the model folder, or the file.
         content: identifies what is in it.
-        class_names: of the classes that are trained, by label.
+        class_names: of the classes to train on, by label.
     """
 
     name: str

@@ -35,9 +35,9 @@ class Format:
         published_name: the authors' name of one of our tensors in a network of some sizes.
         read_sizes: fields of the sizes, heads aside, from ``Shapes``.
         publish_position: our position embedding, (N, D) or (h, w, D), in the authors' shape.
-        decode: a file's tensors under the authors' names.
+        decode: renames a file's tensors to the authors' names.
         name_in_file: what the file calls a tensor, given the authors' name.
-        computed: authors' names of tensors that files leave out, as the network computes them.
+        computed: authors' names of tensors that files omit because the network computes them.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Format:
             raise ConversionError(f"the shapes make no network ({error})") from None
 
     def add_computed(self, tensors: Tensors, expected: Mapping[str, Tensor]) -> None:
-        """Complete decoded tensors by those that the network computes, in the others' precision."""
+        """Add to decoded tensors those that the network computes, in the others' precision."""
         for name in self.computed:
             if name not in tensors and tensors:
                 value = expected[name]

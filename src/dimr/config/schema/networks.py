@@ -1,7 +1,7 @@
-"""Sections about networks: listed variants, what a dataset asks of them, complete networks.
+"""Sections about networks: listed variants, what a dataset requires of them, complete networks.
 
-Sizes, their defaults and what must fit together are those of ``dimr.models.sizes``; here they are
-checked strictly, and have limits.
+Sizes, their defaults and how they must fit together come from ``dimr.models.sizes``; here they are
+checked strictly and given limits.
 """
 
 import dataclasses

@@ -50,7 +50,7 @@ class Train(ConfigModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool
     log_every: Positive
-    # A file without it does not name it: what starts from fresh weights keeps its key.
+    # Omitted from the file if null: what starts from fresh weights keeps its key.
     start: Annotated[str, Field(pattern=r"^[^\r\n\x00{}]+$", max_length=4096)] | None = Field(
         default=None, alias="from", exclude_if=lambda value: value is None
     )
@@ -233,7 +233,7 @@ class Recipe(ConfigModel):
         return list(self.trials.lr) if self.trials else []
 
     def of_trial(self, name: str) -> "Recipe":
-        """As a trial has it: its learning rate and its number of images."""
+        """The recipe of a trial: with its learning rate and its number of images."""
         assert self.trials
         changes = {
             "train": self.train.model_copy(update={"lr": self.trials.lr[name]}),
@@ -285,7 +285,7 @@ def sampling_problem(
     Args:
         sample: solver and guidance.
         count: how many images.
-        network: which draws them.
+        network: the one that draws them.
     """
     guidance = sample.guidance if isinstance(sample, SampleConfig) else sample
     if guidance.channels is not None and guidance.channels > network.channels:

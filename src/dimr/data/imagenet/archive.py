@@ -83,7 +83,7 @@ class ArchiveSource(ImageSource):
         return {**super().facts(), "md5": verified}
 
     def prepare(self, work: StoreWork) -> None:
-        """Compare the MD5 of both archives, once; that of the images may have any name."""
+        """Compare the MD5 of both archives, once; the images' archive may have any name."""
         for name, path in ((DEVKIT, self.devkit), (NAME, self.path)):
             if name in self.config.md5:
                 check_md5(path, self.config.md5[name], work.folder / "verified.json")
@@ -273,7 +273,7 @@ def read_devkit(path: Path) -> dict[str, Synset]:
 
 
 def _read_table(path: Path) -> bytes:
-    """The bytes of the table: read to memory, nothing is extracted."""
+    """The bytes of the table, read into memory; nothing is extracted."""
     try:
         with gzip.open(path) as file:
             for number, member in enumerate(members(file, 0, UNPACKED_BYTES, str(path))):
@@ -290,9 +290,9 @@ def _read_table(path: Path) -> bytes:
 
 
 def _check_unpacked(table: bytes) -> None:
-    """Refuse a table whose compressed variables are more than a table can be (``ValueError``).
+    """Refuse a table whose compressed variables exceed the size of a table (``ValueError``).
 
-    After 128 bytes, the last two of which say the order of bytes, come variables: kind, size,
+    After 128 bytes, the last two of which give the byte order, come variables: kind, size,
     content. Source: MATLAB's "MAT-File Format", level 5.
     """
     order = ">" if table[126:128] == b"MI" else "<"

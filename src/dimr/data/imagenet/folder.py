@@ -19,9 +19,9 @@ from dimr.runtime.files import single_line
 from dimr.runtime.progress import progress_bar
 
 BELOW = ("", "train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
-"""Where in a folder ImageNet's class folders may be."""
+"""Subfolders in which ImageNet's class folders may be."""
 OWN_BELOW = ("", "train")
-"""Where those of other sets may be."""
+"""Subfolders in which those of other sets may be."""
 
 
 def class_folders(folder: Path) -> Path | None:

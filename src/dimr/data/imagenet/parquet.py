@@ -30,7 +30,7 @@ from dimr.runtime.files import read_json, single_line
 from dimr.runtime.progress import progress_bar
 
 BELOW = ("", "data")
-"""Where in a folder the shards may be."""
+"""Subfolders in which the shards may be."""
 BATCH = 64
 """Rows that are converted at a time."""
 COLUMNS = {"image.bytes": "BYTE_ARRAY", "image.path": "BYTE_ARRAY", "label": "INT64"}
@@ -40,7 +40,7 @@ _OFFICIAL = re.compile(r"(n\d{8})_\d+(?:_(n\d{8}))?(\.\w+)")
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard by its path (in the folder, or in the repository), and its bytes."""
+    """A shard: its path (in the folder or in the repository) and its size in bytes."""
 
     path: str
     size: int
@@ -60,7 +60,7 @@ class ShardsSource(ImageSource):
         """The shard as a file, for as long as it is read."""
 
     def space(self, work: StoreWork) -> int:
-        """Estimated by the shards' sizes: images take no less in them, as they do not compress."""
+        """Estimated from the shards' sizes: images take no less there, as they do not compress."""
         missing = [s for n, s in enumerate(self.shards) if not Spill(work, n).taken(s.size)]
         tars = sum(tar.stat().st_size for tar in work.store.glob("*.tar"))
         stored = sum(shard.size for shard in self.shards) + self.config.images * TAR_OVERHEAD
@@ -312,7 +312,7 @@ def read_rows(shard: Path) -> Iterator[tuple[int | None, str | None, bytes | Non
 
 
 def official_name(path: str, where: str) -> tuple[str, str | None]:
-    """File name and WordNet id of a path as data sets on the hub have it.
+    """File name and WordNet id from a path as datasets on the hub have it.
 
     ``n01440764_10026_n01440764.JPEG`` is the official ``n01440764_10026.JPEG``, of n01440764. Any
     other plain name stays, and its class is None: unknown.

@@ -25,7 +25,7 @@ from dimr.runtime.work_folder import WorkFolder
 
 @dataclass(frozen=True)
 class StoreWork(WorkFolder):
-    """Work on a store ``out``, which ``key`` identifies the content of."""
+    """Work on a store ``out``, whose content ``key`` identifies."""
 
     def begun_from(self, origin: dict[str, str]) -> None:
         """Note what the images come from; ``DimrError`` if some were taken in from elsewhere."""

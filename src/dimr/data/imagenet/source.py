@@ -41,7 +41,7 @@ class ClassFiles:
 
 
 class ImageSource(ABC):
-    """Images by class. Opening one reads little; what it is not is refused in one line.
+    """Images by class. Opening a source reads little; a place that is none is refused in one line.
 
     Attributes:
         kind: ``folder``, ``archive``, ``parquet`` or ``hub``.
@@ -87,7 +87,7 @@ class ImageSource(ABC):
 
 
 def check_plain(name: str, where: str, what: str = "file") -> str:
-    """``name`` if it may be one of a file or folder; ``where`` begins the error's line."""
+    """``name`` if a file or folder may have it; ``where`` begins the error's line."""
     shown = name.isprintable() and name == name.strip() and name[:1] not in ("", ".", "-")
     if not shown or set(name) & set("/\\") or len(name.encode()) > NAME_BYTES:
         raise DimrError(
@@ -120,7 +120,7 @@ def suffix_of(data: bytes) -> str | None:
 
 
 def check_content(name: str, data: bytes, where: str) -> None:
-    """Refuse what does not begin as an image file does; nothing is decoded."""
+    """Refuse what does not begin like an image file; nothing is decoded."""
     check_size(name, len(data), where)
     if suffix_of(data) is None:
         raise DimrError(f"{where}: {name}: not {FORMATS_TEXT} (begins with {data[:4].hex()})")

@@ -87,8 +87,8 @@ class ImageStore:
     when they are read. A store can be pickled, and used in forked workers and threads.
 
     Args:
-        folder: as ``dimr data`` makes it. Sizes of files are compared with the manifest; checksums
-            are not (``verify``).
+        folder: as ``dimr data`` makes it. File sizes are compared with the manifest, but not
+            checksums (see ``verify``).
 
     Raises:
         DimrError: naming the file that is missing, truncated or foreign.

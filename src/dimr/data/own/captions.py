@@ -1,7 +1,7 @@
 """Captions in a folder of images: ``captions.jsonl``, ``captions.csv``, or MS-COCO's own layout.
 
-Images with captions have no classes: they are one part, ``captioned``, or, of MS-COCO's layout,
-``train`` and ``val``.
+Images with captions have no classes: they form one part, ``captioned``, or, in MS-COCO's layout,
+the parts ``train`` and ``val``.
 """
 
 import json
@@ -84,7 +84,7 @@ def read_captions(folder: Path, name: str, images: Sequence[str]) -> Captions:
     """The captions of a folder's images.
 
     Args:
-        folder: of the images, anywhere below it.
+        folder: that has the images anywhere below it.
         name: of the list in it, one of ``FILES``.
         images: their paths in it.
 

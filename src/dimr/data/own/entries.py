@@ -48,7 +48,7 @@ def check_name(name: str, project: Project, replace: bool) -> None:
     Args:
         name: of the dataset, and of its source.
         project: where it must be new.
-        replace: whether it may be one that was made by ``dimr dataset new``.
+        replace: whether it may be one that ``dimr dataset new`` made before.
     """
     if not NAME.fullmatch(name):
         raise DimrError(
@@ -86,8 +86,8 @@ def source_entry(found: Any) -> dict[str, Any]:
 def write_entries(name: str, source: Mapping[str, Any], choice: Choice, project: Project) -> None:
     """Add the dataset to sources.yaml and recipes.yaml, and define its table.
 
-    The recipe is written last: a dataset exists when it has one. A table that exists is kept: its
-    rows may be a person's.
+    The recipe is written last: a dataset exists once it has one. An existing table is kept: a
+    person may have edited its rows.
     """
     folder, form = project.experiments, f"`dimr dataset new {name}`"
     why = [f"# {what}: {value} ({reason})" for what, value, reason in choice.reasons]

@@ -23,7 +23,7 @@ from dimr.runtime.files import single_line
 
 LABELS = "labels.csv"
 LABEL_COLUMNS = ("label", "class", "class_name", "category")
-"""Heads of the columns of ``labels.csv``."""
+"""Headers of the label column of ``labels.csv``."""
 OTHER_IMAGES = (
     ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ico", ".psd",
     ".svg", ".ppm", ".pgm", ".pbm", ".tga", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw",
@@ -62,7 +62,7 @@ class FolderListing(Listing):
         self.classes = labels
 
     def _captioned(self, tree: "_Tree", lists: list[str]) -> dict[str, list[str]]:
-        """Images by part; and their captions are read."""
+        """Images by part; reads their captions too."""
         if len(lists) + has_coco(tree.others) > 1:
             raise DimrError(
                 f"{self.folder}: captions in several forms ({listed(lists or FILES)}): keep one"
@@ -96,9 +96,9 @@ class FolderListing(Listing):
 
 
 class _Tree:
-    """Everything below a folder: images and folders without any, by the first part of the path.
+    """Everything below a folder: images, and folders without any, by the first part of the path.
 
-    ``DimrError`` names an image of a format that is not taken, and what cannot be read.
+    ``DimrError`` names an image of an unsupported format, or what cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -132,7 +132,7 @@ class _Tree:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    """Whether a file is an image that is taken."""
+    """Whether a file is an image of a supported format."""
     suffix = os.path.splitext(entry.name)[1].lower()
     if suffix in OTHER_IMAGES:
         raise DimrError(

@@ -26,7 +26,7 @@ STEP = 16
 
 @dataclass(frozen=True)
 class FoundCaptions:
-    """How many captions there are, words of the longest one, and the first."""
+    """How many captions there are, how many words the longest has, and the first one."""
 
     count: int
     longest: int
@@ -79,8 +79,8 @@ def look(place: str | Path, progress: bool = True) -> Found:
     Args:
         place: a folder of class folders, a flat one (one class), one with a ``labels.csv`` or with
             captions, or one of parquet files; or such a file. Transparent images will be put on
-            white, of animated ones the first picture is taken.
-        progress: whether a bar shows how far it is.
+            white; of animated ones the first frame is taken.
+        progress: whether to show a progress bar.
 
     Returns:
         What is there.
@@ -132,7 +132,7 @@ def list_images(place: str | Path) -> Listing:
         if not path.is_dir():
             raise DimrError(f"{path}: not a folder of images, nor a .parquet file")
         return FolderListing(path)
-    except (OSError, RuntimeError) as error:  # the latter of a user without a home folder
+    except (OSError, RuntimeError) as error:  # the latter for a user without a home folder
         raise DimrError(f"{text[:200]}: not readable ({single_line(error)})") from None
 
 

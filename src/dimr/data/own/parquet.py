@@ -145,7 +145,7 @@ class ParquetListing(Listing):
         return found
 
     def items(self) -> Iterator[Item]:
-        """File by file; the rows that are waited for are in memory."""
+        """File by file; only rows whose items are in use are in memory."""
         numbers = [0] * len(self.classes)
         for file, labels in zip(self.files, self._labels, strict=True):
             images = _values(file, self._columns.image, self._columns.part)
@@ -280,7 +280,7 @@ def _is_caption(column: Any) -> bool:
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """What ``datasets`` notes of each column; empty if it did not write the file."""
+    """What ``datasets`` notes about each column; empty if it did not write the file."""
     try:
         noted = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: one for name, one in noted.items() if isinstance(one, dict)}

@@ -38,7 +38,7 @@ LEAST = 2
 class Tier:
     """How sets of up to ``images`` images are trained: which size of network, and how long.
 
-    ``samples`` is the most that are drawn for metrics, ``evaluations`` those of the network.
+    ``samples`` is the most that are drawn for metrics, ``evaluations`` the network's evaluations.
     """
 
     images: float
@@ -51,7 +51,7 @@ class Tier:
 
 
 def _train(steps: int, batch: int, lr: float, **others: Any) -> dict[str, Any]:
-    """Settings of training in the order of the recipes; ``others`` take the place of the usual."""
+    """Settings of training in the order of the recipes; ``others`` replace the usual ones."""
     usual = {
         "betas": [0.99, 0.99], "weight_decay": 0.03, "warmup_steps": steps // 50,
         "ema_decay": 0.9999, "label_dropout": 0.1, "objective": "noise", "grad_clip": None,
@@ -80,8 +80,8 @@ class Wishes:
 
     Attributes:
         size: side of the crop, in pixels.
-        unconditional: whether labels, or captions, are not learned.
-        pixels: whether a small set, too, is trained on without an autoencoder.
+        unconditional: whether to learn neither labels nor captions.
+        pixels: whether even a small set is trained on without an autoencoder.
         mirror: whether mirror images are trained on, too.
         metrics: ``inception`` or ``classifier``.
         network: a variant of variants.yaml.

@@ -71,7 +71,7 @@ class OwnSource(ImageSource):
         return {**super().facts(), **self.config.model_dump(include={"sha256"})}
 
     def space(self, work: StoreWork) -> int:
-        """Rows of parquet files are sorted by class first."""
+        """Space, including that for rows of parquet files, which are sorted by class first."""
         spilled = sum(path.stat().st_size for path in work.folder.glob("spill/*.arrow"))
         total = sum(files.nbytes for files in self.classes().values())
         return super().space(work) + (max(0, total - spilled) if self.kind == "parquet" else 0)
@@ -110,7 +110,7 @@ class OwnSource(ImageSource):
         }
 
     def images(self, wnid: str) -> Iterator[tuple[str, bytes]]:
-        """By running names; ``DimrError`` names an image that has changed meanwhile."""
+        """With consecutive names; ``DimrError`` names an image that has changed meanwhile."""
         label = self._labels[wnid]
         digits = max(6, len(str(len(self._seen[label]) - 1)))
         for number, (where, data) in enumerate(self._read(label)):

@@ -32,8 +32,8 @@ class TextEncoder(ABC):
     """A frozen encoder of texts.
 
     Attributes:
-        description: what identifies it, plain JSON: the keys of its section, and of ``words`` its
-            ``vocabulary``, of pretrained ones the ``revision`` and a ``sha256`` of the weights.
+        description: what identifies it, plain JSON: the keys of its section, and for ``words`` its
+            ``vocabulary``, for pretrained ones the ``revision`` and a ``sha256`` of the weights.
         width: D of a token.
         tokens: L of a text; longer ones are cut.
     """

@@ -1,7 +1,7 @@
-"""Text encoders by what describes them: of a dataset, of a model; and whether two are the same.
+"""Text encoders by their descriptions: a dataset's, a model's; and whether two are the same.
 
-A dataset's ``text_encoder`` folder and a model's have ``text_encoder.json``, the description of the
-encoder. Of a pretrained one the dataset's folder has the weights too.
+A dataset's ``text_encoder`` folder and a model's folder have ``text_encoder.json``, the encoder's
+description. For a pretrained one the dataset's folder has the weights too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ def described(
         where: what learned from it, for messages.
 
     Raises:
-        DimrError: one line: it is not there, or another is.
+        DimrError: one line: it is missing, or another is there.
     """
     if description["kind"] == "words":
         return _words(description, device)
@@ -199,7 +199,7 @@ def prompt_condition(
         negative: what guidance leads away from; empty: the empty caption.
 
     Returns:
-        Tokens (N, L, D) float32, mask (N, L), and ``negative`` as what "no text" is (1, L, D).
+        Tokens (N, L, D) float32, mask (N, L), and ``negative`` in place of "no text" (1, L, D).
 
     Raises:
         DimrError: a text that the encoder cannot embed.

@@ -1,4 +1,4 @@
-"""A dataset's captions, embedded once: a folder of shards that are read by memory map.
+"""A dataset's captions, embedded once: a folder of memory-mapped shards.
 
 ``00000.npy``, ``00001.npy``, ... hold the tokens (n, L, D) float16 of distinct texts, ``masks.npy``
 (N, L) bool which of them there are, and ``texts.json`` the texts. Number 0 is the empty caption.
@@ -181,7 +181,7 @@ def _write_shards(
                     left -= len(now)
                     bar.update(len(now))
             shards.append({**entry, "sha256": sha256(path)})
-        next(parts, None)  # the encoder says what it has cut
+        next(parts, None)  # ends the generator, so that the encoder reports what it cut
     save_array(masks, folder / MASKS)
     return shards
 

@@ -1,7 +1,7 @@
 """The captions of a folder of images (``dimr.data.image_arrays``): ``captions.json`` beside them.
 
-Every image has one caption or more. ``prompts`` are what networks are asked to draw where they are
-measured.
+Every image has one or more captions. ``prompts`` are what networks are asked to draw for their
+metrics.
 """
 
 from collections.abc import Iterator

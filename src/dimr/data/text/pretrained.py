@@ -194,7 +194,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _misfit(section: PretrainedText, model: Any, tokenizer: Any) -> str | None:
-    """Why model and tokenizer are not those of a section."""
+    """Why model and tokenizer do not fit a section."""
     found = model.config.hidden_size
     if found != section.width:
         return f"its tokens have a width of {found}; text_encoder.width is {section.width}"

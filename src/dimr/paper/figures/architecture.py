@@ -1,7 +1,7 @@
 """A network as it is built, drawn: branches, their blocks and widths, and what they exchange.
 
 Every number is read from the network on the meta device: nothing is typed by hand or computed.
-Places in the drawing are in inches, so that text, which has a size of its own, fits.
+Positions in the drawing are in inches, so that text, whose size is fixed, fits.
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Sketch:
-    """What is drawn of a network.
+    """What is drawn for a network.
 
     Attributes:
         name: of the variant, as papers write it.
@@ -115,7 +115,7 @@ def make(definition: ArchitectureFigure, project: Project, runs: Path) -> Figure
 
 
 def load(variant: str, project: Project) -> Sketch:
-    """The sketch of a variant, with the input that ``dimr models`` counts it on."""
+    """The sketch of a variant, for the input on which ``dimr models`` counts it."""
     one = project.variant(variant)
     return sketch(one.title, one.complete(**counting_input(one, project)))
 
@@ -241,7 +241,7 @@ def draw(sketch: Sketch) -> Figure:
 
 
 def _input(axes: Axes, shape: str, middles: Sequence[float]) -> None:
-    """The noisy input at the left, to every branch."""
+    """The noisy input at the left, feeding every branch."""
     centre = (middles[0] + middles[-1]) / 2
     _box(axes, NOISY, centre, f"$x_t$\n{shape}", IO)
     place = NOISY + WIDTHS[NOISY] / 2
@@ -255,7 +255,7 @@ def _input(axes: Axes, shape: str, middles: Sequence[float]) -> None:
 
 
 def _millions(parameters: int) -> str:
-    """Three digits at least: 0.856M, 525M."""
+    """With at least three digits: 0.856M, 525M."""
     millions = parameters / 1e6
     return f"{millions:,.0f}M" if millions >= 100 else f"{millions:.3g}M"
 

@@ -1,4 +1,4 @@
-"""Generated images with the texts that they should show, uncurated: the first one of each text."""
+"""Generated images with the texts that they should show, uncurated: the first for each text."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -52,7 +52,7 @@ def load(definition: CaptionsFigure, project: Project, runs: Path) -> list[Tiles
 
 
 def heldout_captions(project: Project, dataset: str) -> set[str]:
-    """The captions of a dataset that none of its training images has, as its recipe says."""
+    """The captions of a dataset that, by its recipe, none of its training images has."""
     from dimr.data.digit_pairs import heldout_combinations  # scikit-learn is slow to import
 
     images = getattr(project.recipe(dataset).data, "images", None)

@@ -26,7 +26,7 @@ class Definition(ConfigModel):
     named: ClassVar[tuple[str, ...]] = ()
     """Fields that each name a run."""
     choice: ClassVar[str | None] = None
-    """Field that a longer name sets: ``variant`` by ``architecture/dimr-g-2r``."""
+    """Field that a longer name sets: ``architecture/dimr-g-2r`` sets ``variant``."""
     title: str
     caption: str
 

@@ -162,7 +162,7 @@ class ArchitectureFigure(Definition):
     variant: str
 
     def files(self, project: Project) -> list[str]:
-        """Sizes, and the code that builds a network of them."""
+        """Sizes, and the code that builds a network from them."""
         networks = sorted((project.root / "src/dimr/models").glob("*.py"))
         code = [file.relative_to(project.root).as_posix() for file in networks]
         return [*super().files(project), *code]
@@ -241,7 +241,7 @@ class PublishedCostFigure(Definition):
 class EffectsFigure(Definition):
     """What the claims of claims.yaml found, beside the paper's effects.
 
-    Of the recorded numbers, as the study's page: both say the same.
+    Computed from the recorded numbers, like the study's page: both say the same.
     """
 
     module = "effects"

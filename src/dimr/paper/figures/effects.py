@@ -50,7 +50,7 @@ def make(definition: EffectsFigure, project: Project, runs: Path) -> Figure:  # 
 def draw(claims: Claims, found: Sequence[Finding]) -> Figure:
     """A row for each comparison, below its claim's title: ours filled, the paper's hollow.
 
-    The axis is that of the logarithm of a ratio, so that half and double are as far from 0. An
+    The axis shows the logarithm of a ratio, so that half and double are equally far from 0. An
     interval that is longer than the axis ends in an arrow.
     """
     heights = [HEADING if isinstance(row, str) else ROW for row in _rows(found)]
@@ -112,7 +112,7 @@ def _limit(found: Sequence[Finding]) -> float:
 
 
 def _name(axes: Axes, text: str, y: float, weight: str = "normal") -> None:
-    """A text in the left margin, from the figure's edge on."""
+    """A text in the left margin, starting at the figure's edge."""
     assert axes.figure is not None
     start = 0.03 if weight == "bold" else 0.09
     x = (start - LEFT) / (style.WIDTH - LEFT - RIGHT)  # in the axes' own units

@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The figure's, whichever other name it was found by."""
+        """The figure's name, whichever other name was used to find it."""
         return self.definition if self.choice is None else f"{self.definition}/{self.choice}"
 
 

@@ -68,7 +68,7 @@ def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[Lo
     """Draw low-fidelity images of a distortion study's models, and read their FID.
 
     Raises:
-        DimrError: scores, samples or metrics that are missing, damaged, or not of each other.
+        DimrError: scores, samples or metrics that are missing, damaged, or do not belong together.
     """
     frame = results(project, runs, definition.fid_cells(project))
     numbers = frame.set_index(["run", "metric"])["value"].to_dict()

@@ -21,9 +21,9 @@ from dimr.sampling.grid import heading
 GAP = 0.03
 """Gap between images, as a share of their side."""
 MARGIN, BELOW = 0.95, 0.06
-"""Inches: of the rows' names to the left of the images; below a block."""
+"""Inches for the rows' names to the left of the images, and below a block."""
 LETTERS, LONG, LINES = 12, 16, 4
-"""Letters of a class's name on a line of its heading; of a word that is broken; lines at most."""
+"""Letters per line of a class's heading; letters from which a word is broken; lines at most."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def make(definition: SamplesFigure, project: Project, runs: Path) -> Figure:  # 
 
 
 def load(definition: SamplesFigure, runs: Path) -> list[Tiles]:
-    """Read the images of each block, and nothing else of the folders."""
+    """Read the images of each block, and nothing else from the folders."""
     return [_load_block(block, definition.per_class, runs) for block in definition.blocks]
 
 

@@ -30,7 +30,7 @@ TIME_MAP = "cividis"
 """Colours of diffusion time: lightness suffices to tell early from late."""
 
 SMALL, NORMAL = 6.5, 7.5
-"""Points: ticks and notes; labels and titles."""
+"""Font sizes in points: ticks and notes; labels and titles."""
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": NORMAL,
@@ -107,7 +107,7 @@ def arrow(
 def save(figure: Figure, pdf: Path, png: Path, *, title: str, subject: str) -> None:
     """Write a figure as PDF (vectors, fonts embedded) and as PNG, both or none.
 
-    No date and no version goes into the files: the same figure gives the same bytes.
+    The files contain no date and no version: the same figure gives the same bytes.
 
     Args:
         figure: what is drawn.

@@ -1,4 +1,4 @@
-"""The picture beside a table of runs: bars of what it compares, a curve, or samples of its rows."""
+"""The picture for a table of runs: bars of what it compares, a curve, or samples of its rows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

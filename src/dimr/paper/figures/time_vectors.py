@@ -1,6 +1,6 @@
-"""The vectors by which time scales and shifts a trained network's features.
+"""The vectors with which time scales and shifts a trained network's features.
 
-T times, D width. Nothing but the few layers that time passes through is computed.
+Shapes: T times, D width. Only the few layers that time passes through are computed.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Claims of the paper as comparisons over seeds: ``experiments/claims.yaml``.
 
-How large an effect the paper has is never typed: it is computed from ``published.yaml``.
+The size of the paper's effect is never typed: it is computed from ``published.yaml``.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ MOST_SHOWN = 10.0
 
 
 def percent(share: float) -> str:
-    """A relative effect: −25%, +130%; of one that is larger, that it is above +1000%."""
+    """A relative effect: −25%, +130%; for a larger one, that it is above +1000%."""
     if share > MOST_SHOWN:
         return f"> {MOST_SHOWN:+.0%}"
     return f"{share:+.0%}".replace("-", MINUS)
@@ -114,7 +114,7 @@ class Claim(ConfigModel):
 
 
 class SeedsRule(ConfigModel):
-    """How many seeds: ``least`` of every comparison; of one that is open then, up to ``most``."""
+    """How many seeds: ``least`` for every comparison; for one that is then open, up to ``most``."""
 
     least: Annotated[int, Field(ge=2)]
     most: Annotated[int, Field(ge=2)]

@@ -34,7 +34,7 @@ STAGES = ("train", "sample", "evaluate")
 class Shared(ConfigModel):
     """What all runs of a dataset have in common, which is what makes them comparable.
 
-    Not the learning rate, which is each network's own: ``seeds.csv`` has it.
+    Not the learning rate, which each network has of its own (see ``seeds.csv``).
     """
 
     training_images: int
@@ -82,7 +82,7 @@ class Added(Making):
 class StudyFacts(Making):
     """``study.json``.
 
-    ``note`` is written by hand: what readers must know of numbers until these are regenerated.
+    ``note`` is written by hand: what readers must know about numbers until they are regenerated.
     """
 
     datasets: dict[str, Shared]
@@ -170,7 +170,7 @@ def _facts_added(
     other = [name for name in new.datasets if name not in known.datasets]
     making = new.model_dump(include=set(Making.model_fields))
     runs = list(dict.fromkeys(run for run, _ in cells))
-    before_these = [one for one in known.added if one.runs != runs]  # the same: of a killed try
+    before_these = [one for one in known.added if one.runs != runs]  # equal: from a killed attempt
     return known.model_copy(
         update={
             "datasets": known.datasets | {name: new.datasets[name] for name in other},
@@ -220,7 +220,7 @@ def _facts(made: Mapping[RunSetting, RunResult], project: Project, logs: Path) -
 
 
 def _origins(made: RunResult) -> list[dict[str, Any]]:
-    """The records that say their code: of metrics and samples, and of the sessions of training."""
+    """The records that state their code: of metrics, samples and the sessions of training."""
     return [made.record, made.samples, *made.model.get("sessions", [])]
 
 

@@ -74,7 +74,7 @@ def compared(definition: Claims) -> list[tuple[str, str, str]]:
 def _far(
     definition: Claims, run: str, setting: str, frame: "pd.DataFrame"
 ) -> tuple["pd.Series", float]:
-    """FID of the seeds that are far from the median of their run's at a setting, and that."""
+    """FID of the seeds that are far from their run's median at a setting, and that median."""
     values = values_by_seed(frame, run, setting, _fid(definition).key)
     median = float(values.median())
     return values[values > FAR * median], median
@@ -114,7 +114,7 @@ def without_labels(definition: Claims, frame: "pd.DataFrame") -> dict[str, float
 
 
 def steps(definition: Claims, source: Path, asked: "pd.DataFrame") -> dict[str, Any]:
-    """FID by solver and number of evaluations, of the run that was sampled with most of them.
+    """FID by solver and number of evaluations, for the run with most such numbers.
 
     Means over the seeds that every number of evaluations has.
 
@@ -168,9 +168,9 @@ def copies(definition: Claims, frame: "pd.DataFrame") -> dict[str, Any]:
 
 
 def ends_of_grid(file: Path) -> list[str]:
-    """Networks of ``tuning.csv`` whose chosen learning rate is the least or the largest tried.
+    """Networks in ``tuning.csv`` whose chosen learning rate is the smallest or the largest tried.
 
-    None if there is no such file.
+    Empty if there is no such file.
     """
     if not file.is_file():
         return []

@@ -25,7 +25,7 @@ class Number:
 
     Attributes:
         ours: counted here; None: not asked for.
-        counted: of the authors' network, exact (GMACs: two decimals).
+        counted: for the authors' network, exact (GMACs: two decimals).
         printed: in papers: ``505M``, or whole GMACs.
     """
 
@@ -93,7 +93,7 @@ class Counted:
 
 
 def counting_input(one: Variant, project: Project) -> dict[str, Any]:
-    """The input that a variant is counted on.
+    """The input for which a variant is counted.
 
     A variant with published numbers: theirs. A size of our own (``xs``): that of the first dataset
     in recipes.yaml that takes it. Any other: that of the published variant nearest in name, of the
@@ -123,8 +123,8 @@ def count(
 ) -> Counted:
     """Count a variant on an input (see ``counting_input``).
 
-    Published numbers hold for the input that they were published for: on another they are left
-    out. ``parameters_only`` takes 20 ms in place of 300.
+    Published numbers hold for the input that they were published for: for another they are left
+    out. ``parameters_only`` takes 20 ms instead of 300.
     """
     from dimr.models.complexity import complexity, count_parameters, on_meta
 
@@ -175,14 +175,14 @@ def chosen_variants(
     family: str | None = None,
     dataset: str | None = None,
 ) -> list[tuple[Variant, dict[str, Any]]]:
-    """Variants and the input that each is counted on.
+    """Variants, and the input for which each is counted.
 
     Args:
         project: whose variants they are.
-        patterns: names or patterns (``dimr-*-2r``), of which one must match; none: all that
-            variants.yaml lists. Others are chosen by what matches none of these: ``*-rms-*``.
-        family: of this family only.
-        dataset: of those that this dataset takes, on its input; None: see ``counting_input``.
+        patterns: names or patterns (``dimr-*-2r``), one of which must match; empty: all that
+            variants.yaml lists. A pattern that matches no listed one may match others: ``*-rms-*``.
+        family: only of this family.
+        dataset: only those that this dataset accepts, for its input; None: see ``counting_input``.
 
     Raises:
         DimrError: a family or dataset that is not listed, or a pattern that matches nothing.

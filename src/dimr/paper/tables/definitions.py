@@ -25,7 +25,7 @@ DEMO_SEEDS = 1
 
 
 class AbsentTable(Table):
-    """``kind: absent``: a table of the paper that a dataset has no counterpart of, and why."""
+    """``kind: absent``: a table of the paper without a counterpart for a dataset, and why."""
 
     kind: Literal["absent"]
     title: str = ""
@@ -158,10 +158,10 @@ def write_table(
     partial: bool = False,
     seeds: int | None = None,
 ) -> None:
-    """Fill the table that a file defines with the results of runs, and write its files.
+    """Fill the table that a file defines with runs' results, and write its files.
 
     Args:
-        path: the definition, after which the LaTeX label is named.
+        path: the definition, which also gives the LaTeX label.
         project: whose ``experiments`` are read, and whose configuration results must be of.
         runs: the folder of runs.
         files: where ``csv``, ``markdown`` and ``latex`` go.

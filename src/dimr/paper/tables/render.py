@@ -48,7 +48,7 @@ def text_lines(heads: Sequence[str], body: Rows, right: Sequence[bool]) -> list[
 
 
 def _columns(rows: Rows, right: Sequence[bool], form: Any) -> list[str]:
-    """The headings are a row as any other: tabulate would make columns wider for them."""
+    """The headings are an ordinary row: tabulate would make columns wider for them."""
     from tabulate import tabulate
 
     aligned = ["right" if to_right else "left" for to_right in right]
@@ -152,7 +152,7 @@ def _texts(block: Block) -> tuple[Rows, list[bool]]:
 
 
 def label_of(definition: Path) -> str:
-    """The LaTeX label of a table: ``table1``, and ``digits-table1`` of one on a dataset."""
+    """The LaTeX label of a table: ``table1``, or ``digits-table1`` for one on a dataset."""
     folder, name = definition.parent.name, definition.stem
     return name if folder == "tables" else f"{folder}-{name}"
 

@@ -1,4 +1,4 @@
-"""Tables of results: each row is a run (once per seed), a published row, or one beside the other.
+"""Tables of results: each row is a run (once per seed), a published row, or both side by side.
 
 A row of our own has a line for each of its settings; a number is the mean over its seeds. A
 complete table has every run; a partial one marks what is missing and lists it.
@@ -286,9 +286,9 @@ class RunsTable(Table):
         self._check_features(source, project)
 
     def _check_features(self, source: str, project: Project) -> None:
-        """Refuse a column of values of different features, which do not compare."""
+        """Refuse a column whose values use different features, which are not comparable."""
         of_features = [column.title for column in self.columns if column.key in OF_FEATURES]
-        seen: dict[str, str] = {}  # a dataset by whose features its metrics are
+        seen: dict[str, str] = {}  # a dataset by the features that its metrics use
         for dataset in dict.fromkeys(line.run.split("/")[0] for line in self.lines if line.run):
             evaluate = project.recipe(dataset).evaluate
             of_set = evaluate.extractor == "classifier"  # each set has its own
@@ -304,7 +304,7 @@ class RunsTable(Table):
         """Mean and deviation over seeds, what is published, and the paired change.
 
         Raises:
-            DimrError: of a complete table: a column that no row has a value for.
+            DimrError: for a complete table: a column for which no row has a value.
         """
         from dimr.paper.tables.filling import Filling  # it imports this module
 

@@ -149,7 +149,7 @@ def listing(variants: Sequence[Counted]) -> list[str]:
 
 
 def _texts(number: Number, form: str) -> list[str]:
-    """Ours, the authors' code's, the printed one, and whether ours is what they say."""
+    """Our number, the authors' code's, the printed one, and whether ours agrees with them."""
     known = ((number.ours, form), (number.counted, form), (number.printed, "{}"))
     return [*(cell(*one).text for one in known), cell(number.agrees).text]
 
