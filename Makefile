@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 PYTHONS := $(shell sed -nE 's/.*"Programming Language :: Python :: (3[.][0-9]+)".*/\1/p' pyproject.toml)
-# The PyTorch in .venv: empty, or what uv's --torch-backend was given. What sets it up again keeps it.
+# The PyTorch in .venv: empty, or the value of uv's --torch-backend. Setting it up again keeps it.
 MADE := $(shell cat .venv/ready 2> /dev/null)
 TORCH ?= $(MADE)
 ifneq ($(and $(wildcard .venv/ready),$(filter-out x$(TORCH),x$(MADE))),)
@@ -34,9 +34,10 @@ help: ## this list
 
 setup: .venv/ready ## create the environment in .venv from requirements.lock; TORCH=cpu: no CUDA libraries
 
-# A .venv of another Python is made again: its programs would stay. Another PyTorch (TORCH=cpu) brings its own libraries in
-# place of the lock's, which are CUDA's; uv knows where from. That place could not be reached where this was written: what
-# uv is asked for is tested, such an installation is not.
+# A .venv of another Python is made afresh: its programs would stay. Another PyTorch (TORCH=cpu)
+# brings its own libraries in place of the lock's, which are CUDA's; uv knows from where. That index
+# could not be reached where this was written: the arguments to uv are tested, such an installation
+# is not.
 .venv/ready: requirements.lock pyproject.toml
 	@found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null); \
 	hint="install one, then "; other=python$(lastword $(PYTHONS)); \
@@ -74,7 +75,8 @@ study: setup ## everything on digits: tables, figures, docs/digits-study.md (abo
 	@echo "page:    docs/digits-study.md"
 	@echo "tables:  results/digits/table1.md ... (.csv, .tex, .png), figures: results/digits/figures/"
 
-# Of the recorded study: its own runs are not needed, and other figures stay. `make study` makes all of them again.
+# For the recorded study: its own runs are not needed, and other figures stay. `make study` remakes
+# all of them.
 more-seeds: setup ## train the seeds that experiments/claims.yaml asks for and results/digits/seeds.csv lacks; add them
 	@.venv/bin/snakemake --quiet rules host -- more_seeds
 	@snakemake --quiet rules host --allowed-rules figure -- results/digits/figures/effects.pdf
@@ -85,7 +87,7 @@ more-seeds: setup ## train the seeds that experiments/claims.yaml asks for and r
 readme: setup ## regenerate the tables in README and docs from results/digits (after `make study`)
 	@dimr readme
 
-# Of what is recorded: whatever tables and pictures results/digits has.
+# From what is recorded: whatever tables and pictures results/digits has.
 report: PAGES = $(patsubst %.md,%.html,$(wildcard results/digits/*.md))
 report: PICTURES = $(wildcard results/digits/*.png results/digits/figures/*.png)
 report: setup ## results/report.html: tables, figures and run times on digits in one file

@@ -92,7 +92,7 @@ def plain(store, vae, size, batch, out):
 
 
 def timed(call):
-    """Seconds of a call."""
+    """Seconds that a call takes."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

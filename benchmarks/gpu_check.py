@@ -108,7 +108,7 @@ def facts(setting):
 
 
 def run_part(name, setting, deadline):
-    """A part in a process of its own: its rows, seconds, and what went wrong, if anything did."""
+    """Run a part in its own process: its rows, seconds, and what went wrong, if anything."""
     begun, rows, problem, unfinished = time.monotonic(), [], None, None
     left = deadline - begun
     if left <= 0:
@@ -118,7 +118,7 @@ def run_part(name, setting, deadline):
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(sender, name, setting))
     process.start()
-    sender.close()  # else its end would not be seen here
+    sender.close()  # otherwise the part's end would go unnoticed here
     try:
         while True:
             if not receiver.poll(max(0.0, deadline - time.monotonic())):
@@ -170,7 +170,7 @@ def _end(process):
 
 
 def failures(result):
-    """What is wrong, a line each."""
+    """What is wrong, one line each."""
     lines = []
     for name, part in result["parts"].items():
         lines += [f"{name}: {part['problem']}"] if part["problem"] else []
@@ -211,7 +211,7 @@ def write(result, out):
 
 
 def markdown(result):
-    """A table a part, with a column for each value that any of its rows has."""
+    """One table per part, with a column for each value that any of its rows has."""
     head = ", ".join(f"{name} {said}" for name, said in result["packages"].items())
     more = [f"{key} {shown(result[key])}" for key in ("memory_gb", "cuda", "cudnn", "revision")
             if key in result]  # fmt: skip

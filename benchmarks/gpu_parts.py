@@ -1,7 +1,7 @@
-"""What `make gpu-check` does, a function a part; each runs in a process of its own.
+"""What `make gpu-check` does, one function per part; each runs in a process of its own.
 
-A part yields rows: dictionaries with a ``row``, numbers, and where something is compared ``ok``. It
-imports torch, NumPy and ours; what needs another package says so where the package is missing.
+A part yields rows: dictionaries with a ``row``, numbers, and, for comparisons, ``ok``. It imports
+torch, NumPy and our modules; what needs another package says so if that package is missing.
 """
 
 from gpu_correctness import compiled, parity, resume

@@ -15,9 +15,9 @@ LIMITS = {
     EXACT: {"predictions": 1e-5, "gradients": 1e-4, "losses": 1e-4, "weights": 1e-3},
     HALF: {"predictions": 2e-2, "gradients": 1e-1, "losses": 2e-2, "weights": 5e-2},
 }
-"""Largest relative errors against the authors' vectors; a CPU has a tenth of most of them."""
+"""Largest relative errors allowed against the authors' vectors; on a CPU most are a tenth."""
 TF32 = 5e-3
-"""The same for predictions where the library may round convolutions to TF32, its default."""
+"""The same for predictions if the library may round convolutions to TF32, its default."""
 BATCH = 64
 OOM = torch.OutOfMemoryError, DimrError  # the latter: refused before it is tried
 
@@ -40,7 +40,7 @@ class Setting:
 
 
 def compared(name, limit, value, **more):
-    """A row on a difference that has a limit."""
+    """A row for a difference that has a limit."""
     return {"row": name, "difference": value, "limit": limit, "ok": value <= limit, **more}
 
 
@@ -50,7 +50,7 @@ def on_cuda(setting):
 
 
 def timed(setting, call, repeats):
-    """Median milliseconds of a call that is waited for."""
+    """Median milliseconds of a call, including the wait for the device."""
     times = []
     for _ in range(repeats + 1):  # the first warms up
         wait_for(setting.where)
@@ -69,7 +69,7 @@ def peak_gb(setting):
 
 
 def forget(setting):
-    """Give back what the last row held."""
+    """Free the memory that the last row held."""
     gc.collect()
     if on_cuda(setting):
         torch.cuda.empty_cache()
@@ -78,7 +78,7 @@ def forget(setting):
 
 @dataclass
 class Noise:
-    """Images and labels of a step (``BatchSource``): nothing of them is learned."""
+    """Images and labels of a step (``BatchSource``): noise, from which nothing is learned."""
 
     network: object
     rows: int

@@ -105,7 +105,7 @@ def step_of(variant):
 
 
 def _steps(setting, variant, row, batch):
-    """A row: warmed up, then timed."""
+    """Measure a row: warm up, then time."""
     forget(setting)
     started = time.perf_counter()
     step = make_step(row, variant, batch, setting.device, torch.get_num_threads(), setting.small)
@@ -145,7 +145,7 @@ def batches_of(variant):
 
 
 def _one_step(setting, state, network, batch):
-    """A step on noise of so many rows."""
+    """A training step on a batch of noise."""
     draws = Draws(0, state.schedule, 0.1, network.num_classes)
     one = draws.batch(*Noise(network, batch).batch(0), 0).to(setting.where)
     return lambda: train_step(state, one, 0)
@@ -178,7 +178,7 @@ def _largest(setting, state, network):
 
 
 class FirstOrder:
-    """DDIM as a scheduler for ``integrate``, where diffusers' are missing."""
+    """DDIM as a scheduler for ``integrate``, if diffusers is missing."""
 
     init_noise_sigma = 1.0
     config = {}  # noqa: RUF012 no learned variance

@@ -169,7 +169,7 @@ def main():
         warm(folder)
         reader = ShardReader(folder / "shards", options.batch, seed=0)
         check(folder, reader)
-        for turn in range(options.turns):  # in turns: the machine's other work falls on all
+        for turn in range(options.turns):  # in turns: the machine's other work affects all alike
             first = 10_000 * turn
             for kind, finish in (("plain", torch.Tensor.size), ("plain whole", posterior)):
                 rates[kind].append(

@@ -48,7 +48,7 @@ def _timed(call, arguments, threads):
 
 
 def peak_memory():
-    """Of this process, in GB; not ru_maxrss, which begins with that of the process's parent."""
+    """Of this process, in GB; not ru_maxrss, which starts from the parent process's."""
     [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(peak) * 1024 / 1e9
 
@@ -151,7 +151,7 @@ def compare_reading(path, options):
     print(f"images: {options.images} of 256 px, extractor: {options.gpu_ms} ms per batch of 64")
     results = []
     for name, call in (("one by one", plain), ("read ahead", ours)):
-        # One thread: on a busy machine several are slower for single images by a factor.
+        # One thread: on a busy machine, several are several times slower for single images.
         values, seconds, _, peak = measured(call, path, options.gpu_ms, threads=1)
         results.append(values)
         rate, waited = options.images / seconds, 1 - busy / seconds

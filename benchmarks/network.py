@@ -57,7 +57,7 @@ class PlainAttention(Attention):
     """torch's fused attention for any number of tokens."""
 
     def forward(self, x, seen=None):
-        """As ``Attention.forward``; for networks of labels, which see nothing else."""
+        """As ``Attention.forward``; for networks of labels, which mask no tokens."""
         assert seen is None
         batch, tokens, dim = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -85,13 +85,13 @@ PLAIN = {
 
 
 def write_out(network):
-    """Let a network's modules compute their formulas, one operation after the other."""
+    """Make a network's modules compute their formulas, one operation after the other."""
     for module in network.modules():
         module.__class__ = PLAIN.get(type(module), type(module))
 
 
 class PlainPasses:
-    """Both halves of a guided batch one after the other, each image with a time of its own."""
+    """Both halves of a guided batch, one after the other; the time is given image by image."""
 
     def __init__(self, network, dtype):
         self.network, self.dtype = network, dtype
@@ -107,7 +107,7 @@ class PlainPasses:
 
 
 def wait_for(device):
-    """Until the device is done with what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -182,7 +182,7 @@ def main():
     x = torch.randn(1, sizes.channels, sizes.input_size, sizes.input_size)
     t, y = torch.tensor(0.5), torch.tensor([1])
     outputs, times = {}, {"ours": [], "plain": []}
-    for turn in range(2 * options.repeats + 2):  # in turns: the machine's other work falls on both
+    for turn in range(2 * options.repeats + 2):  # in turns: the machine's other work affects both
         name = ("ours", "plain")[turn % 2]
         for module in network.modules():
             for ours, plain in PLAIN.items():

@@ -1,7 +1,7 @@
 """How variants are trained and sampled, for machines without pydantic and PyYAML.
 
-phases.json holds what recipes.yaml and variants.yaml say of a few runs; `python
-benchmarks/phases.py` writes it (a test compares). Reading it takes the standard library and
+phases.json holds what recipes.yaml and variants.yaml say about a few runs; `python
+benchmarks/phases.py` writes it (a test compares). Reading it takes only the standard library and
 the networks' sizes.
 """
 
@@ -20,9 +20,9 @@ SMALL = {"layers": [1, 1], "dims": [16, 8], "heads": 2, "input_size": 8, "num_cl
 
 
 def phase_of(variant, batch=None, precision="float32", small=False):
-    """The training phase of a variant, compiled, with another batch: attributes as of TrainConfig.
+    """The training phase of a variant, compiled, with another batch: attributes as in TrainConfig.
 
-    ``guidance`` and ``evaluations`` are of the run's guided samples.
+    ``guidance`` and ``evaluations`` are those of the run's guided samples.
     """
     content = json.loads(FILE.read_text())[variant]
     network = content["network"] | (SMALL if small else {})

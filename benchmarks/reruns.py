@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--out", type=Path, help="CSV that lines are added to")
     options = parser.parse_args()
     run, settings = options.run, options.settings
-    for setting in settings:  # unchanged since they were made, or this stops
+    for setting in settings:  # refused if changed since they were made
         read_result(run.parents[2], "/".join(run.parts[1:]), setting)
     today = datetime.now(UTC).date().isoformat()
     made = ("recorded", 0.0, "")  # condition, difference of the weights, date
@@ -118,7 +118,7 @@ def main():
             model = rerun(run, settings, *CONDITIONS[name], Path(folder))
             change = difference(model, run / "model")
             lines += lines_of(Path(folder), run, name, settings, change, today)
-        if options.out:  # after each: hours are not lost with the last
+        if options.out:  # after each, so that a failure of the last does not lose hours
             add(lines, options.out)
     writer = csv.DictWriter(sys.stdout, COLUMNS)
     writer.writeheader()

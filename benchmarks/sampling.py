@@ -58,7 +58,7 @@ def make_network(options):
 
 
 def make_sampling(options):
-    """What is drawn."""
+    """The configuration of what is drawn."""
     return SampleConfig.model_validate({
         "seed": 0, "count": options.count, "steps": options.steps, "solver": "authors",
         "guidance": {"kind": "constant", "scale": 0.4},
@@ -71,7 +71,7 @@ def make_run(way, options, threads, products):
     Args:
         way: one of ``WAYS``; the plain ones run with torch's own settings.
         options: of the command line.
-        threads: of the process.
+        threads: number of the process's threads.
         products: the setting of float32 matrix products of "plain, same products".
     """
     own = {"plain": "highest", "plain, same products": products, "ours": None}[way]

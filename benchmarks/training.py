@@ -104,7 +104,7 @@ def make_step(row, variant, batch_size, device, threads, small=False):
 
 
 def measure(variant, device, batch_size, steps, threads, product):
-    """The rows of a variant, as they are measured: dictionaries."""
+    """Yield the rows of a variant (dictionaries) as they are measured."""
     macs = complexity(phase_of(variant).network.sizes).macs
     plain_row, *others = rows_of(device, product)
     where = torch.device(device)

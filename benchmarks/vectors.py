@@ -45,7 +45,7 @@ def read_vectors(name, device="cpu"):
 
 
 def part(tensors, prefix):
-    """The tensors whose names begin so, without that beginning."""
+    """The tensors whose names begin with ``prefix``, without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 

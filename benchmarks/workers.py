@@ -1,4 +1,4 @@
-"""Functions in processes of their own: settings of matrix products and memory are a process's."""
+"""Functions in processes of their own, as matrix-product settings and memory are per process."""
 
 import multiprocessing
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from dimr.runtime.device import prepare_device
 
 
 def own_device(name, threads, product=None):
-    """A process's device, prepared as ours; with a ``product`` setting, torch's own but for it."""
+    """A process's device, prepared as ours; with ``product``, torch's defaults except for that."""
     if product is None:
         return prepare_device(name, threads)
     torch.set_num_threads(threads)
@@ -19,16 +19,16 @@ def own_device(name, threads, product=None):
 
 @contextmanager
 def worker(make, *arguments):
-    """``make(*arguments)``, a function made in another process, to be called from this one.
+    """The function ``make(*arguments)``, made in another process, to be called from this one.
 
-    Both it and what it is called with and returns must be picklable. An error of its ends the
-    process, which has printed it, and the call here raises ``EOFError``.
+    ``make``, and what the function takes and returns, must be picklable. An error in it is printed
+    and ends its process; the call here then raises ``EOFError``.
     """
     context = multiprocessing.get_context("spawn")
     connection, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
     process.start()
-    theirs.close()  # else its end would not be seen here
+    theirs.close()  # otherwise the process's end would go unnoticed here
 
     def call(*given):
         connection.send(given)

@@ -9,8 +9,8 @@ case "${APPTAINER_CONTAINER:-${SINGULARITY_CONTAINER:-}}:${CONDA_PREFIX:-}" in
         ;;
     :*) export PATH="$2:$PATH" ;;
 esac
-# The job's name for its lines of progress, as its log has it (logs/digits/real/0/train.log). It is read
-# from the command, which bash was given as a string: as a part of the rules, it would rerun everything.
+# The job's name for its progress lines, from its log (logs/digits/real/0/train.log). It is read
+# from the command, which bash got as a string: as a part of the rules, it would rerun everything.
 case "${BASH_EXECUTION_STRING:-}" in
     *"--log logs/"*.log*)
         DIMR_JOB="${BASH_EXECUTION_STRING#*--log logs/}"

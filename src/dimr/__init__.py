@@ -1,7 +1,7 @@
 """Reference reproduction of DiMR (arXiv 2406.09416): multi-resolution diffusion with TD-LN.
 
-The classes below are imported on use, as diffusers takes 10 s to import and ``import dimr`` must
-not.
+The classes below are imported on use: diffusers takes 10 s to import, and ``import dimr`` must be
+fast.
 """
 
 import importlib
@@ -31,7 +31,7 @@ def build(variant: str, **sizes: Any) -> "Network":
         variant: a name listed in experiments/variants.yaml (``dimr-xl-2r``), or a family
             (``dimr``, ``uvit``, ``dit``), for which ``sizes`` must be complete.
         sizes: arguments of the network's class, in place of the variant's. A published variant has
-            its input from the paper by default, and 1,000 classes if it is not told of text
+            its input from the paper by default, and 1,000 classes unless it is given text
             (``text_dim``).
 
     Raises:

@@ -12,8 +12,8 @@ from dimr.cli import main
 
 def run() -> NoReturn:
     """Run the command line; its exit code ends the process."""
-    # Python would look through all objects again and again while libraries make a million: a fifth
-    # of the time to import them. What is dropped young, as a step's, is collected as before.
+    # Python would scan all objects again and again while libraries create a million: a fifth of
+    # the time to import them. Short-lived garbage, such as a step's, is collected as before.
     gc.set_threshold(*gc.get_threshold()[:2], 1000)
     codes: list[int] = []
     atexit.register(_leave, codes)  # registered first, so called last
@@ -27,7 +27,7 @@ def run() -> NoReturn:
 
 
 def _leave(codes: list[int]) -> None:
-    """End at once where ``main`` has; Python would take torch apart first, which takes a second."""
+    """End at once after ``main``; Python would first tear torch down, which takes a second."""
     if not codes:
         return
     logging.shutdown()
@@ -35,7 +35,7 @@ def _leave(codes: list[int]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        return  # Python tells it, and has an exit code for it
+        return  # Python reports it, with an exit code of its own
     os._exit(codes[0])
 
 

@@ -1,4 +1,4 @@
-"""Generated images with captions, in the forms that are taken."""
+"""Generated images with captions, in the supported forms."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 from tests.support.own_images import encoded, picture
 
 PARTS = {"train2014": 8, "val2014": 4}
-"""Images by folder of MS-COCO's layout."""
+"""Number of images by folder of MS-COCO's layout."""
 THINGS = ("cat", "red bus", "plate of food", "man on a horse")
 
 
 def coco_name(part: str, number: int) -> str:
-    """As MS-COCO calls its files."""
+    """A file name as in MS-COCO."""
     return f"COCO_{part}_{number:012d}.jpg"
 
 
 def coco_captions(part: str, number: int) -> list[str]:
-    """Two of an image, or three."""
+    """Two or three captions of an image."""
     thing = THINGS[number % len(THINGS)]
     return [f"A {thing} in {part}, seen {how}." for how in ("twice", "often", "by day")][
         : 2 + number % 2
@@ -24,7 +24,7 @@ def coco_captions(part: str, number: int) -> list[str]:
 
 
 def coco(folder: Path, size: int = 40, parts: dict[str, int] = PARTS) -> Path:
-    """Write images and annotations in MS-COCO 2014's own layout; of size x (size - 4) pixels."""
+    """Write images of size x (size - 4) pixels and annotations in MS-COCO 2014's own layout."""
     (folder / "annotations").mkdir(parents=True)
     for part, count in parts.items():
         (folder / part).mkdir()
@@ -49,6 +49,6 @@ def annotations_of(folder: Path, part: str) -> Path:
 
 
 def write_annotations(folder: Path, part: str, images: list, annotations: list) -> None:
-    """MS-COCO's file of captions, with what else is in it."""
+    """Write MS-COCO's file of captions, with its other content."""
     content = {"info": {"year": 2014}, "images": images, "annotations": annotations}
     annotations_of(folder, part).write_text(json.dumps(content))

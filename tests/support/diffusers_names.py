@@ -19,7 +19,7 @@ EMBEDDERS = {
 
 
 def as_diffusers(weights, depth):
-    """DiT's weights under diffusers' names: an embedder in every block, q, k and v apart."""
+    """DiT's weights under diffusers' names: an embedder in every block, q, k and v separate."""
     names = dict(PLAIN)
     for i in range(depth):
         block = f"transformer_blocks.{i}"

@@ -1,7 +1,7 @@
 """The commands and the Python examples of README and docs, as a reader would type them.
 
-A block of code is one of commands if its first line begins with a program below, or with ``$``.
-A comment of HTML before it says where it is run, if not by ``tests/workflow/test_documents.py``:
+A block of code consists of commands if its first line begins with a program below, or with ``$``.
+An HTML comment before it says where it is run, if not by ``tests/workflow/test_documents.py``:
 ``<!-- run by tests/... -->``, or ``<!-- not run by a test: why -->``.
 """
 
@@ -33,7 +33,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Without comments and what a transcript shows as printed; none of any other block."""
+        """The commands, without comments and a transcript's output; none for other blocks."""
         shown = [line for line in self.lines if line.startswith("$ ")]
         if self.python or not (shown or _is_command(self.lines[0])):
             return []
@@ -44,12 +44,12 @@ class Block:
 
 
 def documents() -> list[Path]:
-    """README and the pages of docs."""
+    """README and the pages in docs."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(document: Path) -> list[Block]:
-    """Those of a document, of commands, Python and all else."""
+    """The blocks of a document: commands, Python and everything else."""
     found: list[Block] = []
     mark = block = None
     fenced = False

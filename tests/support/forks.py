@@ -18,7 +18,7 @@ import torch
 
 @dataclass
 class Process:
-    """One that was started."""
+    """A started process."""
 
     server: "Server"
     pid: int
@@ -40,7 +40,7 @@ class Process:
 
 
 class Server:
-    """The process that forks, from the side of a test; it has imported ``modules``."""
+    """A test's view of the process that forks, which has imported ``modules``."""
 
     def __init__(self, *modules):
         self.child = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on this machine: what its client asks of it to push a folder and fetch it."""
+"""A Hugging Face hub on this machine: what the client needs to push a folder and fetch it."""
 
 import base64
 import hashlib
@@ -17,9 +17,9 @@ class Hub:
 
     Attributes:
         repos: ``{"files": {branch: {path: bytes}}, "private": bool}`` by name.
-        refuses: the status that every request is answered with; None: none.
+        refuses: the status with which every request is answered; None: requests are served.
         asked: method and path of each request.
-        authorized: the headers of authorization that came.
+        authorized: the authorization headers received.
     """
 
     def __init__(self):
@@ -88,7 +88,7 @@ class Hub:
         return by_commit.get(revision, revision)
 
     def sha(self, repo, branch):
-        """Of a branch's newest commit."""
+        """SHA of a branch's newest commit."""
         files = {path: _oid(content) for path, content in repo["files"][branch].items()}
         return hashlib.sha1(json.dumps([branch, files]).encode()).hexdigest()
 
@@ -106,7 +106,7 @@ def _oid(content):
 
 @contextmanager
 def running_hub():
-    """A hub that answers at its ``url`` for as long as the block runs."""
+    """A hub that answers at its ``url`` while the block runs."""
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):

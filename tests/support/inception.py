@@ -27,7 +27,7 @@ def save_random_inception(folder: Path) -> Path:
 
     class Blank(FeatureExtractorInceptionV3):
         def load_state_dict(self, *_):
-            """Keep the weights as they were made."""
+            """Keep the initial weights."""
 
     torch.save({}, folder / "nothing.pth")
     network = Blank(

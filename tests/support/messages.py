@@ -1,8 +1,8 @@
-"""What the command line says."""
+"""Messages of the command line."""
 
 
 def error_in(caplog):
-    """The one error that was logged, which is one line."""
+    """The only logged error, which must be one line."""
     (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
     message = record.getMessage()
     assert "\n" not in message

@@ -43,7 +43,7 @@ class Miniature:
         return sum(map(len, self.files.values()))
 
     def section(self, **changes: Any) -> dict[str, Any]:
-        """What sources.yaml would say of it."""
+        """What sources.yaml would say about it."""
         size = sum(len(data) for _, _, data in self.images())
         section = {"classes": len(self.files), "images": self.count, "gigabytes": size / 1e9}
         return {**section, "repo": "who/miniature", **changes}
@@ -55,7 +55,7 @@ class Miniature:
                 yield label, name, data
 
     def class_folders(self, folder: Path) -> Path:
-        """Write one folder a class."""
+        """Write one folder per class."""
         for wnid, files in self.files.items():
             (folder / wnid).mkdir(parents=True)
             for name, data in files.items():
@@ -79,7 +79,7 @@ class Miniature:
         counts: dict[str, int] | None = None,
         table: str = "ILSVRC2012_devkit_t12/data/meta.mat",
     ) -> None:
-        """Write the devkit: its table of synsets, classes in another order than sorted."""
+        """Write the devkit with its table of synsets, whose classes are not sorted."""
         synsets = np.empty((len(self.files) + 1, 1), _SYNSET)
         for row, (wnid, files) in enumerate(reversed(self.files.items())):
             words = WORDS[WNIDS.index(wnid)]
@@ -121,7 +121,7 @@ class Miniature:
 
 
 def make_miniature(classes: int = 3, per_class: int = 6) -> Miniature:
-    """Images by a fixed seed; each class has a colour of its own."""
+    """Images from a fixed seed; each class has its own colour."""
     generator = np.random.default_rng(0)
     files: dict[str, dict[str, bytes]] = {}
     for label, wnid in enumerate(WNIDS[:classes]):
@@ -161,7 +161,7 @@ def tar_with(members: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
 
 
 def write_parquet(path: Path, images: list[dict[str, Any]], labels: list[Any]) -> None:
-    """One shard, with columns as the hub's data sets have them, in several row groups."""
+    """One shard, with columns like those of the hub's datasets, in several row groups."""
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({"image": pa.array(images, kind), "label": pa.array(labels, pa.int64())})
     pq.write_table(table, path, row_group_size=4)
@@ -193,7 +193,7 @@ def _member(name: str) -> tarfile.TarInfo:
 
 
 def random_autoencoder(folder: Path, size: int) -> str:
-    """Write an autoencoder of random weights in diffusers' format, of three levels; its place."""
+    """Write a three-level autoencoder with random weights in diffusers' format; its place."""
     import torch
     from diffusers import AutoencoderKL
 

@@ -1,4 +1,4 @@
-"""A dataset of images of one's own: a folder as ``dimr images`` leaves it, and its recipe."""
+"""A dataset of one's own images: a folder as ``dimr images`` leaves it, and its recipe."""
 
 import copy
 from pathlib import Path
@@ -17,9 +17,9 @@ SPLIT = "train: 5 of 6 images of each class; heldout: the others"
 
 
 def shapes(labels, size: int, seed: int):
-    """Pictures of the labels' classes: a coloured bar on a noisy ground, light above.
+    """Pictures of the labels' classes: a coloured bar on a noisy background, lighter at the top.
 
-    uint8 (N, size, size, 3); which colour, and how high the bar is, says the class.
+    uint8 (N, size, size, 3); the bar's colour and height depend on the class.
     """
     rng = np.random.default_rng(seed)
     images = rng.normal(110, 20, (len(labels), size, size, 3))
@@ -33,7 +33,7 @@ def shapes(labels, size: int, seed: int):
 
 
 def write_images(folder: Path, train, heldout, names: list[str], dataset: str = "own") -> Path:
-    """Write pairs of images and labels as the two splits; return the folder."""
+    """Write a pair (images, labels) for each of the two splits; return the folder."""
     folder.mkdir(parents=True)
     for split, (images, labels) in (("train", train), ("heldout", heldout)):
         save_array(images, folder / f"{split}.npy")
@@ -57,7 +57,7 @@ def write_images(folder: Path, train, heldout, names: list[str], dataset: str = 
 def add_dataset(
     folder: Path, name: str, classes: dict[str, int], size: int = 32, **evaluate: Any
 ) -> Project:
-    """Copy the experiments into ``folder`` once, with a pixel dataset of such classes."""
+    """Copy the experiments into ``folder`` once, and add a pixel dataset with these classes."""
     if not (folder / "experiments").exists():
         copy_experiments(folder)
     sources, recipes = (folder / f"experiments/{file}.yaml" for file in ("sources", "recipes"))

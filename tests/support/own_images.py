@@ -28,7 +28,7 @@ SHORT = {
     "train.compile": False,
     "sample.steps": 3,
 }
-"""Of a recipe that was chosen, what a test makes shorter, so that it takes a minute."""
+"""What a test shortens in a chosen recipe, so that it takes a minute."""
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
@@ -74,7 +74,7 @@ def rows(count, first=0):
 
 
 def section(found, **changes) -> Source:
-    """What sources.yaml says of what was found."""
+    """What sources.yaml says about what was found."""
     values = {
         "classes": found.classes,
         "images": found.images,

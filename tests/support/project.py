@@ -13,7 +13,7 @@ from dimr.config.project import ROOT
 
 STUBS = Path(__file__).with_name("stub_stages.py")
 
-# What make tells the programs under it: `make test` runs these tests.
+# What make passes to programs that it runs: `make test` runs these tests.
 MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR")
 
 # Every step takes a second or two, and the metrics are still defined.
@@ -59,7 +59,7 @@ class Project:
         return done
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What its programs run with: that of a person, who starts make from a shell."""
+        """The environment of its programs: as if a person had started them from a shell."""
         inherited = {key: value for key, value in os.environ.items() if key not in MAKE}
         return {
             **inherited,
@@ -141,7 +141,7 @@ def copy_project(folder: Path) -> Project:
 
 
 def replace_stages(folder: Path) -> None:
-    """Put stages of a few lines in place of the real ones, in a copy of the project."""
+    """Replace the stages in a copy of the project by ones of a few lines."""
     shutil.copy(STUBS, folder / "src/dimr/stages/stub_stages.py")
     for module, line in (
         (

@@ -25,9 +25,9 @@ def leave_result(runs: Path, run: str, setting: str, metrics: Any, **record: Any
 
 
 def leave_results(root: Path, run: str, wanted: Callable[[str], bool] = bool) -> None:
-    """Leave every wanted result of a run and its dataset with the key that it should have.
+    """Leave every wanted result of a run and its dataset, with the key that it should have.
 
-    ``wanted`` is told the place; all are by default.
+    ``wanted`` gets the place; by default all are.
     """
     project = Project(root)
     pipeline = Pipeline(project)
@@ -49,7 +49,7 @@ def put_result(root: Path, run: str, setting: str, metrics: Any, **record: Any) 
 
 @functools.cache
 def key_in(root: Path, place: str) -> str:
-    """The key of a place; of a project whose configuration does not change any more."""
+    """The key of a place, for a project whose configuration no longer changes."""
     return _pipeline(root).key(place)
 
 

@@ -62,7 +62,7 @@ def told(name):
 
 
 def train(config, options, key):
-    """A trainer of a few lines: counts steps in its state, stops early if told, fails if told."""
+    """A trainer of a few lines: counts steps in its state, and stops early or fails on request."""
     state = options.state / key
     state.mkdir(parents=True, exist_ok=True)
     steps = state / "steps"

@@ -1,4 +1,4 @@
-"""A program on a terminal of its own."""
+"""A program on its own terminal."""
 
 import os
 import pty
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def on_terminal(*program: str, environment: Mapping[str, str], folder: Path | None = None) -> str:
-    """Run it to its end, which must be a good one; return what the terminal was sent."""
+    """Run it to its end, which must be a success; return what was sent to the terminal."""
     pid, screen = pty.fork()
     if pid == 0:
         if folder:
@@ -17,7 +17,7 @@ def on_terminal(*program: str, environment: Mapping[str, str], folder: Path | No
     while True:
         try:
             part = os.read(screen, 65536)
-        except OSError:  # Linux: all have closed it
+        except OSError:  # Linux: everybody has closed it
             break
         if not part:
             break

@@ -9,7 +9,7 @@ END, START = "<|endoftext|>", "<|startoftext|>"
 
 
 def write_clip(folder, tokens=77, width=16, seed=0):
-    """CLIP's text model and its tokenizer, by the two files that published ones have."""
+    """CLIP's text model and its tokenizer, as the two files that published ones have."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     letters = [*CHARACTERS, *(f"{letter}</w>" for letter in CHARACTERS)]

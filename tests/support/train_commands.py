@@ -7,7 +7,7 @@ import time
 
 
 class Commands:
-    """Runs, each in a folder of its own: its files, and ``<name>.txt`` with its messages."""
+    """Runs, each in its own folder with its files and ``<name>.txt`` for its messages."""
 
     def __init__(self, server, config, latents, folder):
         self.server, self.config, self.latents, self.folder = server, config, latents, folder
@@ -50,7 +50,7 @@ class Commands:
         return (self.folder / f"{name}.txt").read_text()
 
     def checkpoints(self, name):
-        """The steps of the checkpoints that there are."""
+        """The steps of the existing checkpoints."""
         found = (self.folder / name).glob("state/*/checkpoints/step-*")
         return sorted(int(folder.name.split("-")[1]) for folder in found)
 

@@ -1,5 +1,5 @@
-# What each job takes: cores, and with `--profile slurm` what it asks the cluster for, by the user's
-# site file and the recipe's resources. None of it is a part of what a result depends on.
+# What each job takes: cores, and with `--profile slurm` what it requests from the cluster, by the
+# user's site file and the recipe's resources. No result depends on any of it.
 
 from functools import cache, partial
 
@@ -21,23 +21,23 @@ def site():
 
 
 def dataset_of(wildcards):
-    """The dataset that a job is on."""
+    """The dataset of a job."""
     if "dataset" in wildcards.keys():
         return wildcards.dataset
     return resolve(wildcards.run).dataset
 
 
 def threads_of(dataset):
-    """One for the digits, whose jobs run beside each other; the machine's for all other sets.
+    """One for the digits, whose jobs run side by side; for all other sets 16, or all there are.
 
-    Two would take 9/10 of the time that a training on digits takes with one.
+    With two, a training on digits would take 9/10 of its time with one.
     """
     return 16 if prepare(dataset).data.source_name else 1
 
 
 @one_line_errors
 def job_of(step, wildcards):
-    """What a job asks a cluster for."""
+    """What a job requests from a cluster."""
     dataset = dataset_of(wildcards)
     threads = threads_of(dataset)
     resources = prepare(dataset).resources.get(step)
@@ -89,7 +89,7 @@ def stage_resources(stage):
 
 
 def threads_option(stage, wildcards, threads):
-    """What a command is told of its threads: no parameter, as results do not depend on it."""
+    """The option for a command's threads: no parameter, as results do not depend on it."""
     return f"--threads {threads}" if not stage.is_short else ""
 
 
@@ -110,7 +110,7 @@ def launcher(wildcards):
 
 
 def threads_a_process(wildcards, threads):
-    """The share of a training's process."""
+    """Threads of each of a training's processes."""
     given = job_of("train", wildcards).cpus if ON_CLUSTER else threads
     return max(1, given // processes_to_train(wildcards))
 
@@ -125,7 +125,7 @@ def seconds_to_train(wildcards, attempt):
 
 
 def end_retries(run):
-    """Make this try of a training the last one, if no retry can fix what ended the one before."""
+    """Make this attempt at a training the last, if no retry can fix what ended the one before."""
     left = Path("logs") / run / "train.exit"
     if left.is_file() and left.read_text().strip() in ("2", "3"):
         for job in workflow.dag.jobs:
@@ -134,8 +134,8 @@ def end_retries(run):
 
 
 onstart:
-    # Before the first job: what sbatch would refuse, in one line. What starts from nothing is tried
-    # twice at most, whatever `retries` says; said here, as within a job a rule's own retries count.
+    # Before the first job: what sbatch would refuse, in one line. Jobs that start from scratch are
+    # tried at most twice, whatever `retries` says; set here, as within a job a rule's own count.
     for one in workflow.rules:
         if one.name not in RESUMING:
             one.restart_times = min(one.restart_times, 1)

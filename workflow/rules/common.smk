@@ -21,7 +21,7 @@ from dimr.runtime.snakemake_messages import install
 from dimr.stages.pipeline import STAGES, Pipeline
 from dimr.stages.stage import WILDCARDS, Target
 
-# Messages of a line each; a job that runs elsewhere keeps Snakemake's own in its log.
+# One-line messages; a job that runs elsewhere keeps Snakemake's own in its log.
 say_how_to_resume = install(logger) if workflow.is_main_process else None
 
 # Rules run this folder's code with this environment's programs, or with those of `--sdm`.
@@ -30,7 +30,7 @@ shell.prefix(
 )
 
 
-# Of `snakemake --sdm apptainer`; made by `make containers/dimr.sif`.
+# For `snakemake --sdm apptainer`; made by `make containers/dimr.sif`.
 container: "containers/dimr.sif"
 
 
@@ -39,7 +39,7 @@ wildcard_constraints:
 
 
 def one_line_errors(function):
-    """Bad input as a message of one line, not a traceback."""
+    """Report bad input as a one-line message, not a traceback."""
 
     def wrapped(*arguments):
         try:
@@ -98,9 +98,9 @@ def training_config(stage, wildcards):
 
 
 def was_made_without(milestone, places):
-    """Whether a model is there, and as asked for, that did not wait for a milestone (its record).
+    """Whether a model exists, as configured, that did not wait for a milestone (its record).
 
-    As one more input it would train the model again, which would be the same.
+    As a new input, the milestone would make the same model be trained again.
     """
     if milestone is None or not PIPELINE.is_made(places["out"]):
         return False
@@ -110,7 +110,7 @@ def was_made_without(milestone, places):
 
 @one_line_errors
 def stage_inputs(stage, wildcards):
-    """Input function: a stage's configuration, and what other stages hand on to it."""
+    """Input function: a stage's configuration, and what other stages pass on to it."""
     configure(wildcards)
     target = Target(PROJECT, dict(wildcards.items()))
     config = {"config": stage.config_file(target)} if stage.phase else {}
@@ -153,14 +153,14 @@ def stage_command(stage, wildcards, input, output):
         for name, path in paths.items()
     }
     places |= stage.places(Target(PROJECT, dict(wildcards.items())))
-    for name, place in places.items():  # of files of the user's, any path
+    for name, place in places.items():  # any path, if it is a user's file
         words += [f"--{name.replace('_', '-')}", shlex.quote(str(place))]
     return " ".join(words)
 
 
 @one_line_errors
 def announce_trainings():
-    """How many networks are about to be trained, and about how long, before the first job."""
+    """Before the first job, say how many networks will be trained and roughly how long it takes."""
     needed = workflow.dag.needrun_jobs()
     runs = sorted(job.wildcards.run for job in needed if job.rule.name == "train")
     if runs:

@@ -1,5 +1,5 @@
 # Figures of experiments/figures: the paper's below results/figures, those of a dataset below
-# results/<dataset>/figures. A definition names what the figure is made of, so that it is made first.
+# results/<dataset>/figures. A definition names what the figure needs, so that it is made first.
 # experiments/figures.yaml has the paper's numbers: results/figures/figure3.pdf.
 
 
@@ -31,8 +31,8 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        name=figure_meant,  # not figure7: which class that is may change
-        caption=figure_caption,  # of the report
+        name=figure_meant,  # not figure7, whose class may change
+        caption=figure_caption,  # for the report
         metrics=lambda wildcards, input: (
             f"--metrics {input.metrics}" if input.metrics else ""
         ),

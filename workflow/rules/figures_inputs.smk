@@ -1,4 +1,4 @@
-# What figures are made of, by their definitions: a new figure is one file in experiments/figures.
+# What figures are made from, by their definitions: a new figure is one file in experiments/figures.
 
 from dimr.paper.figures.lookup import define, find, names
 
@@ -35,5 +35,5 @@ def figure_inputs(wildcards):
 
 @one_line_errors
 def figure_caption(wildcards):
-    """What a figure shows, of which runs and how many seeds."""
+    """What a figure shows, from which runs and how many seeds."""
     return definition_of(wildcards).full_caption(PROJECT)

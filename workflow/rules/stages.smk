@@ -1,8 +1,8 @@
 # The pipeline: one rule per stage of dimr.stages, which says what it reads, writes and runs. Rules
 # hand each other a result's record instead of its folder: the same content triggers nothing again.
-# Where files come from that nothing may download unasked is said by environment variables
-# (DIMR_IMAGENET, DIMR_REFERENCE, DIMR_EXTRACTOR, DIMR_CLASSIFIER): they are no part of what a result
-# depends on, so another place of the same files reruns nothing.
+# Environment variables say where to find files that must not be downloaded unasked (DIMR_IMAGENET,
+# DIMR_REFERENCE, DIMR_EXTRACTOR, DIMR_CLASSIFIER): no result depends on them, so moving these files
+# reruns nothing.
 
 TRAIN = STAGES["train"]
 

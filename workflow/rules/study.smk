@@ -74,7 +74,7 @@ rule study_page:
 
 
 rule page:
-    # For the report, which shows HTML and pictures: a table as it is read.
+    # For the report, which shows HTML and pictures: a readable table.
     input:
         "results/digits/{page}.md",
     output:
@@ -97,7 +97,7 @@ rule page:
 
 
 use rule page as study_front with:
-    # What the report opens on (workflow.rst). Not one of its results: Chromium shows none of 2 MB.
+    # Opens the report (workflow.rst). Not one of its results: Chromium shows none of 2 MB.
     input:
         "docs/digits-study.md",
     output:
@@ -109,7 +109,7 @@ use rule page as study_front with:
 
 
 rule study:
-    # Runs are named too: where results are checked in and runs are not, they are made all the same.
+    # Runs are named, too: if results are checked in but runs are not, they are still made.
     input:
         rules.study_results.input,
         expand("results/{name}.csv", name=STUDIED + COUNTED),
@@ -122,7 +122,7 @@ rule study:
 
 
 rule more_seeds:
-    # What claims.yaml asks for and the record lacks: added to it, without the runs that it is of.
+    # Adds what claims.yaml asks for and the record lacks; the recorded runs are not needed.
     input:
         metrics=[f"runs/{metrics_file(*cell)}" for cell in TO_ADD],
         provenance=[f"runs/{provenance_file(*cell)}" for cell in TO_ADD],

@@ -10,8 +10,8 @@ localrules:
 
 
 rule table:
-    # Of our runs, with a picture of them. What `make demo` makes lies in a place of its own: the
-    # study's recorded results stay as they are.
+    # Tables of our runs, with a picture. What `make demo` makes has a place of its own: the study's
+    # recorded results stay as they are.
     input:
         unpack(table_inputs),
     output:

@@ -1,4 +1,4 @@
-# What tables are made of, by their definitions: a new table is one file in experiments/tables.
+# What tables are made from, by their definitions: a new table is one file in experiments/tables.
 
 import re
 
@@ -26,7 +26,7 @@ def result_files(cells):
 
 @one_line_errors
 def available_files(cells):
-    """Those of the metrics that exist, of the configuration as it is now."""
+    """The metrics that exist and match the present configuration."""
     return [
         f"runs/{metrics_file(*cell)}"
         for cell in available(PROJECT, Path("runs"), cells)

@@ -1,6 +1,6 @@
-# Training: a stage whose command a launcher starts, and whose state lies outside the outputs, which are
-# deleted when a job fails. The command saves and leaves some minutes before the time of a cluster's
-# job is up, and the same command resumes (contract C).
+# Training: a stage whose command a launcher starts, and whose state is not among the outputs, as
+# these are deleted when a job fails. The command saves and exits some minutes before the time of a
+# cluster job is up, and the same command resumes (contract C).
 
 
 rule train:
@@ -37,8 +37,8 @@ rule train:
 
 
 rule compile:
-    # The kernels of a training, while its data is being made: without them it compiles by itself.
-    # Only who waits for it asks for this (`make demo`), so it may run compilers on all cores.
+    # A training's kernels, while its data is being made: without them training compiles by itself.
+    # Requested only where somebody waits for it (`make demo`), so it may use all cores.
     input:
         config=partial(training_config, TRAIN),
     output:

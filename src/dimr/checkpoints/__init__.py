@@ -3,7 +3,7 @@
 ``read`` opens what others wrote and ``find_network`` finds the network among what trainers save.
 ``formats`` knows the names and shapes that networks are published under, ``match_variant`` which
 listed variant one is, ``import_options`` what no tensor tells, and ``recorded`` keeps that beside
-the tensors. ``import_published`` makes a run's network of it all, ``model_folder`` keeps that in
+the tensors. ``import_published`` makes a run's network from it all, ``model_folder`` keeps that in
 ``model/``, ``export`` writes the authors' names back, ``download`` fetches what is published.
 
 Imported on use: networks and the authors' names need no safetensors.

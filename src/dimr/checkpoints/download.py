@@ -1,4 +1,4 @@
-"""What is published on the Hugging Face hub, by way of its own client and cache."""
+"""What is published on the Hugging Face hub, through its own client and cache."""
 
 from pathlib import Path
 

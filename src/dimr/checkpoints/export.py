@@ -19,8 +19,8 @@ SUFFIXES = (".pth", ".pt", ".safetensors")
 def export(folder: Path, out: Path) -> int:
     """Write the weights of a model folder to a file, values and precision as they are.
 
-    What no shape tells of them is written into the file (``recorded``), and the model card beside
-    it, under its name with ``.md``.
+    What no shape tells about them is written into the file (``recorded``); the model card is
+    written beside it, under its name with ``.md``.
 
     Returns:
         The number of tensors.

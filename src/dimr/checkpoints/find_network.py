@@ -1,7 +1,7 @@
 """Which of a checkpoint's tensors are the network to sample: the averaged ones, without wrappers.
 
-Trainers save more than a network, and wrappers put prefixes before its names. So the signs of the
-known formats are looked for, wherever they stand; what stands before them is the prefix.
+Trainers save more than a network, and wrappers put prefixes before its names. So the file is
+searched for the signs of the known formats; what precedes a sign is the prefix.
 """
 
 import re
@@ -22,7 +22,7 @@ SIGN = re.compile(rf"(?<![^.])(?:{_SIGNS})")
 """Where the names of a known network begin."""
 NESTED = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "model", "state_dict")
 WRAPPERS = ("module.", "_orig_mod.")
-"""Where other networks (a classifier) lie, and the prefixes of all of their names."""
+"""Where networks of other kinds (a classifier) lie, and prefixes that all their names may have."""
 DEPTH = 4
 """How deep nested mappings are looked into."""
 AVERAGED = {"ema", "swa", "avg", "average", "averaged", "shadow"}
@@ -63,7 +63,7 @@ class _Place:
 
     @property
     def rank(self) -> int:
-        """2 for an average, 0 for what stands beside one, 1 where no name says either.
+        """2 for an average, 0 for what lies beside one, 1 if no name says either.
 
         Decided by the innermost name that says it, or by the counter of torch's ``AveragedModel``.
         """
@@ -121,12 +121,12 @@ def find_network(content: Any, file: Path) -> Found:
 def _places(content: Mapping[Any, Any]) -> list[_Place]:
     """Where networks are: in the mapping, and in those nested in it, breadth first.
 
-    A mapping that is met again is not searched again: hostile files would make it endless.
+    No mapping is searched twice: a hostile file could make the search endless.
     """
     found: list[_Place] = []
     prefixes: dict[int, list[str]] = {}
     waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), content)]
-    for path, mapping in waiting:  # which grows meanwhile
+    for path, mapping in waiting:  # grows during the loop
         if id(mapping) not in prefixes:
             signs = filter(None, map(SIGN.search, _tensors(mapping)))
             prefixes[id(mapping)] = list(dict.fromkeys(m.string[: m.start()] for m in signs))
@@ -209,7 +209,7 @@ def _nameless_average(content: Mapping[Any, Any], least: int) -> str | None:
     """Where ``least`` tensors or more are in a list that is called an average; None: nowhere."""
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
-    for path, value in waiting:  # which grows meanwhile
+    for path, value in waiting:  # grows during the loop
         if id(value) in seen or len(path) > DEPTH or any(map(_is_optimizer, path)):
             continue
         seen.add(id(value))
@@ -222,7 +222,7 @@ def _nameless_average(content: Mapping[Any, Any], least: int) -> str | None:
     return None
 
 
-# --- what is told ---------------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------------
 
 
 def _passed_over(

@@ -1,8 +1,8 @@
-"""What no tensor tells of published weights: heads, labels, time map, noise schedule, objective.
+"""What no tensor tells about published weights: heads, labels, time map, schedule, objective.
 
 The user says it, or ``dimr export`` has recorded it in the file, or a trainer's settings beside the
-tensors imply it. Where all weights published under these names are alike, that is assumed, and the
-report says so. What is left is asked for.
+tensors imply it. Where all weights published under these names agree, their value is assumed, and
+the report says so. The user is asked for the rest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,19 +46,19 @@ NOISE = ("noise", "hybrid", "eps", "epsilon", "pred_noise", "noise_pred")
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says of the weights; None: as they are, else as it is published.
+    """What the user says about the weights; None: as the file has it, else as published.
 
     Attributes:
         variant: the listed variant that they should be.
         network: the network that they should be, including its input.
-        where: who names variant or network, for messages.
+        where: what names variant or network, for messages.
         heads: attention heads, which no tensor tells.
         time_map: ``latent`` or ``pixel``.
         input_size: H = W of the input, which diffusers' tensors do not tell.
         schedule: of the noise.
         classes: number of classes, without "no class".
-        objective: that of the run which ``where`` names.
-        like: a network of the same heads, where nothing else tells them.
+        objective: that of the run that ``where`` names.
+        like: a network with the same heads, used if nothing else tells them.
     """
 
     variant: Variant | None = None
@@ -93,7 +93,7 @@ class ImportOptions:
 
     @property
     def wanted(self) -> dict[str, Any]:
-        """The sizes that the network should have, and of a run noise schedule and objective."""
+        """The sizes that the network should have; for a run, also noise schedule and objective."""
         if self.network:
             return {**self.network.model_dump(mode="json"), "objective": self.objective}
         return listed_sizes(self.variant) if self.variant else {}
@@ -114,7 +114,7 @@ class Noise(NamedTuple):
         schedule: of the noise.
         schedule_from: who says so.
         objective: ``noise`` or ``hybrid``; None: not known.
-        untold: what must be told before the weights can be used, one line; empty: nothing.
+        untold: what must be stated before the weights can be used, one line; empty: nothing.
     """
 
     schedule: str
@@ -124,10 +124,10 @@ class Noise(NamedTuple):
 
 
 class Told:
-    """What is said of weights besides their tensors, and by whom: ``statements``, the user's first.
+    """What is stated about weights, and by whom: ``statements``, the user's first.
 
-    Methods take the ``sizes`` that tensors tell, and the variant that they are those of, heads
-    aside (``listed``). They raise ``DimrError``, with the file's name, where two disagree.
+    Methods take the ``sizes`` that tensors tell, and the variant that has these sizes, heads aside
+    (``listed``). They raise ``DimrError``, with the file's name, if two statements disagree.
 
     Args:
         info: of the file.
@@ -153,7 +153,7 @@ class Told:
             yield Statement(key, value, RECORDED)
 
     def agreed(self, key: str, *more: Statement) -> tuple[Any, str] | None:
-        """The value of ``key`` and who is the first to say it; None: nobody does."""
+        """The value of ``key`` and who states it first; None: nobody does."""
         said = [(one.value, one.who) for one in (*more, *self.statements) if one.key == key]
         if any(value != said[0][0] for value, _ in said):
             each = ", ".join(f"{value} ({who})" for value, who in said)
@@ -161,11 +161,11 @@ class Told:
         return said[0] if said else None
 
     def check(self, sizes: dict[str, Any], listed: Variant | None) -> dict[str, Any]:
-        """Compare sizes with all that is said of them.
+        """Compare sizes with all that is stated about them.
 
         Returns:
-            The sizes, as they are said where tensors leave a choice (an even number of layers, the
-            tokens of a DiMR's text).
+            The sizes, as stated where tensors leave a choice (an even number of layers, the tokens
+            of a DiMR's text).
         """
         file, options, built = self.info.file, self.options, as_built(sizes)
         for key, value, who in self.statements:
@@ -181,7 +181,7 @@ class Told:
         return sizes | {one.key: one.value for one in self.statements if one.key in left}
 
     def heads(self, sizes: Mapping[str, Any], listed: Variant | None) -> tuple[int, str]:
-        """The number of heads, and who says it; nobody is an error, too."""
+        """The number of heads, and who states it; that nobody does is an error, too."""
         file, width = self.info.file, width_of(sizes)
         found = self.agreed("heads")
         if found is None and listed:
@@ -201,7 +201,7 @@ class Told:
         """``num_classes`` and ``has_null_label`` of a U-ViT; nothing for the other families.
 
         Tensors tell how many labels there are. DiT and DiMR always have one for "no class". For a
-        U-ViT the user says it, or the file, or the published variant with its 1,000 classes; else
+        U-ViT the user or the file states it, or the published variant with its 1,000 classes; else
         it is as its authors have it: latent models with such a label, pixel models without.
         """
         file, classes = self.info.file, self.options.classes
@@ -247,7 +247,7 @@ class Told:
         return Noise(schedule, who, objective)
 
     def _published_schedule(self, form: Format, sizes: Mapping[str, Any]) -> tuple[str, str] | None:
-        """That of all weights published under these names; None: they are not all alike."""
+        """The one of all weights published under these names; None: they differ."""
         if form.name == "diffusers-dit":
             return "linear", "as DiT's authors have it"
         if form.name == "dit":
@@ -261,7 +261,7 @@ class Told:
         return (time_map[0], "as the time map") if time_map else None
 
     def refuse_other_objectives(self, form: Format) -> None:
-        """Refuse weights whose trainer's settings say that they predict something else than noise.
+        """Refuse weights whose trainer's settings say that they predict something other than noise.
 
         The message names the setting.
         """
@@ -279,7 +279,7 @@ class Told:
 
 
 def _is_other_objective(key: str, value: Any) -> bool:
-    """Whether a setting, however deep, says that something else than noise is predicted."""
+    """Whether a setting, however deep, says that something other than noise is predicted."""
     name = key.rpartition(".")[2]
     if name in PREDICTS:
         return isinstance(value, str) and value not in NOISE
@@ -300,7 +300,7 @@ def _question(sizes: Mapping[str, Any]) -> str:
 
 
 def as_built(sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes in which ``final_conv`` of a U-ViT says whether it ends in one, as published or not."""
+    """Sizes with a U-ViT's ``final_conv`` made explicit: whether it ends in a convolution."""
     if sizes.get("family") != "uvit" or "time_map" not in sizes:
         return dict(sizes)
     return {**sizes, "final_conv": ends_in_convolution(sizes["time_map"], sizes.get("final_conv"))}

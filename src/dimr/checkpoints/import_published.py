@@ -43,9 +43,9 @@ class Imported:
         parameters: number of learned values.
         listed: the variant of variants.yaml; None: none.
         nearest: the nearest variant if it is none of them.
-        heads_from: who says the number of heads.
-        noise: how they were trained, or what must be told of it.
-        class_names: by label, as the file says them; empty: it does not.
+        heads_from: who states the number of heads.
+        noise: how they were trained, or what must be stated about it.
+        class_names: by label, as the file has them; empty: it has none.
     """
 
     network: NetworkConfig
@@ -61,7 +61,7 @@ class Imported:
     class_names: Sequence[str] = ()
 
     def require_told(self) -> None:
-        """Refuse weights of which something must be told before they can be used."""
+        """Refuse weights about which something must be stated before they can be used."""
         if self.noise.untold:
             raise DimrError(f"{self.info.file}: {self.noise.untold}")
 
@@ -130,11 +130,11 @@ def _millions(parameters: int) -> str:
 
 
 def read_published(path: Path, options: ImportOptions) -> Imported:
-    """Read weights of others, recognise the network and check every tensor's name and shape.
+    """Read others' weights, recognise the network and check every tensor's name and shape.
 
     Args:
         path: what ``read_checkpoint`` takes.
-        options: what is said of the weights; it must agree with them.
+        options: what is stated about the weights; it must agree with them.
 
     Raises:
         DimrError: one line that names the file, what does not fit, and what would.
@@ -145,7 +145,7 @@ def read_published(path: Path, options: ImportOptions) -> Imported:
 def match_published(
     weights: Mapping[str, Tensor], info: CheckpointInfo, options: ImportOptions
 ) -> Imported:
-    """As ``read_published``, of what ``read_checkpoint`` has read."""
+    """As ``read_published``, for what ``read_checkpoint`` has read."""
     told = Told(info, options)
     form, module = _convert(weights, told)
     sizes: dict[str, Any] = {"family": module.family, **module.sizes.arguments()}

@@ -18,7 +18,7 @@ from dimr.models.sizes import blocks_built
 from dimr.runtime.tensors import first_difference
 
 INPUT = {"input_size", "channels", "num_classes", "time_map"}
-"""What a network is told of its input."""
+"""Sizes that describe a network's input."""
 
 
 def listed_sizes(one: Variant) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def find_listed(sizes: Mapping[str, Any]) -> Variant | None:
 def differences(sizes: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """``layers [57, 29], not [39, 20]; ...`` for every size that is known and not as wanted.
 
-    Networks of two families differ in that only: their sizes cannot be compared. Branches of N
-    and, N even, of N + 1 layers are the same network, which tensors cannot tell apart.
+    Of networks of two families only the families are compared, as their sizes cannot be. For even
+    N, branches of N and of N + 1 layers are the same network, which tensors cannot tell apart.
     """
     keys = [key for key in wanted if key in sizes]
     if "family" in wanted and sizes["family"] != wanted["family"]:
@@ -116,7 +116,7 @@ def nearest_fit(
 
 
 def _candidates(one: Variant, sizes: Mapping[str, Any]) -> Iterator[Network]:
-    """The variant without memory, for the input of ``sizes`` and for that of the paper."""
+    """The variant without allocated memory, for the input of ``sizes`` and for the paper's."""
     family = FAMILIES[one.family]
     tried: list[dict[str, Any]] = []
     allowed = {field.name for field in fields(family)}
@@ -146,7 +146,7 @@ def explain(weights: Mapping[str, Tensor], form: Format, error: ConversionError)
     Args:
         weights: by the file's names.
         form: their format.
-        error: what is wrong by the sizes as they were read.
+        error: what is wrong according to the sizes that were read.
     """
     sizes: dict[str, Any] = {}
     try:

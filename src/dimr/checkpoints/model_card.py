@@ -1,8 +1,8 @@
 """The model card: README.md beside weights, in the form that the Hugging Face hub shows.
 
-It says what the model's folder says: the network, and of the record how it was trained or where it
-is from. The folder's record does not list it: metrics, which do not exist when training ends, are
-added when it is published (``dimr.sharing.publish``). The same folder has the same card.
+It says what the model's folder says: the network, and from the record how it was trained or where
+it is from. The folder's record does not list the card: metrics, which do not exist when training
+ends, are added on publication (``dimr.sharing.publish``). The same folder gives the same card.
 """
 
 import logging
@@ -42,12 +42,12 @@ SETTINGS = {
     "label_dropout": "share of conditions dropped", "objective": "objective",
     "grad_clip": "gradient clipping", "precision": "precision of matrix products",
 }  # fmt: skip
-"""Of training, as the record has them, and as people read them."""
+"""Settings of training, as the record has them and as people read them."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number: its key in ``metrics/<setting>.json``, what it is called, and of whose features."""
+    """A number: its key in ``metrics/<setting>.json``, its title, and whose features it uses."""
 
     key: str
     title: str
@@ -57,7 +57,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics of images that these weights drew.
+    """Metrics of images drawn with these weights.
 
     Attributes:
         setting: how they were sampled, by name.
@@ -74,13 +74,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says of a model.
+    """What a card says about a model.
 
     Attributes:
         network: config.json.
         record: of the model, with its provenance; empty: nothing is known of its training.
         class_names: by label; empty: not known.
-        text_encoder: what describes that of its texts.
+        text_encoder: the description of its text encoder.
         use: how it is opened, in Markdown.
         measured: its metrics.
         source: of its data, a sentence; empty: not known.
@@ -156,9 +156,9 @@ def pipeline_use(place: str) -> str:
 
 
 def write_card(path: Path, card: Card) -> None:
-    """Write a card to a file, unless what is there was edited, or its packages are not installed.
+    """Write a card to a file, unless the file was edited or the packages for it are not installed.
 
-    A model never fails for want of its card.
+    A missing card never makes a model fail.
     """
     if path.is_file() and not is_signed(read_text(path)):
         log.info("%s: kept: it was not written by dimr, or was edited", path)
@@ -183,7 +183,7 @@ def _metadata(card: Card) -> str:
 
     is_text, repo = card.network.text_dim is not None, card.config.get("repo")
     paper = PAPERS.get(card.network.family)
-    # the hub has no task of classes: this is the one without a text
+    # the hub has no class-conditional task: this is the one without text
     task = "text-to-image" if is_text else "unconditional-image-generation"
     results = [
         EvalResult(
@@ -313,7 +313,7 @@ def _settings(card: Card) -> Iterator[tuple[str, Any]]:
 
 
 def _made(record: Mapping[str, Any]) -> str:
-    """Where it was made, of the provenance; empty: not known, or it is imported."""
+    """Where it was made, from the provenance; empty: not known, or it is imported."""
     found = [
         f"{one.get('processes')} x {one.get('device')}, torch "
         f"{one.get('versions', {}).get('torch')}, git {made_by(one)}"

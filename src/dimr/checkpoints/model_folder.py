@@ -31,11 +31,11 @@ CLASS_NAMES = "class_names.json"
 
 
 def read_model(folder: Path) -> tuple[Network, NetworkConfig]:
-    """The network of a run's model folder, its tensors as they are in the file, and config.json.
+    """The network of a run's model folder, its tensors as in the file, and its config.json.
 
     Raises:
         DimrError: a missing or damaged file (also by the record's checksums), or weights of another
-            network: names the tensor, and the listed variant that they are of, if there is one.
+            network: names the tensor, and the listed variant that they belong to, if there is one.
     """
     verify(folder, CONFIG, WEIGHTS)
     config = load_network_config(folder / CONFIG)
@@ -89,7 +89,7 @@ def write_class_names(folder: Path, names: Sequence[str]) -> None:
 
 
 def read_class_names(folder: Path) -> list[str] | None:
-    """The names of a model's classes, by label; None: its folder does not say them.
+    """The names of a model's classes, by label; None: its folder does not have them.
 
     Raises:
         DimrError: the file is damaged, also by the record's checksum; or missing, and the record

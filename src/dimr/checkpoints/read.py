@@ -1,4 +1,4 @@
-"""Checkpoints as others write them: PyTorch files, safetensors, folders of trainers and diffusers.
+"""Checkpoints written by others: PyTorch files, safetensors, folders of trainers and diffusers.
 
 Nothing in a file is ever run: PyTorch files are read with ``weights_only=True``, and compared with
 their checksums.
@@ -38,7 +38,7 @@ TRAINER_FILES = ("nnet_ema.pth", "nnet.pth")
 SETTINGS = ("args", "hyper_parameters", "config", "cfg")
 """Where trainers keep their settings beside the weights."""
 MOST_SETTINGS = 10_000
-"""How many are looked at: mappings within themselves have no end."""
+"""How many are looked at: a mapping that contains itself has no end."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class CheckpointInfo:
         path: as the user gave it.
         file: the file that holds the tensors.
         kind: what was read, in words.
-        taken: under which name the tensors lay in the file; None: they lay in it directly.
+        taken: the name under which the file holds the tensors; None: they are at its top.
         passed_over: what else there was, in the file and beside it.
         prefix: what was removed before every tensor's name; empty: nothing.
         config: config.json of a diffusers folder; empty elsewhere.
@@ -121,7 +121,7 @@ def _settings(content: Mapping[Any, Any]) -> dict[str, Any]:
     """A trainer's settings by name, nested ones as ``model.depth``; empty: there are none."""
     found: dict[str, Any] = {}
     waiting = [("", content[name], 0) for name in SETTINGS if name in content]
-    for before, value, depth in waiting:  # which grows meanwhile
+    for before, value, depth in waiting:  # grows during the loop
         inner = vars(value) if isinstance(value, Namespace) else value
         if not isinstance(inner, Mapping) or len(found) > MOST_SETTINGS:
             continue
@@ -165,7 +165,7 @@ def _open_torch(file: Path) -> tuple[Any, dict[str, Any]]:
     if zipped:
         _check_zip(file)
     with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
-        warnings.simplefilter("ignore")  # of old pickles; what matters is an error
+        warnings.simplefilter("ignore")  # about old pickles; what matters raises an error
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     return content, read_notes(file) if zipped else {}
 
@@ -174,7 +174,7 @@ def _check_zip(file: Path) -> None:
     """Compare every member with its checksum, which torch does not.
 
     Raises:
-        DimrError: a member that differs, is compressed (torch would take it as it is), or is code.
+        DimrError: a member that differs, is compressed (torch would read it raw), or is code.
     """
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()

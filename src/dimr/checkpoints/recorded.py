@@ -1,4 +1,4 @@
-"""What no shape tells of weights, recorded in their files (``dimr.runtime.weight_notes``)."""
+"""What no shape tells about weights, recorded in their files (``dimr.runtime.weight_notes``)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from dimr.models.sizes import UViTSizes, ends_in_convolution
 from dimr.runtime.weight_notes import EXPORTED
 
 RECORDED = "recorded in the file"
-"""Who says so, for messages."""
+"""The source of such a statement, for messages."""
 
 
 OTHERS_WORDS = {"layers": ("dimr",), "input_size": ("uvit",), "text_tokens": ("uvit", "dimr")}
-"""What may be another program's word where the file does not name one of these families."""
+"""Keys that may be another program's unless the file names one of these families."""
 
 
 class Recorded(ConfigModel):
@@ -43,7 +43,7 @@ class Recorded(ConfigModel):
 def record_of(
     network: NetworkConfig, objective: str | None, class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """What is recorded of a network; objective None: not known, as class names."""
+    """What is recorded of a network; objective or class names None: not known."""
     known = {**network.model_dump(mode="json"), "objective": objective, "class_names": class_names}
     if isinstance(sizes := network.sizes, UViTSizes):
         known["final_conv"] = ends_in_convolution(sizes.time_map, sizes.final_conv)

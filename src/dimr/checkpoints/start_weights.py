@@ -32,17 +32,17 @@ from dimr.runtime.files import read_json
 from dimr.runtime.tensors import first_difference, first_unsound
 
 LABEL, POSITION = "label.weight", "position"
-"""What the names of the label embedding and of positions end in."""
+"""Endings of the names of the label embedding and of positions."""
 
 
 @dataclass(frozen=True)
 class StartWeights:
-    """Weights, and what they are of.
+    """Weights, and what they belong to.
 
     Attributes:
         tensors: by our names, on the CPU.
-        network: whose they are.
-        class_names: of its classes, by label; None: nothing says them.
+        network: that they belong to.
+        class_names: by label; None: not known.
     """
 
     tensors: Mapping[str, Tensor]
@@ -64,7 +64,7 @@ class StartWeights:
 
         Args:
             name: of the parameter.
-            fresh: it as it was initialised; only of the label embedding the values matter.
+            fresh: as it was initialised; its values matter only for the label embedding.
             rows: from ``label_rows``.
         """
         own = self.tensors[name]
@@ -89,10 +89,10 @@ class StartWeights:
 
 
 def resize_positions(positions: Tensor, side: int) -> Tensor:
-    """Positions of the same kind for an image of ``side`` patches a side, in float32.
+    """Positions of the same kind for an image of ``side`` patches per side, in float32.
 
     Args:
-        positions: (h, w, D), or (E + h w, D) with h = w, of which E are of no patches and stay.
+        positions: (h, w, D), or (E + h w, D) with h = w, where E belong to no patch and stay.
         side: of the new grid.
     """
     values, old = positions.float(), side_of(positions)
@@ -123,7 +123,7 @@ def read_start(path: Path, network: NetworkConfig) -> StartWeights:
 
     Args:
         path: a model folder of ours, the weights in it, or what ``read_checkpoint`` takes.
-        network: which starts.
+        network: the one that starts.
 
     Raises:
         DimrError: a missing or damaged file, values that are not finite, or weights of a network

@@ -38,7 +38,7 @@ from dimr.stages.options import check_options
 
 
 class _Version(argparse.Action):
-    """``--version``: git is asked when somebody asks for it."""
+    """``--version``: asks git only when it is used."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         revision, changed = git_revision()
@@ -80,10 +80,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _open_streams() -> None:
-    """Streams that can be written to, whatever a shell closed and whatever letters a locale lacks.
+    """Make streams writable, whatever the shell closed and whatever characters the locale lacks.
 
-    A stream that is closed (``2>&-``) is None in Python, and its number goes to the next file that
-    is opened, which libraries would then write their warnings into.
+    A closed stream (``2>&-``) is None in Python, and its number goes to the next file that is
+    opened, into which libraries would then write their warnings.
     """
     while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(free, True)
@@ -112,7 +112,7 @@ def _set_up(log: Path | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; errors of the user's are one line on standard error."""
+    """Run one subcommand; a user's mistake is one line on standard error."""
     _open_streams()
     parser = make_parser()
     words = sys.argv[1:] if arguments is None else arguments
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DimrError as error:
         log.error("dimr: %s", error)
         return error.exit_code
-    except BrokenPipeError:  # who read what is printed has gone, perhaps before the work was done
+    except BrokenPipeError:  # the reader of the output has gone, perhaps before the work was done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """``check_options``; of several processes that do the same the first one tells the fault."""
+    """``check_options``; of several processes that do the same, the first reports the mistake."""
     try:
         os.getcwd()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What is in the way of the workflow here."""
+"""What would stop the workflow here."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The human study: the rating page, and what raters said."""
+"""The human study: the rating page, and the raters' answers."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tables, and where a number of a table comes from."""
+"""Tables, and where a number in a table comes from."""
 
 import argparse
 from pathlib import Path

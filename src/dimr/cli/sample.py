@@ -16,9 +16,9 @@ ASKED = ("classes", "prompts", "unconditional", "negative_prompt", "per_class", 
          "solver", "guidance", "power_cosine", "interval")  # fmt: skip
 """Options of ``dimr sample`` that only a person gives; fields of ``PictureOptions``."""
 OTHERS = ("prompt_file", "setting", "text_encoder")
-"""Others that only a person gives."""
+"""Further options that only a person gives."""
 SPELT = {"classes": "class", "prompts": "prompt", "prompt_file": "prompts"}
-"""Options that have other names than what is kept of them."""
+"""Options whose names differ from the fields that hold them."""
 SAMPLE_EXAMPLES = """\
 examples:
   dimr sample --model runs/digits/dimr-xs-2r/0/model --class 3 --class 7 --out grid.png

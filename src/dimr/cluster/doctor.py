@@ -1,4 +1,4 @@
-"""What the workflow needs and this machine or its cluster lacks: a line each, with the fix."""
+"""What the workflow needs and this machine or its cluster lacks: one line each, with the fix."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ NETWORK_FILE_SYSTEMS = {
     "9p", "virtiofs",
 }  # fmt: skip
 VARIABLES = ("DIMR_REFERENCE", "DIMR_EXTRACTOR", "DIMR_CLASSIFIER")
-"""Beside one for each source: ``DIMR_IMAGENET``."""
+"""There is also one for each source: ``DIMR_IMAGENET``."""
 HUB_SECONDS = 10.0
 WAIT_SECONDS = 20
 """How long a node may take to start a job of one second."""
@@ -62,7 +62,7 @@ def machine_findings(root: Path, network: bool = False) -> Iterator[Finding]:
 
     Args:
         root: the repository.
-        network: whether the hub is asked; else nothing outside this machine is.
+        network: whether to contact the hub; if not, nothing outside this machine is contacted.
     """
     yield ok("python", f"{platform.python_version()} ({sys.executable})")
     yield from _guarded("torch", lambda: [torch_finding()])
@@ -89,7 +89,7 @@ def _guarded(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Find
 
 
 def torch_finding() -> Finding:
-    """PyTorch and the GPUs that it sees, against those of the machine."""
+    """PyTorch, and whether it sees the machine's GPUs."""
     import torch
 
     version, here = torch.__version__, visible_gpus()
@@ -105,7 +105,7 @@ def torch_finding() -> Finding:
 
 
 def compiler_finding(environment: Mapping[str, str]) -> Finding:
-    """The C++ compiler, with which torch.compile makes its kernels of a CPU."""
+    """The C++ compiler, with which torch.compile makes its kernels for a CPU."""
     name = environment.get("CXX") or "g++"
     if found := shutil.which(name, path=environment.get("PATH")):
         return ok("compiler", found)
@@ -149,7 +149,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
 
 
 def repository_findings(root: Path) -> Iterator[Finding]:
-    """Letters of its path with which other programs fail, and Snakemake's lock on it."""
+    """Characters in its path on which other programs fail, and Snakemake's lock on it."""
     if foreign := sorted({letter for letter in str(root) if not letter.isascii()}):
         yield note(
             "path",
@@ -188,7 +188,7 @@ def hub_finding(environment: Mapping[str, str]) -> Finding:
     """Whether the Hugging Face hub answers: for autoencoders and published weights."""
     if environment.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
         return note("hub", "HF_HUB_OFFLINE is set: only what was downloaded before is available")
-    from huggingface_hub.constants import ENDPOINT  # the one that is set, or the public one
+    from huggingface_hub.constants import ENDPOINT  # as configured, else the public one
 
     try:
         with urllib.request.urlopen(f"{ENDPOINT}/api/models?limit=1", timeout=HUB_SECONDS):
@@ -205,7 +205,7 @@ def hub_finding(environment: Mapping[str, str]) -> Finding:
 
 
 def cluster_findings(root: Path, site_file: Path, ask_a_node: bool) -> Iterator[Finding]:
-    """SLURM's commands, the site file against the cluster, and a folder as a node sees it.
+    """SLURM's commands, the site file against the cluster, and whether a node sees the repository.
 
     Args:
         root: the repository.

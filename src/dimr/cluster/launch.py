@@ -2,13 +2,13 @@
 
     python -m dimr.cluster.launch --nproc-per-node 8 train --config ...
 
-torchrun itself leaves with 1 whatever the processes' code was, after a report of a page. Job
+torchrun itself exits with 1 whatever the processes' code was, after a page-long report. Job
 schedulers act on the code (75: submit again), so this takes torchrun's arguments, then a
-``dimr`` subcommand, and leaves with the code of the process that failed first.
+``dimr`` subcommand, and exits with the code of the process that failed first.
 
     srun --ntasks-per-node=1 python -m dimr.cluster.launch --slurm --nproc-per-node 8 train ...
 
-On each of several nodes, ``--slurm`` reads from the step's environment where the nodes meet.
+On each of several nodes, ``--slurm`` reads the nodes' meeting point from the step's environment.
 """
 
 import os
@@ -22,12 +22,12 @@ from dimr.runtime.errors import DimrError, PeerLost
 from dimr.runtime.files import single_line
 
 GRACE_SECONDS = 120
-"""How long the processes may take to save when they are told to end (torchrun: 30 seconds)."""
+"""How long the processes may take to save when asked to end (torchrun: 30 seconds)."""
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NUM_NODES", "SLURM_NODEID",
          "SLURM_LAUNCH_NODE_IPADDR")  # fmt: skip
-"""What srun tells its tasks."""
+"""Variables that srun sets for its tasks."""
 FIRST_PORT, PORTS = 20_000, 12_000
-"""Below those that systems assign (from 32,768 on); almost one for each step of a cluster."""
+"""Below those that systems assign (from 32,768); enough that two steps rarely share one."""
 
 
 def rendezvous(environment: Mapping[str, str]) -> list[str]:
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + error.sigval
     except (DimrError, ValueError, AssertionError) as error:
         message = str(error)
-        if not isinstance(error, DimrError):  # as torchrun refuses a number of processes
+        if not isinstance(error, DimrError):  # e.g. torchrun refuses a number of processes
             reason = single_line(message) or "a number of processes below 1?"
             message = f"torchrun does not take {' '.join(torchrun)} ({reason})"
         print(f"dimr.cluster.launch: {message}", file=sys.stderr)
@@ -91,10 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _cause(failures: Sequence[Any]) -> int:
-    """The exit code of the process that failed first and by itself.
+    """The exit code of the process that failed first, of its own accord.
 
-    Its failure makes the others leave with 75, as they lost it, or torchrun end them by SIGTERM;
-    torchrun's times, in whole seconds, do not say which was first.
+    Its failure makes the others exit with 75, having lost it, or torchrun ends them by SIGTERM;
+    torchrun's times, in whole seconds, do not show which was first.
     """
     drawn_in = {PeerLost.exit_code: 1, -signal.SIGTERM: 2, 128 + signal.SIGTERM: 2}
     first = min(failures, key=lambda one: (drawn_in.get(one.exitcode, 0), one.timestamp))

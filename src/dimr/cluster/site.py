@@ -1,4 +1,4 @@
-"""What jobs ask a SLURM cluster for: the user's site file, and a recipe's resources fitted to it.
+"""What jobs request from a SLURM cluster: the user's site file, and recipes' resources fitted in.
 
 The site file (``workflow/profiles/slurm/site.yaml``) describes the cluster; recipes.yaml says how
 many GPUs a stage takes. Neither changes a result. This module imports no torch: the Snakefile reads
@@ -29,9 +29,9 @@ HOURS: dict[Rule, float] = {"train": 24.0, "encode": 12.0, "sample": 12.0, "eval
 
 
 class RuleOptions(ConfigModel):
-    """What the jobs of a rule ask for, on each node; what is null is as the site says.
+    """What the jobs of a rule request on each node; null: as the site says.
 
-    ``nodes`` and ``gpus`` take the place of the recipe's.
+    ``nodes`` and ``gpus`` replace the recipe's.
     """
 
     hours: PositiveFloat | None = None
@@ -44,7 +44,7 @@ class RuleOptions(ConfigModel):
 
 
 class SmallJobs(ConfigModel):
-    """Jobs of stages that the recipe gives no resources: those of the digits."""
+    """Jobs to which the recipe gives no resources: those on digits, and short ones of other sets."""
 
     hours: PositiveFloat = 1.0
     memory_gb: PositiveFloat = 8.0
@@ -126,7 +126,7 @@ class SlurmJob:
 
     @property
     def processes(self) -> int:
-        """Of a training, on each node."""
+        """Processes of a training on each node."""
         return max(1, self.gpus)
 
 
@@ -166,8 +166,8 @@ def _fitted(
 ) -> tuple[int, int]:
     """Nodes, and GPUs on each: the recipe's total on nodes of this site.
 
-    Training keeps the number of GPUs and takes more nodes if they are smaller, as the batch is
-    split into as many equal parts; other stages take what a node has.
+    Training keeps the number of GPUs, as the batch is split into that many equal parts, and takes
+    more nodes if they are smaller; other stages take what a node has.
     """
     nodes, gpus = asked.nodes or resources.nodes, asked.gpus or resources.gpus
     if gpus == 0:
@@ -195,7 +195,7 @@ def _fitted(
 
 
 def slurm_resources(site: Site, job: SlurmJob) -> dict[str, int | str | None]:
-    """The resources that snakemake-executor-plugin-slurm makes sbatch's options of.
+    """The resources from which snakemake-executor-plugin-slurm makes sbatch's options.
 
     Several nodes are one job, within which the command itself calls srun (``mpi``): the plugin then
     runs it on the first node, outside of any step. ``tasks_per_gpu`` 0 keeps the plugin from taking
@@ -226,8 +226,8 @@ RESOURCES = tuple(slurm_resources(Site(), SlurmJob(1, 0, 1, 1, 1)))
 def launcher(processes: int, nodes: int = 1, cpus: int = 1) -> str:
     """The words before a ``dimr`` subcommand that start a training.
 
-    One process is plain ``dimr``; several on a machine, torchrun; on several, torchrun on each by
-    srun (none is ended because another has left: each saves for itself, and leaves too).
+    One process is plain ``dimr``; several on one machine, torchrun; on several machines, srun
+    starts torchrun on each (none is killed when another exits: each saves for itself, then exits).
     """
     if nodes == 1 and processes == 1:
         return "dimr"
@@ -246,7 +246,7 @@ def seconds_to_train(site: Site, job: SlurmJob) -> int:
 
 
 def visible_gpus() -> int:
-    """GPUs of this machine that a process may use; torch, which is slow to import, is not asked."""
+    """GPUs of this machine that a process may use, without importing torch, which is slow."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return len([one for one in named.split(",") if one.strip() and not one.startswith("-")])

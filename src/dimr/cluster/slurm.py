@@ -1,4 +1,4 @@
-"""What this machine's SLURM cluster answers, and what of a site file it would refuse."""
+"""What this machine's SLURM cluster reports, and what in a site file it would refuse."""
 
 import getpass
 import re
@@ -24,8 +24,8 @@ class Partition:
 
     Attributes:
         gpus: on a node.
-        gpu_types: names of them, as in ``--gres=gpu:TYPE:8``.
-        minutes: that a job may run; None: no limit.
+        gpu_types: their names, as in ``--gres=gpu:TYPE:8``.
+        minutes: how long a job may run; None: no limit.
         cpus: on a node.
         memory_mb: of a node.
         nodes: how many there are.
@@ -103,7 +103,7 @@ def _whole(text: str) -> int:
 
 
 def _minutes(limit: str) -> float | None:
-    """Minutes of SLURM's ``days-hours:minutes:seconds``; None of ``infinite``."""
+    """Minutes of SLURM's ``days-hours:minutes:seconds``; None for ``infinite``."""
     found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit)
     if found is None:
         return None

@@ -19,7 +19,7 @@ def write_phases(phases: Mapping[str, ConfigModel], folder: Path) -> None:
 
 
 def section_key(section: ConfigModel, *inputs: str) -> str:
-    """Key of a stage's result: of its configuration and the keys of what it reads."""
+    """Key of a stage's result, from its configuration and the keys of what it reads."""
     return key_of(section.model_dump(mode="json"), *inputs)
 
 
@@ -39,8 +39,8 @@ def write_dataset(project: "Project", dataset: str, base: Path) -> None:
 def write_run(project: "Project", name: str, base: Path) -> None:
     """Write the configuration of a run's phases, and of its dataset's stages, below ``base``.
 
-    And of the milestones before it, and of the run that it starts from: what is written later than
-    a result looks like news to it.
+    Likewise for the milestones before it and the run that it starts from: a file written after a
+    result would make the result look outdated.
     """
     run = project.run(name)
     write_phases(run.phases(), base / f"runs/{name}/config")

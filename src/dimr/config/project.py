@@ -134,9 +134,9 @@ class Project:
         return source.images - len(source.known_bad)
 
     def heldout_images(self, dataset: str) -> int:
-        """How many images of a dataset train nothing: metrics compare with them.
+        """How many images of a dataset are held out from training, for metrics to compare with.
 
-        Of one whose images are two arrays; others have a reference batch.
+        Only for datasets whose images are two arrays; others have a reference batch.
         """
         data = self.recipe(dataset).data
         assert isinstance(data, ImagesData), dataset
@@ -198,7 +198,7 @@ class Project:
         return self._runs[name]
 
     def _check_metrics(self, run: Run) -> None:
-        """Refuse, before the training, metrics that images of one's own are too few for."""
+        """Refuse, before training, metrics for which one's own images are too few."""
         data, evaluate, count = run.recipe.data, run.recipe.evaluate, run.recipe.sample.count
         if not isinstance(data, ImagesData) or not isinstance(data.images, Images):
             return
@@ -230,4 +230,4 @@ class Project:
 
 
 PROJECT = Project()
-"""That of ``ROOT``."""
+"""The project of ``ROOT``."""

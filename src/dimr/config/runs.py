@@ -2,8 +2,8 @@
 
 A run is ``{dataset}/{model}/{seed}`` (``digits/dimr-xs-2r/0``), ``{dataset}/{model}/published`` for
 the authors' weights, or ``workspace``, which params.yaml describes. With a milestone of the recipe
-behind the model (``imagenet256/dimr-xl-2r-400epochs/0``) it is the same training up to that step,
-with a trial (``digits/dimr-xs-2r-lr4/100``) one with that learning rate.
+after the model (``imagenet256/dimr-xl-2r-400epochs/0``) it is the same training up to that step;
+with a trial (``digits/dimr-xs-2r-lr4/100``), one with the trial's learning rate.
 Its configuration is split by phase, each part holding only what the phase's result depends on
 (contract A of the design).
 """
@@ -59,9 +59,9 @@ class Run:
     class_names: tuple[str, ...] = ()  # of such weights; empty: not the dataset's own
     milestone: str = ""  # of the recipe, at which training ends; empty: at the recipe's last step
     trial: str = ""  # of the recipe, whose learning rate it has; empty: that of its variant
-    before: "Run | None" = None  # the same training up to the milestone before; None: there is none
+    before: "Run | None" = None  # the same training up to the last milestone before; None: none
     start: "Run | None" = None  # whose weights training starts from; None: fresh ones, or a file's
-    like: str = ""  # of the workspace: the run of its dataset, variant and seed
+    like: str = ""  # for the workspace: the run of its dataset, variant and seed
 
     @property
     def training(self) -> str:
@@ -86,7 +86,7 @@ class Run:
         return list(self.recipe.sample.settings) if self.network else [BASELINE_SETTING]
 
     def is_measured(self, setting: str) -> bool:
-        """Whether a setting has metrics, which are all of the recipe's count of images."""
+        """Whether a setting has metrics, which always use the recipe's count of images."""
         own = self.recipe.sample.settings.get(setting)
         return own is None or own.count is None
 
@@ -135,7 +135,7 @@ class Run:
 
 
 def _find_variant(model: str, dataset: str, project: "Project") -> Variant:
-    """The variant of a run's name, which the dataset must take."""
+    """The variant in a run's name, which the dataset must accept."""
     fitting = project.fitting(dataset)
     hint = did_you_mean(model, names_of(fitting))
     if (variant := project.variants.get(model)) is None:
@@ -216,7 +216,7 @@ def resolve_run(name: str, project: "Project") -> Run:
     recipe = project.recipe(dataset)
     if seed == "published":
         return _published_run(name, dataset, model, project)
-    if model in BASELINES:  # as many as networks draw, or all that there are
+    if model in BASELINES:  # as many images as networks draw, or all that there are
         count = min(recipe.sample.count, project.training_images(dataset))
         sample = recipe.sample.model_copy(update={"count": count})
         return Run(name, dataset, int(seed), recipe.model_copy(update={"sample": sample}), None)
@@ -278,7 +278,7 @@ def _workspace_run(project: "Project") -> Run:
     """The run ``workspace`` as params.yaml describes it.
 
     Raises:
-        DimrError: what is wrong; and, as DVC leaves a mistake where it put it, how to undo that.
+        DimrError: what is wrong; and, as DVC leaves its edit in the file, how to undo it.
     """
     try:
         return _workspace(project)
@@ -298,7 +298,7 @@ def _workspace(project: "Project") -> Run:
     for name, section in (("train", Train), ("sample", Sample), ("evaluate", Evaluate)):
         given = getattr(choice, name).model_dump()
         value = _overlay(getattr(recipe, name).model_dump(mode="json"), given)
-        if given.get("settings") is not None:  # those that params.yaml names, as dvc.yaml does
+        if given.get("settings") is not None:  # only those that params.yaml names, as in dvc.yaml
             settings = value["settings"].items()
             value["settings"] = {key: one for key, one in settings if key in given["settings"]}
         parts[name] = validate(section, value, source, name)

@@ -22,26 +22,26 @@ OF_RECIPE = ("channels", "time_map", "text_dim", "text_tokens")
 
 
 def is_run(start: str) -> bool:
-    """Whether ``train.from`` names a run; else it is the path of a model folder or of weights."""
+    """Whether ``train.from`` names a run, not the path of a model folder or of weights."""
     return start == "workspace" or RUN_NAME.fullmatch(start) is not None
 
 
 def start_run(
     start: str | None, network: NetworkConfig, project: "Project", source: str
 ) -> "Run | None":
-    """The run that a training starts from, whose network must be as that of the training.
+    """The run that a training starts from, whose network must match the training's.
 
     Args:
         start: ``train.from``.
         network: of the training.
-        project: whose runs they are.
+        project: that holds the runs.
         source: the file that says so, for messages.
 
     Returns:
         None: it starts from fresh weights, or from a file's.
 
     Raises:
-        DimrError: no such run, one without a network or of another, or one that starts from this
+        DimrError: no such run, one without a network or with another, or one that starts from this
             one; the message is one line.
     """
     if start is None or not is_run(start):
@@ -70,13 +70,13 @@ def misfit(start: NetworkConfig, network: NetworkConfig, project: "Project") -> 
     Args:
         start: the network of these weights.
         network: that of the training.
-        project: whose variants are advised.
+        project: whose variants the advice names.
 
     Returns:
         ``is a DiMR of dims [128, 64]; this run's has [960, 480]: choose ...``.
     """
     theirs, ours = _built(start), _built(network)
-    # positions of texts stand among those of the image, and are not interpolated
+    # positions of text tokens lie among those of the image, and are not interpolated
     same_side = {"input_size"} if network.sizes.counts_tokens and network.text_dim else set()
     keys = (key for key in {**theirs, **ours} if key not in {*OF_DATA} - same_side)
     key = next((key for key in keys if theirs.get(key) != ours.get(key)), None)

@@ -1,4 +1,4 @@
-"""Checks of what people write against the configuration's sections; errors are one line."""
+"""Checks what people write against the configuration's sections; errors are one line."""
 
 import difflib
 import json
@@ -31,7 +31,7 @@ def _allowed_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[s
     current = [section]
     for part in location[:-1]:
         found = [one.model_fields[part] for one in current if part in one.model_fields]
-        if found:  # else a name of the user's own, as of a setting
+        if found:  # else a name of the user's own, e.g. of a setting
             current = [inner for field in found for inner in _sections(field.annotation)]
     fields = (item for one in current for item in one.model_fields.items())
     return list(dict.fromkeys(field.alias or name for name, field in fields))

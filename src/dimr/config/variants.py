@@ -18,9 +18,9 @@ class Variant:
 
     Attributes:
         family: ``dimr``, ``uvit``, ``dit``.
-        size: its name there; after it, what is other than in variants.yaml: ``xl-layer``.
+        size: its name there, followed by what differs from variants.yaml: ``xl-layer``.
         number: of branches (DiMR), or the patch (others).
-        variant: what variants.yaml says of it.
+        variant: what variants.yaml says about it.
         is_listed: whether variants.yaml has it under this name.
     """
 
@@ -45,7 +45,7 @@ class Variant:
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """The network's arguments, without what the dataset says."""
+        """The network's arguments, without those that the dataset sets."""
         patch = {"patch": self.number} if FAMILIES[self.family].has_patch() else {}
         return {**self.variant.sizes(), **patch}
 
@@ -59,10 +59,10 @@ class Variant:
         return FAMILIES[self.family](**{**self.sizes, **others})
 
     def others(self) -> Iterator["Variant"]:
-        """The same with another value of each size that names can tell: ``dimr-xl-layer-2r``.
+        """The same with another value of each size that names can express: ``dimr-xl-layer-2r``.
 
-        Of what is published the input stays, GMACs too (norms have none), and the parameters
-        where they were counted.
+        Of the published numbers, the input and GMACs stay (norms have none), and the parameters
+        are those of the other norm, if counted.
         """
         for key, values in FAMILIES[self.family].in_names.items():
             own, published = getattr(self.variant, key), self.variant.published

@@ -26,7 +26,7 @@ Autoencoder = Any  # diffusers' AutoencoderKL: slow to import, and without types
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PIXELS_AT_A_TIME = 1024 * 1024
-"""Of decoded images: 6 GB, as Stable Diffusion's decoder takes 5.5 KB for each (float32)."""
+"""Pixels decoded together: 6 GB, as Stable Diffusion's decoder takes 5.5 KB for each (float32)."""
 
 # --- folders --------------------------------------------------------------------------------------
 
@@ -49,7 +49,7 @@ def load_autoencoder(folder_or_name: str | Path, device: str = "cpu") -> Autoenc
         vae, info = AutoencoderKL.from_pretrained(
             name, use_safetensors=True, output_loading_info=True, low_cpu_mem_usage=False
         )
-    except Exception as error:  # diffusers lets through errors of many libraries
+    except Exception as error:  # diffusers passes on errors of many libraries
         raise DimrError(
             f"{name}: not a loadable autoencoder ({single_line(error)[:300]})"
         ) from None
@@ -199,12 +199,12 @@ class Decoder:
 
     @property
     def factor(self) -> int:
-        """Pixels of an image's side for each of the output's."""
+        """Pixels of an image's side per value of the output's side."""
         return 1 if self.vae is None else factor(self.vae)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the autoencoder's config.json says; of pixels nothing."""
+        """What the autoencoder's config.json says; for pixels, nothing."""
         if self.vae is None:
             return {}
         return {key: value for key, value in self.vae.config.items() if not key.startswith("_")}

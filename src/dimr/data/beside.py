@@ -1,4 +1,4 @@
-"""What belongs to a model: what its record says of its run, and its dataset's results beside it."""
+"""What belongs to a model: its run, as its record has it, and its dataset's results beside it."""
 
 from pathlib import Path
 from typing import Any

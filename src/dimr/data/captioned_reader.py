@@ -23,10 +23,10 @@ class CaptionedReader:
 
     Args:
         images: reads the training images.
-        captions: of the same images; where there are mirror images too, both have the same.
+        captions: of the same images; a mirror image has the same as its original.
 
     Raises:
-        DimrError: the captions are of another number of images.
+        DimrError: the captions are for another number of images.
     """
 
     def __init__(self, images: ShardReader, captions: OpenCaptions) -> None:
@@ -60,7 +60,7 @@ def open_fitting(folder: Path, network: NetworkConfig) -> OpenCaptions:
 
 
 class StoredPrompts:
-    """Prompts whose tokens stay on disk until they are asked for, by row as of a ``TextCondition``.
+    """Prompts whose tokens stay on disk until asked for, by row as in a ``TextCondition``.
 
     Args:
         captions: the folder.
@@ -86,9 +86,9 @@ def prompts_of(captions: OpenCaptions, most: int | None = None) -> tuple[list[st
 
 
 def check_encoder(captions: OpenCaptions, model: Path) -> None:
-    """Refuse captions that another encoder made than those that a model has learned from.
+    """Refuse captions made by another encoder than those that a model has learned from.
 
-    A model that does not say it, as a published one, is taken at its word.
+    A model that names no encoder, such as a published one, is not checked.
     """
     verify(model, DESCRIPTION)
     if not (model / DESCRIPTION).exists():

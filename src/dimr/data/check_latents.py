@@ -1,4 +1,4 @@
-"""Whether stored latents are those of their images: a few are decoded and laid beside the crops."""
+"""Whether stored latents match their images: a few are decoded and shown with the crops."""
 
 import logging
 import math
@@ -21,13 +21,13 @@ SHOWN = 24
 DECODED_TOGETHER = 4
 LOW_PSNR = 15.0
 """In dB. Autoencoders of latent diffusion reach 25; each image's mean colour gives 13, another
-image 8: below 15 the latents are of other images, or the weights are no good."""
+image 8: below 15 the latents belong to other images, or the weights are bad."""
 COLUMNS, GAP, MARGIN, TOP = 12, 4, 110, 36
 SMALLEST, LARGEST = 48, 256
 """Limits of a tile's side, in pixels: small images are enlarged, large ones reduced."""
 
 Original = Callable[[int], Images]
-"""The crop (H, W, 3) uint8 that sample j of the folder is of."""
+"""The crop (H, W, 3) uint8 that belongs to sample j of the folder."""
 
 
 def check_latents(folder: Path, original: Original, vae: Autoencoder | None) -> dict[str, Any]:

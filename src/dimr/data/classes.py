@@ -16,11 +16,11 @@ from dimr.runtime.files import single_line
 LISTED = 10
 """How many classes a message names at most."""
 LETTERS = 60
-"""At most, of a name in a message."""
+"""Most letters of a name in a message."""
 
 
 def class_names(classes: int) -> list[str]:
-    """Names for so many classes of which nobody knows the names.
+    """Names for ``classes`` classes whose names nobody knows.
 
     1,000 are ImageNet's, in the order of their WordNet ids (that of ILSVRC2012's training folders),
     each with its synonyms after commas: ``goldfish, Carassius auratus``. Any other number is
@@ -30,12 +30,12 @@ def class_names(classes: int) -> list[str]:
 
 
 def wordnet_ids(classes: int) -> list[str]:
-    """The classes' WordNet ids (``n01443537``), sorted; empty for other classes than ImageNet's."""
+    """The classes' WordNet ids (``n01443537``), sorted; empty for classes other than ImageNet's."""
     return list(_imagenet()) if classes == 1000 else []
 
 
 def short_name(name: str) -> str:
-    """A name for a heading: of ImageNet's the first synonym, ``goldfish``; others are whole."""
+    """A name for a heading: for ImageNet's the first synonym, ``goldfish``; others are whole."""
     return unicodedata.normalize("NFC", single_line(_synonyms(name)[0]))
 
 
@@ -49,8 +49,8 @@ def class_index(text: str, names: Sequence[str]) -> int:
     """The class that ``text`` means.
 
     Args:
-        text: a name; else, of ImageNet's names, a synonym or a WordNet id; else a number from 0,
-            the label. So ``7`` is the class named 7 where there is one, whatever its label. Case,
+        text: a name; else, for ImageNet's names, a synonym or a WordNet id; else a number from 0,
+            the label. So ``7`` is the class named 7 if there is one, whatever its label. Case,
             repeated blanks, and how letters are composed with accents (NFC or NFD) do not matter,
             unless only the case tells two names apart.
         names: of all classes, by label.
@@ -73,7 +73,7 @@ def class_index(text: str, names: Sequence[str]) -> int:
 
 
 def _named(text: str, names: Sequence[str]) -> list[list[int]]:
-    """The classes that a text names: exactly, but for case, by a synonym, by a WordNet id."""
+    """The classes that a text names: exactly, ignoring case, by a synonym, by a WordNet id."""
     exact, wanted = _composed(text), _plain(text)
     of_id = _imagenet().get(wanted) if re.fullmatch(r"n[0-9]{8}", wanted) else None
     return [
@@ -85,11 +85,11 @@ def _named(text: str, names: Sequence[str]) -> list[list[int]]:
 
 
 def same_classes(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
-    """For each class the label of the same class in another set; None: no one, or no single one.
+    """For each class, the label of the same class in another set; None: none, or more than one.
 
-    Equal names first: of a name that each set has several times, the first is the first. Of the
-    rest, those that differ in case and blanks, or that name only some of the synonyms; a WordNet id
-    is the name of ImageNet's class.
+    Equal names first; a name that both sets have equally often is matched in order. Then names that
+    differ only in case and blanks, or list only some of the synonyms; a WordNet id names ImageNet's
+    class.
     """
     found: list[int | None] = [None] * len(names)
     ours, theirs = _places(enumerate(names)), _places(enumerate(others))
@@ -172,7 +172,7 @@ def _plain(text: str) -> str:
 
 
 def _synonyms(name: str) -> list[str]:
-    """Of ImageNet's names what stands between the commas; others are one."""
+    """The parts of ImageNet's names between commas; other names are one part."""
     parts = [part.strip() for part in name.split(",")]
     is_imagenets = len(parts) > 1 and name in _imagenet().values()
     return parts if is_imagenets else [name]

@@ -28,11 +28,11 @@ WORDS = (
     "a nine",
 )  # fmt: skip
 MARGIN = 1
-"""Pixels of its square that a digit leaves free on each side."""
+"""Pixels left free around a digit on each side of its square."""
 Layout = Literal["beside", "above"]
 LAYOUTS: tuple[Layout, ...] = ("beside", "above")
 RELATIONS = {"beside": ("to the left of", "to the right of"), "above": ("above", "below")}
-"""How the first digit of a combination lies to the second, and the second to the first."""
+"""Where the first digit of a combination is relative to the second, and vice versa."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,7 +50,7 @@ class Combination:
 
     @property
     def captions(self) -> tuple[str, str]:
-        """What it is called, from its first digit and from its second."""
+        """Its description, starting from its first digit and from its second."""
         there, back = RELATIONS[self.layout]
         first, second = WORDS[self.first], WORDS[self.second]
         return f"{first} {there} {second}", f"{second} {back} {first}"
@@ -79,8 +79,8 @@ def places(layout: Layout, size: int) -> tuple[tuple[slice, slice], tuple[slice,
 def heldout_combinations(config: DigitPairs) -> list[Combination]:
     """Those that are in no training picture: drawn by ``split_seed``, of both layouts.
 
-    They are drawn so that each digit is left out about equally often at each place, and is trained
-    on at all of them.
+    They are drawn so that each digit is left out about equally often at each place, and occurs at
+    every place in training.
     """
     generator = numpy_generator(config.split_seed, "held-out combinations")
     shifts = [generator.permutation(CLASSES) for _ in LAYOUTS]
@@ -119,8 +119,8 @@ class _Digits:
 def make_digit_pairs(out: Path, config: DigitPairs) -> ImagesManifest:
     """Write the pictures as a folder ``out``, with their captions; return its manifest.
 
-    Pictures go round their combinations. A label is the combination's number. Prompts are all
-    captions, in an order that is drawn once: the first ones show something of everything.
+    Pictures cycle through their combinations. A label is the combination's number. Prompts are all
+    captions in a random order, drawn once, so that the first ones are a varied selection.
     """
     images, labels = digit_images(config.image_size // 2 - 2 * MARGIN)
     splits = split_indices(labels, config.train_per_class, config.split_seed)

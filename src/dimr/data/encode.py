@@ -49,7 +49,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Encoder:
-    """The function from uint8 images to samples, as a dataset's ``autoencoder`` folder says it.
+    """The function from uint8 images to samples that a dataset's ``autoencoder`` folder defines.
 
     ``size`` is the side of the images; with ``mirror`` each is encoded mirrored too, in the same
     batch; ``dtype`` is what the autoencoder computes in.
@@ -96,9 +96,9 @@ class Encoder:
         if self.kind == "pixels":
             return None
         vae = load_autoencoder(self.folder, str(self.device))
-        move = torch.nn.Module.to  # diffusers' own warns of nothing
+        move = torch.nn.Module.to  # diffusers' own warns needlessly
         if self.device.type == "cuda":
-            vae = move(vae, memory_format=torch.channels_last)  # convolutions are fastest in it
+            vae = move(vae, memory_format=torch.channels_last)  # fastest for convolutions
         return move(vae, DTYPES[self.dtype])
 
     @property
@@ -136,7 +136,7 @@ def encode_images(
     """Write the training images (``dimr.data.image_arrays``) into ``out_folder`` as shards.
 
     A shard has ``config.shard_size`` images, and with ``config.mirror`` the mirror image after each
-    of them. ``key`` identifies what they are encoded from.
+    of them. ``key`` identifies the inputs.
     """
     images, labels = load_images(images_folder, "train")
     encode = Encoder(autoencoder_folder, images.shape[1], device, config.mirror)
@@ -231,7 +231,7 @@ def encode_missing(
 
 
 def images_of(assembly: Assembly, number: int, copies: int) -> range:
-    """Images of a shard; where it begins or ends between two copies, that image too."""
+    """Images of a shard, including one that has only one of its copies in it."""
     samples = assembly.samples(number)
     return range(samples.start // copies, -(-samples.stop // copies))
 
@@ -288,7 +288,7 @@ def _read_crops(
 
 
 def _unchanged(value: Any) -> Any:
-    """What a worker hands over (a named function, so that it can be sent to one)."""
+    """Pass a worker's item on as it is (a named function, so that it can be pickled)."""
     return value
 
 

@@ -1,4 +1,4 @@
-"""A folder of images of one size as arrays: what is trained on, and what is held out.
+"""A folder of images of one size as arrays: training images and held-out ones.
 
 The folder holds ``train.npy`` and ``heldout.npy`` (N, size, size, 3) uint8 in 0..255, their
 ``*_labels.npy`` (N,) int64 in 0..classes - 1, ``manifest.json``, ``captions.json`` if they have
@@ -19,7 +19,7 @@ from dimr.runtime.files import save_array, sha256
 from dimr.runtime.record import compare_files, verify
 
 SPLITS = ("train", "heldout")
-"""Those of every folder."""
+"""The splits that every folder has."""
 
 
 class ImagesManifest(Manifest):
@@ -90,7 +90,7 @@ def write_images(
 def load_images(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Memory-mapped images (N, size, size, 3) uint8 and labels (N,) int64 of one split.
 
-    ``split`` is "train", "heldout" or what else the folder has. Shapes, dtypes and checksums are
+    ``split`` is "train", "heldout" or another that the folder has. Shapes, dtypes and checksums are
     compared with the manifest; ``DimrError`` names the file that differs.
     """
     verify(folder, MANIFEST)

@@ -55,9 +55,9 @@ class LatentWork:
 
     @functools.cached_property
     def assembly(self) -> Assembly:
-        """The shards, under a key of everything that decides them but the device's rounding.
+        """The shards, with a key of everything that decides them except the device's rounding.
 
-        ``key`` knows where weights and images come from; by now others may lie there.
+        ``self.key`` only says where weights and images come from; others may lie there by now.
         """
         weights = [*self.autoencoder.glob("config.json"), *self.autoencoder.glob("*.safetensors")]
         sums, manifest = [sha256(path) for path in sorted(weights)], self.store.manifest
@@ -68,7 +68,7 @@ class LatentWork:
         return Assembly(self.out, key, kind, shape, count, self.config.shard_size)
 
     def announce(self) -> None:
-        """Say what the folder takes, and refuse if there is no room for what is missing of it."""
+        """Log what the folder takes, and refuse if there is no room for what is missing."""
         work = self.assembly
         log.info(
             "%s: %s %s of %s %s: %s; %d of %d shards exist",
@@ -125,6 +125,6 @@ class LatentWork:
         self.assembly.finish(labels, self.store.class_names, scale, add)
 
     def original(self, number: int) -> Images:
-        """The crop (H, W, 3), mirrored or not, that sample ``number`` is of."""
+        """The crop (H, W, 3), mirrored or not, that belongs to sample ``number``."""
         image, mirrored = divmod(number, self.encoder.copies)
         return self.store.crop(image, self.config.image_size, bool(mirrored))

@@ -1,8 +1,8 @@
 """Arrays of ``.npz`` files: small ones read whole, large ones read and written as a stream.
 
-A member is read in order to its end, where zip's checksum is compared, stored or deflated alike; a
+A member, stored or deflated, is read in order to its end, where zip's checksum is compared; a
 memory map of a stored member would skip the comparison. What a header states is compared with the
-bytes that follow before anything is done with it.
+bytes that follow before it is used.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ DAMAGE = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 SUFFIX = ".npy"
-"""Of an array's name in the archive."""
+"""Suffix of an array's name in the archive."""
 DENSEST = 1100
-"""Bytes that one deflated byte can stand for (1,032), and a little more."""
+"""Bytes that one deflated byte can expand to (1,032), and a little more."""
 BLOCK = 4 * 2**20
 """Bytes that are copied at a time."""
 
@@ -49,7 +49,7 @@ def load_arrays(path: str | Path, names: Sequence[str]) -> list[NDArray[Any]]:
         DimrError: a missing, damaged or foreign file, an array that is not there or holds objects.
     """
     for name in names:
-        array_header(path, name)  # what it claims is checked before memory is taken for it
+        array_header(path, name)  # its claims are checked before memory is allocated
     with _readable(path), np.load(path, allow_pickle=False) as arrays:
         return [arrays[name] for name in names]
 
@@ -61,7 +61,7 @@ def array_names(path: str | Path) -> list[str]:
 
 
 def array_header(path: str | Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of a named array; nothing of it is read.
+    """Shape and dtype of a named array; its values are not read.
 
     Raises:
         DimrError: as ``load_arrays``; also a header that does not fit the bytes that are there.
@@ -115,7 +115,7 @@ def _readable(path: str | Path, kind: str = ".npz") -> Iterator[None]:
 
 
 def _archive(path: str | Path) -> zipfile.ZipFile:
-    """The archive, none of whose members claims more bytes than the file can stand for."""
+    """The archive, after checking that no member claims more bytes than the file can expand to."""
     if not Path(path).is_file() and Path(path).exists():
         raise DimrError(f"{path}: not a file; expected an .npz")
     with open(path, "rb") as file:

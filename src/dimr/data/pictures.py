@@ -1,7 +1,7 @@
-"""Images of any mode as 8-bit RGB: with their meaning kept, or refused by the mode's name.
+"""Images of any mode as 8-bit RGB: with their meaning kept, or refused, naming the mode.
 
-Pillow's own ``convert("RGB")`` clips 16 bits to white, drops alpha (so that what lay hidden under
-transparent pixels is seen), and leaves the camera's orientation to whoever shows the image.
+Pillow's own ``convert("RGB")`` clips 16 bits to white, drops alpha (so that what was hidden by
+transparency is seen), and leaves the camera's orientation to whoever shows the image.
 """
 
 from typing import Any
@@ -130,6 +130,6 @@ def _orientation(image: Image.Image) -> int:
     """The value of the tag; 1, upright, if it is missing or cannot be read."""
     try:
         found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # of damaged metadata, nearly anything; the pixels are intact
+    except Exception:  # damaged metadata may raise almost anything; the pixels are intact
         return 1
     return found if isinstance(found, int) else 1

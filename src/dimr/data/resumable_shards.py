@@ -1,4 +1,4 @@
-"""Shard folders in the making: shards come in any order, from any of several processes or jobs.
+"""Shard folders in the making: shards arrive in any order, from one or more processes or jobs.
 
 They lie in a hidden folder beside the result (``dimr.runtime.work_folder``), which a workflow that
 deletes the outputs of a failed job leaves alone. When all are there, labels and manifest are added
@@ -43,9 +43,9 @@ class ShardWork(WorkFolder):
         return range(start, min(start + self.shard_size, self.count))
 
     def missing(self, part: Part | None = None) -> list[int]:
-        """Numbers of the shards that do not exist yet; with ``part``, only of its own ones.
+        """Numbers of the shards that do not exist yet; with ``part``, only of its own.
 
-        A shard of another size than was written is named in the log and is missing.
+        A shard whose size is not as written is named in the log and counts as missing.
         """
         own = range(self.shards)[(part or Part()).slice]
         return [number for number in own if self.finished(note_of(number), "sizes") is None]
@@ -58,7 +58,7 @@ class ShardWork(WorkFolder):
     def require_space(self, extra: int = 0) -> None:
         """Refuse to continue where the disk has no room for the shards that are still missing.
 
-        ``extra``: bytes of what is added to them at the end.
+        ``extra``: bytes of what is added at the end.
         """
         rows = sum(len(self.samples(number)) for number in self.missing())
         rest = rows * (self.nbytes // self.count) + extra
@@ -95,11 +95,11 @@ class Assembly(ShardWork):
     """Work on a shard folder ``out``, each of whose shards is a piece.
 
     Args:
-        out: as of ``WorkFolder``.
+        out: as in ``WorkFolder``.
         key: likewise.
         kind: ``posterior`` or ``pixels``, as in ``dimr.data.shards``.
         shape: of a stored sample.
-        count: samples in all.
+        count: number of samples in total.
         shard_size: samples in a shard (the last may be shorter).
     """
 
@@ -119,7 +119,7 @@ class Assembly(ShardWork):
         return int(np.prod(self.shape)) * self.dtype.itemsize * self.count
 
     def is_complete(self) -> bool:
-        """Whether the finished folder exists, undamaged and made by this very work.
+        """Whether the finished folder exists, undamaged and with this work's key.
 
         Every checksum is compared; what is damaged is named in the log.
         """

@@ -39,7 +39,7 @@ MAPPED_BYTES = 16 * 1024**2
 
 
 class Manifest(ConfigModel):
-    """``manifest.json`` of a result; keys that it does not know are ignored."""
+    """``manifest.json`` of a result; unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -122,8 +122,8 @@ class ShardManifest(Manifest):
 class MappedRows:
     """Memory maps of (n_k, *shape), read as one array.
 
-    What was read is unmapped at times: the system would reclaim it when memory is short, but counts
-    it to the process, as job schedulers do.
+    What was read is unmapped from time to time: the system would reclaim it when memory is short,
+    but it and job schedulers count it as the process's.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
@@ -185,7 +185,7 @@ class OpenShards:
 
         Args:
             indices: 0 to count - 1, in any order.
-            compare: read the shards that hold them whole first, to compare their checksums.
+            compare: first read the shards concerned as a whole, to compare their checksums.
 
         Raises:
             DimrError: names the shard that is damaged.
@@ -225,7 +225,7 @@ def verify(folder: Path, share: slice = slice(None)) -> ShardManifest:
 
     Args:
         folder: as for ``open_shards``.
-        share: of the shards: processes that work together compare a part each.
+        share: of the shards: processes that work together each check a part.
 
     Returns:
         The manifest.
@@ -283,8 +283,8 @@ def write_shard(
     """Check samples (n, *shape), store them atomically, and return the shard's entry.
 
     Posterior moments may have any floating-point dtype, and become float16; pixels must be uint8.
-    ``DimrError`` begins with ``where`` and names the sample that does not fit or is not finite, by
-    its number; that of the first is ``first``.
+    ``DimrError`` begins with ``where`` and gives the number, counted from ``first``, of the sample
+    that does not fit or is not finite.
     """
     if samples.shape[1:] != tuple(shape):
         raise DimrError(f"{where}: sample {first} has shape {samples.shape[1:]}, not {shape}")

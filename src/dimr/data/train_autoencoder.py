@@ -1,4 +1,4 @@
-"""Training of the small autoencoder that stands for Stable Diffusion's on the digits."""
+"""Training of the small autoencoder that takes Stable Diffusion's place on the digits."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Schedule, loss, guidance and sampler: one idea a file."""
+"""Schedule, loss, guidance and sampler: one idea per file."""
 
 from dimr.diffusion.guidance import power_cosine_scale
 from dimr.diffusion.loss import multi_scale_loss

@@ -11,9 +11,9 @@ from torch import Tensor
 from dimr.models.conditioning import Condition
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""denoise(x (B, C, H, W), t ()) -> predicted noise (B, C, H, W), or (B, 2 C, H, W) of a network
-that learns its variance: the noise, then the variance. t lies on the CPU, wherever x does: what is
-decided by it is decided without waiting for the device."""
+"""denoise(x (B, C, H, W), t ()) -> predicted noise (B, C, H, W), or (B, 2 C, H, W) for a network
+that learns its variance: the noise, then the variance. t is on the CPU, wherever x is, so that
+decisions by time need not wait for the device."""
 
 Model = Callable[[Tensor, Tensor, Condition], list[Tensor]]
 """A network, called as ``model(x, t, condition)``; the last of its predictions counts."""
@@ -52,7 +52,7 @@ def wrap(
 
     Args:
         model: network called as ``model(x, t, condition)``.
-        condition: of the B images; ``condition.null()`` is what it is compared with.
+        condition: of the B images; ``condition.null()`` is the one without.
         kind: ``none``; ``unconditional``, the prediction without a condition; ``constant``,
             eps = cond + scale (cond - uncond) (U-ViT's form); or ``power_cosine``,
             eps = uncond + w(t) (cond - uncond).
@@ -110,7 +110,7 @@ def _guided(
 
 
 def _beside(t: Tensor, x: Tensor) -> Tensor:
-    """A time () on the CPU, on the device of x: as a kernel's argument, not as a copy."""
+    """A time () from the CPU on the device of x: passed as a kernel's argument, not copied."""
     if t.device == x.device:
         return t
     return torch.full((), float(t), dtype=t.dtype, device=x.device)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 def noise_at_scale(noise: Tensor, scale: int) -> Tensor:
     """Noise (B, C, H, W) summed over scale x scale cells and divided by ``scale``.
 
-    That is average pooling times ``scale``: white noise of unit variance stays so.
+    That is average pooling times ``scale``: white noise keeps its unit variance.
     """
     return noise if scale == 1 else F.avg_pool2d(noise, scale) * scale
 

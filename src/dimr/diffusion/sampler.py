@@ -33,7 +33,7 @@ def sample(
             ``multistep``, or ``ancestral`` (DDPM, respaced, with learned variance: DiT's own).
         generators: of the noise that ``ancestral`` adds, one per image on the CPU; the others add
             none.
-        on_step: called after each evaluation, as for a progress bar.
+        on_step: called after each evaluation, e.g. for a progress bar.
 
     Returns:
         (B, C, H, W) like ``noise``.

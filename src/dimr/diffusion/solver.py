@@ -31,7 +31,7 @@ class NamedSchedule:
     ) -> Any:
         """The solver for any scheduler's configuration that names our ``schedule``.
 
-        Nothing else of it is taken over: another solver's order would make this one another.
+        Nothing else is taken from it: another solver's order would make this a different one.
 
         Raises:
             ValueError: no ``schedule`` in the configuration.
@@ -65,7 +65,7 @@ class AuthorsDPMSolver(NamedSchedule, DPMSolverSinglestepScheduler):
     def __init__(self, schedule: str) -> None:
         self.noise_schedule = known_schedule(schedule)
         super().__init__(**dpm_settings(self.noise_schedule, order=3))
-        # not looked at here: some schedulers' defaults would clip latents, or start below t = 1
+        # not used here: some schedulers' defaults would clip latents, or start below t = 1
         self.register_to_config(clip_sample=False, timestep_spacing="linspace")
 
     def set_timesteps(
@@ -110,15 +110,15 @@ class AncestralSampler(NamedSchedule, DDPMScheduler):
     def set_timesteps(self, num_inference_steps: int, device: Any = None, **_: Any) -> None:
         """Place the evaluations evenly among the 1,000 steps.
 
-        They are all passed to diffusers, so that no version of it assumes the previous one to lie
-        a whole number of steps away.
+        They are all passed to diffusers, so that no version of it assumes the previous one to be a
+        whole number of steps away.
         """
         chosen = np.linspace(0, STEPS - 1, num_inference_steps).round().astype(int)
         super().set_timesteps(timesteps=list(map(int, chosen[::-1])), device=device)
 
 
 def dpm_settings(schedule: Schedule, order: int) -> dict[str, Any]:
-    """What every solver of the DPM-Solver++ kind is built with here."""
+    """Settings shared by all solvers of the DPM-Solver++ kind here."""
     return {
         "num_train_timesteps": STEPS,
         "trained_betas": discrete_betas(schedule).tolist(),

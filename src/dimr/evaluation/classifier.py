@@ -25,12 +25,12 @@ MIN_SIZE, MAX_SIZE = LEAST_CLASSIFIED, 512  # of images, in pixels
 MAX_CLASSES = 10_000
 FEATURES = 64
 PLACES = 64
-"""Of a side, at most, that the convolutions see."""
+"""Most places per side that the convolutions see."""
 LOW_FIDELITY = 0.2
 """Below this probability of its own class an image is low-fidelity (paper, section 5.3)."""
 WEIGHTS = "classifier.safetensors"
 TURNS = 4
-"""Quarter turns of an image, which a set of one class is told apart by."""
+"""Quarter turns of an image, which the classifier of a one-class set tells apart."""
 
 Task = Literal["classes", "quarter turns"]
 """What a classifier tells apart. A set of one class has no classes to tell apart: its classifier
@@ -39,9 +39,9 @@ says by how many quarter turns an image was turned, counterclockwise (RotNet, Gi
 
 
 class ClassifierConfig(ConfigModel):
-    """``config.json`` of a classifier's folder: what the network takes, and how it was trained.
+    """``config.json`` of a classifier's folder: the network's input, and how it was trained.
 
-    ``model`` is ``DigitClassifier`` of the digits, ``ImageClassifier`` of other sets: the same
+    ``model`` is ``DigitClassifier`` for the digits, ``ImageClassifier`` for other sets: the same
     network. ``classes`` is the number of logits.
     """
 
@@ -61,13 +61,13 @@ class ImageClassifier(nn.Module):
     linearly dependent, since GroupNorm fixes the mean of each group: a singular covariance. They
     see noise, blur and mixed digits better than a linear layer over all places does, which learns
     to ignore them. GroupNorm treats each image by itself; statistics of training batches would be
-    one more thing that sets training images apart. The features are standardised by the training
-    images, so that those have a total variance of 64 for every seed (less where features hardly
-    differ). FID still differs from seed to seed (in noise, several times): compare values of one
-    classifier only.
+    one more thing that sets training images apart. The features are standardised on the training
+    images, which therefore have a total variance of 64 for every seed (less where features hardly
+    differ). FID still differs from seed to seed (for noise, by several times): compare only values
+    of one classifier.
 
-    Of images of more than 64 pixels squares of pixels are the channels of one place: as cheap as an
-    average of the squares, which would hide blur and noise from the features.
+    In images of more than 64 pixels, each square of pixels becomes the channels of one place: as
+    cheap as averaging the squares, which would hide blur and noise from the features.
     """
 
     feature_mean: torch.Tensor
@@ -103,7 +103,7 @@ class ImageClassifier(nn.Module):
         return self.head(raw), (raw - self.feature_mean) / self.feature_std
 
     def _places(self, images: torch.Tensor) -> torch.Tensor:
-        """Squares of pixels as channels; what a side lacks to whole squares repeats its end."""
+        """Squares of pixels as channels; sides are padded to whole squares with edge values."""
         if self.square == 1:
             return images
         lacks = -self.size % self.square
@@ -160,12 +160,12 @@ def own_class(
     batch_size: int | None = None,
     name: str = "labels",
 ) -> dict[str, float]:
-    """What the classifier says of uint8 images (N, H, W, 3) and the labels (N,) they are to have.
+    """What the classifier says about uint8 images (N, H, W, 3) and their intended labels (N,).
 
     Args:
         classifier: takes uint8 (B, 3, H, W) and returns (logits (B, K), features), in its own mode.
         images: as many as there are labels.
-        labels: those that they are to have, in their order.
+        labels: those that the images should have, in their order.
         batch_size: images at a time; None: as many as 250 of 64 pixels.
         name: what messages call the labels.
 
@@ -200,14 +200,14 @@ def read_classes(
 def turn_accuracy(
     classifier: nn.Module, images: np.ndarray, batch_size: int | None = None
 ) -> float:
-    """Share in [0, 1] of the quarter turns of uint8 images (N, S, S, 3) that it tells."""
+    """Share in [0, 1] of the quarter turns of uint8 images (N, S, S, 3) that it recognises."""
     turned = (np.rot90(images, turn, (1, 2)) for turn in range(TURNS))
     told = [read_classes(classifier, ArrayImages("images", [each]), batch_size) for each in turned]
     return float(np.mean([np.mean(each == turn) for turn, each in enumerate(told)]))
 
 
 def piece_of(size: int) -> int:
-    """How many images of a side are looked at together: those of 64 pixels and fewer take 250."""
+    """How many images of side ``size`` are classified together: 250 up to 64 pixels."""
     return max(1, 250 * PLACES**2 // max(PLACES, size) ** 2)
 
 

@@ -1,8 +1,8 @@
 """Pictures of two digits (``dimr.data.digit_pairs``), measured digit by digit at their places.
 
-Metrics of features are of the squares that the two digits fill. A picture shows what its caption
-says if the classifier reads the right digit in both squares; where the digits lie otherwise, it
-reads parts of them.
+Feature metrics are taken of the squares that the two digits fill. A picture shows what its caption
+says if the classifier reads the right digit in both squares; if the digits lie elsewhere, it reads
+parts of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ def shown_by(samples: Path, labels: NDArray[np.int64] | None) -> list[Combinatio
     """What each sample should show: its label's name is a caption.
 
     Raises:
-        DimrError: samples that are no folder with captions, or of other captions.
+        DimrError: samples that are not a folder with captions, or have other captions.
     """
     if labels is None or not samples.is_dir():
         raise DimrError(f"{samples}: pairs of digits need a folder of samples with their captions")
@@ -93,11 +93,11 @@ def caption_accuracy(classifier: Any, squares: DigitSquares, images: Path) -> di
     Args:
         classifier: of digits, as ``dimr.evaluation.classifier.class_accuracy`` takes it.
         squares: of the pictures.
-        images: the dataset's: combinations that no training picture shows are held out.
+        images: the dataset's folder, which tells the combinations that no training picture shows.
 
     Returns:
-        ``caption_accuracy``, and apart ``..._seen`` and ``..._heldout``; without pictures of one
-        kind, without it.
+        ``caption_accuracy``, and separately ``..._seen`` and ``..._heldout``, if there are such
+        pictures.
     """
     seen = set(load_images(images, "train")[1].tolist())
     right = (read_classes(classifier, squares) == squares.labels).reshape(-1, 2).all(axis=1)

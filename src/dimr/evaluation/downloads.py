@@ -21,7 +21,7 @@ SUFFIX = re.compile(r".*-([0-9a-f]{8})\.pth")
 
 
 def acquire_reference(config: ReferenceConfig, source: str | None, out: Path) -> None:
-    """Check an ADM reference batch and put it into the folder ``out`` with a note of what it is.
+    """Check an ADM reference batch and put it into the folder ``out``, with a note on what it is.
 
     ``out`` gets ``reference.npz`` (a hard link where the disk is the same, else a copy) and
     ``reference.json`` (file, sha256, images, whether it holds statistics). Nothing is written
@@ -39,7 +39,7 @@ def acquire_reference(config: ReferenceConfig, source: str | None, out: Path) ->
     images = NpzImages(path)
     check_kind(str(path), np.dtype(np.uint8), images.shape, config.image_size)
     statistics = read_statistics(path)
-    read_spatial_statistics(path)  # they must be right
+    read_spatial_statistics(path)  # refuses invalid ones
     digest = sha256(path)
     if config.sha256 and digest != config.sha256:
         raise DimrError(f"{path}: SHA-256 is {digest}; expected {config.sha256}")
@@ -56,7 +56,7 @@ def acquire_reference(config: ReferenceConfig, source: str | None, out: Path) ->
 
 
 def acquire_extractor(source: str | None, out: Path) -> None:
-    """Put torch-fidelity's Inception weights at ``out`` once they are checked.
+    """Check torch-fidelity's Inception weights and put them at ``out``.
 
     Args:
         source: the file; None: it is downloaded from torch-fidelity's own address.
@@ -80,7 +80,7 @@ def acquire_extractor(source: str | None, out: Path) -> None:
 
 
 def expected_digits(name: str) -> str:
-    """The 8 hex digits of its SHA-256 in the name of a weights file, as in ``x-6726825d.pth``."""
+    """The 8 hex digits of the SHA-256 in a weights file's name, as in ``x-6726825d.pth``."""
     match = SUFFIX.fullmatch(name)
     if match is None:
         raise DimrError(f"{name}: expected a name that ends in 8 hex digits and .pth")
@@ -131,7 +131,7 @@ def _copy(path: Path, out: Path) -> None:
 
 
 def _download(name: str, out: Path) -> None:
-    """Fetch the file from torch-fidelity's own address, if that is what it has."""
+    """Fetch the file from torch-fidelity's own address, if it is the one there."""
     from torch.hub import download_url_to_file
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 

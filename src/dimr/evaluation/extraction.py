@@ -3,7 +3,7 @@
 torch-fidelity's cache is neither read nor written. Its extractors get their batches from our loop:
 images are read ahead in a thread, features are fetched one batch behind, and memory stays constant.
 (Its own loop has no workers with ``save_cpu_ram``, and the features that it gathers keep the
-allocator from reusing the memory of images: all of them stay resident.)
+allocator from reusing the images' memory: all of it stays resident.)
 """
 
 import contextlib
@@ -27,7 +27,7 @@ INCEPTION = "inception-v3-compat"
 """torch-fidelity's name of the network of the original FID, with TensorFlow's resizing."""
 METRICS = ("isc", "fid", "prc")
 SPATIAL = "mixed_6/conv"
-"""ADM's name of the layer of sFID, which torch-fidelity's Inception has but does not give."""
+"""ADM's name of sFID's layer, which torch-fidelity's Inception has but does not return."""
 SPATIAL_CHANNELS = 7
 
 
@@ -89,7 +89,7 @@ def load_extractor(
     given = [layer for layer in wanted if layer != SPATIAL]
     try:
         network = create_feature_extractor(name, given, cuda=False, **options)
-    except Exception as error:  # what names and shapes that do not fit raise has no common class
+    except Exception as error:  # errors of wrong names and shapes have no common class
         reason = single_line(error)[:200]
         raise DimrError(f"{weights}: not the weights of {name} ({reason})") from None
     network = _SpatialInception(network) if SPATIAL in wanted else network
@@ -97,9 +97,9 @@ def load_extractor(
 
 
 class _SpatialInception(torch.nn.Module):
-    """Inception's layers, and last ADM's spatial features: (B, 17 * 17 * 7), channels innermost.
+    """Inception's layers, then ADM's spatial features: (B, 17 * 17 * 7), channels innermost.
 
-    They are the first channels that Mixed_6d's 1x1 convolution gives, behind its norm and ReLU
+    They are the first channels of Mixed_6d's 1x1 convolution, after its norm and ReLU
     (``mixed_6/conv:0`` of the TensorFlow graph), in TensorFlow's order, as ``mu_s`` is.
     """
 
@@ -130,10 +130,10 @@ def extract_features(
 
     Args:
         images: N of them.
-        network: of ``load_extractor``, on the GPU with ``cuda``.
+        network: from ``load_extractor``; on the GPU with ``cuda``.
         batch_size: images at a time.
         cuda: run on the GPU.
-        progress: show how far it is.
+        progress: show a progress bar.
     """
     count, layers = images.shape[0], network.get_requested_features_list()
     device = torch.device("cuda" if cuda else "cpu")
@@ -169,7 +169,7 @@ def register_classifier(folder: str | Path, extractor: str = "digits") -> str:
 
     The name is ``extractor`` and the first digits of the weights' SHA-256: it identifies the
     features wherever a result quotes it, and registering the same weights again is no error. The
-    weights are read now, so that later changes of the folder have no effect.
+    weights are read now, so later changes to the folder have no effect.
 
     The extractor takes uint8 (B, 3, S, S) of the size S that the classifier was trained on. It
     provides ``64`` (FID, precision and recall) and ``logits`` (Inception Score), as float64:
@@ -205,7 +205,7 @@ def _classifier_extractor(classifier: ImageClassifier) -> type:
 
         @staticmethod
         def get_default_feature_layer_for_metric(metric: str) -> str:
-            """The layer that a metric uses if none is named."""
+            """The layer that a metric uses by default."""
             return "logits" if metric == "isc" else "64"
 
         @staticmethod
@@ -253,6 +253,6 @@ def _check_plain(path: Path) -> None:
         torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DimrError(f"{path}: no such file") from None
-    except Exception as error:  # what a damaged pickle raises has no common class
+    except Exception as error:  # errors of damaged pickles have no common class
         reason = single_line(error).split(". ")[0]
         raise DimrError(f"{path}: not readable as plain weights ({reason})") from None

@@ -3,18 +3,18 @@
 The first three are torch-fidelity's.
 
 - FID is the squared Frechet distance of two Gaussians fitted to D features. N images bias it by
-  about D / N, so values compare only at equal counts. Mean and covariance are float64.
-- sFID is the same of features that say where in the image something is (Nash et al. 2021): of
+  about D / N, so only values at equal counts are comparable. Mean and covariance are float64.
+- sFID is the same for features that say where in the image something is (Nash et al. 2021): for
   Inception, 17 x 17 places with 7 channels.
 - Inception Score is exp(mean KL(p(y|x) || p(y))) within each split, then the mean and standard
   deviation over splits. Split k of S is images kN/S to (k+1)N/S of ``score_order``, by default of
   the order given. ADM's splits of 5,000 are S = 10 of 50,000. The order must mix the classes: a
   split of one class has the score 1, however good its images (``dimr.evaluation.labels``).
-- Precision and recall are those of ``dimr.evaluation.manifold``. Of a reference of more than 10,000
-  images (as many as ADM's batches have) 10,000 are compared.
+- Precision and recall are those of ``dimr.evaluation.manifold``. From a reference of more than
+  10,000 images (the size of ADM's batches) 10,000 are compared.
 
-The last takes longest: 50,000 x 10,000 features of width 2048 take 1.6 GB and 190 seconds of CPU
-time, FID 1.0 GB and 18 seconds (``benchmarks/metrics.py``). Of the images only a few batches are in
+The last take longest: 50,000 x 10,000 features of width 2048 take 1.6 GB and 190 seconds of CPU
+time, FID 1.0 GB and 18 seconds (``benchmarks/metrics.py``). Only a few batches of the images are in
 memory.
 """
 
@@ -76,16 +76,16 @@ def fidelity(
 ) -> dict[str, float]:
     """``fid``, ``inception_score``, ``inception_score_std``, ``precision`` and ``recall``.
 
-    With Inception also ``sfid``, unless FID compares with given statistics and sFID has none: those
-    of the reference's images are of other images.
+    With Inception also ``sfid``, unless statistics are given for FID but not for sFID: those of the
+    reference's images would be of other images.
 
     Args:
         images: generated, uint8 (N, H, W, 3).
         reference: real, uint8 (M, H, W, 3).
         extractor: the name of a registered extractor: ``inception-v3-compat``, or what
             ``register_classifier`` returned.
-        statistics: what FID compares with, as an ADM reference batch holds it for more images than
-            it has; ``None``: of the reference's images.
+        statistics: what FID compares with (an ADM reference batch holds them for more images than
+            it has); ``None``: those of the reference's images.
         spatial_statistics: the same for sFID.
         weights: as in ``load_extractor``.
         layers: feature layers of ``fid``, ``isc`` (logits) and ``prc`` other than the extractor's
@@ -98,7 +98,7 @@ def fidelity(
         score_order: numbers of the images (N,) in the order that the Inception Score splits; None:
             as they are, which must mix the classes.
         inception_score: whether the extractor's logits are of classes; else the score is left out.
-        progress: show how far the extraction is.
+        progress: show a progress bar.
 
     Raises:
         DimrError: wrong images, too few of them, an unknown extractor or layer, unusable weights,
@@ -153,7 +153,7 @@ def metrics_of_features(
     Args:
         generated: (N, D) by layer; the layer for the Inception Score holds logits (N, K).
         real: (M, D) by layer.
-        layers: of each metric: ``fid``, ``prc``; with ``isc`` and ``sfid`` there are more.
+        layers: by metric: ``fid``, ``prc``, and, if they are wanted, ``isc`` and ``sfid``.
         statistics: as in ``fidelity``.
         spatial_statistics: as in ``fidelity``.
         isc_splits: as in ``fidelity``.
@@ -211,10 +211,10 @@ def feature_statistics(features: Tensor) -> Statistics:
 
 
 def prc_reference(features: Tensor) -> Tensor:
-    """All features (M, D), or of more than ``PRC_REFERENCE`` one from each of as many stretches.
+    """All features (M, D); if more than ``PRC_REFERENCE``, one from each of that many stretches.
 
-    Its place in the stretch is random, and always the same: at one fixed distance, images whose
-    classes are interleaved would be those of a few classes.
+    Its place in the stretch is random but reproducible: at a fixed distance, images whose classes
+    are interleaved would all be of a few classes.
     """
     if len(features) <= PRC_REFERENCE:
         return features

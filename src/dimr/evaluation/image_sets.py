@@ -1,7 +1,7 @@
 """The images that metrics take, as arrays or as sets that are read piece by piece.
 
-A set holds its name, its shape (N, H, W, 3) and a way to go through its images in order; at full
-size (50,000 images of 256 px are 9.8 GB) no step has more of them in memory than a few batches.
+A set has a name, a shape (N, H, W, 3) and a way to iterate over its images in order; at full size
+(50,000 images of 256 px are 9.8 GB) no step has more than a few batches of them in memory.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class ImageSet(Protocol):
 
 
 class ArrayImages:
-    """Arrays (n, H, W, 3) one after the other, possibly memory maps."""
+    """Arrays (n, H, W, 3), possibly memory maps, one after the other."""
 
     def __init__(self, name: str, arrays: Sequence[NDArray[np.uint8]]) -> None:
         for array in arrays:
@@ -57,8 +57,8 @@ class ArrayImages:
         self.shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
-        """As ``ImageSet.batches``; all but the last have ``size``, wherever an array ends."""
-        parts: list[NDArray[np.uint8]] = []  # of a batch that an array's end cut
+        """As ``ImageSet.batches``; all but the last have ``size``, wherever arrays end."""
+        parts: list[NDArray[np.uint8]] = []  # of a batch that spans arrays
         for array in self.arrays:
             start = 0
             while start < len(array):
@@ -68,7 +68,7 @@ class ArrayImages:
                 if sum(map(len, parts)) == size:
                     yield parts[0] if len(parts) == 1 else np.concatenate(parts)
                     parts = []
-                    unmap(array)  # or all that was read would count to the process
+                    unmap(array)  # otherwise all that was read would count as the process's memory
         if parts:
             yield np.concatenate(parts)
 
@@ -93,7 +93,7 @@ class PictureFiles:
     files once: ``key`` is a SHA-256 of their names and bytes.
 
     Args:
-        folder: holds images of one size, perhaps ``labels.npy``, and nothing else but hidden files.
+        folder: holds images of one size, perhaps ``labels.npy`` and hidden files, but nothing else.
 
     Raises:
         DimrError: names a file that does not belong there, the first image of another size, or one
@@ -109,7 +109,7 @@ class PictureFiles:
             data = _bytes(path)
             digest.update(os.fsencode(path.name) + b"\0" + hashlib.sha256(data).digest())
             with _opened(path, data) as image:
-                if sorted(image.size) != sorted(first.shape[:2]):  # EXIF may turn one of them
+                if sorted(image.size) != sorted(first.shape[:2]):  # EXIF may swap the sides
                     raise self._differs(path, image.height, image.width)
         self.key = digest.hexdigest()
 
@@ -199,7 +199,7 @@ def open_images(path: str | Path) -> ImageSet:
 
 
 def as_image_set(images: ImageSet | NDArray[Any], name: str) -> ImageSet:
-    """An array as a set of that name; a set as it is."""
+    """An array as a set with this name; a set unchanged."""
     return ArrayImages(name, [images]) if isinstance(images, np.ndarray) else images
 
 

@@ -13,11 +13,11 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.randomness import numpy_generator
 
 ARRAY = "arr_1"
-"""Of an ADM-style ``.npz``, beside the images."""
+"""The labels in an ADM-style ``.npz``, beside the images."""
 LIMIT = 2**31
-"""Labels lie below."""
+"""Labels are below this."""
 SEED = 0
-"""Of the order in which the Inception Score takes images that are not interleaved."""
+"""Seed of the order in which the Inception Score takes images that are not interleaved."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Labels:
     Attributes:
         values: (N,) integers from 0; None: unknown.
         origin: where they were read, or why they are unknown.
-        classes: how many there are; None: as many as the values say.
+        classes: how many there are; None: as the values imply.
     """
 
     values: NDArray[np.int64] | None
@@ -61,9 +61,9 @@ class Labels:
     def score_order(self, count: int) -> NDArray[np.int64] | None:
         """The order (count,) of ``count`` images for the Inception Score; None: as they are.
 
-        Images that are not known to be interleaved are taken in a random order, always the same. If
-        every class is known to have as many images, classes take turns in it, as they do in samples
-        that are drawn here; else classes come at random, as they do in ADM's samples.
+        Images that are not known to be interleaved are taken in a random but reproducible order. If
+        all classes are known to have equally many images, they take turns in it, as in samples
+        drawn here; else classes come at random, as in ADM's samples.
         """
         if self.interleaved:
             return None
@@ -82,7 +82,7 @@ class Labels:
 
     @property
     def _balanced(self) -> bool:
-        """Whether all classes are known to have as many images, or one more."""
+        """Whether all classes are known to have the same number of images, to within one."""
         if self.values is None:
             return False
         return bool(np.ptp(np.unique(self.values, return_counts=True)[1]) <= 1)

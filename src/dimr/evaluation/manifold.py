@@ -4,9 +4,9 @@ The manifold of a set is the union of balls around its features, each up to the 
 feature, surface included. Precision is the share of generated features in the manifold of the real
 ones, recall the share of real features in that of the generated ones.
 
-ADM's suite, which published values are from, takes squared distances in float16, each step rounded,
-and in float32 where not all in a block of 10,000 x 10,000 are finite. What its TensorFlow adds up
-for norms is rounded on the way too, in an order of the device's own; here sums are float32.
+ADM's suite, the source of published values, takes squared distances in float16, each step rounded,
+or in float32 if not all in a block of 10,000 x 10,000 are finite. Its TensorFlow also rounds the
+partial sums of norms, in an order that depends on the device; here sums are float32.
 """
 
 import itertools
@@ -31,9 +31,9 @@ def precision_recall(
 
     Args:
         generated: (N, D), more than ``neighborhood`` of them.
-        real: (M, D), as many at least.
+        real: (M, D), also more than ``neighborhood``.
         neighborhood: the k of the balls.
-        distances: ``float16`` as ADM; ``float32`` in the precision of the features.
+        distances: ``float16`` as in ADM; ``float32``: in the precision of the features.
     """
 
     def blocks(features: Tensor, found: Tensor) -> Iterator[tuple[Tensor, ...]]:

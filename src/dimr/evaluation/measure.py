@@ -1,8 +1,8 @@
 """The metrics of a run's samples, and the facts of their provenance.
 
 Features are Inception's, or those of the dataset's own classifier; samples are compared with an ADM
-reference batch, or with the held-out images of the dataset, which say too whether training images
-were copied.
+reference batch, or with the dataset's held-out images, which also show whether training images were
+copied.
 """
 
 import logging
@@ -46,15 +46,15 @@ of ``measure``."""
 PATHS = ("images", "classifier", "reference", "extractor_weights")
 """All of them, in the order in which they enter a key."""
 TITLES = {"heldout": "held-out"}
-"""Of splits of images, in messages."""
+"""Names of splits of images in messages."""
 REPEATED = ("precision", "recall")
 REPEATED_DIGITS = (
     "a digit is in several pictures of two: its nearest neighbours are itself, and regions of no "
     "size hold nothing"
 )
-"""Metrics of neighbourhoods that pictures of two digits do not have, and why."""
+"""Neighbourhood metrics that pictures of two digits do not have, and why."""
 SMALL_BATCH = 64
-"""Images at a time through a classifier: another number changes last digits."""
+"""Images at a time through a classifier: another number would change the last digits."""
 
 Measured = tuple[dict[str, float], dict[str, Any]]
 """Metrics, and the facts of their provenance."""
@@ -62,14 +62,14 @@ Measured = tuple[dict[str, float], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Features:
-    """Whose features are compared.
+    """The features that are compared, and their network.
 
     Attributes:
         extractor: torch-fidelity's name.
         weights: its file; None: it carries them.
         classifier: the dataset's own; None: it is Inception.
         facts: for the provenance.
-        keys: of what they are from, for the key of the metrics.
+        keys: of the network's origin, for the key of the metrics.
     """
 
     extractor: str
@@ -86,10 +86,10 @@ class Compared:
     Attributes:
         real: images.
         training: what the network was trained on; None: not known.
-        statistics: of features for FID, of other images; None: of ``real``.
+        statistics: of other images' features, for FID; None: of ``real``.
         spatial_statistics: for sFID.
         facts: for the provenance.
-        keys: as of ``Features``.
+        keys: as in ``Features``.
     """
 
     real: ImageSet
@@ -126,11 +126,11 @@ def measure(
     Returns:
         The metrics, and the facts of their provenance: ``inputs`` (keys of what was compared),
         ``extractor``, ``images``, ``reference`` (the split with it), ``samples``,
-        ``inception_score_order``, ``left_out`` (metrics that there are none of, and why), ...
+        ``inception_score_order``, ``left_out`` (metrics that are missing, and why), ...
 
     Raises:
         DimrError: a path that is missing or that the extractor does not take, damaged files, or
-            another number of images than ``config.count``, which determines FID and recall.
+            a number of images other than ``config.count``, on which FID and recall depend.
     """
     given = dict(zip(PATHS, (images, classifier, reference, extractor_weights), strict=True))
     _check_paths(config.extractor, given)
@@ -202,7 +202,7 @@ def _inception_features(config: EvaluateConfig, weights: Path) -> Features:
 
 
 def _own_images(folder: Path, split: str) -> Compared:
-    """Images of the dataset that train nothing: those held out, or those of trials."""
+    """Images of the dataset that are not trained on: those held out, or those for trials."""
     manifest = ImagesManifest.read(folder)
     title = TITLES.get(split, split)
     training, others = (
@@ -290,7 +290,7 @@ def _measure_pairs(
     images: Path,
     device: torch.device,
 ) -> Measured:
-    """Of pictures of two digits: metrics of the digits, and whether captions are shown."""
+    """For pictures of two digits: metrics of the digits, and whether captions are shown."""
     if features.classifier is None:
         raise DimrError(f"extractor {config.extractor}: pairs of digits need extractor digits")
     shown = shown_by(Path(opened.record["file"]), opened.labels.values)

@@ -10,8 +10,8 @@ from dimr.runtime.errors import DimrError
 
 CHUNK = 4096  # images at a time
 LARGEST = 64
-"""Pixels of a side that are compared: of larger images squares are averaged. Half a minute for
-10,000 images and as many training images; with those of 256 pixels it would be ten."""
+"""Most pixels per side that are compared: larger images are averaged over squares. That takes half
+a minute for 10,000 images and as many training images; at 256 pixels it would be ten."""
 
 
 def nearest_distances(
@@ -20,9 +20,9 @@ def nearest_distances(
     """Distance of each query to the nearest training image, float64 (N,) in [0, 1].
 
     The distance of two images is the root mean square difference of their values, all pixels and
-    channels, with 1 for the difference of black and white. Images of more than 64 pixels are made
-    smaller first, to values that are whole again. Exact: the squared distances are sums of integers
-    below 2^53, so a copy is at 0.0 and the chunks do not matter.
+    channels, where black and white differ by 1. Images of more than 64 pixels are first reduced, to
+    integer values again. The result is exact: the squared distances are sums of integers below
+    2^53, so a copy is at 0.0 and the chunks do not matter.
 
     Args:
         queries: uint8 (N, H, W, 3).
@@ -52,7 +52,7 @@ def nearest_distances(
 
 
 def compared_size(size: int) -> int:
-    """Side in pixels of what is compared, of images of a side: whole squares are averaged."""
+    """Side in pixels at which images of side ``size`` are compared: whole squares are averaged."""
     return size // -(-size // LARGEST)
 
 
@@ -73,7 +73,7 @@ def _compared(images: ImageSet) -> Iterator[NDArray[np.uint8]]:
 def memorisation(
     images: ImageSet | np.ndarray, training: ImageSet | np.ndarray, heldout: ImageSet | np.ndarray
 ) -> dict[str, float]:
-    """How near generated images lie to the training images, next to real images that are no copies.
+    """How near generated images are to the training images, compared with real ones (no copies).
 
     Args:
         images: generated, uint8 (N, H, W, 3).

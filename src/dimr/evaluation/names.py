@@ -4,12 +4,12 @@ Every list of them derives from here. Nothing is imported.
 """
 
 FID_OF = {"inception-v3-compat": "fid", "digits": "fid_digits", "classifier": "fid_own"}
-"""What FID is called by the extractor of its features (``evaluate.extractor``): values of different
-features do not compare, and no column holds both."""
+"""FID's name by the extractor of its features (``evaluate.extractor``): values of different
+features are not comparable, and no column holds both."""
 FID_TITLES = {"fid": "FID", "fid_digits": "FID-digits", "fid_own": "FID-own"}
 """How it is printed."""
 OF_CLASSES = ("class_accuracy", "low_fidelity_share")
-"""What a classifier of the dataset's own classes says of images and the labels they are to have."""
+"""What a classifier of the dataset's classes says about images and their intended labels."""
 OF_FEATURES = (
     "fid", "sfid", "fid_digits", "fid_own", "inception_score", "inception_score_std", "precision",
     "recall", *OF_CLASSES, "caption_accuracy", "caption_accuracy_seen",

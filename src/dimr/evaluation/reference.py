@@ -1,7 +1,7 @@
 """Samples, or an ADM reference batch, opened for measuring: images, labels, statistics, record.
 
-ADM's batches hold 10,000 images (``arr_0``) for precision and recall, and of the features of many
-more ``mu`` and ``sigma`` for FID, ``mu_s`` and ``sigma_s`` for sFID.
+ADM's batches hold 10,000 images (``arr_0``) for precision and recall, and, from the features of
+many more, ``mu`` and ``sigma`` for FID, ``mu_s`` and ``sigma_s`` for sFID.
 """
 
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def open_set(path: str | Path, width: int = WIDTH, labelled: bool = True) -> Ope
 
 
 def _checked_npz(path: Path, file: Path) -> str:
-    """SHA-256 of an ``.npz`` whose members are whole, and which is what its folder's note says."""
+    """SHA-256 of an ``.npz``, after checking its members and its folder's note."""
     check_whole(file)
     digest = sha256(file)
     if path != file:

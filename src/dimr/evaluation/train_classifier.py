@@ -1,6 +1,6 @@
 """Training of the small classifier whose features the metrics use (``dimr.evaluation.classifier``).
 
-Of the images only batches are in memory.
+Only batches of the images are in memory.
 """
 
 import math
@@ -38,24 +38,24 @@ from dimr.runtime.schedules import linear_warmup
 WEIGHT_DECAY = 0.05
 WARMUP_STEPS = 20
 LEAST_SPREAD = 0.1
-"""Of a feature, relative to all: of easy or few images some features are the same for every one (no
-image excites them), and divided by so little one other image would be the whole of FID."""
+"""Least spread of a feature, relative to all: with easy or few images some features are the same
+for all (none excites them); divided by so little, a single other image would dominate FID."""
 LEAST_DEVIATION = 0.01
-"""Where all hardly differ: features are averages of values of variance 1."""
+"""The least if all hardly differ: features are averages of values of variance 1."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Half-widths of uniform random changes; each image of each step has its own.
 
-    There is no mirroring: of letters, say, a mirror image is another thing.
+    There is no mirroring: the mirror image of a letter, say, is something else.
     """
 
     rotation: float = 0.3  # radians
     scale: float = 0.2  # relative, height and width apart
     shift: float = 0.12  # of the image's size
-    brightness: float = 0.3  # relative, the same of all channels: colours stay
-    outside: Literal["black", "reflection"] = "black"  # what comes in
+    brightness: float = 0.3  # relative, the same for all channels: colours stay
+    outside: Literal["black", "reflection"] = "black"  # what is seen beyond the edges
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Changed copies of float images (B, 3, H, W) in [0, 1]."""
@@ -74,15 +74,15 @@ class Augmentation:
         return (moved * (1 + self.brightness * draws[5])[:, None, None, None]).clamp(0, 1)
 
     def record(self) -> dict[str, Any]:
-        """For ``config.json``; that black comes in is not said, as it was not at first."""
+        """For ``config.json``; the default ``outside`` is omitted, as in older files."""
         left_out = "outside" if self.outside == "black" else None
         return {key: value for key, value in asdict(self).items() if key != left_out}
 
 
 STROKES = Augmentation()
-"""Of white strokes on black."""
+"""For white strokes on black."""
 PHOTOGRAPHS = Augmentation(rotation=0.15, outside="reflection")
-"""Of images whose ground is not black."""
+"""For images whose background is not black."""
 
 
 def train_classifier(
@@ -101,7 +101,7 @@ def train_classifier(
     """Train on ``images`` and write the folder ``out``; held-out images only measure accuracy.
 
     AdamW on batches drawn with replacement, with a linear warm-up and a cosine to zero. With one
-    class it learns to tell the quarter turns of an image apart.
+    class it learns to tell apart an image's quarter turns.
 
     Args:
         images: uint8 (N, S, S, 3), S from 16 to 512, two of them or more.
@@ -113,7 +113,7 @@ def train_classifier(
         heldout_labels: integers (M,).
         width: channels of the first convolution, a multiple of 4.
         classes: how many the set has, from 1 to 10,000.
-        class_names: theirs; none: they are the digits.
+        class_names: of the classes; empty: they are the digits.
         augmentation: of the images of a batch.
 
     Returns:
@@ -172,7 +172,7 @@ def learning_rate(step: int, config: Classifier) -> float:
 
 
 def turned(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Images (B, 3, S, S), each turned counterclockwise by as many quarters as ``turns`` (B,)."""
+    """Images (B, 3, S, S), each turned counterclockwise by ``turns`` (B,) quarters."""
     return torch.stack(
         [image.rot90(int(n), (1, 2)) for image, n in zip(images, turns, strict=True)]
     )
@@ -185,7 +185,7 @@ def _accuracy(classifier: ImageClassifier, images: np.ndarray, labels: np.ndarra
 
 
 def _check_size(images: np.ndarray, classes: int) -> int:
-    """Side of the images; ``DimrError`` if the network does not take it, or so many classes."""
+    """Side of the images; ``DimrError`` if the network does not take it or ``classes``."""
     inception = "extractor inception-v3-compat takes any (recipes.yaml: evaluate)"
     check_images(images, "training images")
     size = images.shape[1]
@@ -246,8 +246,8 @@ def _fit(
 def _standardise(classifier: ImageClassifier, images: np.ndarray) -> None:
     """Make the features of uint8 images (N, S, S, 3) have mean 0 and standard deviation 1.
 
-    Those that hardly differ get less: see ``LEAST_SPREAD``. A classifier of quarter turns sees all
-    of them: most of its features are the same for all images that are upright.
+    Those that hardly differ get less: see ``LEAST_SPREAD``. A classifier of quarter turns is shown
+    all turns: most of its features are the same for all upright images.
     """
     turns = range(TURNS if classifier.task == "quarter turns" else 1)
     arrays = [np.rot90(images, turn, (1, 2)) for turn in turns]

@@ -1,1 +1,1 @@
-"""Low-fidelity images, and what raters say of them."""
+"""Low-fidelity images, and what raters say about them."""

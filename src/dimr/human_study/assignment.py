@@ -1,4 +1,4 @@
-"""Who is shown what: each image goes to as many raters, in an order of each rater's own."""
+"""Who is shown what: each image goes to the same number of raters, each with their own order."""
 
 import numpy as np
 
@@ -10,15 +10,15 @@ def hand_out(
 ) -> list[list[int]]:
     """The raters of each image.
 
-    An image goes to those who have the fewest so far, at random among equals: any two raters get
-    the same number of images, or one more. Who gets an image does not depend on later ones.
+    An image goes to those who have the fewest so far, at random among equals: the raters' numbers
+    of images differ by at most one. Who gets an image does not depend on later ones.
 
     Args:
-        images: how many images of one model, so that each rater sees a like share of every model's.
+        images: how many images of one model, so that each rater sees an equal share of every one.
         raters: how many people, numbered from 0.
-        per_image: of these, for each image; at most ``raters``.
+        per_image: how many of them for each image; at most ``raters``.
         seed: of the draw.
-        purpose: of the draw: others give other draws.
+        purpose: of the draw: another purpose gives another draw.
 
     Returns:
         For each image ``per_image`` numbers, ascending.

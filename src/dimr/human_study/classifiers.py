@@ -115,7 +115,7 @@ def digit_scorer(folder: Path, device: torch.device) -> Scorer:
 
 
 def timm_scorer(name: str, weights: Path | None, device: torch.device, threads: int = 1) -> Scorer:
-    """A timm model, with the resizing, crop and normalisation that its name stands for.
+    """A timm model, with the resizing, crop and normalisation that its name implies.
 
     Args:
         name: as timm lists it, with the tag of its weights: ``convnext_base.fb_in22k_ft_in1k``.

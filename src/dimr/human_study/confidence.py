@@ -11,8 +11,8 @@ setting, below ``runs/<run>/distortion/`` (``dimr distortion-scores``, rule ``di
                     images uint8 (n, H, W, 3), labels int64 (n,), confidence float32 (n,),
                     index int64 (n,) among the samples
 
-The chosen images are a random draw from the low-fidelity ones, or all of these where there are no
-more: nobody looks at them first.
+The chosen images are a random draw from the low-fidelity ones, or all of them if there are no more:
+nobody selects them by eye.
 """
 
 import math
@@ -71,7 +71,7 @@ def score_samples(
     """Score a run's samples, and choose images for raters.
 
     Args:
-        config: threshold and number of the images that are chosen.
+        config: threshold, and number of images to choose.
         folder: of the samples, all of whose checksums are compared first.
         scorer: the classifier.
         batch_size: images at a time.
@@ -227,7 +227,7 @@ def read_chosen(summary: Path) -> Chosen:
 def read_confidence(summary: Path, images: int) -> NDArray[np.float32]:
     """The confidence (N,) of all N images, from the ``.npy`` beside a summary.
 
-    ``DimrError`` names a file that is missing, damaged or of other images.
+    ``DimrError`` names a file that is missing, damaged or belongs to other images.
     """
     return map_array(_unchanged(summary, ".npy"), (images,), "float32")
 

@@ -18,8 +18,8 @@ class Agreement:
     """How far raters agree on the images that two or more of them answered.
 
     ``raw`` is the share of equal pairs of answers to an image, averaged over images. ``kappa``
-    corrects for chance: ``kind`` is Cohen's kappa of two raters, or Krippendorff's alpha (nominal,
-    which allows for missing answers) of more. None: all answers are the same, so it is undefined.
+    corrects for chance: ``kind`` is Cohen's kappa for two raters, or Krippendorff's alpha (nominal,
+    which allows for missing answers) for more. None: undefined, as all answers are the same.
     """
 
     images: int

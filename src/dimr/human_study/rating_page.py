@@ -1,9 +1,9 @@
 """The rating page of the distortion study: one HTML file for a browser, and the key to it.
 
 The page holds the low-fidelity images of all models in random order, as PNG, each with the name of
-its class, under ids that say nothing; which model an image is from, only the key says. A rater's
-number says which images that rater is shown, and in which order (``assignment``). The page needs no
-network. It exports the CSV files that ``dimr.human_study.ratings`` reads.
+its class, under ids that reveal nothing; only the key says which model an image is from. A rater's
+number decides which images that rater is shown, and in which order (``assignment``). The page needs
+no network. It exports the CSV files that ``dimr.human_study.ratings`` reads.
 """
 
 import base64
@@ -51,7 +51,7 @@ class Entry:
         id: 16 hex digits that reveal nothing, the same for the same image of the same run.
         pixels: uint8 (H, W, 3).
         label: name of its class, with its synonyms.
-        facts: what the key says of it.
+        facts: what the key says about it.
         raters: who is shown it, numbered from 0.
     """
 
@@ -132,7 +132,7 @@ def write_rating_page(study: Study, models: Sequence[ModelImages], out: Path, ke
 def _entries(study: Study, model: ModelImages) -> list[Entry]:
     """The chosen images of a model."""
     row, chosen, summary = model.row, model.chosen, model.summary
-    # scores of older versions do not say the names
+    # scores of older versions lack the names
     names = summary.get("class_names") or class_names(summary["classes"])
     purpose = f"raters of {row['run']} {row['setting']}"
     given = hand_out(len(chosen.index), study.raters, study.per_image, study.seed, purpose)
@@ -168,7 +168,7 @@ def _html(data: dict[str, Any]) -> str:
         (folder / f"rating_page.{kind}").read_text(encoding="utf-8")
         for kind in ("html", "css", "js")
     )
-    # No text of the data can end the element that it stands in.
+    # No text in the data can close the element that contains it.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     for mark, part in (("/*STYLE*/", style), ("/*SCRIPT*/", script), ("/*DATA*/", text)):
         page = page.replace(mark, part.rstrip("\n"))

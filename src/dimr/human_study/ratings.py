@@ -34,7 +34,7 @@ class Key:
             (``dimr.human_study.confidence.Summary``).
         images: index into ``models``, by the image's id.
         shown_to: numbers of the raters, by the image's id.
-        per_image: how many these are.
+        per_image: how many raters that is.
         title: of the study.
     """
 
@@ -71,7 +71,7 @@ def read_ratings(paths: Iterable[Path], key: Key) -> "pd.DataFrame":
     Raises:
         DimrError: names file, line and value: an image that the page does not have or does not show
             to that number, an unknown rating, an empty rater, a second rating of an image by the
-            same rater, two raters of one number, an empty file.
+            same rater, two raters with one number, an empty file.
     """
     import pandas as pd
 
@@ -101,7 +101,7 @@ def _read_csv(path: Path) -> "pd.DataFrame":
 
     require_file(path)
     try:
-        # Without a header, for pandas to refuse lines that are longer than the first.
+        # Without a header, so that pandas refuses lines that are longer than the first.
         cells = pd.read_csv(
             path, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False,
             encoding="utf-8-sig",

@@ -11,7 +11,7 @@ from dimr.runtime.errors import DimrError
 FOLDER = "distortion"
 """Below ``experiments/``."""
 PAPER = "imagenet256"
-"""The study whose results are below ``results/distortion``; of others, ``results/<study>/...``."""
+"""The study whose results are below ``results/distortion``; others': ``results/<study>/...``."""
 
 
 def load_study(name: str, project: Project = PROJECT) -> Study:

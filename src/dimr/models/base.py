@@ -10,13 +10,13 @@ from dimr.models.conditioning import Condition, LabelCondition, TextCondition
 from dimr.models.sizes import FAMILIES, Sizes
 
 TOKENS = 77
-"""Tokens of a text where sizes do not say how many (CLIP's), to try a network on, and to count."""
+"""Tokens of a text if sizes do not say how many (CLIP's), to try a network and to count it."""
 
 
 class Blocks(nn.ModuleList):
     """A network's blocks, called one at a time: ``blocks.run(i, x, cond)``.
 
-    Of a network of text: ``blocks.run(i, x, cond, seen)``, see ``dimr.models.blocks.Seen``.
+    For a network of text: ``blocks.run(i, x, cond, seen)``, see ``dimr.models.blocks.Seen``.
     """
 
     checkpointing = False
@@ -63,7 +63,7 @@ class Network(nn.Module):
     def example_inputs(
         self, images: int, device: torch.device | str, *, one_time: bool = False
     ) -> tuple[Tensor, Tensor, Condition]:
-        """Arguments of ``forward`` for so many images, to try it on: zeros, at t = 0.5.
+        """Arguments of ``forward`` for ``images`` images, to try it: zeros, at t = 0.5.
 
         ``one_time``: t is () as in sampling, else (B,) as in training.
         """
@@ -83,9 +83,9 @@ class Network(nn.Module):
         Args:
             x: noisy images (B, C, H, W).
             t: diffusion time in (0, 1], n / 1000 in the paper's steps; (B,) or () for all.
-            condition: what each image should show: a ``LabelCondition``, of a network of text a
-                ``TextCondition``. A tensor (B,) int64 is taken as labels, of which ``num_classes``
-                is "no class".
+            condition: what each image should show: a ``LabelCondition``, or for a network of text a
+                ``TextCondition``. A tensor (B,) int64 is taken as labels, where ``num_classes``
+                means "no class".
 
         Returns:
             Predictions (B, C, h, w) from the lowest resolution to the full one; one element for
@@ -94,7 +94,7 @@ class Network(nn.Module):
 
         Raises:
             TypeError: a condition of another kind.
-            ValueError: one of another number of classes, width or number of tokens.
+            ValueError: one with another number of classes, width or number of tokens.
         """
         raise NotImplementedError
 
@@ -107,7 +107,7 @@ class Network(nn.Module):
 def initialise(module: nn.Module) -> None:
     """Linear and Embedding: truncated normal of std 0.02, bias 0. Convolutions keep the default."""
     if any(p.is_meta for p in module.parameters(recurse=False)):
-        return  # to be counted, or to be loaded
+        return  # only to be counted, or loaded
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.trunc_normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:

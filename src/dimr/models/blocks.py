@@ -28,9 +28,9 @@ class Seen(NamedTuple):
     """What attention may see where there is a text.
 
     Attributes:
-        mask: (B, 1, 1, keys) bool, of all keys, those of ``text`` behind the others.
-        text: tokens (B, L, D') beside the N of attention's input, of which it makes keys and
-            values of its own (DiMR); None: the text is among the N (U-ViT).
+        mask: (B, 1, 1, keys) bool, for all keys, those of ``text`` after the others.
+        text: tokens (B, L, D') in addition to the N of attention's input, from which it makes
+            further keys and values (DiMR); None: the text is among the N (U-ViT).
     """
 
     mask: Tensor
@@ -59,8 +59,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 class Attention(nn.Module):
     """Multi-head self-attention: qkv without bias (DiT: with), output projection with bias.
 
-    With ``text_dim`` the tokens of a text (B, L, text_dim) have keys and values too, by one Linear
-    without bias, behind those of the image: the "condition tokens" of DiMR's released code.
+    With ``text_dim`` the tokens of a text (B, L, text_dim) also give keys and values, by one Linear
+    without bias, after those of the image: the "condition tokens" of DiMR's released code.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Attention(nn.Module):
         self.text = None if text_dim is None else nn.Linear(text_dim, 2 * dim, bias=False)
 
     def _split(self, x: Tensor, parts: int) -> Sequence[Tensor]:
-        """(B, N, parts D) -> so many of (B, h, N, D / h)."""
+        """(B, N, parts D) -> ``parts`` tensors (B, h, N, D / h)."""
         batch, tokens, values = x.shape
         x = x.view(batch, tokens, parts, self.heads, values // parts // self.heads)
         return x.permute(2, 0, 3, 1, 4).unbind(0)
@@ -253,7 +253,7 @@ class UNetStack(nn.Module):
     ) -> list[Tensor]:
         """(B, ..., D) -> the input and the output of every block, in order.
 
-        ``joining``: from the number of a block and its input to what it takes in place of that.
+        ``joining``: from the number of a block and its input to what the block takes instead.
         ``seen``: for blocks with attention; None: no text.
         """
         others = (cond,) if seen is None else (cond, seen)

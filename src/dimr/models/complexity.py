@@ -28,7 +28,7 @@ class Complexity:
         parameters: number of learned values.
         macs: multiply-accumulates of one forward pass for one image, in matrix products, attention
             and convolutions. What the papers call "Gflops" is this number divided by 1e9.
-        activation_bytes: what eager training in float32 keeps of one image for the backward pass,
+        activation_bytes: what eager training in float32 keeps per image for the backward pass,
             with no activation checkpointing (attention weights are recomputed).
     """
 
@@ -44,7 +44,7 @@ def on_meta(sizes: Sizes) -> Network:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of learned values; fixed embeddings are none."""
+    """Number of learned values, without fixed embeddings."""
     return sum(p.numel() for p in network.parameters())
 
 
@@ -72,12 +72,12 @@ def complexity(sizes: Sizes) -> Complexity:
 
 @dataclass(frozen=True)
 class _Counted:
-    """What the first of several blocks that are alike took: for the others the same.
+    """What the first of several identical blocks took: the same holds for the others.
 
     Attributes:
         flops: of its products.
         inputs: numbers of its inputs' tensors that are kept.
-        inside: bytes that are kept of what it makes, but for the outputs.
+        inside: bytes kept of what it computes, except for the outputs.
         outputs: its result, and which of its tensors are kept.
     """
 
@@ -93,14 +93,14 @@ _COUNTED: dict[Hashable, _Counted] = {}
 
 
 class _Alike:
-    """Runs the first of the modules that are alike, and counts the others as that one."""
+    """Runs the first of several identical modules, and counts the others like it."""
 
     def __init__(self, counter: FlopCounterMode, kept: dict[int, Tensor]) -> None:
         self.counter, self.kept = counter, kept
         self.flops = self.memory = 0
 
     def forward(self, of: Hashable, run: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """A module's output: its own, or one of the same shape, by its signature."""
+        """A module's output: its own, or one of the same shape if its signature is known."""
         inputs = list(_tensors((given, named)))
         shapes = tuple((tuple(one.shape), one.requires_grad) for one in inputs)
         key = (of, shapes)
@@ -164,7 +164,7 @@ def _signature(module: nn.Module) -> Hashable:
 
 
 def _repeated(network: nn.Module) -> Iterator[tuple[nn.Module, Hashable]]:
-    """The outermost modules that have others alike, and their signatures."""
+    """The outermost modules that occur more than once, and their signatures."""
     lists = [one for one in network.modules() if isinstance(one, nn.ModuleList)]
     every = [one for listed in lists for one in listed if any(True for _ in one.parameters())]
     signatures = list(map(_signature, every))

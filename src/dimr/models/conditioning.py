@@ -21,20 +21,20 @@ from dimr.models.sizes import Sizes
 class Condition(ABC):
     """What B images should show. Subclasses are frozen dataclasses.
 
-    Their fields that are tensors, (B, ...), hold one row for each image; all that is done to a
-    condition is done to these rows. Other fields are the same for all images.
+    Fields that are tensors, (B, ...), hold one row per image; whatever is done to a condition is
+    done to these rows. Other fields are the same for all images.
     """
 
     @abstractmethod
     def null(self) -> Self:
-        """No condition for as many images, on the same device."""
+        """No condition, for the same number of images, on the same device."""
 
     def _tensors(self) -> dict[str, Tensor]:
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if isinstance(value, Tensor)}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The condition with a function of each of its tensors."""
+        """The condition with ``function`` applied to each of its tensors."""
         return replace(self, **{name: function(value) for name, value in self._tensors().items()})
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class LabelCondition(Condition):
 
 @dataclass(frozen=True, eq=False)
 class TextCondition(Condition):
-    """A text for each image, as the tokens that a frozen encoder made of it.
+    """A text for each image, as the tokens that a frozen encoder made from it.
 
     A token whose mask is False is not seen, whatever its values. U-ViT's authors have no mask:
     theirs sees all 77 of CLIP's tokens, so for their weights it is True everywhere.
@@ -97,12 +97,12 @@ class TextCondition(Condition):
     Attributes:
         tokens: (B, L, D) floating point, of any precision.
         mask: (B, L) bool, true where there is a token.
-        empty: what "no text" is: the encoder's empty caption, (1, L, D) and (1, L), or another text
-            in its place (a negative prompt). Part of no image, it stays on its own device until it
-            is needed. None: nothing, no token is seen.
+        empty: what stands for "no text": the encoder's empty caption, (1, L, D) and (1, L), or
+            another text (a negative prompt). It belongs to no image, and stays on its own device
+            until it is needed. None: no token is seen.
 
     Raises:
-        ValueError: shapes that do not go together, or a mask that is not bool.
+        ValueError: shapes that do not match, or a mask that is not bool.
     """
 
     tokens: Tensor
@@ -130,7 +130,7 @@ class TextCondition(Condition):
 
 
 def as_condition(condition: Condition | Tensor, num_classes: int) -> Condition:
-    """A condition as it is; labels (B,) int64 as a condition of ``num_classes`` classes."""
+    """A condition, unchanged; labels (B,) int64 as a condition of ``num_classes`` classes."""
     if isinstance(condition, Tensor):
         return LabelCondition(condition, num_classes)
     return condition

@@ -5,25 +5,25 @@ input, the others are ConvNeXt blocks at twice the resolution of the one before.
 the features of all its blocks to the next (the feature cascade) and predicts the noise at its own
 resolution.
 
-The paper's tables 2 and 3 compare this with other networks. It names them and does not describe
-them, so these are our readings, in each case the simplest:
+The paper's tables 2 and 3 compare this with other networks, which it names but does not describe,
+so these are our readings, in each case the simplest:
 
-- adaLN-Zero (table 2, row 3; ``norm``): in every block, Transformer or ConvNeXt, from an embedding
-  of the time that each branch has of its own, as widths differ. It is that of U-ViT + adaLN-Zero
-  (row 2), so that only the branches are between the two, and as there the class stays a token: in
-  all rows it is only time that enters in another way. Norms of cascades and outputs are plain.
+- adaLN-Zero (table 2, row 3; ``norm``): in every block, Transformer or ConvNeXt, from a time
+  embedding that each branch has of its own, as widths differ. It is that of U-ViT + adaLN-Zero
+  (row 2), so that the two differ only in the branches, and as there the class stays a token: the
+  rows differ only in how time enters. Norms of cascades and outputs are plain.
 - ConvNeXt in the first branch (table 3a; ``first``): the same number of blocks of the same width.
   There is no place for a token, so the class embedding is added to every pixel.
 - Cascade by concatenation (3b; ``cascade``): input and cascade side by side on channels, and a
   Linear back to D.
 - Skip connections between branches (3c; ``branch_skips``): ``BranchSkips``, beside the cascade.
 
-A text in place of the class is as in the authors' released code, which the paper does not describe:
-each attention of the lowest branch has keys and values of the text's tokens behind those of the
-image's, and there is no class token.
+A text in place of the class works as in the authors' released code, which the paper does not
+describe: each attention of the lowest branch has keys and values of the text's tokens after those
+of the image's, and there is no class token.
 
 Shapes: B batch, C channels, H = W image side, R branches, N layers and D width of a branch,
-h = w = H / 2^(R-r) the side of branch r; cond, what norms and blocks know of the time: the time
+h = w = H / 2^(R-r) the side of branch r; cond, how norms and blocks know the time: the time
 condition () or (B,), with adaLN-Zero the branch's embedding of it (1, D) or (B, D).
 """
 
@@ -125,7 +125,7 @@ class BranchSkips(nn.Module):
 
     def forward(self, features: list[Tensor], index: int, x: Tensor) -> Tensor:
         """Features below (B, h, w, D'), a block's number and input (B, 2h, 2w, D) -> the sum."""
-        skip = self.project[index](features[1 + self.sources[index]])  # of the input is the first
+        skip = self.project[index](features[1 + self.sources[index]])  # the first is of the input
         return x + skip.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
 
 
@@ -160,7 +160,7 @@ def _embedding(sizes: DiMRSizes, branch: int) -> nn.Module:
 
 
 class LowestBranch(nn.Module):
-    """The lowest resolution: Transformer blocks on tokens behind one class token, or on a text."""
+    """The lowest resolution: Transformer blocks on a class token and patches, or with a text."""
 
     def __init__(self, sizes: DiMRSizes) -> None:
         super().__init__()

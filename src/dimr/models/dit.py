@@ -45,7 +45,7 @@ class DiT(Network):
             return
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight.flatten(1))  # of the patch, as a matrix
+                nn.init.xavier_uniform_(module.weight.flatten(1))  # the patches', as a matrix
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for weight in (self.label.weight, self.embedding.fc1.weight, self.embedding.fc2.weight):

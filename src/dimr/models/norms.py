@@ -15,7 +15,7 @@ class TimeDependentParameter(nn.Module):
     """A vector that moves between two learned ends as time passes.
 
     p(tau) = p1 + sigmoid((w + 1) * tau / 4 + b) * (p0 - p1), elementwise: four vectors of width D
-    take the place of adaLN-Zero's MLP on a time embedding.
+    replace adaLN-Zero's MLP on a time embedding.
 
     Args:
         dim: D.
@@ -80,7 +80,7 @@ class UnconditionalLayerNorm(nn.LayerNorm):
 class Modulation(nn.Module):
     """How adaLN-Zero's condition enters a block: SiLU, then Linear to ``parts`` vectors.
 
-    As in DiT, one matrix a block behind an embedding that all blocks share. (The ablation's second
+    As in DiT, one matrix per block after an embedding that all blocks share. (The ablation's second
     row is printed with 202.4M parameters, ours has 193.1M: a second matrix in each block and no
     embedding would give 202.40M, but no source says so, and its third row has 217.9M in our form.)
     Its weights start at 0 (see ``zero_modulations``), so that every block starts as the identity.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 PIXEL_CHANNELS = (1, 3)
-"""Channels of a network that sees pixels, grey or coloured; any other number is of latents."""
+"""Channels of a network that sees pixels, grey or coloured; any other number means latents."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,9 @@ class Sizes:
     takes_text: ClassVar[bool] = False
     """Whether there is a form of the network that is conditioned on text."""
     counts_tokens: ClassVar[bool] = False
-    """Whether that form takes texts of one number of tokens only."""
+    """Whether that form takes only texts of a fixed number of tokens."""
     in_names: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """Sizes that can be asked for in a variant's name, and their values: ``dimr-xl-layer-2r``."""
+    """Sizes that a variant's name can set, and their values: ``dimr-xl-layer-2r``."""
 
     input_size: int
     channels: int
@@ -87,7 +87,7 @@ class Sizes:
         return False
 
     def arguments(self) -> dict[str, Any]:
-        """The fields, plain JSON, from which the same sizes are built; those of None left out."""
+        """The fields, plain JSON, from which the same sizes are built; those at None omitted."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -96,11 +96,11 @@ class Sizes:
         }
 
     def least_parameters(self) -> int:
-        """Fewer parameters than the network has, and not by much, from a formula.
+        """A close lower bound of the network's parameters, from a formula.
 
-        To build a network of a thousand layers, only to count and refuse it, takes minutes.
-        Counted are the matrices of blocks, skips and cascades, positions, labels, and what text is
-        multiplied with.
+        Building a network of a thousand layers, only to count and refuse it, takes minutes.
+        Counted are the matrices of blocks, skips and cascades, positions, labels, and those that
+        text is multiplied by.
         """
         stacks = self._stacks()
         count = self.num_classes * stacks[0][1] + self._text_parameters(self.text_dim or 0)
@@ -112,11 +112,11 @@ class Sizes:
         return count
 
     def _text_parameters(self, width: int) -> int:  # noqa: ARG002
-        """Of what reads a text whose tokens are so wide; 0: no text."""
+        """Parameters of what reads a text with tokens of this width; 0: no text."""
         return 0
 
     def _stacks(self) -> Sequence[tuple[int, int, int, int]]:
-        """Of each resolution, the lowest first: blocks, D, patch, and D x D matrices per block."""
+        """For each resolution, lowest first: blocks, D, patch, and D x D matrices per block."""
         raise NotImplementedError
 
 
@@ -205,7 +205,7 @@ class _Patched(Sizes):
     """
 
     matrices: ClassVar[int]
-    """Of D x D values, in each block."""
+    """Matrices of D x D values in each block."""
 
     depth: int
     dim: int

@@ -1,10 +1,10 @@
-"""U-ViT (Bao et al., CVPR 2023), the network that DiMR starts from, and two steps from it.
+"""U-ViT (Bao et al., CVPR 2023), the network that DiMR builds on, and two steps beyond it.
 
 A Transformer with long skips on patches of the input, a class token and, as published, a time
 token. The paper's ablation lets time enter by adaLN-Zero instead, then by TD-LN.
 
-A text in place of the class is as in the authors' text-to-image code: its tokens, through one
-Linear, stand between the time's and the image's.
+A text in place of the class works as in the authors' text-to-image code: its tokens, after one
+Linear, are between the time's and the image's.
 
 Shapes: B batch, C channels, H = W image side, N = (H / patch)^2 tokens, L those of a text, D width.
 """
@@ -74,7 +74,7 @@ class UViT(Network):
         has_conv = ends_in_convolution(sizes.time_map, sizes.final_conv)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1) if has_conv else None
         self.apply(initialise)
-        # As in the authors' code, which leaves torch's own: 50 times what DiMR's labels start at.
+        # As in the authors' code, which keeps torch's own: 50 times the scale of DiMR's labels.
         if sizes.text_dim is None and not self.label.weight.is_meta:
             nn.init.normal_(self.label.weight)
         nn.init.trunc_normal_(self.position, std=0.02)
@@ -97,7 +97,7 @@ class UViT(Network):
             cond = DIMR_CONDITIONS[self.sizes.time_map](t)
         if self.sizes.text_dim is not None:
             text, mask = text_of(condition, self.sizes)
-            keys = F.pad(mask, (len(front), tokens.shape[1]), value=True)  # all but of the text
+            keys = F.pad(mask, (len(front), tokens.shape[1]), value=True)  # all but the text's
             seen = Seen(keys[:, None, None])
             front.append(self.text(text.to(tokens.dtype)))
         tokens = torch.cat([*front, tokens], dim=1) + self.position

@@ -1,7 +1,7 @@
-"""A table of runs made here beside the recorded study: what ``make demo`` prints at its end.
+"""A table of runs made here, beside the recorded study: what ``make demo`` prints at its end.
 
-A rerun on the same processor with the same versions draws the same numbers; elsewhere rounding
-differs, and thousands of steps of training enlarge it. How much is not known beforehand: the
+A rerun on the same processor with the same versions gives the same numbers; elsewhere rounding
+differs, and thousands of training steps amplify it. By how much is not known beforehand: the
 differences are printed as they are.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def compare_with_recorded(table: Path, seeds: Path | None = None) -> list[str]:
-    """Lines: each row's first metric here, that of the same seeds recorded, and of all seeds.
+    """Lines with each row's first metric here, as recorded for the same seeds, and for all seeds.
 
     Args:
         table: ``results/demo/<dataset>/<name>.csv`` or another table of runs.

@@ -1,4 +1,4 @@
-"""Blocks of README and docs that are generated from committed results, between two marks.
+"""Blocks of README and docs, between two marks, that are generated from committed results.
 
 ``<!-- from results/digits/table1.md without "Training (s)" -->`` up to ``<!-- end -->`` holds the
 table of that file, without the named columns: wall-clock times differ from machine to machine.
@@ -58,7 +58,7 @@ def fill(text: str, folder: Path, name: str = "README.md") -> str:
 
 
 def filled_documents(root: Path) -> list[Path]:
-    """README.md, and the pages of docs that have blocks."""
+    """README.md, and the pages in docs that have blocks."""
     pages = sorted((root / "docs").glob("*.md"))
     marked = [page for page in pages if any(map(MARK.match, read_text(page).splitlines()))]
     return [root / "README.md", *marked]
@@ -133,7 +133,7 @@ def _links(lines: list[str], folder: str, name: str) -> list[str]:
 
 
 def _without(table: list[str], left_out: list[str], where: str) -> list[str]:
-    """A Markdown table without the columns of these headings."""
+    """A Markdown table without the columns that have these headings."""
     heads, rule, *body = [
         [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in table

@@ -1,9 +1,9 @@
 """Where a cell of a table comes from (``dimr why``): its origin, and what made the runs behind it.
 
 The table is filled again from the results behind the cell (reading refuses what was changed by
-hand) and compared with what the CSV states. Where runs are not available, the study's recorded
-numbers of single runs (``seeds.csv``, six digits of each) take the place of all of them: runs and
-recorded numbers are never mixed in one value.
+hand) and compared with what the CSV states. If runs are not available, the study's recorded numbers
+of single runs (``seeds.csv``, six digits of each) replace all of them: runs and recorded numbers
+are never mixed in one value.
 """
 
 import math
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["agrees", "wrong", "unchecked"]
 SIDES = ("_published", "_difference", "_std")
-"""Ends of a column's key that follow the setting, where settings are columns."""
+"""Ends of a column's key that follow the setting, if settings are columns."""
 SPREAD = {"change_mean": 2 * SIX_DIGITS, "change_low": 2e-4, "change_high": 2e-4}
-"""Allowed in a change, of the largest value behind it: Student's t enlarges rounding."""
+"""Tolerances of a change, relative to the largest value behind it: Student's t enlarges errors."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Explanation:
 
     Attributes:
         table: the CSV; ``block``, ``row``, ``setting``, ``column`` and ``heading`` say which cell.
-        value: as computed now, in the CSV's notation; "" if blank, or not computed. ``text``: as
-            it is printed.
+        value: as computed now, in the CSV's notation; "" if blank, or not computed; ``text`` is its
+            printed form.
         stated: what the CSV has; None: it has no such line or column.
-        verdict: on what is stated; unchecked: runs are not available, and nothing is recorded.
+        verdict: on the stated value; unchecked: runs are not available, and nothing is recorded.
         seeds: the file of recorded numbers that the value was computed from; None: the runs' own.
         how: the cell's origin in words.
         runs: what made each available run's value (``trace``), in the order of seeds; ``recorded``
@@ -193,7 +193,7 @@ class Explainer:
         if line is None or (stated := line.get(key)) is None:
             return "wrong", fresh
         cells = fresh.origin.cells
-        decided = of_recorded is not None and len(made) < len(cells)  # by what is recorded of all
+        decided = of_recorded is not None and len(made) < len(cells)  # by the recorded numbers
         if same(stated, _text(fresh)) and not decided:
             return "agrees", fresh
         if of_recorded is not None:
@@ -210,13 +210,13 @@ class Explainer:
         return ("unchecked", None) if lost else ("wrong", fresh)
 
     def _are_reruns(self, made: Mapping[RunSetting, RunResult]) -> bool:
-        """Whether runs are recorded with other numbers than they have here."""
+        """Whether runs are recorded with numbers other than those here."""
         both = numbers(made, self.project).merge(self.known, on=["run", "setting", "metric"])
         pairs = zip(both["value_x"], both["value_y"], strict=True)
         return any(not math.isclose(*pair, rel_tol=SIX_DIGITS) for pair in pairs)
 
     def _read(self, cells: Sequence[RunSetting]) -> dict[RunSetting, RunResult]:
-        """For a partial table what is of this configuration, for another all that exists."""
+        """For a partial table, results of this configuration; for another, all that exist."""
         partial = self.place.kind == "partial"
         there = [one for one in cells if partial or (self.runs / metrics_file(*one)).is_file()]
         return read_results(self.project, self.runs, there, partial)
@@ -240,9 +240,9 @@ class Explainer:
         return narrowed
 
     def _stated_line(self, block: Block, number: int) -> dict[str, str] | None:
-        """The CSV's line of a row, told by block, name and setting.
+        """The CSV's line of a row, identified by block, name and setting.
 
-        Of rows that share these (milestones of one training) the first line is the first row's.
+        Of rows that share these (milestones of one training), the first row has the first line.
         """
         keys = [column.key for column in block.columns]
         rows = [dict(zip(keys, map(_text, row), strict=True)) for row in block.rows[: number + 1]]
@@ -285,7 +285,7 @@ def _text(cell: Cell) -> str:
 
 
 def _values(frame: "pd.DataFrame", metric: str) -> dict[RunSetting, float | None]:
-    """One number of every run and setting; of no metric, None for each that exists."""
+    """One number of every run and setting; without a metric, None for each that exists."""
     chosen = frame[frame["metric"] == metric] if metric else frame.assign(value=None)
     cells = zip(chosen["run"], chosen["setting"], strict=True)
     return dict(zip(cells, chosen["value"], strict=True))

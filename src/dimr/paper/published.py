@@ -1,7 +1,7 @@
 """What papers say, with where it was seen: ``experiments/published.yaml``.
 
-What no source confirms is blank, with the reason beside it: a value without a source and a blank
-without a reason are refused.
+What no source confirms is blank, with a reason: a value without a source and a blank without a
+reason are refused.
 """
 
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ class Settings(ConfigModel):
 
 
 class Result(ConfigModel):
-    """A model's line in a table of results; ``sources`` are of values that are not from ``source``.
+    """A model's line in a table of results; ``sources``: of values that are not from ``source``.
 
     ``epochs`` are the paper's own; ``gmacs`` is what papers call "Gflops"; ``fid_unguided`` is the
     FID without guidance, where a line has both. What is null is blank in the source; ``note`` says
@@ -110,7 +110,7 @@ class Result(ConfigModel):
         return self.sources.get(key, self.source)
 
     def numbers(self, setting: str) -> Iterator[tuple[str, str, float]]:
-        """Setting, metric and value of every number; ``setting`` is that of the list."""
+        """Setting, metric and value of every number; ``setting`` is the list's."""
         for key in NUMBERS:
             if (value := as_number(getattr(self, key))) is not None:
                 yield setting, key, value
@@ -119,7 +119,7 @@ class Result(ConfigModel):
 
 
 NUMBERS = ("epochs", "parameters", "gmacs", "fid", "inception_score", "precision", "recall")
-"""What a line may have a number of, at the setting of its list."""
+"""Numbers that a line may have at the setting of its list."""
 
 
 class Results(ConfigModel):
@@ -127,8 +127,8 @@ class Results(ConfigModel):
 
     Attributes:
         where: the table that prints them, and where that was seen.
-        dataset: that they are on.
-        setting: of guidance (that of ``fid``).
+        dataset: on which they are.
+        setting: of guidance (for ``fid``).
         blank: why values that are not listed are blank.
         rows: the lines.
     """

@@ -22,8 +22,8 @@ Tables, bars, curves, the cost figure, claims and the study are group-bys of it
     source            the file, or the entry of published.yaml
     key               of the configuration that a run's metrics were made with; "" of others
 
-Reading refuses what was changed by hand, is of another configuration, or has no checksums. Who
-needs more than numbers (the records of how they were made) takes ``read_results``.
+Reading refuses what was changed by hand, is of another configuration, or has no checksums. Use
+``read_results`` where more than numbers is needed (the records of how they were made).
 """
 
 import contextlib
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RunSetting = tuple[str, str]
-"""Name of a run, and of a setting that it is sampled with: what one file of metrics is of."""
+"""Names of a run and of a setting that it is sampled with: one file of metrics each."""
 COLUMNS = (
     "dataset", "model", "seed", "run", "setting", "metric", "value", "origin", "source", "key",
 )  # fmt: skip
 COSTS = ("parameters_m", "gmacs", "train_seconds")
-"""Of a network, in the record of its metrics."""
+"""A network's costs, in the record of its metrics."""
 SETTING_KEYS = ("dataset", "model", "seed", "setting", "kind", "scale", "solver")
-"""Columns of ``seeds.csv`` that hold no number of the frame."""
+"""Columns of ``seeds.csv`` that are not numbers of the frame."""
 
 
 def metrics_file(run: str, setting: str) -> str:
@@ -62,7 +62,7 @@ def metrics_file(run: str, setting: str) -> str:
 
 
 def provenance_file(run: str, setting: str) -> str:
-    """Where the record of what made them is."""
+    """The file with the record of what made them."""
     return f"{run}/provenance/{setting}.json"
 
 
@@ -78,7 +78,7 @@ def results(
         project: whose configuration the results must be of.
         runs: the folder of runs.
         cells: of these (run, setting); None: of all that exist.
-        partial: leave out what does not exist or is of another configuration, in place of refusing
+        partial: leave out what does not exist or is of another configuration, instead of refusing
             it.
 
     Raises:
@@ -101,9 +101,9 @@ def numbers(made: Mapping[RunSetting, "RunResult"], project: Project) -> "pd.Dat
 
 
 def published(project: Project, only: str | None = None) -> "pd.DataFrame":
-    """What papers print of results (in one list of published.yaml); blanks are left out.
+    """Results that papers print (in one list of published.yaml, if named); blanks are left out.
 
-    Several of the paper's tables may print the same model, and other numbers of it.
+    Several of the paper's tables may print the same model, with different numbers.
     """
     return _frame(
         (listed.dataset, model, "", "", *number, "published",
@@ -122,7 +122,7 @@ def recorded(file: Path) -> "pd.DataFrame":
         file: ``seeds.csv`` as ``dimr study-results`` writes it.
 
     Raises:
-        DimrError: it is missing, or is not that.
+        DimrError: it is missing, or is another kind of file.
     """
     table, named = read_frame(file, remedy="make study makes it"), ["dataset", "model", "setting"]
     missing = [key for key in (*SETTING_KEYS, *COSTS[:2]) if key not in table]
@@ -140,7 +140,7 @@ def recorded(file: Path) -> "pd.DataFrame":
 
 
 def not_recorded(file: Path, cells: Iterable[RunSetting]) -> list[RunSetting]:
-    """Those of the cells that ``seeds.csv`` has no line of: all, if it does not exist."""
+    """The cells for which ``seeds.csv`` has no line: all, if it does not exist."""
     if not file.is_file():
         return list(cells)
     lines = csv.DictReader(read_text(file).splitlines())  # pandas: too slow for every snakemake
@@ -202,7 +202,7 @@ class RunResult:
 
     @property
     def key(self) -> str:
-        """Of the configuration that it was made with."""
+        """Key of the configuration that it was made with."""
         return str(self.record.get("key"))
 
     @property
@@ -216,7 +216,7 @@ class RunResult:
         return self.samples.get("model", {})
 
     def number(self, key: str) -> float:
-        """A metric; ``DimrError`` names the file if it does not have it, or it is not finite."""
+        """A metric; ``DimrError`` names the file if the metric is missing or not finite."""
         if key not in self.metrics:
             raise DimrError(f"{self.file}: no {key} (there are: {', '.join(self.metrics)})")
         value = self.metrics[key]
@@ -294,7 +294,7 @@ def _mapping(file: Path) -> dict[str, Any]:
 
 def existing(project: Project, runs: Path) -> Iterator[RunSetting]:
     """Every (run, setting) with metrics that the configuration knows."""
-    # by depth: ** enters no linked folder (a dataset on another disk), but every state and sample
+    # by depth: ** would skip linked folders (a dataset on another disk) but enter every state
     places = [*runs.glob("*/metrics/*.json"), *runs.glob("*/*/*/metrics/*.json")]
     for cell in cells_of(runs, sorted(places)):
         with contextlib.suppress(DimrError):
@@ -312,7 +312,7 @@ def available(project: Project, runs: Path, cells: Iterable[RunSetting]) -> list
 
 
 def check_setting(where: str, run: str, setting: str, project: Project) -> None:
-    """Refuse names of no run or setting; ``where`` says who names them."""
+    """Refuse names that are no run or setting; ``where`` says what names them."""
     try:
         allowed = project.run(run).settings
     except DimrError as error:

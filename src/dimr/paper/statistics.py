@@ -1,9 +1,9 @@
-"""What is said of several seeds: their mean and deviation, and whether one model beats another.
+"""Statistics over seeds: mean and deviation, and whether one model beats another.
 
-Runs of the same seed share the order of batches, the noise of training and of sampling: their
+Runs of the same seed share the order of batches and the noise of training and sampling: their
 difference varies less than either does. So models are compared seed by seed, with Student's 95%
 interval for the mean of the n differences; or, relative to the other model, of the logarithms of
-the n ratios. One training that diverged moves a mean: medians and trimmed means stand beside it.
+the n ratios. One diverged training moves a mean: medians and trimmed means are given beside it.
 """
 
 import math
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 TRIMMED = 0.2
-"""Of the values, that a trimmed mean leaves out at each end."""
+"""Share of the values that a trimmed mean leaves out at each end."""
 
 
 def summarise(
@@ -30,19 +30,19 @@ def summarise(
         by: columns that say what is averaged: one line of the result for each of their values.
 
     Returns:
-        Indexed by ``by``: ``mean``; ``deviation`` (n - 1), NaN of one seed; ``seeds``, how many.
+        Indexed by ``by``: ``mean``; ``deviation`` (n - 1), NaN for one seed; ``seeds``, how many.
     """
     values = frame.groupby(list(by), sort=False)["value"]
     return values.agg(mean=fmean, deviation=deviation, seeds="size")
 
 
 def deviation(values: Sequence[float]) -> float:
-    """The standard deviation (n - 1); NaN of one value."""
+    """The standard deviation (n - 1); NaN for one value."""
     return stdev(values) if len(values) > 1 else math.nan
 
 
 def trimmed_mean(values: Sequence[float]) -> float:
-    """The mean without the largest and the smallest fifth, rounded down: all of four values."""
+    """The mean without the largest and the smallest fifth, rounded down: four values all count."""
     from scipy.stats import trim_mean
 
     return float(trim_mean(values, TRIMMED))
@@ -58,7 +58,7 @@ def by_seed(frame: "pd.DataFrame", model: str, setting: str, metric: str) -> "pd
 
 @dataclass(frozen=True)
 class Change:
-    """A mean, as of differences (one model less the other), and its 95% confidence interval.
+    """A mean, e.g. of differences (one model minus the other), and its 95% confidence interval.
 
     ``low`` and ``high`` are None for one value.
     """
@@ -74,13 +74,13 @@ class Change:
         return "better" if (self.high < 0) == lower_is_better else "worse"
 
     def text(self) -> str:
-        """``-10.78 [-14.54, -7.01], better``; of a quantity that is better if it is lower."""
+        """``-10.78 [-14.54, -7.01], better``, for a quantity that is better if lower."""
         interval = "" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]"
         return f"{self.mean:+.2f}{interval}, {self.verdict()}"
 
 
 def mean_of(values: Sequence[float]) -> Change:
-    """The mean of n independent values, with Student's interval; ``ValueError`` of none."""
+    """The mean of n independent values, with Student's interval; ``ValueError`` without any."""
     from scipy.stats import t  # slow to import
 
     if not values:
@@ -110,7 +110,7 @@ def paired_change(values: Sequence[float], others: Sequence[float]) -> Change:
 
 
 def change_of(values: "pd.Series", others: "pd.Series") -> Change | None:
-    """``paired_change`` of two models' values by seed, over the seeds of both; None: no seed."""
+    """``paired_change`` of two models' values over the seeds that both have; None: no seed."""
     both = [seed for seed in values.index if seed in others.index]
     if not both:
         return None
@@ -120,8 +120,8 @@ def change_of(values: "pd.Series", others: "pd.Series") -> Change | None:
 def relative_change(values: Sequence[float], others: Sequence[float], plus: float = 0.0) -> Change:
     """Compare two models seed by seed, relative to the other: -0.25 is 25% lower.
 
-    The mean of the logarithms of the ratios, with Student's interval, taken back from logarithms:
-    half and double are as far from equal.
+    The mean of the logarithms of the ratios, with Student's interval, converted back: half and
+    double are equally far from equal.
 
     Args:
         values: of the one model, one per seed, above 0 with ``plus``.

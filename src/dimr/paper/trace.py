@@ -1,4 +1,4 @@
-"""What made a run's value, and what ``dimr why`` found, for people."""
+"""What made a run's value, and what ``dimr why`` found, in words."""
 
 import json
 import math
@@ -29,13 +29,13 @@ TRACED: dict[str, str | dict[str, str]] = {
     "reference": "reference",
     "evaluate": "evaluate",
 }
-"""What is said of a run, and where its record (``provenance``) says it."""
+"""What is said about a run, and where its record (``provenance``) has it."""
 MADE = ("command", "git_revision", "git_dirty", "code", "device", "machine", "versions")
-"""What a stage's record says of how its result was made (``provenance.collect``)."""
+"""What a stage's record says about how its result was made (``provenance.collect``)."""
 
 
 def trace(made: RunResult, run: str, setting: str) -> dict[str, Any]:
-    """Everything that a run's records say of its value; plain JSON.
+    """Everything that a run's records say about its value; plain JSON.
 
     ``steps`` are in order: training (one per session) or import, sampling, evaluation.
     """

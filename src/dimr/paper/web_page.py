@@ -27,7 +27,7 @@ def to_page(text: str, folder: Path) -> str:
 
     Args:
         text: Markdown with tables.
-        folder: that relative links start from.
+        folder: to which links are relative.
 
     Raises:
         DimrError: a picture that does not exist.

@@ -1,7 +1,7 @@
-"""What is said before the workflow trains: which networks, and about how long.
+"""What is announced before the workflow trains: which networks, and about how long.
 
-The time is scaled from what the trainings of the study on digits took (``study.json``), as counting
-a network takes seconds: ``dimr plan`` does that.
+The time is scaled from the digits study's trainings (``study.json``), as counting a network takes
+seconds; ``dimr plan`` does that.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import read_json
 
 NAMED = 3
-"""So many runs are named; of more, the others are counted."""
+"""How many runs are named; the rest are counted."""
 
 
 def announcement(names: Sequence[str], project: Project) -> str:
@@ -25,7 +25,7 @@ def announcement(names: Sequence[str], project: Project) -> str:
 
     Args:
         names: of the runs, at least one.
-        project: whose runs they are.
+        project: that has the runs.
 
     Raises:
         DimrError: a run that does not exist.
@@ -41,7 +41,7 @@ def announcement(names: Sequence[str], project: Project) -> str:
 
 
 def _time(names: Sequence[str], project: Project) -> str:
-    """The time of one core, if all are on digits and the study's times are known."""
+    """The time on one core, if all are on digits and the study's times are known."""
     runs = [project.run(name) for name in names]
     if not all(run.recipe.data.source_name is None for run in runs):
         return ""
@@ -56,7 +56,7 @@ def _images(run: Run) -> int:
 
 
 def seconds_per_image(facts: Path) -> float | None:
-    """What an image took in the trainings of a study, on average; None: it is not known."""
+    """What an image took on average in a study's trainings; None: not known."""
     try:
         known = validate(StudyFacts, read_json(facts), str(facts))
     except DimrError:

@@ -17,7 +17,7 @@ STEPS: tuple[Step, ...] = ("encode", "train", "sample", "evaluate")
 
 
 class Gpu(ConfigModel):
-    """A GPU: peak of dense bf16 matrix products in TFLOP/s, and where the figure is from."""
+    """A GPU: peak of dense bf16 matrix products in TFLOP/s, and where the number is from."""
 
     name: str
     teraflops: PositiveFloat
@@ -25,7 +25,7 @@ class Gpu(ConfigModel):
 
 
 class Cpu(ConfigModel):
-    """One core: GFLOP/s that steps of our networks reach, seconds of the others; and whence."""
+    """One core: GFLOP/s that steps of our networks reach, seconds of the others, and the source."""
 
     source: str
     gigaflops: dict[Step, PositiveFloat]
@@ -41,10 +41,10 @@ class Hardware(ConfigModel):
 
 
 class Measured(ConfigModel):
-    """A benchmark's result: images per second of one GPU, by step and by what it was run on.
+    """A benchmark's result: images per second on one GPU, by step and by what was run.
 
-    What it was run on is ``dataset/model`` (train, sample, evaluate) or a dataset (encode). ``gpu``
-    is a name of hardware.yaml, or as the GPU calls itself: "NVIDIA H100 80GB HBM3".
+    What was run is ``dataset/model`` (train, sample, evaluate) or a dataset (encode). ``gpu`` is a
+    name in hardware.yaml, or as the GPU reports itself: "NVIDIA H100 80GB HBM3".
     """
 
     gpu: str
@@ -80,7 +80,7 @@ def choose_gpu(name: str, hardware: Hardware, where: str = "--gpu") -> Gpu:
 
 
 def parse_utilisation(texts: Sequence[str]) -> dict[Step, float]:
-    """``0.35`` is of training, ``sample=0.2`` of that step; each in (0, 1]."""
+    """``0.35`` is for training, ``sample=0.2`` for that step; each in (0, 1]."""
     given: dict[Step, float] = {}
     for text in texts:
         found = re.fullmatch(r"(?:(\w+)=)?([0-9]*\.?[0-9]+)", text)
@@ -111,8 +111,8 @@ class Machine:
     Attributes:
         hardware: hardware.yaml.
         gpu: the kind of every GPU.
-        given: utilisation by step, as the user says it.
-        measured: FLOP/s by step, then by what it was measured on.
+        given: utilisation by step, as stated by the user.
+        measured: FLOP/s by step, then by what was run.
     """
 
     hardware: Hardware
@@ -121,7 +121,7 @@ class Machine:
     measured: dict[Step, dict[str, float]]
 
     def gpu_rate(self, step: Step, of: str) -> Rate:
-        """Of one GPU: as given; measured on the same network; on others (mean); or assumed."""
+        """One GPU's: as given; measured on the same network; on others (mean); or assumed."""
         if step in self.given:
             return Rate(self.gpu.teraflops * 1e12 * self.given[step], "given")
         if known := self.measured.get(step):
@@ -130,7 +130,7 @@ class Machine:
         return Rate(self.gpu.teraflops * 1e12 * self.hardware.utilisation[step], "assumed")
 
     def cpu_rate(self, step: Step) -> Rate | None:
-        """Of one core; None where hardware.yaml has none for the step."""
+        """One core's; None if hardware.yaml has none for the step."""
         rate = self.hardware.cpu.gigaflops.get(step)
         return None if rate is None else Rate(rate * 1e9, "measured")
 
@@ -146,13 +146,13 @@ def make_machine(
     Args:
         project: whose hardware.yaml and recipes are read.
         gpu: its name there; None: the measured one, else an H100.
-        given: utilisation by step, as the user says it.
-        measured: JSON of benchmarks (``Measured``). Of several those of the GPU count; what two
-            measured, the later file says.
+        given: utilisation by step, as stated by the user.
+        measured: JSON of benchmarks (``Measured``). Of several, those of the GPU count; if two
+            measured the same, the later file counts.
 
     Raises:
-        DimrError: a GPU that is not listed or not a measured one, several measured ones of which
-            none is named, or a mistake in a file.
+        DimrError: a GPU that is not listed or not a measured one, several measured ones but none
+            named, or a mistake in a file.
     """
     hardware = project.load(Hardware, "hardware.yaml")
     found = [load_measured(path, hardware) for path in measured]

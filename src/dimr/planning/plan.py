@@ -1,7 +1,7 @@
-"""A plan before the bill: GPU-hours, wall time and disk of what a target still needs (estimates).
+"""A plan before the bill: estimated GPU-hours, wall time and disk that a target still needs.
 
-What would run is Snakemake's answer, what it computes is each stage's own (``Stage.cost``), and how
-fast follows from hardware.yaml or a measurement (``dimr.planning.hardware``).
+Snakemake says what would run, each stage what it computes (``Stage.cost``), and hardware.yaml or a
+measurement how fast (``dimr.planning.hardware``).
 """
 
 import csv
@@ -46,7 +46,7 @@ class Estimate:
 
     Attributes:
         cost: what it computes and stores.
-        rate: of one device; None: the time is known of such a stage, or is not estimated.
+        rate: of one device; None: the time of such a stage is known, or is not estimated.
         seconds: on the devices of the recipe; None: not estimated.
     """
 
@@ -56,7 +56,7 @@ class Estimate:
 
     @property
     def gpu_hours(self) -> float:
-        """Of all GPUs together; 0 for stages on a CPU."""
+        """For all GPUs together; 0 for stages on a CPU."""
         return (self.seconds or 0.0) * self.cost.gpus / 3600
 
 
@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def gpu_hours(self) -> float:
-        """Of all jobs."""
+        """For all jobs."""
         return sum(one.gpu_hours for one in self.estimates)
 
     @property
@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Bytes of all jobs."""
+        """Bytes for all jobs."""
         return sum(one.cost.disk for one in self.estimates)
 
 
@@ -105,10 +105,10 @@ def make_plan(targets: Sequence[str], machine: Machine, project: Project) -> Pla
 
 
 def summary(targets: Sequence[str], root: Path) -> list[dict[str, str]]:
-    """Snakemake's own table of the files that targets need: rule, plan, ... of each."""
+    """Snakemake's own table of the files that targets need: rule, plan, ... for each."""
     if unknown := [target for target in targets if target.startswith("-")]:
         raise DimrError(f"target {unknown[0]!r} should be a file or a rule of the workflow")
-    # A profile of the user's (a cluster's) would say how jobs run, not which.
+    # A user's profile (for a cluster) says how jobs run, not which.
     environment = {k: v for k, v in os.environ.items() if k != "SNAKEMAKE_PROFILE"}
     command = [sys.executable, *COMMAND, "--", *targets]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
@@ -134,7 +134,7 @@ def jobs_of(files: Iterable[dict[str, str]], pipeline: Pipeline) -> list[Planned
 
 
 def cost_of(job: PlannedJob, pipeline: Pipeline) -> Cost:
-    """What a job takes; of what no stage makes, the time that a table takes."""
+    """What a job takes; if no stage makes it, the time that a table takes."""
     if one := pipeline.find(job.place):
         return one.stage.cost(one.target)
     if job.place.startswith("results/"):
@@ -143,7 +143,7 @@ def cost_of(job: PlannedJob, pipeline: Pipeline) -> Cost:
 
 
 def _position(one: Estimate) -> tuple[int, str, str, int]:
-    """Sources, datasets, runs one by one with their settings, tables: all can run in this order."""
+    """Sort key: sources, datasets, runs one by one with their settings, tables."""
     cost = one.cost
     stage = "published" if cost.stage == "import" else cost.stage
     order = ORDER.index(stage) if stage in ORDER else len(ORDER)

@@ -17,7 +17,7 @@ COUNTED = {
     "evaluate": f"metrics, Inception ({INCEPTION_MACS / 1e9:.2f} GMACs) on the samples and "
     f"{REFERENCE_IMAGES:,} reference images, and all pairs of their features",
 }
-"""What is counted of each step."""
+"""What is counted for each step."""
 DISK = (
     "Disk: latents as float16 moments or uint8 pixels; samples as shards and as .npz; of a "
     "training its model and, until it ends, two checkpoints (weights, EMA and two moments in "
@@ -74,7 +74,7 @@ def size_text(size: float) -> str:
 
 
 def assumptions(plan: Plan) -> list[str]:
-    """Everything that the numbers rest on, a line each."""
+    """Everything that the numbers rest on, one line each."""
     timed = [line for line in plan.estimates if line.rate]
     on_gpus = [line for line in timed if line.cost.gpus]
     gpu, cpu = plan.machine.gpu, plan.machine.hardware.cpu

@@ -1,6 +1,6 @@
 """What the host does while the device computes: read ahead, fetch one batch behind, write.
 
-``prefetch`` makes what comes next in a thread, ``one_behind`` takes what was begun once the next is
+``prefetch`` makes the next items in a thread, ``one_behind`` collects an item once the next is
 under way, and ``BackgroundWriter`` writes what is done.
 """
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Waits:
-    """Seconds that a loop stood still, by cause: ``data``, ``device``, ``copy``, ``write``."""
+    """Seconds that a loop waited, by cause: ``data``, ``device``, ``copy``, ``write``."""
 
     def __init__(self) -> None:
         self.seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
@@ -35,9 +35,9 @@ class Waits:
 
 
 def prefetch(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
-    """The same items, the next ``depth`` of which are made in a thread; its errors are raised.
+    """The same items, with the next ``depth`` made in a thread, whose errors are raised here.
 
-    Close the generator (``contextlib.closing``) where it may be left before the end.
+    Close the generator (``contextlib.closing``) if it may be left before the end.
     """
     source, end = iter(items), object()
     with ThreadPoolExecutor(1, "prefetch") as pool:
@@ -51,10 +51,10 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
 
 
 def one_behind(items: Iterable[T], pending: Callable[[T], bool] = lambda _: True) -> Iterator[T]:
-    """The same items, each handed out when the next one has been begun, so that nobody waits.
+    """The same items, each yielded once the next one has been begun, so that nobody waits.
 
-    An item that is not ``pending`` is handed out at once. An error of the source is raised after
-    the item before it has been handed out.
+    An item that is not ``pending`` is yielded at once. An error of the source is raised after the
+    item before it has been yielded.
     """
     held: list[T] = []
     try:
@@ -91,7 +91,7 @@ def start_copy(tensor: Tensor) -> Callable[[], NDArray[Any]]:
 
 
 def fetch(images: Iterable[Tensor | NDArray[Any]], waits: Waits) -> Iterator[NDArray[Any]]:
-    """The arrays of tensors, in order; from CUDA one behind, so that copies take no time."""
+    """Tensors as arrays, in order; from CUDA one behind, so that copies cost no time."""
     copies = (start_copy(torch.as_tensor(batch)) for batch in images)
     for copy in one_behind(copies, lambda copy: isinstance(copy, Copy)):
         with waits.on("copy") if isinstance(copy, Copy) else contextlib.nullcontext():
@@ -100,18 +100,18 @@ def fetch(images: Iterable[Tensor | NDArray[Any]], waits: Waits) -> Iterator[NDA
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device; to CUDA without waiting for what runs there."""
+    """A CPU tensor on the device; for CUDA without waiting for its running work."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 class BackgroundWriter:
-    """Calls made one after another in a thread of their own: one runs, and none waits.
+    """Calls made one after another in their own thread: one runs, and none is queued.
 
-    So at most one result is held besides the one that is being computed. An error of a call is
-    raised by the next ``check`` or ``submit``, or on leaving the block; a call that runs when the
-    block is left by an error is finished first.
+    So at most one result is held besides the one being computed. An error in a call is raised by
+    the next ``check`` or ``submit``, or on leaving the block; if the block is left by an error, a
+    running call is finished first.
     """
 
     def __init__(self, waits: Waits) -> None:

@@ -36,7 +36,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and those above it; ``DimrError`` names a link on the way to nothing."""
+    """Create a folder and those above it; ``DimrError`` names a dangling link on the way."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -71,9 +71,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder; on success it replaces ``path`` (its target, if that is a link).
+    """Yield a temporary folder; on success it replaces ``path`` (or the target, if it is a link).
 
-    Otherwise it is removed. What a killed process left of the same work is removed first.
+    Otherwise it is removed. Remains of killed processes' work on ``path`` are removed first.
 
     Raises:
         DiskFull: as for ``atomic_file``.
@@ -167,9 +167,9 @@ def _is_abandoned(left: Path) -> bool:
         os.kill(int(found[2]), 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # it runs, and is somebody else's
+    except PermissionError:  # it is running, as another user's
         return False
-    return int(found[2]) == os.getpid()  # a number that was given again
+    return int(found[2]) == os.getpid()  # a reused process number
 
 
 def _changed(path: Path) -> float:
@@ -225,7 +225,7 @@ def flush(path: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Write all files of a folder, and below, through to the disk."""
+    """Flush all files in and below a folder to the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
             file = Path(parent, name)
@@ -249,7 +249,7 @@ def _umask() -> int:
 
 
 def means_full(error: BaseException) -> bool:
-    """Whether an error, of whichever library, says that there is no room on the disk."""
+    """Whether an error, from whichever library, says that there is no room on the disk."""
     if isinstance(error, DiskFull):
         return True
     if isinstance(error, OSError) and error.errno is not None:

@@ -1,7 +1,7 @@
 """One line for each running job, kept up to date at the foot of the terminal.
 
-What the workflow and its jobs write goes through a pipe: a job's progress takes the place of its
-last line, everything else is printed above. Nothing of it is used where there is no terminal.
+What the workflow and its jobs write goes through a pipe: a job's progress replaces its last line,
+everything else is printed above. None of this is used without a terminal.
 """
 
 import os
@@ -15,11 +15,11 @@ from rich.text import Text
 from dimr.runtime.say import BOARD, MARK, clock
 
 SHOWN = 16
-"""Jobs at most that have a line; of a cluster there may be hundreds."""
+"""Most jobs that have a line; on a cluster there may be hundreds."""
 
 
 class Board:
-    """The lines; from its creation to ``stop`` it has the descriptors of the screen."""
+    """The lines; from its creation until ``stop`` it owns the screen's file descriptors."""
 
     def __init__(self) -> None:
         file = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
@@ -46,12 +46,12 @@ class Board:
         self._begun[job] = time.monotonic()
 
     def end(self, job: str) -> None:
-        """It has ended, well or not."""
+        """A job has ended, successfully or not."""
         self._begun.pop(job, None)
         self._lines.pop(job, None)
 
     def stop(self) -> None:
-        """Give the screen back, with all that was written."""
+        """Release the screen, after showing everything that was written."""
         if not self._taken:
             return
         os.environ.pop(BOARD, None)
@@ -68,7 +68,7 @@ class Board:
                 text = line.rstrip("\r\n")
                 if text.startswith(MARK):
                     self._keep(text.removeprefix(MARK))
-                elif text:  # of a bar of others, its last state
+                elif text:  # the last state of another program's bar
                     said = Text.from_ansi(text.rpartition("\r")[2])
                     self._console.print(said, soft_wrap=True)
 

@@ -1,7 +1,7 @@
 """Which sources decide a result: those that a module's work imports, found by reading them.
 
 A stage's module imports what defines it (configuration, options) when it is loaded, and what its
-work needs within functions: the second is what its result depends on.
+work needs inside functions: its result depends on the latter.
 """
 
 import ast
@@ -13,11 +13,11 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1]
 DECIDING = ("src", "experiments", "params.yaml", "workflow")
-"""What of the repository decides a result."""
+"""The parts of the repository that decide a result."""
 
 
 def git_revision() -> tuple[str | None, bool | None]:
-    """The commit that this code is of, and whether what decides a result was changed since.
+    """The commit of this code, and whether what decides a result was changed since.
 
     Returns:
         40 hex digits and a bool; (None, None): the code is in no clone (installed, unpacked), or
@@ -120,7 +120,7 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 def _named_later(name: ast.expr) -> Iterator[str]:
-    """All modules of a package, one of which ``f"package.{name}"`` names when it is imported."""
+    """All modules of a package, if ``f"package.{name}"`` will name one of them on import."""
     if isinstance(name, ast.JoinedStr) and isinstance(name.values[0], ast.Constant):
         package = str(name.values[0].value).removesuffix(".")
         if (file := _file_of(package)) is not None:

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 COMPILER = {"layout_optimization": False}
-"""Options of torch's compiler (inductor). Images are (B, H, W, D) in the networks, as convolutions
-like them best; it would take them for (B, C, H, W) and turn them round: 10% to 15% more time."""
+"""Options of torch's compiler (inductor). Images are (B, H, W, D) in the networks, as is best for
+convolutions; it would take them for (B, C, H, W) and permute them: 10% to 15% more time."""
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
@@ -48,15 +48,15 @@ def compile_or_not(
         function: what is compiled.
         attempt: calls the compiled form as it will be called.
         doing: what continues without it, for the messages (``sampling``).
-        dynamic: of ``torch.compile``: whether one program serves several sizes.
+        dynamic: for ``torch.compile``: whether one program serves several sizes.
         options: of the compiler, besides ``COMPILER``.
     """
-    # As many compilers at once as this process has threads: others of its machine work meanwhile.
+    # As many compilers at once as this process has threads: the machine has other work, too.
     compilers = int(os.environ.get("TORCHINDUCTOR_COMPILE_THREADS", torch.get_num_threads()))
     options = {**COMPILER, "compile_threads": compilers, **options}
     try:
         with without_cuda_warning():
-            if doing in ("training", "sampling"):  # silent for long
+            if doing in ("training", "sampling"):  # compiling takes long, without output
                 step = {"training": "train", "sampling": "sample"}[doing]
                 say(step, "compiling (a minute or two the first time)")
             compiled: Any = torch.compile(function, dynamic=dynamic, options=options)
@@ -70,9 +70,9 @@ def compile_or_not(
 
 @contextlib.contextmanager
 def without_cuda_warning() -> Iterator[None]:
-    """Leave out the warning that there is no GPU, and no other one.
+    """Suppress the warning that there is no GPU, and no other.
 
-    torch's compiler causes it wherever a CUDA toolkit but no GPU is installed, also for a CPU.
+    torch's compiler causes it, even for a CPU, if a CUDA toolkit but no GPU is installed.
     """
     logger = logging.getLogger("torch.utils.cpp_extension")
 
@@ -87,7 +87,7 @@ def without_cuda_warning() -> Iterator[None]:
 
 
 def compiler_works(device: torch.device, doing: str) -> bool:
-    """Whether a function of one line compiles for the device; if not, a warning says why."""
+    """Whether a one-line function compiles for the device; if not, a warning says why."""
 
     def double(x: torch.Tensor) -> torch.Tensor:
         return 2 * x

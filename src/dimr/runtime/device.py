@@ -22,9 +22,9 @@ MALLOC = {-1: -1, -2: 64 << 20, -4: 0}
 def prepare_device(name: str | None = None, threads: int | None = None) -> torch.device:
     """Choose the device (CUDA if there is one) and the number of CPU threads.
 
-    On a CPU matrix products go through oneDNN, twice as fast as MKL on AMD processors, if their
-    error says that they are still float32 (a processor with AMX would round to bf16), and freed
-    memory is kept (``keep_freed_memory``).
+    On a CPU matrix products use oneDNN, twice as fast as MKL on AMD processors, if their error
+    shows that they are still float32 (a processor with AMX would round to bf16), and freed memory
+    is kept (``keep_freed_memory``).
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -39,7 +39,7 @@ def prepare_device(name: str | None = None, threads: int | None = None) -> torch
 
 
 def usable_device(name: str | torch.device, option: str) -> torch.device:
-    """The device of that name; ``DimrError`` begins with ``option`` if it cannot be used."""
+    """The device with this name; ``DimrError`` begins with ``option`` if it cannot be used."""
     try:
         device = torch.device(name)
         if device.type not in DEVICES:
@@ -54,9 +54,9 @@ def require_memory(size: int, what: str, device: torch.device) -> None:
     """Refuse at once what a device can never hold.
 
     Args:
-        size: bytes needed, at least.
+        size: least number of bytes needed.
         what: what needs them, for the message.
-        device: a GPU, or the CPU: the machine's memory.
+        device: a GPU, or the CPU for the machine's memory.
 
     Raises:
         DimrError: with both numbers.
@@ -74,10 +74,10 @@ def require_memory(size: int, what: str, device: torch.device) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory that this process frees, and use it again.
+    """Make glibc keep the memory that this process frees, and reuse it.
 
-    By default large tensors are returned to the system and allocated again, page by page and
-    zeroed, in every step: 10% to 15% of its time. Other C libraries are left as they are.
+    By default the memory of large tensors is returned to the system and allocated again, page by
+    page and zeroed, in every step: 10% to 15% of its time. Other C libraries are left unchanged.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -88,7 +88,7 @@ def keep_freed_memory() -> None:
 
 
 def matmul_error() -> float:
-    """Relative error of a float32 matrix product at the current settings, against float64."""
+    """Relative error of a float32 matrix product with the current settings, against float64."""
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = a.double() @ b.double()

@@ -2,7 +2,7 @@
 
 
 class DimrError(Exception):
-    """Bad input. The command line prints the message as one line and leaves with ``exit_code``."""
+    """Bad input. The command line prints the message as one line and exits with ``exit_code``."""
 
     exit_code = 2
 
@@ -29,7 +29,7 @@ class PeerLost(DimrError):
 
 
 class DiskFull(DimrError, OSError):
-    """There is no room for what is to be written; nothing that was there before is lost."""
+    """There is no room for what should be written; nothing that existed before is lost."""
 
     exit_code = 3
 

@@ -14,7 +14,7 @@ from dimr.runtime.errors import DimrError
 
 
 def require_file(path: str | Path) -> None:
-    """Refuse what is no file: a pipe would be waited for, a device has no end."""
+    """Refuse what is not a regular file: reading a pipe would block, a device has no end."""
     if not Path(path).exists():
         raise DimrError(f"{path}: no such file")
     if not Path(path).is_file():
@@ -36,7 +36,7 @@ def read_text(path: str | Path, kind: str = "text", largest: int = -1) -> str:
     Args:
         path: the file.
         kind: what it should be, for the message.
-        largest: at most so many characters are read; -1: all.
+        largest: number of characters to read at most; -1: all.
     """
     require_file(path)
     try:
@@ -90,11 +90,11 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def save_array(array: Any, path: str | Path) -> None:
-    """Write a numpy array as ``.npy``, not atomically; ``OSError`` if the disk does not take it.
+    """Write a numpy array as ``.npy``, not atomically; ``OSError`` if the disk cannot hold it.
 
-    numpy writes to a file through the C library, and loses the error of what is still in its buffer
-    when the file is closed: the end of the file is then missing without a message. To an object
-    that only has ``write`` it writes through Python.
+    numpy writes to a file through the C library, and loses an error about what is still buffered
+    when the file is closed: the end of the file is then silently missing. To an object that only
+    has ``write``, it writes through Python.
     """
     import numpy as np
 
@@ -104,7 +104,7 @@ def save_array(array: Any, path: str | Path) -> None:
 
 def save_png(image: Any, path: str | Path) -> None:
     """Write a PIL image as PNG atomically; its metadata says that dimr created it."""
-    from PIL.PngImagePlugin import PngInfo  # with the rest of Pillow: slow to import
+    from PIL.PngImagePlugin import PngInfo  # imports the rest of Pillow: slow
 
     info = PngInfo()
     info.add_text("Software", "dimr")
@@ -116,7 +116,7 @@ def save_png(image: Any, path: str | Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file's bytes; ``DimrError`` for what is no file: a pipe has no end."""
+    """Hex SHA-256 of a file's bytes; ``DimrError`` if not a regular file: a pipe has no end."""
     require_file(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ def reason(error: Exception, what: str = "downloaded") -> str:
 
     Args:
         error: of the client, or of the network libraries below it.
-        what: was wanted: ``downloaded`` or ``uploaded``.
+        what: should have happened: ``downloaded`` or ``uploaded``.
     """
     from huggingface_hub import constants, errors
 

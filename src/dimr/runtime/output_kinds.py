@@ -1,7 +1,7 @@
-"""What outputs of each kind look like: how a file or folder is told to be dimr's own.
+"""What outputs of each kind look like: how a file or folder is recognised as dimr's own.
 
-Folders say what they are in their record (``dimr.runtime.record``); files are known by content that
-nobody else writes. Nothing is kept beside them.
+Folders say what they are in their record (``dimr.runtime.record``); files are recognised by content
+that nobody else writes. Nothing is kept beside them.
 """
 
 import csv
@@ -27,27 +27,27 @@ OWN_SIGNS = {
     "DigitClassifier": ("classifier",),
     "ImageClassifier": ("classifier",),
 }  # fmt: skip
-"""What a folder is whose record is damaged or gone, by what nobody else writes in its manifest."""
+"""Kinds of folders whose record is damaged or gone, by what only dimr writes in a manifest."""
 GROWING = {
     "training states": ".*",
     "previews": r"step-\d{9}\.png",
     "TensorBoard log": r"events\.out\.tfevents\..*",
     "DVCLive log": r"(metrics|params|dvc|report)\.\w+|plots|static|artifacts|\.gitignore",
 }
-"""Kinds of folders that files are added to, and the names of everything in them."""
+"""Kinds of folders to which files are added, and the names of everything in them."""
 BESIDE = {"scores": (".npz", ".npy"), "weights": (".md",)}
-"""Files that are written beside an output of a kind, with the same name but for its end."""
+"""Suffixes of files that are written beside an output of a kind, with the same stem."""
 CHOSEN = ("images", "labels", "confidence", "index")
 """Arrays of the images that raters are shown."""
 LARGEST = 64 << 20
-"""Bytes of a file that is looked into; what is larger was not written by dimr."""
+"""Most bytes of a file that is inspected; larger ones were not written by dimr."""
 
 
 def kinds_of_folder(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a folder may be a result of: as its record says, else by what else describes it.
+    """The kinds of result that a folder may be: as its record says, else by other descriptions.
 
-    Without a record a folder is dimr's only by what nobody else writes: names like config.json
-    and the content of a diffusers or transformers folder are everybody's.
+    Without a record a folder is dimr's only if it has what nobody else writes: names like
+    config.json and the content of a diffusers or transformers folder could be anybody's.
     """
     if record.get("result") in FOLDERS:
         return (str(record["result"]),)
@@ -147,7 +147,7 @@ FILES: dict[str, Callable[[Path], bool]] = {
     "provenance": _json_with(DIGEST, "metrics_sha256"),
     "training log": lambda file: (
         _csv_with(["step"], ["loss"])(file)
-        or _text(file) == "step\n"  # of a state that had lost its own
+        or _text(file) == "step\n"  # from a state that had lost its log
     ),
     "table": _csv_with(
         ["model", "block", "setting", "variant", "row", "dataset"],

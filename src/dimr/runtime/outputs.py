@@ -1,7 +1,7 @@
-"""What an output may take the place of: a result of its own kind that dimr wrote, and nothing else.
+"""What an output may replace: a result of its own kind that dimr wrote, and nothing else.
 
-A command declares the kind of each of its outputs (``dimr.stages.options``); the check is made for
-all commands here, before any work (``dimr.runtime.output_kinds`` says how a kind is told).
+A command declares the kind of each of its outputs (``dimr.stages.options``); the check is made here
+for all commands, before any work (``dimr.runtime.output_kinds`` says how kinds are recognised).
 """
 
 import os
@@ -34,10 +34,10 @@ SHOWN = 300
 def check_places(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, Path]) -> None:
     """Refuse outputs that would replace, or lie in, what they must not, or cannot be written.
 
-    Leftovers of killed processes are removed, once all is found to be right.
+    Leftovers of killed processes are removed once all checks have passed.
 
     Args:
-        outputs: place and kind (of ``FOLDERS``, ``FILES`` or ``GROWING``) of each, by the option
+        outputs: place and kind (in ``FOLDERS``, ``FILES`` or ``GROWING``) of each, by the option
             that names it.
         inputs: files and folders that the command reads or resumes from, likewise.
 
@@ -70,7 +70,7 @@ def _check_apart(option: str, place: Path, other: str, path: Path) -> None:
 
 
 def _check_outside(option: str, place: Path, inputs: Mapping[str, Path]) -> None:
-    """Images that are taken in may not lie among those: the next start would read them too."""
+    """Refuse outputs within images that are taken in: the next start would read them, too."""
     for other, path in inputs.items():
         if path.is_dir() and resolved(place).is_relative_to(resolved(path)):
             raise DimrError(f"{option} {place}: lies in {other} {path}, which is read")
@@ -109,7 +109,7 @@ def _check_own(target: Path, kind: str, named: str) -> None:
 
 
 def _require_writable(target: Path, named: str) -> None:
-    """Refuse, before the work, a place at which nothing can be written under a temporary name."""
+    """Refuse, before the work, a place where nothing can be written under a temporary name."""
     folder, missing = target.parent, [temporary_name(target).name]
     try:
         while not folder.exists():
@@ -146,7 +146,7 @@ def _foreign_in_growing(folder: Path, names: str) -> str | None:
 
 
 def _why_not(folder: Path, kind: str) -> str | None:
-    """Why a result of a kind may not take the place of a folder; None: it may."""
+    """Why a result of a kind may not replace a folder; None: it may."""
     if not folder.is_dir():
         return "already exists and was not created by dimr"
     present = {path.name for path in folder.iterdir()} - OF_THE_SYSTEM
@@ -166,10 +166,10 @@ def _why_not(folder: Path, kind: str) -> str | None:
 
 
 def check_log(path: Path) -> None:
-    """Refuse a ``--log`` that would add lines to what is no log of dimr's; begin a new one.
+    """Refuse a ``--log`` that would add lines to what is not a log of dimr's; begin a new one.
 
     Raises:
-        DimrError: a folder, a file of other content, or a place that cannot be written.
+        DimrError: a folder, a file with other content, or a place that cannot be written.
     """
     try:
         if path.is_char_device():  # /dev/null, a terminal

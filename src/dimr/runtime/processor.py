@@ -1,4 +1,4 @@
-"""Which instructions this processor has, and code compiled for it; nothing here needs PyTorch."""
+"""The processor's instructions, and code compiled for them; nothing here needs PyTorch."""
 
 import hashlib
 import os
@@ -24,10 +24,10 @@ def instruction_set() -> str:
 
 
 def keep_compiled(cache: Path) -> None:
-    """Have what PyTorch will compile kept below a folder, unless the environment names another.
+    """Have PyTorch keep compiled code below ``cache``, unless the environment names a folder.
 
-    Traced steps are kept too, also those with a gradient of our own (``dimr.models.depthwise``),
-    which by itself PyTorch traces at every start: its code is a part of what they are found by.
+    Traced steps are kept too, including those with a gradient of ours (``dimr.models.depthwise``),
+    which PyTorch would otherwise trace at every start; its code is part of their cache key.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / instruction_set()))
     os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE_ALLOW_CUSTOM_AUTOGRAD", "1")

@@ -1,8 +1,8 @@
-"""Progress for people: a live bar on a terminal, a line now and then elsewhere.
+"""Progress for people: a live bar on a terminal, an occasional line elsewhere.
 
-Jobs of the workflow share one terminal. They write lines too, each with the job's name, which
+Jobs of the workflow share one terminal. They also write lines, each with the job's name, which
 ``workflow/environment.sh`` puts into ``DIMR_JOB``: "digits/dimr-xs-2r/0 train"; on a terminal
-``dimr.runtime.board`` shows the last one of each.
+``dimr.runtime.board`` shows each job's last one.
 """
 
 import os
@@ -17,10 +17,10 @@ from tqdm import tqdm
 from dimr.runtime.say import JOB, clock, is_shown_live, named, state
 
 FIRST_SECONDS, LINE_SECONDS = 2.0, 10.0
-"""When the first line is written at the latest, and the time between two lines."""
+"""The latest time of the first line, and the time between two lines."""
 
 LIVE_SECONDS = 0.5
-"""The same where a terminal shows the last line only."""
+"""The same if a terminal shows only the last line."""
 
 
 def progress_bar(
@@ -31,25 +31,25 @@ def progress_bar(
     shown: bool = True,
     **options: Any,
 ) -> "tqdm[Any]":
-    """A tqdm bar on standard error; lines where that is no terminal, or several jobs share it.
+    """A tqdm bar on standard error; lines if that is not a terminal, or several jobs share it.
 
     Args:
         iterable: what is counted, if anything.
         description: the step, or what it is doing.
-        scale: write large numbers short, as for bytes: 138G.
-        shown: of several processes that do the same work, true in one.
+        scale: abbreviate large numbers, as for bytes: 138G.
+        shown: true in one of several processes that do the same work.
         options: of ``tqdm``: total, unit, initial.
     """
     live = sys.stderr.isatty() and JOB not in os.environ
     rare = LIVE_SECONDS if is_shown_live(sys.stderr) else LINE_SECONDS
     kind, seconds = (tqdm, 0.2) if live else (_Lines, rare)
     own = {"unit_scale": scale, "disable": not shown, "file": sys.stderr, "mininterval": seconds}
-    # gui: of _Lines: nothing but its own lines is written
+    # gui: for _Lines, so that only its own lines are written
     return kind(iterable, desc=description, dynamic_ncols=live, gui=not live, **own, **options)
 
 
 class _Lines(tqdm):
-    """A bar as lines: the first soon, the others now and then, and the last at the end."""
+    """A bar as lines: one soon after the start, then at intervals, and one at the end."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

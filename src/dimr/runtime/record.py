@@ -2,10 +2,11 @@
 
 ``record.json`` in a result's folder is the result's identity: its kind (``result``: ``model``,
 ``latents``, ...), its key, facts, size and SHA-256 of every file (``files``), and a digest of
-itself. The same result has the same record, whenever and wherever it was computed: it is what rules
-and DVC stages hand to each other. What differs from time to time (git revision, versions, device,
-command, seconds) is in ``provenance.json`` beside it; what people read of a model is in its card,
-``README.md``. Before hours of work on a result its files are compared with the record: ``verify``.
+itself. The same result has the same record, whenever and wherever it was computed: rules and DVC
+stages pass it to each other. What differs from time to time (git revision, versions, device,
+command, seconds) is in ``provenance.json`` beside it; what people read about a model is in its
+card, ``README.md``. Before hours of work on a result its files are compared with the record
+(``verify``).
 """
 
 import functools
@@ -25,17 +26,17 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 PROVENANCE = "provenance.json"
 CARD = "README.md"
-"""What people read of a model: its words may change, and the model is the same."""
+"""What people read about a model: its words may change while the model stays the same."""
 FILES = "files"
 DIGEST = "digest"
 NO_KEY = "none"
-"""Of a record that stands in for a result: no key of a result is so short."""
+"""Key of a record that stands in for a result: no result's key is so short."""
 BESIDE_WEIGHTS = ("config.json", "class_names.json", "text_encoder.json")
-"""Files that say what weights in the same folder are."""
+"""Files that describe weights in the same folder."""
 THREADS = 8
-"""Files that are hashed at once; hashing lets other threads run."""
+"""How many files are hashed at once; hashing lets other threads run."""
 SHOWN_FROM = 1 << 30
-"""Bytes from which a bar shows how far the comparison is: seconds of hashing."""
+"""Bytes from which a progress bar is shown: seconds of hashing."""
 
 
 def seal(
@@ -45,14 +46,14 @@ def seal(
     known: Mapping[str, str] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write record and provenance of a result that is complete but for them.
+    """Write record and provenance of a result that is otherwise complete.
 
     Args:
         folder: of the result.
         result: its kind.
         content: its ``key``, and facts that are the same each time it is computed.
-        known: SHA-256 of files, by name, that need not be read again.
-        origin: what may differ from time to time; None: nothing is known of it.
+        known: SHA-256, by name, of files that need not be read again.
+        origin: what may differ from time to time; None: not known.
     """
     make_folder(folder)
     files = {}
@@ -71,7 +72,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a record's digest is that of its content; true if it has none."""
+    """Whether a record's digest matches its content; true if it has none."""
     content = {key: value for key, value in record.items() if key != DIGEST}
     return DIGEST not in record or record[DIGEST] == digest_of(content)
 
@@ -80,7 +81,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Record and provenance of a result that an earlier stage left, as one mapping.
 
     Raises:
-        DimrError: there is no record, or one of the two was changed.
+        DimrError: there is no record, or either was changed.
     """
     record = read_sealed(folder / RECORD)
     if not isinstance(record.get("key"), str):
@@ -106,7 +107,7 @@ def recorded_key(folder: Path) -> str:
 
 
 def stand_in(folder: Path, result: str) -> None:
-    """Put a record in the place of a result that is not there, with a key that none has."""
+    """Put a record in place of a result that does not exist, with a key that no result has."""
     seal(folder, result, {"key": NO_KEY})
 
 
@@ -122,9 +123,9 @@ def content_key(path: Path) -> str:
     """What identifies weights that no stage here has made: the SHA-256 of their files.
 
     Args:
-        path: a file, which what says more of it (``BESIDE_WEIGHTS``) belongs to; or a folder with
-            all of its files, but for records, which tell of where it was made, and beside a record
-            the card.
+        path: a file, together with those that describe it (``BESIDE_WEIGHTS``); or a folder with
+            all of its files, except records, which depend on where it was made, and the card
+            beside a record.
 
     Raises:
         DimrError: there is no such file.
@@ -146,15 +147,15 @@ def _hashed_once(file: Path) -> str:
 
 
 @functools.cache
-def _hashed(file: Path, size: int, mtime: int) -> str:  # noqa: ARG001 what tells a change
+def _hashed(file: Path, size: int, mtime: int) -> str:  # noqa: ARG001 these reveal a change
     return sha256(file)
 
 
 def verify(folder: Path, *names: str) -> None:
-    """Compare files of a result with its record: they must be there, whole and unchanged.
+    """Compare files of a result with its record: they must exist, whole and unchanged.
 
-    A folder without a record (of a hub, say), or with one of a version without checksums, cannot be
-    compared: a line says so.
+    A folder without a record (from a hub, say), or with one from a version without checksums,
+    cannot be compared: a line says so.
 
     Args:
         folder: of the result.
@@ -187,7 +188,7 @@ def verify(folder: Path, *names: str) -> None:
 
 @functools.cache
 def _tell_unchecked(folder: Path, reason: str) -> None:
-    """Once for each folder: what could be damaged is not used in silence."""
+    """Warn once per folder: what could be damaged is not used silently."""
     log.warning("%s: has %s: damage to its files cannot be detected", folder, reason)
 
 

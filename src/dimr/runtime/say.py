@@ -1,4 +1,4 @@
-"""What a step says of itself, under the name of its job. Needs no tqdm, as bars do."""
+"""What a step says about itself, under its job's name. Unlike bars, this needs no tqdm."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ JOB = "DIMR_JOB"
 """Environment variable: what this process does for the workflow, a name and a step."""
 
 BOARD = "DIMR_BOARD"
-"""Environment variable: the number of the pipe by which a terminal shows a line for each job."""
+"""Environment variable: number of the pipe to the terminal that shows a line for each job."""
 
 MARK = "\x1f"
-"""Begins a line that takes the place of the job's last one there."""
+"""Begins a line that replaces the job's last one there."""
 
 
 def named(description: str) -> str:
@@ -33,9 +33,9 @@ def is_shown_live(file: TextIO) -> bool:
 
 
 def state(line: str, file: TextIO) -> None:
-    """Write what a step is doing now, in the place of its last such line where it has one."""
+    """Write what a step is doing now, replacing its last such line if it has one."""
     mark = MARK if is_shown_live(file) else ""
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: work continues
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more; work continues
         print(f"{mark}{line}", file=file, flush=True)
 
 

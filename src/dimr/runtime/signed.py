@@ -9,7 +9,7 @@ LAST_LINE = "<!-- written by dimr: {} -->\n"
 
 
 def signed(text: str) -> str:
-    """A text with the line that tells an edit."""
+    """A text with the line that reveals edits."""
     text = text.rstrip() + "\n\n"
     return text + LAST_LINE.format(digest_of(text)[:16])
 

@@ -1,7 +1,7 @@
-"""Snakemake's messages in the words of this project: a line each, without shell code.
+"""Snakemake's messages in this project's words: one line each, without shell code.
 
 Installed by the Snakefile around the handler of Snakemake's logger that writes to the screen, so
-that every way to start the workflow has it; nothing of Snakemake is imported. Its own log, below
+that it works however the workflow is started; nothing of Snakemake is imported. Its own log, below
 ``.snakemake/log``, is complete.
 """
 
@@ -32,7 +32,7 @@ QUIET_NOISE = (
 )
 INTERRUPT_NOISE = ("Complete log(s)", "Elapsed time")
 STOPPING = ("Terminating processes on user request", "stopping; a training saves its state first")
-"""What Snakemake says on Ctrl-C, and what is said in its place."""
+"""What Snakemake says on Ctrl-C, and what is said instead."""
 KEPT = "what is finished is kept, and a training resumes from its last checkpoint"
 INTERRUPTED = f"stopped; {KEPT}: start the same command again"
 EARLY = "stopped before any step"
@@ -43,14 +43,14 @@ LOCKED = (
 )
 ERROR = "error: "
 OURS = ("WorkflowError", "InputFunctionException", "MissingRuleException")
-"""Exceptions whose message is our own, or reads like it."""
+"""Exceptions whose messages are our own, or read like them."""
 _HEAD = re.compile(r"\s*\w*(?:Exception|Error)\b.*:\s*")
 _PLACE = re.compile(r'\s*File ".*", line \d+, in .*')
 _AFTER = re.compile(r"\s*(?:Wildcards|Traceback)\b.*:\s*|Using workflow specific profile.*")
 
 
 def complaint(text: str) -> str:
-    """The message in Snakemake's text on an exception, as it is or in our words, on one line."""
+    """The message in Snakemake's text about an exception, perhaps reworded, on one line."""
     lines = text.splitlines()
     if told := [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]:
         return told[-1]
@@ -65,7 +65,7 @@ def complaint(text: str) -> str:
 
 
 class Screen(logging.Handler):
-    """Snakemake's handler of the screen, with fewer words.
+    """Snakemake's handler for the screen, with fewer words.
 
     Args:
         inner: that handler, with Snakemake's formatter and filters.
@@ -73,7 +73,7 @@ class Screen(logging.Handler):
     Attributes:
         interrupted: whether the user has stopped the workflow: jobs that end then have not failed.
         names: of jobs, by their number.
-        board: a line for each running job, on a terminal, from the first one on.
+        board: a line for each running job, on a terminal, once the first has begun.
     """
 
     def __init__(self, inner: logging.Handler) -> None:
@@ -90,7 +90,7 @@ class Screen(logging.Handler):
         self.finished: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record on: as it is, in our words, or not."""
+        """Pass a record on: unchanged, in our words, or not at all."""
         text = self._words(record, record.__dict__)
         if text is None:
             self.inner.handle(record)
@@ -99,14 +99,14 @@ class Screen(logging.Handler):
             self.inner.handle(logging.makeLogRecord({**record.__dict__, **changes}))
 
     def close(self) -> None:
-        """Close the handler of the screen too."""
+        """Close the screen's handler, too."""
         if self.board:
             self.board.stop()
         self.inner.close()
         super().close()
 
     def _words(self, record: logging.LogRecord, facts: dict[str, Any]) -> str | None:
-        """What is said; empty: nothing; None: what Snakemake says."""
+        """What to say; empty: nothing; None: what Snakemake says."""
         event, text = facts.get("event"), str(record.msg or "")
         if event == "job_info":
             name = " ".join([facts["rule_name"], *map(str, facts["wildcards"].values())])
@@ -135,7 +135,7 @@ class Screen(logging.Handler):
         return "" if hidden or text.startswith(noise) else None
 
     def _begin(self, facts: dict[str, Any]) -> bool:
-        """Give a job its line, if it has one: by its log, as ``workflow/environment.sh`` does."""
+        """Give a job its line, if it has one, named by its log like ``workflow/environment.sh``."""
         if not self.has_board or not facts["log"]:
             return False
         if not self.board:
@@ -162,7 +162,7 @@ class Screen(logging.Handler):
 def _error(kind: str | None, text: str) -> str:
     if kind == "LockException":
         return f"{ERROR}{LOCKED}"
-    # A job's failure is told by itself, and so is that of the workflow.
+    # A job's failure is reported separately, and so is the workflow's.
     of_job = "returned non-zero exit status" in text and "CalledProcessError" in text
     if of_job or "At least one job did not complete successfully" in text:
         return ""
@@ -170,10 +170,10 @@ def _error(kind: str | None, text: str) -> str:
 
 
 def install(logger: logging.Logger) -> Callable[[], None]:
-    """Let a logger of Snakemake's say less, and Ctrl-C say what is kept.
+    """Make a logger of Snakemake's say less, and Ctrl-C say what is kept.
 
     Returns:
-        to be called when the workflow did not end well: says so, and how to resume.
+        a function to call if the workflow fails: says so, and how to resume.
     """
     screens = []
     for handler in list(logger.handlers):
@@ -189,7 +189,7 @@ def install(logger: logging.Logger) -> Callable[[], None]:
         if not any(one.names for one in screens):
             logger.error(EARLY)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.exit(128 + number)  # as Snakemake takes Ctrl-C, but no traceback before it has begun
+        sys.exit(128 + number)  # as Snakemake treats Ctrl-C, but never with a traceback
 
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if usual and threading.current_thread() is threading.main_thread():

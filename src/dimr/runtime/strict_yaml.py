@@ -14,13 +14,13 @@ import yaml
 from yaml import events
 
 LARGEST = 1 << 20
-"""Characters of a text."""
+"""Most characters of a text."""
 DEEPEST = 32
-"""Lists and mappings within one another."""
+"""Most levels of nested lists and mappings."""
 MOST_REPEATED = 10_000
-"""Values that aliases repeat, all together."""
+"""Most values that aliases repeat in total."""
 DIGITS = 300
-"""Of a whole number."""
+"""Most digits of a whole number."""
 
 PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _WORDS = {
@@ -29,7 +29,7 @@ _WORDS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _NUMERIC = frozenset("0123456789+-.")
-"""What a number begins with."""
+"""Characters that a number may begin with."""
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
@@ -45,9 +45,9 @@ def load(text: str, parser: Any = PARSER) -> Any:
         parser: PyYAML's, in C or Python.
 
     Raises:
-        ValueError: one line, with the number of the line: what is no YAML, a key that is given
-            twice or is no plain value, a tag, several documents, a number that is not finite, and
-            a text that is larger, deeper or more repetitive than a configuration can be.
+        ValueError: one line, with the line's number: what is not YAML, a key that occurs twice or
+            is not a plain value, a tag, several documents, a number that is not finite, or a text
+            that is larger, deeper or more repetitive than a configuration can be.
     """
     if len(text) > LARGEST:
         raise ValueError(f"{len(text):,} characters; at most {LARGEST:,} are read")
@@ -61,7 +61,7 @@ def load(text: str, parser: Any = PARSER) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{where}{error.problem or error.context}") from None
-    except yaml.YAMLError as error:  # a character that no text may have
+    except yaml.YAMLError as error:  # a character that YAML does not allow
         raise ValueError(" ".join(str(error).split())) from None
 
 
@@ -141,12 +141,12 @@ class _Builder:
 def _scalar(event: Any) -> Any:
     """A plain value by YAML 1.2's core schema; quoted ones, and what fits nothing else, are text.
 
-    Numbers with leading zeros are text too: what they mean depends on who reads them.
+    Numbers with leading zeros are text, too: readers disagree on what they mean.
     """
     text = event.value
     if event.tag not in _TEXT_TAGS:
         raise _fault(event, f"tag {event.tag!r} is not allowed")
-    if event.tag is not None or not event.implicit[0]:  # said to be text, or quoted
+    if event.tag is not None or not event.implicit[0]:  # tagged as text, or quoted
         return text
     if text in _WORDS:
         return _WORDS[text]
@@ -179,7 +179,7 @@ for _kind, _pattern in (("int", _INTEGER), ("float", _FLOAT)):
 def dump(value: Any, compact: bool = False) -> str:
     """YAML text that ``load`` reads as the same JSON-able value, keys in their order.
 
-    ``compact``: for people: what holds no list or mapping is on one line, letters are as they are.
+    ``compact``: for people: what holds no list or mapping is on one line, and letters are kept.
     """
     style: dict[str, Any] = {"default_flow_style": None, "allow_unicode": True, "width": 100}
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, **(style if compact else {}))

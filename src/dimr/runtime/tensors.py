@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 MAX_VALUES = 1 << 28
-"""In one tensor: views let a small file claim any number; the largest here has some ten million."""
+"""Most values in one tensor: with views a small file can claim any number; our largest tensor has
+some ten million."""
 LONGEST_NAME = 300
 CHUNK = 1 << 24
 """Values that are checked at a time."""
@@ -33,7 +34,7 @@ def first_difference(
     expected: Mapping[str, Tensor],
     in_file: Callable[[str], str] = str,
 ) -> str | None:
-    """How tensors first differ from the expected names and shapes, or in being floating point.
+    """The first difference of tensors from the expected names, shapes, or floating-point types.
 
     Args:
         tensors: by name.
@@ -69,9 +70,9 @@ def most_similar(name: str, others: Iterable[str], what: str = "nearest") -> str
 
 
 def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same values, contiguous and each in memory of its own, copied only where necessary.
+    """The same values, each contiguous and in its own memory, copied only if necessary.
 
-    Writers store whole storages, and that of safetensors refuses tensors that share one.
+    Writers store whole storages, and safetensors' writer refuses tensors that share one.
     """
     found: dict[str, Tensor] = {}
     taken: set[int] = set()

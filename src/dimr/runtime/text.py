@@ -6,7 +6,7 @@ import unicodedata
 def tidy(text: str, longest: int) -> str | None:
     """A text as it is kept everywhere: composed accents (systems differ), single blanks.
 
-    None: it is empty, longer than ``longest`` characters, or holds control characters or what is no
+    None: it is empty, longer than ``longest`` characters, or holds control characters or invalid
     Unicode.
     """
     tidied = unicodedata.normalize("NFC", " ".join(text.split()))

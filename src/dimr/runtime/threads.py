@@ -1,4 +1,4 @@
-"""The same function of many things, in threads: for reading and decoding, which let others run."""
+"""A function applied to many items in threads: for reading and decoding, which let others run."""
 
 import os
 from collections import deque

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EXPORTED = {"written_by": "dimr export"}
-"""What marks a file of ``dimr export``."""
+"""The note that marks a file of ``dimr export``."""
 ZIP_MARK = b"PK\x03\x04"
-"""What files of ``torch.save`` begin with, since 2020."""
+"""Beginning of files of ``torch.save``, since 2020."""
 MEMBER = "dimr.json"
 LARGEST_MEMBER = 1 << 20
 
 
 def is_zip(file: Path) -> bool:
-    """Whether it is a zip, as ``torch.save`` writes."""
+    """Whether it is a zip, as written by ``torch.save``."""
     with open(file, "rb") as opened:
         return opened.read(len(ZIP_MARK)) == ZIP_MARK
 
 
 def read_notes(file: Path) -> dict[str, Any]:
-    """The notes of a file, those of safetensors all as texts; empty: there are none.
+    """The notes of a file; safetensors' are all texts; empty: there are none.
 
     Damaged files make the readers raise almost anything.
     """
@@ -49,7 +49,7 @@ def is_dimr_export(file: Path) -> bool:
     """Whether ``dimr export`` has written a file, of either kind."""
     try:
         return read_notes(file).items() >= EXPORTED.items()
-    except Exception:  # files of any content, for which the readers raise almost anything
+    except Exception:  # the file may hold anything, and readers raise almost anything
         return False
 
 
@@ -59,7 +59,7 @@ def save_safetensors(tensors: "dict[str, Tensor]", path: Path, notes: Mapping[st
 
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in notes.items()}
     save_file(tensors, path, metadata={"format": "pt", **texts})
-    with open(path, "r+b") as file:  # the writer orders metadata by chance
+    with open(path, "r+b") as file:  # the writer orders metadata randomly
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -70,7 +70,7 @@ def save_safetensors(tensors: "dict[str, Tensor]", path: Path, notes: Mapping[st
 
 
 def add_notes(path: Path, notes: Mapping[str, Any]) -> None:
-    """Add notes to a file of ``torch.save``, in the folder where its own members lie."""
+    """Add notes to a file of ``torch.save``, in the folder that has its own members."""
     with zipfile.ZipFile(path, "a") as archive:
         folder = archive.namelist()[0].split("/")[0]
         member = zipfile.ZipInfo(f"{folder}/{MEMBER}")  # with a fixed date: equal files

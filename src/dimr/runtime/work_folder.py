@@ -1,9 +1,9 @@
-"""The hidden folder beside a result in which it is made piece by piece, by one process or several.
+"""The hidden folder beside a result in which it is made piece by piece, by one or more processes.
 
-Killed at any moment, the next start finds every piece that was finished. The folder is named by the
-key of the work, so that work on another configuration is never mixed in. In it are ``store``, which
-becomes the result by a rename (so both are on one disk), a note for each finished piece, written
-after the piece's files, and the locks of the processes that work there.
+If work is killed at any moment, the next start finds every finished piece. The folder is named by
+the key of the work, so that work on another configuration is never mixed in. It contains ``store``,
+which becomes the result by a rename (so both are on one disk), a note for each finished piece,
+written after the piece's files, and the locks of the processes that work there.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 LOCKS = "*lock"
 PATIENCE_SECONDS = 1.0
-"""How long a lock must be held to be somebody's: one who only asks, as here, holds it briefly."""
+"""How long a lock must be held to count as taken: a process that only checks holds it briefly."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Part:
 
     @property
     def slice(self) -> slice:
-        """Which of the pieces are its own."""
+        """Which of the pieces belong to it."""
         return slice(self.index, None, self.count)
 
     @classmethod
@@ -78,12 +78,12 @@ class WorkFolder:
 
     @contextlib.contextmanager
     def claimed(self, part: Part | None = None) -> Iterator[None]:
-        """Keep a part of the work, or all of it, to this process until the block ends.
+        """Reserve a part of the work, or all of it, for this process until the block ends.
 
         Raises:
-            DimrError: another process has the same part, or a part while this one claims all, or
-                all, or a part of another division; or the folder cannot take the place of ``out``,
-                as it is on another disk.
+            DimrError: another process has the same part, or all, or a part of another division, or
+                any part while this one claims all; or the folder cannot replace ``out``, as it is
+                on another disk.
         """
         part = part or Part()
         self.store.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ class WorkFolder:
         except Timeout:
             raise self._taken(own) from None
         try:
-            for other in self.folder.glob(LOCKS):  # of two that begin at once each sees the other
+            for other in self.folder.glob(LOCKS):  # if two begin at once, each sees the other
                 if not other.name.endswith(f"-of-{part.count}.lock") and is_held(other):
                     raise self._taken(other)
             if part.count == 1:
@@ -156,8 +156,8 @@ class WorkFolder:
 
         Args:
             piece: as in ``note``.
-            compare: sizes of the files only; or checksums too, of files that this process has
-                neither written nor compared; or checksums of all.
+            compare: only the files' sizes; or also checksums, of files that this process neither
+                wrote nor compared before; or checksums of all.
         """
         note = self.folder / f"{piece}.json"
         if not note.is_file():
@@ -186,7 +186,7 @@ class WorkFolder:
         self.remove_abandoned()
 
     def remove_abandoned(self) -> None:
-        """Remove unfinished work on the result, of any key, in which no process works."""
+        """Remove unfinished work on the result, with any key, on which no process works."""
         out = followed(self.out)
         for folder in out.parent.glob(f".{glob.escape(out.name)}.part-*"):
             if not any(is_held(lock) for lock in folder.glob(LOCKS)):
@@ -194,7 +194,7 @@ class WorkFolder:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds a lock file, or it is somebody's whom we may not ask."""
+    """Whether a process holds a lock file, or we may not open it to find out."""
     asked = FileLock(lock)
     try:
         asked.acquire(timeout=PATIENCE_SECONDS)

@@ -1,4 +1,4 @@
-"""How a network is evaluated while sampling: in passes of one size, compiled, in a precision.
+"""How a network is evaluated while sampling: size of the passes, compiling, and precision.
 
 None of it changes an image beyond rounding: in float32 a pixel may move by one of its 256 levels.
 bfloat16 rounds the network's products, not the solver's state, which stays in float32.
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from dimr.config.schema import NetworkConfig, SampleConfig  # need pydantic, this does not
 
 CPU_ROWS = 64
-"""Rows of a pass on a CPU, for each of its threads: their activations stay in its caches (500 rows
-take 1.2 to 1.5 times as long per row on a thread, measured with DiMR-XS/2R; fewer leave it idle).
+"""Rows of a pass on a CPU, per thread: their activations stay in the caches (500 rows take 1.2 to
+1.5 times as long per row on a thread, measured with DiMR-XS/2R; fewer leave it idle).
 """
 WORTH_COMPILING = {"cpu": 1e13, "cuda": 1e16}
-"""FLOP of all images from which the compiler's time is less than what it saves: the half minute
-that it takes here against 40% of two minutes; on CUDA calculated."""
+"""FLOP of all images from which compiling saves more time than it takes: half a minute here,
+against 40% of two minutes; for CUDA, calculated."""
 LAUNCH_BOUND = 2e12
 """FLOP of a pass below which a GPU waits for the host's launches: 5 ms at 400 TFLOP/s, as long as
 500 launches take. There the pass is recorded as a CUDA graph. Calculated, not measured."""
@@ -50,7 +50,7 @@ class SamplingEngine:
     def resolved(
         self, config: "NetworkConfig", sampling: "SampleConfig", device: torch.device
     ) -> "SamplingEngine":
-        """With every option decided, by all images of ``sampling``, whichever are drawn here."""
+        """With every option decided, for all images of ``sampling``, whichever are drawn here."""
         precision: Any = str(resolve_precision(self.precision, device)).removeprefix("torch.")
         wanted = self.compile
         if wanted is None:
@@ -70,11 +70,11 @@ def sampling_flops(config: "NetworkConfig", sampling: "SampleConfig") -> float:
 
 
 class Evaluator:
-    """A network in the engine's form, called as it is; gives only its last prediction, float32.
+    """A network in the engine's form, called like one; returns only its last prediction, float32.
 
-    A compiled one sees passes of few sizes, whatever the batch: on a CPU up to ``CPU_ROWS`` rows
-    per thread, all of one size; on CUDA a batch, or two of them with guidance. What is short of
-    that, as a last batch, is filled up with copies of its first row.
+    If compiled, it sees few sizes of passes, whatever the batch: on a CPU up to ``CPU_ROWS`` rows
+    per thread, all of one size; on CUDA a batch, or two of them with guidance. What is shorter,
+    such as a last batch, is filled up with copies of its first row.
 
     Args:
         network: in evaluation mode, on its device; its weights are not copied.
@@ -98,7 +98,7 @@ class Evaluator:
             self.unit = self.limit = math.ceil(rows / math.ceil(rows / most))
 
         def last(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-            # compiled, nothing is computed that only the other predictions need
+            # when compiled, what only the other predictions need is not computed
             return network(x, t, condition)[-1]
 
         self._pass: Callable[[Tensor, Tensor, Condition], Tensor] = last
@@ -131,7 +131,7 @@ class Evaluator:
         if self._to_compile:
             self._compile()
         rows = len(x)
-        # compiled for one layout of the memory; a solver's state takes that of the predictions
+        # compiled for one memory layout; a solver's state takes that of the predictions
         x = x.contiguous()
         if self.compiled and rows % self.unit:
             missing = self.unit - rows % self.unit

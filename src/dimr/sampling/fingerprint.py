@@ -39,10 +39,10 @@ def work_key(
         key: of the result.
         network: with the weights that will be used.
         config: of the network.
-        decoder: makes images of its output.
+        decoder: makes images from its output.
         code: fingerprint of the sources that decide the images.
-        engine: its facts, resolved: they decide the rounding, which should be the same in a folder
-            that is made in pieces.
+        engine: its facts, resolved: they decide the rounding, which should be the same throughout a
+            folder that is made in pieces.
     """
     weights: list[Any] = [weights_fingerprint(network), config.model_dump(mode="json")]
     if decoder.vae is not None:

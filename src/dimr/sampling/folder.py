@@ -1,8 +1,8 @@
 """A folder of images, made in pieces: shards, labels and manifest, an ADM-style .npz, and a grid.
 
-The shards are those of ``dimr.data.shards``, assembled by ``dimr.data.resumable_shards``: work that
-was interrupted resumes with the shards that are missing, and several processes or jobs may make a
-share each.
+The shards are those of ``dimr.data.shards``, assembled by ``dimr.data.resumable_shards``:
+interrupted work resumes with the missing shards, and several processes or jobs may each make a
+share.
 """
 
 import logging
@@ -34,7 +34,7 @@ GRID = "grid.png"
 
 Draw = Callable[..., Iterator[NDArray[np.uint8]]]
 """The images of each of ``batches`` of numbers, uint8 (b, H, W, 3), in order; ``waits`` counts
-what is waited for (``dimr.sampling.sampler.Sampler.draw``)."""
+waiting (``dimr.sampling.sampler.Sampler.draw``)."""
 
 
 def plan(
@@ -53,8 +53,8 @@ def is_complete(assembly: Assembly) -> bool:
 def fill(assembly: Assembly, draw: Draw, batch: int, part: Part | None = None) -> Waits:
     """Make the shards that are missing, those of ``part`` if it is given.
 
-    Batches end where shards do, so that which of them existed before changes nothing: image i is
-    always drawn beside the same others. While a batch is drawn the shard before is written.
+    Batches end where shards do, so that it does not matter which shards existed before: image i is
+    always drawn together with the same others. While a batch is drawn, the last shard is written.
 
     Args:
         assembly: the work.
@@ -136,9 +136,9 @@ def write_samples(
     key: str,
     add: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write images (N, H, W, 3) that exist; arguments as for ``plan`` and ``complete``."""
+    """Write existing images (N, H, W, 3); arguments as for ``plan`` and ``complete``."""
     assembly = plan(out, key, images.shape[1:3], len(images))
-    shutil.rmtree(assembly.folder, ignore_errors=True)  # of an interrupted try: not trusted
+    shutil.rmtree(assembly.folder, ignore_errors=True)  # from an interrupted attempt: not trusted
 
     def take(batches: Iterable[Sequence[int]], **_: Waits) -> Iterator[NDArray[np.uint8]]:
         return (images[numbers[0] : numbers[-1] + 1] for numbers in batches)

@@ -1,7 +1,6 @@
-"""Grids of samples: one row per class, its name before it; or captions below the images.
+"""Grids of samples: one row per class, after its name; or captions below the images.
 
-The letters are those of fonts that come with Pillow and matplotlib: the same grid has the same
-bytes on every machine.
+The fonts come with Pillow and matplotlib: the same grid has the same bytes on every machine.
 """
 
 import functools
@@ -19,19 +18,19 @@ from dimr.runtime.files import single_line
 
 MARGIN, INDENT, GAP, FONT_SIZE = 24, 20, 2, 18  # pixels
 WIDEST, LINE = 260, 22
-"""Pixels: a wider name is broken into lines of such a height, as many as a row has; then cut."""
+"""Pixels: a wider name is broken into lines of this height, as many as fit in a row; then cut."""
 COLUMNS = 12
 ROWS = 20
-"""Of an overview: of more classes it shows so many, evenly spaced."""
+"""Most rows of an overview: of more classes it shows this many, evenly spaced."""
 OVERVIEW_SIDE = 128
-"""Pixels of an image's side in an overview at most."""
+"""Most pixels of an image's side in an overview."""
 CUT = "..."
 CAPTION_SIZE, CAPTION_LINE, CAPTION_LINES = 14, 17, 5
-"""Pixels of a caption's letters and lines; lines below an image at most."""
+"""Pixels of a caption's letters and lines; most lines below an image."""
 BESIDE = 12
-"""Pixels between images with captions, so that these do not run into each other."""
+"""Pixels between images with captions, so that captions do not run into each other."""
 CAPTIONED, CAPTION_COLUMNS = 40, 8
-"""Images with captions in an overview, at most; of them beside each other."""
+"""Most images with captions in an overview, and how many of them per row."""
 
 
 def class_grid(
@@ -49,7 +48,7 @@ def class_grid(
         images: uint8 (N, H, W, 3).
         labels: the row of each, (N,).
         headings: one for each row, as from ``heading``; long ones are broken into lines.
-        columns: images per row at most.
+        columns: most images per row.
         min_side: small images are enlarged by a whole factor to at least this many pixels.
         max_side: large ones are reduced by a whole factor to at most so many; None: they are not.
     """
@@ -122,15 +121,15 @@ def _scaled(image: NDArray[np.uint8], size: tuple[int, int], shrink: int) -> Ima
 
 
 def overview(shards: OpenShards, named: bool = True, captioned: bool = False) -> Image.Image:
-    """A grid of a folder of images by class name, small enough to be opened.
+    """A grid of a folder of images by class name, small enough to open.
 
-    It has ``ROWS`` rows at most, of evenly spaced classes, and reads no other images than it shows.
+    It has at most ``ROWS`` rows, of evenly spaced classes, and reads only the images that it shows.
 
     Args:
         shards: the folder.
         named: whether class names are shown (images that were drawn without a class have none).
-        captioned: whether they are prompts, which then stand below the images, ``CAPTIONED`` at
-            most.
+        captioned: whether they are prompts, which are then shown below the images, at most
+            ``CAPTIONED``.
     """
     if captioned and named:
         return _captioned_overview(shards)
@@ -161,9 +160,9 @@ def _captioned_overview(shards: OpenShards) -> Image.Image:
 
 
 def heading(names: Sequence[str], label: int, what: str = "class") -> str:
-    """What stands before a class's row: its name, or its number if there are no letters for it.
+    """The heading of a class's row: its name, or its number if the fonts lack its letters.
 
-    ``what`` the names are: of a ``class``, of which only the first synonym is shown; or a ``text``.
+    ``what`` the names are: a ``class``, of which only the first synonym is shown, or a ``text``.
     """
     name = short_name(names[label]) if what == "class" else single_line(names[label])
     return name if has_letters(name) else f"{what} {label}"
@@ -175,7 +174,7 @@ def has_letters(name: str) -> bool:
 
 
 def _broken(name: str, most: int, widest: int = WIDEST, size: int = FONT_SIZE) -> list[str]:
-    """A name in lines of the width that is allowed, ``most`` at most, the last one perhaps cut."""
+    """A name in at most ``most`` lines of the allowed width, the last one perhaps cut."""
     lines: list[str] = []
     rest = name
     while rest and len(lines) < most:
@@ -191,8 +190,8 @@ def _broken(name: str, most: int, widest: int = WIDEST, size: int = FONT_SIZE) -
 
 
 def _fitting(text: str, widest: int, size: int, more: str = "") -> int:
-    """How many letters of a text, one or more, fit in a line with ``more`` behind them."""
-    lengths = range(min(len(text), widest), 1, -1)  # a letter is a pixel wide, or wider
+    """How many letters of a text, at least one, fit in a line with ``more`` after them."""
+    lengths = range(min(len(text), widest), 1, -1)  # a letter is at least a pixel wide
     return next((n for n in lengths if _width(text[:n] + more, size) <= widest), 1)
 
 
@@ -214,7 +213,7 @@ def _fonts(size: int) -> tuple[Any, Any]:
 
 @functools.cache
 def _wide() -> Container[int]:
-    """The code points that the second font has letters for."""
+    """The code points for which the second font has letters."""
     from matplotlib.ft2font import FT2Font  # slow to import
 
     return FT2Font(str(_dejavu())).get_charmap()

@@ -13,7 +13,7 @@ from dimr.models.sizes import PIXEL_CHANNELS
 from dimr.runtime.errors import DimrError
 
 DIT_GUIDED_CHANNELS = 3
-"""Published DiTs guide only so many of their four noise channels."""
+"""Published DiTs guide only this many of their four noise channels."""
 
 
 def load_network(folder: Path) -> tuple[Network, NetworkConfig]:
@@ -23,15 +23,15 @@ def load_network(folder: Path) -> tuple[Network, NetworkConfig]:
         DimrError: a missing or damaged file, or weights of another network (names the tensor).
     """
     network, config = read_model(folder)
-    return network.float().eval(), config  # imported weights may be of half precision
+    return network.float().eval(), config  # imported weights may have half precision
 
 
 def names_of_classes(model: Path, config: NetworkConfig) -> list[str]:
     """What a model's classes are called, by label (``dimr.data.classes``).
 
     Args:
-        model: its folder; one that does not say it, as of older versions: as ``class_names`` has
-            it.
+        model: its folder; if it does not have the names (older versions): those of
+            ``class_names``.
         config: its config.json.
 
     Raises:
@@ -59,7 +59,7 @@ def open_decoder(
         device: where to put it.
 
     Raises:
-        DimrError: a model of latents and no autoencoder, or one of other latents.
+        DimrError: a model of latents without an autoencoder, or with one for other latents.
     """
     found = given or result_beside(model, "autoencoder")
     if found is None and config.channels not in PIXEL_CHANNELS:

@@ -20,13 +20,13 @@ from dimr.runtime.threads import in_threads
 def in_turn(labels: NDArray[np.int64], count: int, shuffled: bool) -> NDArray[np.int64]:
     """Numbers (count,) of images, one of each class in turn.
 
-    So image i is of class i mod K, as those that a network draws, as long as no class is used up.
+    So image i is of class i mod K, like those that a network draws, until a class is used up.
 
     Args:
         labels: of all images, (N,).
-        count: N at most.
-        shuffled: draw them by a fixed seed, as where images of a class are sorted; else a class's
-            images come in their order.
+        count: at most N.
+        shuffled: draw them with a fixed seed, if images of a class are sorted, say; else a class's
+            images come in order.
     """
     classes = []
     by_class = np.argsort(labels, kind="stable")
@@ -41,7 +41,7 @@ def in_turn(labels: NDArray[np.int64], count: int, shuffled: bool) -> NDArray[np
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Images of a store, cropped, that ``dimr.sampling.folder`` takes as they were drawn.
+    """Cropped images of a store, in a form that ``dimr.sampling.folder`` takes.
 
     Attributes:
         store: all images.
@@ -65,7 +65,7 @@ class StoredImages:
     ) -> Iterator[NDArray[np.uint8]]:
         """Each batch's images, uint8 (b, size, size, 3); ``batches`` count in ``numbers``.
 
-        Threads read the next ones meanwhile. ``DimrError`` names an image that does not decode.
+        Threads read ahead. ``DimrError`` names an image that does not decode.
         """
         chosen = [self.numbers[np.asarray(places)].tolist() for places in batches]
         cropped = in_threads(lambda n: self.store.crop(n, self.size), itertools.chain(*chosen))

@@ -1,10 +1,10 @@
-"""A picture of what a trained model draws: ``dimr sample`` as people use it.
+"""A picture of what a trained model draws: ``dimr sample`` for people.
 
 Image j of class c has the noise of image j * classes + c of the run's samples: with the same seed,
-steps, solver and guidance it is that image. Likewise image j of prompt p, of P that are asked for,
-has the noise of image j * P + p. The workflow writes how a run is sampled to
+steps, solver and guidance it is that image. Likewise image j of prompt p, of P requested ones, has
+the noise of image j * P + p. The workflow writes how a run is sampled to
 ``runs/<run>/config/sample-<setting>.yaml``, beside the model ``runs/<run>/model``: such a setting
-is the default of everything that is not asked for.
+is the default for everything that is not requested.
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,9 @@ from dimr.sampling.run_setting import RunSetting, run_setting
 from dimr.sampling.sampler import in_batches, open_sampler
 
 FEW = 8
-"""Rows of a picture where no class or prompt is asked for, and images of each class."""
+"""Rows of a picture if no class or prompt is requested, and images of each class."""
 ALL_UP_TO = 20
-"""Of up to so many classes, each has a row where none is asked for."""
+"""With up to this many classes, each has a row if none is requested."""
 STEPS = 50
 """Network evaluations of a model without a run's setting."""
 GUIDANCE = 0.4
@@ -54,9 +54,9 @@ class PictureOptions:
         classes: names, numbers or WordNet ids (``dimr.data.classes.class_index``); none: all of
             them, or a few of many.
         unconditional: draw without a class.
-        prompts: of a network of text, in place of classes; none: a few of its run's dataset.
+        prompts: for a network of text, in place of classes; empty: a few of its run's dataset.
         negative_prompt: what guidance leads away from, in place of the empty caption.
-        per_class: images of each class (8) or prompt (1), or in all without (8).
+        per_class: images of each class (8) or prompt (1), or in total without these (8).
         seed: of the noise (0).
         steps: network evaluations, 3 or more (50).
         solver: as for ``dimr.diffusion.sample`` (its authors', see ``own_solver``).
@@ -87,7 +87,7 @@ class Layout:
         sampling: steps, solver and guidance, as the workflow has them.
         indices: which of its images are drawn.
         rows: the row of each, (len(indices),).
-        names: the rows' names.
+        names: of the rows.
         columns: images per row.
         captioned: whether each image is a row of its own, with its name below it.
     """
@@ -123,10 +123,10 @@ def draw_picture(
     Args:
         model: a run's model folder.
         options: what to draw.
-        setting: of the run, for what ``options`` leave open; None: ``run_setting`` chooses.
+        setting: of the run, for what ``options`` leaves open; None: ``run_setting`` chooses.
         autoencoder: folder or hub name; None: that of the run's dataset, if it is found.
-        text_encoder: likewise, of a network of text.
-        captions: likewise, a folder, whose prompts are drawn where none is asked for.
+        text_encoder: likewise, for a network of text.
+        captions: likewise, a folder whose prompts are drawn if none is requested.
         batch: images at a time; None: 32.
         engine: how the network is evaluated.
         device: where to compute.
@@ -137,7 +137,7 @@ def draw_picture(
     Raises:
         DimrError: an option that does not fit the model, a missing or damaged file.
     """
-    # what is asked for is checked before anything large is loaded
+    # options are checked before anything large is loaded
     config = load_network_config(model / "config.json")
     of_text = options.prompts, options.negative_prompt, text_encoder, captions
     check_kind(config, options.classes, *of_text)
@@ -185,9 +185,9 @@ def lay_out(
     """What to draw: one row per class or prompt, or rows of ``FEW`` without any.
 
     Args:
-        options: what is asked for.
+        options: what is requested.
         config: the network's.
-        names: its classes', by label; or the prompts that are drawn.
+        names: of its classes, by label; or the prompts to draw.
         own: how its run is sampled.
         dropout: as from ``label_dropout``.
 
@@ -238,7 +238,7 @@ def _guidance(
     knows_null: bool,
     unconditional: bool,
 ) -> Guidance:
-    """The guidance that is asked for; ``knows_null``: the model can be without a class or text."""
+    """The requested guidance; ``knows_null``: the model can predict without class or text."""
     value: dict[str, Any]
     kind = kind_of(config)
     if unconditional:
@@ -289,7 +289,7 @@ def _sampling(
 
 
 def describe(sampling: SampleConfig, what: str = "class") -> str:
-    """How images are drawn, in a few words; ``what`` networks are given, ``class`` or ``text``."""
+    """How images are drawn, in a few words; ``what``: the network's condition, class or text."""
     guidance = sampling.guidance
     kinds = {
         "none": "no guidance",

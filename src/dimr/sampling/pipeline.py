@@ -54,7 +54,7 @@ class DiMRModel(ModelMixin, ConfigMixin):
     """A network of any family (``dimr``, ``uvit``, ``dit``) as a diffusers model.
 
     ``from_pretrained`` reads and ``save_pretrained`` writes the ``model/`` folder of a run: the
-    weights have the plain network's names, and config.json is what ``dimr train`` writes, beside
+    weights have the plain network's names, and config.json is what ``dimr train`` writes, plus
     diffusers' own keys.
 
     Args:
@@ -64,7 +64,7 @@ class DiMRModel(ModelMixin, ConfigMixin):
         network: the plain network, which shares all weights with this module.
 
     Raises:
-        DimrError: a key that is unknown, missing or of a wrong value.
+        DimrError: a key that is unknown, missing or has a wrong value.
     """
 
     network: Network
@@ -78,9 +78,9 @@ class DiMRModel(ModelMixin, ConfigMixin):
         self._adopt(network.to(torch.get_default_dtype()))
 
     def _adopt(self, network: Network) -> None:
-        """Share the network's registries: so names have no prefix, and its forward pass is its own.
+        """Share the network's registries: names then have no prefix, and both have the same layers.
 
-        As an attribute of this module it would be a submodule, hence the way around.
+        As an attribute of this module it would be a submodule, hence the detour.
         """
         self.__dict__["network"] = network
         for registry in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
@@ -142,12 +142,12 @@ class DiMRPipeline(WithCard, DiffusionPipeline):
 
     Args:
         model: the network.
-        scheduler: any diffusers scheduler of noise predictions; ``AuthorsDPMSolver`` is the
-            authors'. Another is best made ``from_config(pipe.scheduler.config)``.
+        scheduler: any diffusers scheduler for noise predictions; ``AuthorsDPMSolver`` is the
+            authors'. Others are best made by ``from_config(pipe.scheduler.config)``.
         vae: the autoencoder of a latent model; None: the network sees pixels in [-1, 1].
         id2label: names of the classes by label, as in diffusers' own ``DiTPipeline``, kept in
             model_index.json; None: not known, see ``class_names``.
-        text_encoder: of a model trained on text, or what describes it, which model_index.json
+        text_encoder: for a model trained on text, or its description, which model_index.json
             holds: a pretrained one is fetched from the hub when a text needs it.
 
     Raises:
@@ -194,7 +194,7 @@ class DiMRPipeline(WithCard, DiffusionPipeline):
             vae: folder or hub name of the autoencoder; None: that of the run's dataset
                 (found as in ``dimr.sampling.model.open_decoder``).
             device: where to compute.
-            text_encoder: likewise, of a model trained on text (``dimr.sampling.prompts``).
+            text_encoder: like ``vae``, for a model trained on text (``dimr.sampling.prompts``).
 
         Raises:
             DimrError: a missing or damaged file; a model of latents, and no autoencoder, or of
@@ -254,21 +254,21 @@ class DiMRPipeline(WithCard, DiffusionPipeline):
 
         Args:
             class_labels: one for each image: a number, or a text that means a class (a name, see
-                ``dimr.data.classes.class_index``); None: without a class, ``num_images`` of them.
+                ``dimr.data.classes.class_index``); None: ``num_images`` images without a class.
             guidance_scale: s in eps = uncond + s (cond - uncond); 1: no guidance, and no second
                 pass. U-ViT's papers call s - 1 the scale.
             guidance_power: a of the power-cosine weight, which rises from 1 to s
                 (``dimr.diffusion.power_cosine_scale``); None: s throughout.
-            guided_channels: only the first so many are guided; None: all, but 3 of 4 with
+            guided_channels: only this many, the first, are guided; None: all, but 3 of 4 with
                 ``AncestralSampler``, as in DiT.
             num_inference_steps: network evaluations, each of two passes with guidance.
             generator: of the noise: one for all, or a list with one for each image.
-            prompt: of a model trained on text, in place of ``class_labels``: one or several.
-            negative_prompt: what guidance leads away from, in place of the empty text; one.
+            prompt: for a model trained on text, in place of ``class_labels``: one or several.
+            negative_prompt: one, what guidance leads away from in place of the empty text.
             num_images_per_prompt: images of each prompt, one after the other; None: 1.
-            prompt_embeds: in place of ``prompt``, what the encoder makes of P texts: a condition,
+            prompt_embeds: in place of ``prompt``, the encoder's output for P texts: a condition,
                 or tokens (P, L, D), all of which are seen.
-            negative_prompt_embeds: likewise, of one text.
+            negative_prompt_embeds: likewise, for one text.
             num_images: how many images without a class or text.
             latents: the noise itself, (images, C, H, W), standard normal; taken as float32.
             output_type: ``pil``; ``np``, (N, H, W, 3) float32 in [0, 1]; ``pt``, (N, 3, H, W) in
@@ -328,7 +328,7 @@ class DiMRPipeline(WithCard, DiffusionPipeline):
         return self._encoder.open(self._execution_device)
 
     def _images(self, x: Tensor, output_type: str) -> Any:
-        """Solver output (N, C, H, W) in the form that was asked for."""
+        """Solver output (N, C, H, W) in the requested form."""
         _check_finite(x, "the solver")
         if output_type == "latent":
             return x

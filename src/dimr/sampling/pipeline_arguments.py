@@ -1,4 +1,4 @@
-"""What ``DiMRPipeline`` may be asked for: each mistake is a ``ValueError`` of one line."""
+"""Checks of ``DiMRPipeline``'s arguments: each mistake is a ``ValueError`` of one line."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +16,12 @@ from dimr.runtime.errors import DimrError
 from dimr.sampling.model import DIT_GUIDED_CHANNELS
 
 LEAST_STEPS = 3
-"""Of this project's solvers, whose steps are of third order; of diffusers' own: 1."""
+"""For this project's solvers, whose steps are of third order; for diffusers' own: 1."""
 LARGEST = 1e6
-"""Of guidance's scale and power: far beyond what gives images."""
+"""Limit for guidance's scale and power: far beyond what gives images."""
 OUTPUTS = ("pil", "np", "pt", "latent")
 MOST_IMAGES = 65_536
-"""At a time."""
+"""Most images at a time."""
 
 
 class NoSuchClass(DimrError, ValueError):
@@ -103,7 +103,7 @@ def names_by_label(id2label: Mapping[Any, str], classes: int) -> list[str]:
 def class_numbers(
     labels: Any, num_images: Any, classes: int, names: Sequence[str] | None = None
 ) -> list[int]:
-    """Class numbers, one per image; the number of "no class" where no labels are given.
+    """Class numbers, one per image; that of "no class" if no labels are given.
 
     Args:
         labels: ``class_labels``: a number, a text that means a class, several of them, or None.
@@ -152,7 +152,7 @@ def _class_number(label: Any, classes: int, names: Sequence[str]) -> int:
 
 
 def check_output(output_type: Any, config: Any, vae: Any) -> None:
-    """Refuse a form of images that there is not, or that needs an autoencoder."""
+    """Refuse an unknown form of images, or one that needs an autoencoder."""
     if output_type not in OUTPUTS:
         raise ValueError(f"output_type {output_type!r} is none of {', '.join(OUTPUTS)}")
     in_pixels = vae is not None or config.channels in PIXEL_CHANNELS
@@ -161,7 +161,7 @@ def check_output(output_type: Any, config: Any, vae: Any) -> None:
 
 
 def check_noise(generator: Any, latents: Any, shape: tuple[int, ...]) -> None:
-    """Refuse what is no source of noise of ``shape`` (N, C, H, W), or no such noise."""
+    """Refuse what is neither a source of noise of ``shape`` (N, C, H, W) nor such noise."""
     several = generator if isinstance(generator, list) else [generator]
     if generator is not None and not all(isinstance(one, torch.Generator) for one in several):
         raise ValueError(
@@ -208,7 +208,7 @@ def _plain(value: Any) -> Any:
     single = isinstance(value, np.ndarray | np.generic | Tensor) and value.ndim == 0
     if not single or getattr(value, "is_meta", False):
         return value
-    return float(value) if isinstance(value, np.longdouble) else value.item()  # else it stays one
+    return float(value) if isinstance(value, np.longdouble) else value.item()  # item() keeps it
 
 
 def shown(value: Any) -> str:

@@ -10,10 +10,10 @@ from dimr.runtime.record import CARD
 
 
 class WithCard:
-    """To be a base of a pipeline, before diffusers'.
+    """A base class for pipelines, to be listed before diffusers'.
 
     Attributes:
-        card: what is known of the weights; None: nothing but the pipeline itself.
+        card: what is known about the weights; None: only the pipeline itself.
     """
 
     card: Card | None = None
@@ -21,9 +21,9 @@ class WithCard:
     config: Any
 
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
-        """As in diffusers, and with the model card; one that was edited is kept."""
+        """As in diffusers, plus the model card; an edited one is kept."""
         super().save_pretrained(save_directory, *arguments, **options)  # type: ignore[misc]
-        if not options.get("push_to_hub"):  # else it has been written, and pushed
+        if not options.get("push_to_hub"):  # otherwise it is already written, and pushed
             self._write_card(Path(save_directory), "PATH/OF/THIS/FOLDER")
 
     def _upload_folder(self, working_dir: str | Path, repo_id: str, **options: Any) -> Any:

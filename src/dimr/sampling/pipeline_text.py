@@ -1,4 +1,4 @@
-"""Texts that ``DiMRPipeline`` is asked to draw, as diffusers' pipelines take them, and its encoder.
+"""Texts for ``DiMRPipeline`` to draw, given as for diffusers' pipelines, and its encoder.
 
 Each mistake is a ``ValueError`` of one line.
 """
@@ -40,7 +40,7 @@ class Texts:
         return self.prompt is not None or self.prompt_embeds is not None
 
     def check_kind(self, is_text: bool, class_labels: Any) -> None:
-        """Refuse what the other kind of network takes.
+        """Refuse arguments for the other kind of network.
 
         Args:
             is_text: whether the network was trained on text.
@@ -69,8 +69,8 @@ class Texts:
 
         Args:
             sizes: of the network.
-            encoder: opens that of texts.
-            num_images: of images without a text.
+            encoder: opens the text encoder.
+            num_images: number of images without a text.
             guidance: its kind.
         """
         is_guided = guidance in ("constant", "power_cosine")
@@ -178,7 +178,7 @@ class EncoderInUse:
     """A pipeline's text encoder, which is opened when a text needs it.
 
     Args:
-        given: an encoder; or its description, of which model_index.json holds a copy.
+        given: an encoder, or its description as in model_index.json.
 
     Attributes:
         description: plain JSON.
@@ -192,7 +192,7 @@ class EncoderInUse:
             self._open, self.description = given, given.description
 
     def check(self, sizes: Sizes) -> None:
-        """Refuse one whose texts a network of these sizes does not take, or one of classes."""
+        """Refuse an encoder whose texts a network of these sizes, or of classes, cannot take."""
         if sizes.text_dim is None:
             raise ValueError("text_encoder: this model was trained on classes")
         check_sizes(self.description, sizes, "text_encoder")

@@ -1,4 +1,4 @@
-"""What a network of text is asked to draw, and the encoder that makes tokens of it."""
+"""What a network of text is asked to draw, and the encoder that turns it into tokens."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ BLANK = "\ufeff \t\r\n"
 
 
 def kind_of(config: NetworkConfig) -> Literal["text", "class"]:
-    """What a network is given beside the noisy image."""
+    """What a network's condition is."""
     return "class" if config.text_dim is None else "text"
 
 
@@ -35,7 +35,7 @@ def check_kind(
     text_encoder: str | Path | None,
     captions: Path | None,
 ) -> None:
-    """Refuse what is asked of a network of the other kind, and two sources of prompts."""
+    """Refuse options for the other kind of network, and two sources of prompts."""
     if kind_of(config) == "text" and classes:
         raise DimrError("--class: this model was trained on text: give --prompt")
     of_text = {
@@ -63,13 +63,13 @@ def read_prompts(path: Path) -> list[str]:
 def prompts_to_draw(
     model: Path, asked: Sequence[str], few: int, captions: Path | None = None
 ) -> list[str]:
-    """Those that are asked for, each once; else the first ``few`` of the run's dataset.
+    """The requested prompts, each once; else the first ``few`` of the run's dataset.
 
     Args:
         model: a run's model folder.
-        asked: for.
-        few: of others.
-        captions: folder that has these; None: that of the run's dataset.
+        asked: the requested prompts.
+        few: how many to take if there are none.
+        captions: folder to take these from; None: that of the run's dataset.
 
     Raises:
         DimrError: a text that is no caption; none is asked for, and the dataset is not found.
@@ -128,7 +128,7 @@ def condition_of(
         model: a run's model folder.
         config: its config.json.
         prompts: P of them.
-        negative: prompt; "": the empty caption.
+        negative: what guidance leads away from; "": the empty caption.
         text_encoder: as ``given`` of ``open_encoder``.
         device: where to encode.
 

@@ -25,7 +25,7 @@ def run_setting(model: Path, name: str | None = None) -> RunSetting | None:
 
     Args:
         model: the model folder.
-        name: of the setting; None: ``PREFERRED``, else the first in the order of names.
+        name: of the setting; None: ``PREFERRED``, else the first in alphabetical order.
 
     Returns:
         the setting; None: the run has none, and none was named.

@@ -1,9 +1,9 @@
 """Images by their numbers: image i has label i mod classes and noise from (seed, i).
 
-Where a network draws texts, its prompts stand in place of classes.
+If a network draws texts, its prompts take the place of classes.
 
-Neither depends on the batch size, so image i is the same however many are drawn at a time (up to
-the rounding of matrix products, which may move a pixel by one of its 256 levels).
+Neither label nor noise depends on the batch size, so image i is the same however many are drawn at
+a time (up to the rounding of matrix products, which may move a pixel by one of its 256 levels).
 """
 
 from collections import deque
@@ -29,12 +29,12 @@ from dimr.sampling.model import load_network, open_decoder
 
 
 class Prompts(Protocol):
-    """What a network of text is to draw, P of them: a ``TextCondition``, or one that is read."""
+    """What a network of text should draw, P of them: a ``TextCondition``, or one read on demand."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Any) -> TextCondition:
-        """Of some rows: a slice, or numbers (n,) int64."""
+        """The condition of some rows: a slice, or numbers (n,) int64."""
 
 
 Decode = Callable[[Tensor], Tensor | NDArray[np.uint8]]
@@ -53,7 +53,7 @@ def in_batches(numbers: Sequence[int], batch: int) -> list[Sequence[int]]:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Everything that decides the images of a sampling configuration, ready to draw any of them.
+    """Everything that decides a sampling configuration's images, ready to draw any of them.
 
     Attributes:
         network: called as ``network(x, t, condition)``: a plain one, or an ``Evaluator``.
@@ -160,7 +160,7 @@ def open_sampler(
         prompts: for a network of text, on the CPU.
 
     Raises:
-        DimrError: a missing or damaged file, or an autoencoder of other latents.
+        DimrError: a missing or damaged file, or an autoencoder for other latents.
     """
     network, config = load_network(model)
     decoder = open_decoder(model, config, autoencoder, str(device))

@@ -1,1 +1,1 @@
-"""DVC: finished runs and tables as versions, and back."""
+"""DVC: finished runs and tables to versions, and back."""

@@ -1,8 +1,8 @@
 """Results that came from elsewhere (``dvc pull``): are they what the configuration here would make?
 
 Every stage leaves the key of its result: a hash of its configuration and of the keys of its inputs.
-The expected key follows from the configuration only, so a result is recognised without running
-anything. What is recognised gets new time stamps; the rest is left for the workflow to regenerate.
+The expected key follows from the configuration alone, so a result is recognised without running
+anything. Recognised results get new time stamps; the workflow regenerates the rest.
 """
 
 import subprocess

@@ -25,7 +25,7 @@ def experiments_text(metrics: Sequence[str], root: Path) -> list[str]:
     """Every experiment of the newest commit, its metrics, and parameters that differ, as lines.
 
     Args:
-        metrics: keys that are shown of each setting.
+        metrics: keys to show for each setting.
         root: the repository.
 
     Raises:
@@ -46,7 +46,7 @@ def table_of_experiments(shown: Sequence[Mapping[str, Any]], metrics: Sequence[s
         return ["no experiments: dvc exp run -S KEY=VALUE"]
     names, rows, parameters = [], [], []
     for name, state in _states(shown):
-        data = state["data"] or {}  # there is none of what failed
+        data = state["data"] or {}  # a failed one has none
         settings = _content(data, "metrics", workspace.METRICS)
         names.append([name, (data.get("timestamp") or "")[:16].replace("T", " ")])
         rows.append({
@@ -69,7 +69,7 @@ def table_of_experiments(shown: Sequence[Mapping[str, Any]], metrics: Sequence[s
 
 
 def _states(shown: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every commit and experiment with the name that it is shown by."""
+    """Every commit and experiment with its displayed name."""
     for commit in shown:
         is_commit = commit["rev"] != workspace.RUN
         yield commit["name"] or (commit["rev"][:7] if is_commit else workspace.RUN), commit
@@ -79,7 +79,7 @@ def _states(shown: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[s
 
 
 def _content(data: Mapping[str, Any], kind: str, file: str) -> Any:
-    """What DVC read of a file of parameters or metrics; empty: it could not."""
+    """What DVC read from a file of parameters or metrics; empty: it could not."""
     return (data.get(kind) or {}).get(file, {}).get("data") or {}
 
 

@@ -1,4 +1,4 @@
-"""A run's model on the Hugging Face hub, as a pipeline that diffusers' manners open, with its card.
+"""A run's model on the Hugging Face hub, as a pipeline that diffusers can open, with its card.
 
 The repository has the pipeline's layout (model_index.json, ``model/``, ``scheduler/``, ``vae/``).
 ``model/`` is the model folder file by file, with its record, so that what is downloaded can be
@@ -33,14 +33,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Publication:
-    """What is pushed, and where to.
+    """What is pushed, and where.
 
     Attributes:
         model: a run's model folder.
         repo: ``OWNER/NAME``.
         private: whether nobody else may see a new repository.
-        revision: a branch, which is made if there is none; None: the main one.
-        license: what the weights are under, as the hub names it; None: it is not stated.
+        revision: a branch, which is created if needed; None: the main one.
+        license: of the weights, as the hub names it; None: not stated.
         autoencoder: as in ``dimr.sampling.model.open_decoder``.
         text_encoder: as in ``dimr.sampling.prompts.open_encoder``.
     """
@@ -58,12 +58,12 @@ def publish(asked: Publication, project: Project, dry_run: bool = False) -> Iter
     """Check a model, and push it with its card (``dimr publish``).
 
     Args:
-        asked: what and where to.
-        project: whose sources.yaml says what its data is.
+        asked: what, and where.
+        project: whose sources.yaml says what the data is.
         dry_run: push nothing.
 
     Yields:
-        Lines for people: of a dry run the files and the card; else where it is.
+        Lines for people: for a dry run the files and the card; else where it is.
 
     Raises:
         DimrError: one line: no model, or a damaged one; no token; what the hub refuses.
@@ -102,7 +102,7 @@ def _check(asked: Publication, dry_run: bool) -> None:
 
 
 def _opened(asked: Publication) -> "DiMRPipeline":
-    """The pipeline, of files that are as the record says."""
+    """The pipeline, after comparing its files with the record."""
     from dimr.sampling.pipeline import DiMRPipeline
 
     verify(asked.model)
@@ -115,7 +115,7 @@ def _opened(asked: Publication) -> "DiMRPipeline":
 
 
 def _lay_out(folder: Path, model: Path, pipeline: "DiMRPipeline", card: str) -> None:
-    """The repository's files; of weights links, as they may be gigabytes."""
+    """Write the repository's files; weights are links, as they may be gigabytes."""
     pipeline.save_config(folder)
     pipeline.scheduler.save_pretrained(folder / "scheduler")
     if pipeline.vae is not None:
@@ -157,7 +157,7 @@ def _push(folder: Path, asked: Publication) -> str:
 
 
 def _card(asked: Publication, known: Card | None, project: Project) -> str:
-    """The text of the card; one that was edited in the model folder is kept as it is."""
+    """The text of the card; one that was edited in the model folder is kept."""
     edited = asked.model / CARD
     if edited.is_file() and not is_signed(text := read_text(edited)):
         log.warning("%s: was edited, and is pushed as it is, without the run's metrics", edited)
@@ -207,7 +207,7 @@ def _weights_of(record: Any) -> str | None:
 
 
 def _measured(made: RunResult, setting: str) -> Measured:
-    """A setting's metrics, and what the record says of them."""
+    """A setting's metrics, and what the record says about them."""
     record, sampled, reference = made.record, made.samples, made.record.get("reference", {})
     drawn, versions = sampled.get("config", {}), record.get("versions", {})
     guidance = {k: v for k, v in drawn.get("guidance", {}).items() if v is not None}
@@ -236,7 +236,7 @@ def _measured(made: RunResult, setting: str) -> Measured:
 
 
 def _source(dataset: str, project: Project) -> tuple[str, list[str]]:
-    """What recipes.yaml and sources.yaml say of a dataset: a sentence, and its name on the hub."""
+    """What recipes.yaml and sources.yaml say about a dataset: a sentence, and names on the hub."""
     if dataset not in project.recipes:
         return "", []
     data = project.recipe(dataset).data

@@ -1,9 +1,9 @@
 """Finished results that are shared: their record below ``results/recorded``, which DVC versions.
 
 The record mirrors the repository: ``results/recorded/runs/digits/dimr-xs-2r/0/model``. The folders
-that the workflow writes to are no outputs of DVC's: ``dvc exp run`` and ``dvc checkout`` put every
-output back to its recorded version, or delete it if there is none, and a run that took days may be
-newer than its record. Large files are hard links, so that nothing is stored twice.
+that the workflow writes to are not DVC's outputs: ``dvc exp run`` and ``dvc checkout`` reset every
+output to its recorded version, or delete it if there is none, and a run that took days may be newer
+than its record. Large files are hard links, so that nothing is stored twice.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ PIPELINE = "results/dvc.yaml"
 LIST = "results/recorded.yaml"
 """What is recorded: name of the stage, and path in the repository."""
 LINKED_BYTES = 1_000_000
-"""Files from this size on are links; a smaller one is a copy, which an editor may write to."""
+"""Files of at least this size are links; smaller ones are copies, which an editor may change."""
 NOT_COPIED = ".snakemake_timestamp"
 
 
@@ -52,7 +52,7 @@ def record_all(project: Project, names: Sequence[str] = (), commit: bool = True)
     """
     from dimr.sharing.workspace import existing
 
-    existing(project)  # what is committed must not be the configuration of an experiment
+    existing(project)  # so that an experiment's configuration is not committed
     found = survey(project)
     done = []
     for name in [name.rstrip("/") for name in names] or finished(found):
@@ -70,7 +70,7 @@ def record_all(project: Project, names: Sequence[str] = (), commit: bool = True)
         ready, lines = ready_stages(found, project)
         yield from (f"not recorded  {line}" for line in lines)
         stages += ready
-    if not stages:  # dvc commit without a stage commits all
+    if not stages:  # dvc commit without stages would commit all
         yield "nothing to record"
         return
     command = [sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *stages]
@@ -214,10 +214,10 @@ def check_table(path: str, project: Project) -> None:
 
 
 def recorded_tables(project: Project) -> list[str]:
-    """Tables (``.csv``) that are as recorded, made from metrics that are as recorded.
+    """Tables (``.csv``) that are as recorded and made from metrics that are as recorded.
 
-    A table has no key of its own. What git brings is the recorded one if its checksum in the lock
-    file says so; it belongs to the metrics here if these are the recorded ones.
+    A table has no key of its own. The file from git is the recorded one if the lock file has its
+    checksum; it belongs to the metrics here if these are the recorded ones.
     """
     root = project.root
     lock = (root / PIPELINE).with_suffix(".lock")

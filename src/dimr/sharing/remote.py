@@ -36,7 +36,7 @@ def pull_all(root: Path) -> list[str]:
     """``dvc pull``, without its progress.
 
     Returns:
-        Outputs that no lock file has a checksum of: nobody has recorded them.
+        Outputs without a checksum in any lock file: nobody has recorded them.
 
     Raises:
         DimrError: the remote cannot be reached, or lacks what was recorded.
@@ -48,7 +48,7 @@ def pull_all(root: Path) -> list[str]:
 
 
 def explain(messages: str, remote: str, root: Path) -> list[str]:
-    """What a failed ``dvc pull`` said: unrecorded outputs are returned, anything else is raised."""
+    """Interpret a failed ``dvc pull``: return unrecorded outputs, raise anything else."""
     warned = re.findall(r"No file hash info found for '(.+?)'", messages)
     unrecorded = {Path(path).relative_to(root.resolve()).as_posix() for path in warned}
     listed = re.search(r"following targets:\n(.*?)\nIs your cache", messages, re.S)

@@ -1,10 +1,10 @@
-"""What DVC has of the workspace run, at fixed paths, whatever the dataset and its settings are.
+"""What DVC sees of the workspace run, at fixed paths, whatever the dataset and its settings are.
 
-The data that the run is made from lie where all runs find them, ``data/<dataset>``, and are no
-outputs of DVC's: ``dvc exp run`` and ``dvc checkout`` put every output back to its recorded version
-first, or delete it if there is none (``persist`` does not hinder them). Stage ``data`` leaves links
-to them in ``INPUTS`` instead, which may be deleted and restored at no cost. Where the data are not
-available, as in the folder of a queued experiment or after ``dvc pull``, they come from there.
+The data that the run is made from are where all runs find them, ``data/<dataset>``, and are not
+DVC's outputs: ``dvc exp run`` and ``dvc checkout`` first reset every output to its recorded
+version, or delete it if there is none (even with ``persist``). Instead, stage ``data`` leaves links
+to them in ``INPUTS``, which may be deleted and restored at no cost. If the data are not available,
+as in the folder of a queued experiment or after ``dvc pull``, they come from there.
 """
 
 import json
@@ -26,9 +26,9 @@ from dimr.stages.pipeline import Pipeline, Result
 RUN = "workspace"
 FOLDER = f"runs/{RUN}"
 INPUTS = f"{FOLDER}/inputs"
-"""Links to what is made outside of the run's folder: a mirror of the repository."""
+"""Links to what is made outside the run's folder: a mirror of the repository."""
 STEPS = ("train", "sample", "evaluate")
-"""The stages of DVC's that make the run."""
+"""DVC's stages that make the run."""
 SAMPLES = f"{FOLDER}/samples.json"
 """What stands for the samples of all settings: a digest of each."""
 METRICS = f"{FOLDER}/metrics.json"
@@ -36,7 +36,7 @@ METRICS = f"{FOLDER}/metrics.json"
 
 
 def existing(project: Project) -> "Workspace | None":
-    """The workspace, if it has a folder, with its configuration as params.yaml says it now.
+    """The workspace, if it has a folder, with its configuration updated from params.yaml.
 
     DVC has only checksums of these files: it neither restores nor deletes them.
     """
@@ -48,7 +48,7 @@ def existing(project: Project) -> "Workspace | None":
 
 
 class Workspace:
-    """The run of params.yaml as stages of DVC's."""
+    """The run of params.yaml as DVC stages."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -67,7 +67,7 @@ class Workspace:
         return [self.pipeline.result(place) for place in made]
 
     def inputs(self, *steps: str) -> list[str]:
-        """Places outside of the run's folder that steps (none: all) read, without repetition."""
+        """Places outside the run's folder that steps (none named: all) read, without repetition."""
         results = [one for step in steps or STEPS for one in self.results(step)]
         places = [place for one in results for place in one.inputs.values()]
         return [one for one in dict.fromkeys(places) if not one.startswith(f"{FOLDER}/")]
@@ -78,7 +78,7 @@ class Workspace:
         return [one.handed_on for one in results]
 
     def write_config(self) -> None:
-        """Write the phases' files, and those that stand for several of them at a fixed path."""
+        """Write the phases' files, and those that combine several of them at a fixed path."""
         write_run(self.project, RUN, self.root)
         keys = {place: self._key(place) for place in self.inputs()}
         samples = {
@@ -90,7 +90,7 @@ class Workspace:
             write_if_changed(self.root / FOLDER / f"config/{name}.yaml", dump(content))
 
     def _key(self, place: str) -> str:
-        """The key of an input; of one without, its name says what it is."""
+        """The key of an input; without one, its name identifies it."""
         return self.pipeline.key(place) if self.pipeline.result(place).record else place
 
     # --- before and after Snakemake ---------------------------------------------------------------
@@ -111,7 +111,7 @@ class Workspace:
                 yield f"taken over   {place}: the same configuration and code"
 
     def after(self, step: str) -> None:
-        """Leave what stands for all that a step made (``data``: what steps read)."""
+        """Leave what represents everything that a step made (``data``: what steps read)."""
         if step == "data":
             self._link_inputs()
         elif step == "sample":
@@ -152,7 +152,7 @@ class Workspace:
                 write_json(folder / f"{step}.json", self._digests(self.inputs(step)))
 
     def _digests(self, places: Iterable[str]) -> dict[str, str]:
-        """What tells the content of results, by place: checksums of their records."""
+        """What identifies the content of results, by place: checksums of their records."""
         return {one: sha256(self.root / self.pipeline.result(one).handed_on) for one in places}
 
     def _take_over(self, step: str) -> Iterator[str]:
@@ -167,7 +167,7 @@ class Workspace:
 
     @property
     def _names(self) -> tuple[str, str]:
-        """Folders of the run that is taken over from, and of this one."""
+        """Folders of the run whose results are taken over, and of this one."""
         return f"runs/{self.run.like}/", f"{FOLDER}/"
 
     def _like(self, place: str) -> str:
@@ -176,9 +176,9 @@ class Workspace:
         return place.replace(own, like)
 
     def _is_same(self, one: Result, place: str) -> bool:
-        """Whether what is at a place is what would be made: its key, its code and its inputs.
+        """Whether the result at a place is what would be made: by its key, code and inputs.
 
-        The key does not tell the code, for whose changes DVC runs a stage again.
+        The key does not cover the code, for whose changes DVC reruns a stage.
         """
         own = [each for each in one.inputs.values() if each.startswith(f"{FOLDER}/")]
         try:
@@ -195,5 +195,5 @@ class Workspace:
     def _is_of_this_code(self, found: Result) -> bool:
         record = self.root / str(found.record)
         origin = read_json(record if found.is_metrics else record.with_name(PROVENANCE))
-        sessions = origin.get("sessions", [origin])  # of a training, each with its own
+        sessions = origin.get("sessions", [origin])  # a training's, each with its own code
         return {session.get("code") for session in sessions} == {source_fingerprint()}

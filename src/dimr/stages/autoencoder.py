@@ -1,4 +1,4 @@
-"""``dimr autoencoder``: what turns images into latents and back, of a dataset."""
+"""``dimr autoencoder``: what turns a dataset's images into latents and back."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ class AutoencoderStage(Stage):
     outputs: ClassVar = {"out": Output("autoencoder", "data/{dataset}/autoencoder")}
 
     def sources(self, target: Target) -> dict[str, str]:
-        """Images, unless the autoencoder is a published one, or the dataset of ImageNet's size."""
+        """Images, unless the autoencoder is published or the dataset has ImageNet's size."""
         data = target.recipe.data
         is_own = isinstance(data, ImagesData) and not isinstance(data.autoencoder, Pretrained)
         return {"images": target.images} if is_own else {}
@@ -41,7 +41,7 @@ class AutoencoderStage(Stage):
         return replace(cost, disk=4 * counted.parameters, assumed=counted.assumed)
 
     def load(self, path: Path) -> Any:
-        """Of whichever kind."""
+        """The configuration of whichever kind."""
         return load_choice(AUTOENCODERS, path, "kind")
 
     def work(self, job: Job) -> None:

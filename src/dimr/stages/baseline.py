@@ -42,7 +42,7 @@ class BaselineStage(Stage):
 
     @property
     def log(self) -> str:
-        """As those of samples."""
+        """Like those of samples."""
         return f"{self.folder.removeprefix('runs/')}/{self.phase}"
 
     def sources(self, target: Target) -> dict[str, str]:
@@ -83,7 +83,7 @@ class BaselineStage(Stage):
             self._source(job)
 
     def _array(self, job: Job) -> None:
-        """Of images that are one array."""
+        """Take images that are one array."""
         import numpy as np
 
         from dimr.data.autoencoder import reconstruct
@@ -102,7 +102,7 @@ class BaselineStage(Stage):
         write_samples(options.out, chosen, labels[numbers], names, job.key, _sealing(job))
 
     def _source(self, job: Job) -> None:
-        """Of a source's images: what is missing of them, shard by shard."""
+        """Take what is missing of a source's images, shard by shard."""
         import numpy as np
 
         from dimr.data.imagenet import ImageStore, verify

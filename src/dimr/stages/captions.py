@@ -30,7 +30,7 @@ class CaptionsStage(Stage):
         return {"images": target.images, "text_encoder": f"{target.data}/text_encoder"}
 
     def cost(self, target: Target) -> "Cost":
-        """Tokens in float16, of every distinct caption."""
+        """Tokens of every distinct caption in float16."""
         from dimr.stages.costs import count_captions, count_text_encoder, gpus
 
         encoder = target.recipe.data.text_encoder

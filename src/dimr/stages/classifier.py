@@ -1,4 +1,4 @@
-"""``dimr classifier``: the small classifier of a dataset's own, whose features its metrics use."""
+"""``dimr classifier``: a dataset's own small classifier, whose features its metrics use."""
 
 from typing import ClassVar
 
@@ -11,9 +11,9 @@ DIGITS = "digits"
 
 
 class ClassifierStage(Stage):
-    """A classifier of the dataset's own images, of as many classes as they have.
+    """A classifier of the dataset's own images and classes.
 
-    Of pictures of two digits it is one of single digits, cut out.
+    For pictures of two digits it classifies single digits, cut out.
     """
 
     name = "classifier"

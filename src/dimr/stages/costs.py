@@ -1,8 +1,8 @@
 """What a stage computes and stores: FLOP, images and bytes, from the configuration.
 
-A multiply-accumulate (MAC) is 2 FLOP. Training takes 3 forward passes' worth (forward, and twice as
-much backward), sampling one pass per evaluation and two with guidance. Networks are counted on the
-meta device (``dimr.models.complexity``), and so is the autoencoder.
+A multiply-accumulate (MAC) is 2 FLOP. Training takes the equivalent of 3 forward passes (forward,
+and twice as much backward), sampling one pass per evaluation, or two with guidance. Networks and
+the autoencoder are counted on the meta device (``dimr.models.complexity``).
 """
 
 import functools
@@ -23,7 +23,7 @@ from dimr.runtime.files import read_json
 from dimr.stages.stage import Target
 
 INCEPTION_MACS = 5_713_232_480
-"""Of torch-fidelity's ``inception-v3-compat`` for one image, up to the logits (a test counts)."""
+"""MACs of torch-fidelity's ``inception-v3-compat`` per image, up to the logits (a test counts)."""
 INCEPTION_BYTES = 95_000_000  # its weights file
 FEATURES = 2048  # of pool3, for precision and recall
 REFERENCE_IMAGES = 10_000  # in an ADM reference batch
@@ -34,12 +34,12 @@ SD_AUTOENCODER: dict[str, Any] = {
     "layers_per_block": 2,
     "latent_channels": 4,
 }
-"""Stable Diffusion's autoencoder (83.65M parameters): assumed for a published one not available."""
+"""Stable Diffusion's autoencoder (83.65M parameters), assumed if a published one is unavailable."""
 TEXT_MODELS = {"clip": (12, 49_408), "t5": (24, 32_128)}
-"""Layers, and words of the vocabulary, of the usual text models: CLIP ViT-L/14, a large T5."""
+"""Layers and vocabulary sizes of the usual text models: CLIP ViT-L/14, a large T5."""
 TRAINING_BYTES = 2 * 4 * 4
-"""A parameter in the state of training: the two newest checkpoints, each with weights, EMA and
-AdamW's two moments in float32."""
+"""Bytes per parameter in the state of training: the two newest checkpoints, each with weights, EMA
+and AdamW's two moments in float32."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class Cost:
     Attributes:
         stage: what is done: ``train``, ``sample``, ...
         of: the run, dataset or file.
-        setting: of guidance, where there is one.
-        kind: what it is of as benchmarks name it (``Target.kind``).
+        setting: of guidance, if there is one.
+        kind: ``of`` as benchmarks name it (``Target.kind``).
         resource: the step of the recipe's resources; None: a short stage, or one that waits for a
             network or a disk.
         flops: what is computed.
-        images: images that go through.
-        disk: bytes that are left behind.
+        images: number of images processed.
+        disk: bytes that remain.
         gpus: in all nodes, as the recipe says; 0: a CPU.
-        nothing: there is nothing to compute, and the stage is over at once.
-        digits: its short stages take the times that are known of the digits.
+        nothing: there is nothing to compute, and the stage ends at once.
+        digits: its short stages take the known times of the digits.
         assumed: phrases about what was taken for granted.
     """
 
@@ -77,7 +77,7 @@ class Cost:
 
 
 def image_bytes(recipe: Recipe) -> int:
-    """Of an image in uint8, three channels."""
+    """Bytes of an image in uint8 with three channels."""
     return 3 * recipe.data.image_size**2
 
 
@@ -88,7 +88,7 @@ def gpus(recipe: Recipe, step: Step) -> int:
 
 
 def count_network(run: Run) -> tuple[int, int]:
-    """Parameters, and MACs of one image and one pass, of a run's network."""
+    """Parameters of a run's network, and MACs of one image and one pass."""
     return _counted(run.network) if run.network else (0, 0)
 
 
@@ -121,10 +121,10 @@ class TextCost:
 
 
 def count_text_encoder(target: Target) -> TextCost:
-    """Of a published text model, by its width: each layer has 12 width^2 parameters.
+    """Costs of a published text model, by its width: each layer has 12 width^2 parameters.
 
-    The number of layers and of words is that of config.json, in the dataset's folder or the one
-    that the recipe names; where neither is available, it is that of the usual models.
+    The numbers of layers and words are from config.json in the dataset's folder or the one that the
+    recipe names; if neither is available, those of the usual models.
     """
     encoder = target.recipe.data.text_encoder
     if not isinstance(encoder, PretrainedText):
@@ -155,7 +155,7 @@ class CaptionCount:
 
 
 def count_captions(target: Target) -> CaptionCount:
-    """Distinct captions: those of its images, if they are there; else all of its source's."""
+    """Distinct captions: those of its images, if available; else all of its source's."""
     from dimr.data.digit_pairs import MEANING
     from dimr.data.text.image_captions import CAPTIONS, read_image_captions
 
@@ -171,10 +171,10 @@ def count_captions(target: Target) -> CaptionCount:
 
 
 def count_autoencoder(target: Target) -> AutoencoderCost:
-    """Of a published autoencoder on the dataset's images.
+    """Costs of a published autoencoder on the dataset's images.
 
-    Its configuration is that of the dataset's folder or of the folder that the recipe names; where
-    neither is available, that of Stable Diffusion's is taken, and it is said.
+    Its configuration is from the dataset's folder or the folder that the recipe names; if neither
+    is available, Stable Diffusion's is assumed, which is reported.
     """
     root, recipe = target.project.root, target.recipe
     repo = getattr(recipe.data.autoencoder, "repo", "")

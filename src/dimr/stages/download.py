@@ -1,4 +1,4 @@
-"""``dimr data``: what others publish, taken in and checked."""
+"""``dimr data``: take in and check what others publish."""
 
 import argparse
 import os
@@ -41,7 +41,7 @@ class SourceStage(Stage):
         return replace(super().cost(target), disk=round(gigabytes * 1e9))
 
     def check(self, options: argparse.Namespace) -> None:
-        """Without a configuration NAME is one of sources.yaml."""
+        """Without a configuration, NAME must be in sources.yaml."""
         names = list(PROJECT.sources)
         if options.config is None and options.name not in names:
             raise DimrError(
@@ -79,7 +79,7 @@ class SourceStage(Stage):
 
 
 def _looked_at(name: str) -> Path | None:
-    """The folder of a set of one's own where ``dimr dataset new`` looked at it."""
+    """The folder in which ``dimr dataset new`` looked at one's own set."""
     folder = PROJECT.source(name).folder if name in PROJECT.sources else None
     return None if folder is None else PROJECT.root / Path(folder).expanduser()
 
@@ -103,7 +103,7 @@ class ReferenceStage(Stage):
         return replace(super().cost(target), disk=REFERENCE_IMAGES * image_bytes(target.recipe))
 
     def check(self, options: argparse.Namespace) -> None:
-        """It is known by its configuration only."""
+        """Only its configuration identifies it."""
         if options.config is None:
             raise DimrError("data: reference needs --config (config/reference.yaml of a dataset)")
 
@@ -117,7 +117,7 @@ class ReferenceStage(Stage):
 
 
 class ExtractorStage(Stage):
-    """Inception's weights, as torch-fidelity publishes them; their name says what is checked."""
+    """Inception's weights, as torch-fidelity publishes them; their name has the checksum."""
 
     name = "extractor"
     about = "fetch and check Inception's weights"
@@ -129,7 +129,7 @@ class ExtractorStage(Stage):
 
     @property
     def folder(self) -> str:
-        """Of all extractors."""
+        """The folder of all extractors."""
         return "data/extractors"
 
     @property

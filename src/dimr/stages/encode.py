@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class EncodeStage(Stage):
-    """A small dataset at once, a source's images shard by shard, which an interrupt keeps."""
+    """A small dataset at once; a source's images shard by shard, so that it can resume."""
 
     name = "encode"
     about = "encode the training images to shards of posterior moments (or of pixels)"
@@ -77,7 +77,7 @@ class EncodeStage(Stage):
         )
 
     def load(self, path: Path) -> Any:
-        """Of a source's images, or of a small dataset's."""
+        """The configuration for a source's images, or for a small dataset's."""
         value = read_yaml(path)
         sized = isinstance(value, dict) and "image_size" in value
         kind: type[ConfigModel] = SourceLatents if sized else Latents
@@ -93,7 +93,7 @@ class EncodeStage(Stage):
             self._images(job)
 
     def _images(self, job: Job) -> None:
-        """Of images that are one array."""
+        """Encode images that are one array."""
         from dimr.data.encode import encode_images
         from dimr.data.shards import checksums
 
@@ -116,7 +116,7 @@ class EncodeStage(Stage):
             log.info("%s: already complete", out)
             return
         work.announce()
-        if options.shard is None:  # before all is claimed: they claim their shares
+        if options.shard is None:  # before this process claims everything: they claim shares
             processes = processes_for(options, job.device)
             run_processes(processes, options.device or job.device, options.threads)
         with work.assembly.claimed(options.shard):

@@ -1,4 +1,4 @@
-"""``dimr evaluate``: metrics of samples: numbers in one file, what they are from in the other."""
+"""``dimr evaluate``: metrics of samples: numbers in one file, their origin in the other."""
 
 import argparse
 from dataclasses import replace
@@ -24,7 +24,7 @@ FEATURES = "whose features are compared (one of these)"
 class EvaluateStage(Stage):
     """FID, sFID, Inception Score, precision, recall and memorisation of a run's samples.
 
-    Of features of Inception, or of the dataset's own classifier.
+    Features are Inception's, or those of the dataset's own classifier.
     """
 
     name = "evaluate"
@@ -80,9 +80,9 @@ class EvaluateStage(Stage):
         return super().config_of(target)
 
     def sources(self, target: Target) -> dict[str, str]:
-        """The samples, the dataset's images or ADM's batch, whose features; and the model if any.
+        """The samples, the dataset's images or ADM's batch, the extractor, and the model, if any.
 
-        Held-out images of the set itself, wherever images are two arrays: ADM has none of them.
+        If images are two arrays, the set's own held-out images are used: ADM has no batch for it.
         """
         run, data = target.run, target.data
         is_array = isinstance(run.recipe.data, ImagesData)

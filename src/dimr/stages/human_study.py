@@ -46,7 +46,7 @@ class ClassifierWeightsStage(Stage):
 
 
 class ScoresStage(Stage):
-    """Confidence of every sample's own class, and the images that raters are shown."""
+    """Confidence in every sample's own class, and the images that raters are shown."""
 
     name = "distortion"
     about = "score samples by the confidence of their own class, and choose images for raters"

@@ -27,14 +27,14 @@ class ImagesStage(Stage):
     is_short = True
 
     def sources(self, target: Target) -> dict[str, str]:
-        """The source; of the digits none."""
+        """The source; none for the digits."""
         data = target.recipe.data
         if not isinstance(data, ImagesData) or data.source_name is None:
             return {}
         return {"source": f"data/{data.source_name}/source"}
 
     def cost(self, target: Target) -> "Cost":
-        """The two arrays; of MS-COCO 24 GB."""
+        """The two arrays; 24 GB for MS-COCO."""
         from dimr.stages.costs import image_bytes
 
         project, dataset = target.project, target.dataset
@@ -42,7 +42,7 @@ class ImagesStage(Stage):
         return replace(super().cost(target), disk=images * image_bytes(target.recipe))
 
     def load(self, path: Path) -> Any:
-        """Of the digits, or of a source's images."""
+        """The configuration for the digits, or for a source's images."""
         value = read_yaml(path)
         named = value.get("source") if isinstance(value, dict) else None
         section: Any = EMBEDDED.get(str(named), Images)

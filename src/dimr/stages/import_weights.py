@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dimr.stages.costs import Cost
 
 TOLD = ("variant", "heads", "time_map", "schedule", "input_size", "classes")
-"""Options that say what the weights are; a run's configuration says it all."""
+"""Options that say what the weights are; a run's configuration says all of it."""
 
 
 class ImportStage(Stage):
@@ -37,7 +37,7 @@ class ImportStage(Stage):
 
     @property
     def log(self) -> str:
-        """As the command is called."""
+        """Named like the command."""
         return f"{self.folder.removeprefix('runs/')}/{self.command}"
 
     def cost(self, target: Target) -> "Cost":
@@ -70,7 +70,7 @@ class ImportStage(Stage):
         parser.add_argument("--classes", type=positive, metavar="N", help=text)
 
     def check(self, options: argparse.Namespace) -> None:
-        """Either a configuration says what the weights are, or the options do."""
+        """Either a configuration or the options must say what the weights are."""
         if options.path is None and options.config is None:
             raise DimrError("import: needs PATH, or --config of a run .../published")
         said = [key for key in TOLD if getattr(options, key) is not None]

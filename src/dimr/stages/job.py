@@ -50,14 +50,14 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """Of the result: a hash of its configuration and of its inputs' keys."""
+        """The result's key: a hash of its configuration and of its inputs' keys."""
         names = [one.name for one in self.stage.inputs if one.keyed]
         paths = {name: path for name in names if (path := getattr(self.options, name))}
         keys = (self.stage.input_key(*one, self.config) for one in paths.items())
         return section_key(self.config, *keys)
 
     def refuse_if_changed(self) -> None:
-        """Refuse to hand in a result whose configuration was edited while it was computed."""
+        """Refuse a result whose configuration was edited while it was computed."""
         if self.path and self.stage.load(self.path) != self.config:
             raise DimrError(
                 f"{self.path}: changed while this stage ran; its result is not kept: start again"
@@ -76,7 +76,7 @@ class Job:
     @contextlib.contextmanager
     def result(self) -> Iterator["ResultFolder"]:
         """The folder of the result: hidden, then sealed and renamed."""
-        _ = self.key  # of the inputs that the work reads, before it does
+        _ = self.key  # computed before the work reads its inputs
         with atomic_directory(self.options.out) as folder:
             result = ResultFolder(folder)
             yield result

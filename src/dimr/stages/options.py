@@ -10,13 +10,13 @@ from typing import Any
 from dimr.runtime.outputs import check_places
 
 Kind = str | Callable[[argparse.Namespace], str]
-"""What an output is (``dimr.runtime.outputs``), or what says it of a command's options."""
+"""What an output is (``dimr.runtime.outputs``), or a function that tells from the options."""
 TABLE_FILES: dict[str, Kind] = {
     "csv": "table", "markdown": "Markdown table", "latex": "LaTeX table",
 }  # fmt: skip
 """The outputs of a command that writes a table."""
 NO_INPUTS = ("root", "runs", "logs", "log", "site", "results")
-"""Options with paths of whole trees, in which outputs may lie."""
+"""Options that name whole trees, in which outputs may lie."""
 
 
 def add_step(
@@ -38,7 +38,7 @@ def add_step(
 def add_output(
     parser: argparse.ArgumentParser, flag: str, kind: Kind, group: Any = None, **options: Any
 ) -> None:
-    """An option that names an output: before the command runs, its place is checked.
+    """An option that names an output, whose place is checked before the command runs.
 
     Args:
         parser: of the subcommand, as ``add_step`` returned it.
@@ -78,11 +78,11 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-"""How numbers are written, of all options: Python would take ``1_0``, blanks, and any script's."""
+"""How numbers are written in all options: Python would take ``1_0``, blanks, and other scripts."""
 
 
 def number(text: str) -> float:
-    """Argument type: a number that is finite."""
+    """Argument type: a finite number."""
     value = float(text) if NUMBER.fullmatch(text) else math.inf
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text[:30]!r} is no number, as 0.5 is")
@@ -116,31 +116,31 @@ batch_size = whole(1, 65_536)
 """Images at a time."""
 seed = whole(0, (1 << 63) - 1)
 threads = whole(1, 1024)
-"""CPU threads: of many more the libraries below crash."""
+"""CPU threads: with many more the libraries crash."""
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where to compute: neither changes the result beyond rounding."""
+    """``--device`` and ``--threads``: neither changes the result beyond rounding."""
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda if available)")
     add_threads(parser)
 
 
 def add_batch(parser: argparse.ArgumentParser, what: str = "images") -> None:
-    """``--batch`` for stages that look at what is there, a number of ``what`` at a time."""
+    """``--batch`` for stages that process what exists: how many ``what`` at a time."""
     text = f"{what} at a time; changes speed only"
     parser.add_argument("--batch", type=batch_size, default=64, help=text)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """``--threads`` for steps that run on the CPU only."""
+    """``--threads``, of the CPU."""
     parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")
 
 
 def add_shards(parser: Any) -> None:
     """How work is split over processes: ``shard`` (``Part`` or None), ``processes`` (int or None).
 
-    A command calls ``run_processes``, then makes what is missing of its share of the shards, and
-    completes the folder if it was given no share. The two options exclude each other.
+    A command calls ``run_processes``, then makes the missing shards of its share, and completes the
+    folder if it was given no share. The two options exclude each other.
     """
     parser.add_argument(
         "--shard",
@@ -163,7 +163,7 @@ def add_shards(parser: Any) -> None:
 
 
 class _Split(argparse.Action):
-    """Store the value; refuse ``--shard`` of a command that also starts ``--processes``."""
+    """Store the value; refuse ``--shard`` together with ``--processes``."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: Any, values: Any, *_: Any

@@ -78,7 +78,7 @@ class Result:
     """A place that a stage makes.
 
     Attributes:
-        stage: which makes it.
+        stage: the one that makes it.
         target: what its wildcards stand for.
         place: the result.
         record: the file that holds its key; None: it has no key.
@@ -96,7 +96,7 @@ class Result:
 
     @property
     def handed_on(self) -> str:
-        """The file that other rules take: the record of a folder."""
+        """The file that other rules take: for a folder, its record."""
         return self.stage.result.handed_on.format(**self.target.wildcards)
 
     @cached_property
@@ -113,7 +113,7 @@ class Pipeline:
         self._keys: dict[str, str] = {}
 
     def find(self, place: str) -> Result | None:
-        """The result of a stage that a place is; None: no stage makes it."""
+        """The result at a place; None: no stage makes it."""
         for stage in STAGES.values():
             for output in stage.outputs.values():
                 found = pattern_of(stage, output.place).fullmatch(place)
@@ -125,16 +125,16 @@ class Pipeline:
         return None
 
     def result(self, place: str) -> Result:
-        """As ``find``, of a place that a stage makes."""
+        """As ``find``, for a place that a stage makes."""
         found = self.find(place)
         assert found is not None, place
         return found
 
     def key(self, place: str) -> str:
-        """The key that a result should have: of its configuration and its inputs' keys.
+        """The key that a result should have, from its configuration and its inputs' keys.
 
-        A file of the user's may be gone: then its content is what the result's record says it was,
-        and if there is none, the key is one that no result has.
+        If a user's file is gone, its content is taken from the result's record; if there is no
+        record, the key is one that no result has.
 
         Raises:
             DimrError: the configuration has no such run, setting or phase.
@@ -153,7 +153,7 @@ class Pipeline:
         return self._keys[place]
 
     def _file_key(self, one: Result, name: str, config: ConfigModel) -> str:
-        """What identifies a file of the user's; if it is gone, what the result's record has."""
+        """What identifies a user's file; if it is gone, what the result's record has."""
         path = self.project.root / one.stage.files(one.target)[name]
         if path.exists():
             return one.stage.input_key(name, path, config)
@@ -163,10 +163,10 @@ class Pipeline:
             return MISSING
 
     def files(self, stage: Stage, target: Target) -> dict[str, str]:
-        """Files of the user's that a target is made from, by name.
+        """The user's files that a target is made from, by name.
 
         Raises:
-            DimrError: one is missing, and what is made from it as well.
+            DimrError: one is missing, and so is what is made from it.
         """
         files, place = stage.files(target), stage.result.place.format(**target.wildcards)
         for path in files.values():
@@ -193,12 +193,12 @@ class Pipeline:
             return False
 
     def stand_in_for_stopped(self, stage: Stage, target: Target) -> list[str]:
-        """Put a record of nothing where a job that was stopped has left none, though it must run.
+        """Put a stand-in record where a stopped job has left none, so that it runs again.
 
-        Snakemake removes a job's outputs when it begins. If it is stopped then, what was made of
-        the earlier outputs exists and what it was made from does not: Snakemake would call that up
-        to date, though the configuration is another one. The stand-ins, which are returned, are
-        older than it.
+        Snakemake removes a job's outputs when it begins. If the job is then stopped, what was made
+        from the earlier outputs still exists, but they do not: Snakemake would call it up to date,
+        though the configuration has changed. The stand-ins, which are returned, are older than what
+        was made.
         """
         sources = [self.result(place) for place in stage.sources(target).values()]
         gone = [one for one in sources if not (self.project.root / one.handed_on).exists()]
@@ -214,7 +214,7 @@ class Pipeline:
         return [one.handed_on for one in made]
 
     def results(self, run: Run) -> list[Result]:
-        """Every result with a key of a run and of its dataset, inputs before what is made."""
+        """Every keyed result of a run and of its dataset, inputs first."""
         found: dict[str, Result] = {}
 
         def visit(place: str) -> None:

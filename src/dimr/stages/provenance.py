@@ -1,7 +1,7 @@
 """Which code, versions and commands made a number, and whether it was changed since.
 
 The record of metrics (``runs/<run>/provenance/<setting>.json``) holds the SHA-256 of the metrics'
-file, and a digest of its own content: what is changed by hand, in either, is found.
+file, and a digest of its own content, so that changes by hand in either are found.
 """
 
 import platform
@@ -17,7 +17,7 @@ from dimr.runtime.record import sealed as with_digest
 
 PACKAGES = ["torch", "numpy", "diffusers", "torch-fidelity", "scikit-learn", "snakemake", "dvc"]
 METRICS_DIGEST = "metrics_sha256"
-"""Where a record holds the SHA-256 of the metrics that it is of."""
+"""Where a record holds the SHA-256 of its metrics."""
 
 
 def collect(device: str = "cpu") -> dict[str, Any]:
@@ -46,7 +46,7 @@ def sealed(record: dict[str, Any], metrics: Path) -> dict[str, Any]:
 
 
 def fault_of(record: dict[str, Any], metrics: Path) -> str | None:
-    """What is wrong with metrics and their record, in words; None: both are as they were made."""
+    """What is wrong with metrics and their record, in words; None: both are unchanged."""
     if METRICS_DIGEST not in record or DIGEST not in record:
         return "its record has no checksums (made by an older version, or by hand)"
     if not is_intact(record):

@@ -137,10 +137,11 @@ class SampleStage(Stage):
 
 
 def _what_to_draw(job: Job, network: NetworkConfig) -> tuple[list[str], Any]:
-    """Names of the classes; of a network of text its prompts, and their tokens.
+    """Names of the classes; or, for a network of text, its prompts and their tokens.
 
-    Of more prompts than images the first are drawn, one image each. A process that draws a share of
-    the images compares a share of the captions' checksums; the one that completes them, all.
+    If there are more prompts than images, the first are drawn, one image each. A process that draws
+    a share of the images compares a share of the captions' checksums; the one that completes them,
+    all.
     """
     from dimr.data.captioned_reader import check_encoder, open_fitting, prompts_of
     from dimr.data.resumable_shards import Part
@@ -167,14 +168,14 @@ def _what_to_draw(job: Job, network: NetworkConfig) -> tuple[list[str], Any]:
 
 
 def _autoencoder_key(autoencoder: Path | None) -> list[str]:
-    """The key of the dataset's autoencoder; of another that was named, its name."""
+    """The key of the dataset's autoencoder; for another that was named, its name."""
     if autoencoder is None:
         return []
     return [recorded_key(autoencoder) if (autoencoder / RECORD).is_file() else str(autoencoder)]
 
 
 def _batch(job: Job) -> int:
-    """Images at a time, no more than there are in a shard."""
+    """Images at a time, at most a shard's."""
     from dimr.sampling.folder import SHARD_SIZE
 
     return min(job.options.batch or BATCH, SHARD_SIZE, job.config.count)

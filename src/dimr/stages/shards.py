@@ -1,4 +1,4 @@
-"""A stage as several processes of this machine: the same command line, once per share."""
+"""A stage as several processes on this machine: the same command line, once per share."""
 
 import contextlib
 import ctypes
@@ -38,15 +38,15 @@ def processes_for(options: Any, device: Any) -> int:
 def run_processes(processes: int, device: Any = None, threads: int | None = None) -> None:
     """Run this very command line as ``--shard 1/N`` to ``--shard N/N`` at once, and wait for all.
 
-    On CUDA each has a device of its own while there are enough of them, and on a CPU its share of
-    the threads. What they write to standard error is shown line by line, with its number in
-    front. If one fails, or this process is told to end, all are ended. With one process there is
-    nothing to do: the caller continues by itself (which is how a share knows not to start more).
+    On CUDA each has its own device as long as there are enough, and on a CPU its share of the
+    threads. What a process writes to standard error is shown line by line, after its number. If
+    one fails, or this process is asked to end, all are ended. With one process there is nothing to
+    do: the caller continues by itself (so a share does not start more processes).
 
     Args:
         processes: how many.
         device: of the step, as ``--device`` says or ``prepare_device`` gives it.
-        threads: of all processes together, as ``--threads`` says; None: all cores.
+        threads: for all processes together, as ``--threads`` says; None: all cores.
 
     Raises:
         DimrError: the device is a certain one of several.
@@ -59,7 +59,7 @@ def run_processes(processes: int, device: Any = None, threads: int | None = None
             f"--device {device}: --processes takes one device after the other; use --device cuda, "
             "and CUDA_VISIBLE_DEVICES to say which"
         )
-    # A process reads the last of several equal options: these replace those of the command line.
+    # The last of repeated options counts: these replace those of the command line.
     command = [sys.executable, "-m", "dimr", *sys.argv[1:], "--processes", "1"]
     running: list[subprocess.Popen[str]] = []
     readers: list[threading.Thread] = []
@@ -100,7 +100,7 @@ def _shares(
 
 
 def _start(command: Sequence[str], change: dict[str, str]) -> "subprocess.Popen[str]":
-    """A process at the head of a group of its own, so that its workers can be ended with it."""
+    """Start a process in its own group, so that its workers can be ended with it."""
     return subprocess.Popen(
         command,
         env=os.environ | change,

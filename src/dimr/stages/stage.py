@@ -34,7 +34,7 @@ WILDCARDS = {
     "run": r"workspace|[\w-]+/[\w-]+/(?:0|[1-9]\d*|published)",
     "setting": r"\w+",
 }
-"""What the parts of places in braces stand for."""
+"""What the parts in braces of places stand for."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Output:
     """A file or folder that a stage writes, named by an option of its command.
 
     Attributes:
-        kind: of ``dimr.runtime.outputs``.
-        place: where the workflow has it, with wildcards; a record is written into folders.
+        kind: as in ``dimr.runtime.outputs``.
+        place: where the workflow has it, with wildcards; folders also get a record.
         about: help of the option.
         required: whether the command needs it.
     """
@@ -84,7 +84,7 @@ class Output:
 
     @property
     def handed_on(self) -> str:
-        """What other rules take in its stead: of a folder its record (contract B)."""
+        """What other rules take instead: for a folder, its record (contract B)."""
         return f"{self.place}/{RECORD}" if self.is_folder else self.place
 
 
@@ -102,7 +102,7 @@ class Target:
 
     @property
     def dataset(self) -> str:
-        """The dataset that it belongs to; of a source, its name."""
+        """The dataset that it belongs to; for a source, its name."""
         given = self.wildcards.get("dataset") or self.wildcards.get("source")
         return given or self.run.dataset
 
@@ -136,12 +136,12 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Of the run, dataset or file."""
+        """Name of the run, dataset or file."""
         return self.wildcards.get("run") or next(iter(self.wildcards.values()))
 
     @property
     def kind(self) -> str:
-        """``imagenet256/dimr-xl-2r`` of any of its seeds and milestones; a dataset is itself."""
+        """``imagenet256/dimr-xl-2r`` for all seeds and milestones; for a dataset, its name."""
         name = self.run.training if "run" in self.wildcards else self.name
         return "/".join(name.split("/")[:2])
 
@@ -150,7 +150,7 @@ class Stage:
     """A stage of the pipeline; subclasses fill in the attributes and ``work``."""
 
     name: ClassVar[str]
-    """Of the Snakemake rule, and of the subcommand unless ``command`` says another."""
+    """Name of the Snakemake rule, and of the subcommand unless ``command`` gives another."""
     about: ClassVar[str]
     """What the command does, for its help."""
     config_is_required: ClassVar[bool] = True
@@ -167,19 +167,19 @@ class Stage:
     wildcards: ClassVar[dict[str, str]] = {}
     """Wildcards that are narrower than ``WILDCARDS``."""
     resource: ClassVar[Step | None] = None
-    """Whose resources of the recipe it takes; None: a single core."""
+    """The step of the recipe whose resources it takes; None: a single core."""
     is_short: ClassVar[bool] = False
-    """Whether it waits for disk or network only: it runs where Snakemake does, without threads."""
+    """Whether it only waits for disk or network: it runs where Snakemake does, without threads."""
     resumes: ClassVar[bool] = False
     """Whether an interrupted command resumes where it stopped."""
     priority: ClassVar[int] = 0
-    """Whose jobs start first: long ones that started last would end alone, each on one core."""
+    """The highest starts first: long jobs started last would be left alone, each on one core."""
 
     # --- the workflow -----------------------------------------------------------------------------
 
     @property
     def result(self) -> Output:
-        """What it makes."""
+        """The output that it makes."""
         return next(iter(self.outputs.values()))
 
     @property
@@ -227,11 +227,11 @@ class Stage:
         return f"{self.folder}/config/{self.phase}.yaml".format(**target.wildcards)
 
     def sources(self, target: Target) -> dict[str, str]:  # noqa: ARG002 most read something
-        """Where the workflow has the inputs of a target: places by name."""
+        """Places of a target's inputs in the workflow, by name."""
         return {}
 
     def files(self, target: Target) -> dict[str, str]:  # noqa: ARG002 most take none
-        """Inputs of a target that no stage makes: paths, absolute or in the repository, by name."""
+        """A target's inputs that no stage makes: paths, absolute or in the repository, by name."""
         return {}
 
     def input_key(self, name: str, path: Path, config: Any) -> str:  # noqa: ARG002 of all inputs
@@ -239,11 +239,11 @@ class Stage:
         return recorded_key(path)
 
     def places(self, target: Target) -> dict[str, str]:
-        """Where the workflow has the outputs of a target, by option."""
+        """Places of a target's outputs in the workflow, by option."""
         return {name: one.place.format(**target.wildcards) for name, one in self.outputs.items()}
 
     def cost(self, target: Target) -> "Cost":
-        """What a target takes; by default the time that such a stage is known to take."""
+        """What a target takes; by default the known time of such a stage."""
         from dimr.stages.costs import Cost
 
         setting = target.wildcards.get("setting", "")
@@ -264,7 +264,7 @@ class Stage:
         return load_section(self.config, path)
 
     def check(self, options: argparse.Namespace) -> None:
-        """Refuse options that do not go together, before anything is read."""
+        """Refuse incompatible options, before anything is read."""
 
     def run(self, options: argparse.Namespace) -> None:
         """Run the command: places are checked already (``dimr.stages.options``)."""

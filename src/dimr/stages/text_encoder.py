@@ -27,7 +27,7 @@ class TextEncoderStage(Stage):
     is_short = True
 
     def sources(self, target: Target) -> dict[str, str]:
-        """Images, of the encoder of words: it knows those of their captions."""
+        """Images for the encoder of words, which knows the words of their captions."""
         data = target.recipe.data
         knows = isinstance(data, ImagesData) and isinstance(data.text_encoder, Words)
         return {"images": target.images} if knows else {}
@@ -40,7 +40,7 @@ class TextEncoderStage(Stage):
         return replace(super().cost(target), disk=4 * counted.parameters, assumed=counted.assumed)
 
     def load(self, path: Path) -> Any:
-        """Of whichever kind."""
+        """The configuration of whichever kind."""
         return load_choice(TEXT_ENCODERS, path, "kind")
 
     def work(self, job: Job) -> None:

@@ -72,7 +72,7 @@ class TrainStage(Stage):
         return {"start": file} if file else {}
 
     def input_key(self, name: str, path: Path, config: TrainConfig) -> str:
-        """Of weights that no run has made, what is in them."""
+        """For weights that no run here made, their content."""
         is_file = name == "start" and not is_run(config.train.start or "")
         return content_key(path) if is_file else super().input_key(name, path, config)
 
@@ -87,7 +87,7 @@ class TrainStage(Stage):
         recipe = target.recipe
         parameters, macs = count_network(target.run)
         images = target.run.own_steps * recipe.train.batch
-        # The checkpoint of a milestone stays: one of the two that its training is counted with.
+        # A milestone's checkpoint stays: one of the two counted for its training.
         state = TRAINING_BYTES // 2 if target.run.before else TRAINING_BYTES
         return dataclasses.replace(
             super().cost(target),
@@ -271,7 +271,7 @@ def _open_data(job: Job) -> Any:
 
 
 def _open_captions(job: Job) -> Any:
-    """The captions of the data, which must be as wide as the network takes; None: of classes."""
+    """The captions of the data, which must fit the network; None: the network takes classes."""
     network, folder = job.config.network, job.options.captions
     if (network.text_dim is None) != (folder is None):
         needs = "--captions: missing" if folder is None else f"--captions {folder}"

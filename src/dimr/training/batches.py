@@ -29,9 +29,9 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean images x (B, C, H, W), noise like x, times t (B,), conditions after dropping.
+    """Clean images x (B, C, H, W), noise like x, times t (B,), conditions after dropout.
 
-    Labels (B,) int64 are a condition too.
+    Labels (B,) int64 are also a condition.
     """
 
     x: Tensor
@@ -43,7 +43,7 @@ class Batch:
         return len(self.x)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with a function of each tensor."""
+        """The batch with a function applied to each tensor."""
         x, noise, t = map(function, (self.x, self.noise, self.t))
         condition = self.condition
         mapped = function(condition) if isinstance(condition, Tensor) else condition.map(function)
@@ -54,7 +54,7 @@ class Batch:
         return self.map(lambda tensor: tensor[rows])
 
     def microbatches(self, number: int) -> "Iterator[Batch]":
-        """The batch in ``number`` parts that differ by one row at most."""
+        """The batch in ``number`` parts whose sizes differ by at most one row."""
         edges = [len(self) * k // number for k in range(number + 1)]
         for start, end in itertools.pairwise(edges):
             if end > start:
@@ -65,7 +65,7 @@ class Batch:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
-        """The batch in memory that a GPU copies from by itself."""
+        """The batch in pinned memory, from which a GPU copies asynchronously."""
         return self.map(Tensor.pin_memory)
 
 
@@ -76,8 +76,8 @@ class Draws:
     Attributes:
         seed: of the run.
         schedule: noise schedule, which says how times are drawn.
-        label_dropout: share of images that are learned from without their condition.
-        num_classes: of labels, where a source gives plain ones.
+        label_dropout: share of images that are trained on without their condition.
+        num_classes: of labels, if a source gives plain ones.
     """
 
     seed: int
@@ -100,7 +100,7 @@ class Draws:
 def make_batches(
     config: "TrainConfig", source: BatchSource, engine: Engine, world: World, first: int = 0
 ) -> Generator[Batch, None, None]:
-    """The batches of a run from step ``first`` to its last; each process has its rows of them.
+    """The batches of a run from step ``first`` to its last; each process gets its own rows.
 
     Raises:
         DimrError: the batch cannot be divided into equal microbatches.

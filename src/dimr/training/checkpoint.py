@@ -6,9 +6,9 @@ checksum of itself. It is written as ``.step-<n>.tmp`` and renamed when complete
 written or read.
 
 Parts have the safetensors layout of ``torch.distributed.checkpoint`` (DCP), whose reader gives any
-number of processes their shards of them. DCP's writer is not used: it serialises all of a process's
-tensors in memory while it holds Python's lock, so that training pauses for 2 s and takes 1 GB more
-for each GB of state (torch 2.15), where safetensors' own writer streams them to the file.
+number of processes their shards. DCP's writer is not used: it serialises all of a process's tensors
+in memory while holding Python's lock, so that training pauses for 2 s and takes 1 GB more for each
+GB of state (torch 2.15), whereas safetensors' own writer streams them to the file.
 """
 
 import hashlib
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 FORMAT = 2
-"""Of the folder's files and the facts. Format 1 had no offsets: only a single part can be read."""
+"""Format of files and facts. Format 1 had no offsets: only a single part of it can be read."""
 FINISHED = "finished"
-"""The fact that a training of so many steps ended here: such a checkpoint is kept."""
+"""The fact that a training ended at this step: such a checkpoint is kept."""
 OF = "of"
 """The fact that says which training this is (``state_folder.decisive``)."""
 EMA = "ema/"
@@ -87,7 +87,7 @@ class Progress:
 
 
 def state_tensors(state: TrainState, finished: bool = False) -> dict[str, Tensor]:
-    """The tensors of a training by name; of a ``finished`` one only those that the export needs.
+    """The tensors of a training by name; for a ``finished`` one only those that the export needs.
 
     ``ema/...``, ``network/...``, and AdamW's ``step/...``, ``exp_avg/...``, ``exp_avg_sq/...`` of
     each parameter, which are allocated here before the first step. They share the memory of
@@ -106,7 +106,7 @@ def state_tensors(state: TrainState, finished: bool = False) -> dict[str, Tensor
 
 
 def restore(state: TrainState, saved: "Saved", finished: bool, world: World) -> None:
-    """Fill a training's tensors from a checkpoint; of a ``finished`` one only the EMA.
+    """Fill a training's tensors from a checkpoint; for a ``finished`` one only the EMA.
 
     Raises:
         DimrError: as ``load_tensors``.
@@ -117,13 +117,13 @@ def restore(state: TrainState, saved: "Saved", finished: bool, world: World) -> 
 def load_tensors(targets: dict[str, Tensor], saved: "Saved", world: World, prefix: str) -> None:
     """Fill tensors by name from a checkpoint, however many processes wrote it.
 
-    All processes call this; sharded tensors get what belongs to their shard.
+    All processes call this; sharded tensors get their own shard.
 
     Args:
         targets: all that the checkpoint must hold among the names that begin with ``prefix``.
         saved: the checkpoint.
         world: the processes that read together.
-        prefix: of names; others are passed over.
+        prefix: of names; others are skipped.
 
     Raises:
         DimrError: a checkpoint of another network; the first tensor that does not fit is named.
@@ -147,11 +147,11 @@ def load_tensors(targets: dict[str, Tensor], saved: "Saved", world: World, prefi
                     f"{_shape(wanted)} wanted)"
                 )
     with world.agreed(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a single process reads
+        warnings.simplefilter("ignore")  # about reading in a single process
         try:
             load(targets, storage_reader=reader, process_group=world.control,
                  no_dist=world.size == 1)  # fmt: skip
-        except CheckpointException as error:  # the same on all processes
+        except CheckpointException as error:  # the same in all processes
             reason = single_line(next(iter(error.failures.values()))[0])
             raise DimrError(f"{saved.folder}: not readable ({reason})") from None
 
@@ -181,8 +181,8 @@ class Checkpoints:
 
     Args:
         folder: created if it does not exist.
-        keep: how many of the newest are kept. The one before the newest is what remains if the
-            newest turns out damaged.
+        keep: how many of the newest to keep. The second newest is the fallback if the newest turns
+            out to be damaged.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -190,7 +190,7 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def clean(self) -> None:
-        """Remove what a process left that was killed while saving."""
+        """Remove what a process killed while saving has left."""
         for leftover in self.folder.glob(".step-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -239,7 +239,7 @@ class Checkpoints:
         content = {"format": FORMAT, "step": step, "facts": dict(facts), "parts": parts}
         write_json(building / MANIFEST, {"sha256": checksum(content), "content": content})
         replace_directory(building, path)
-        # Later steps are not newer: they turned out damaged when this training was resumed.
+        # Later steps are not newer: they turned out to be damaged when this training was resumed.
         before = [folder for folder in self.folders() if step_of(folder) <= step]
         finished = [folder for folder in before[: -self.keep] if _is_finished(folder)]
         for folder in set(self.folders()) - {*before[-self.keep :], *finished}:
@@ -258,9 +258,9 @@ class Checkpoints:
         replace_directory(building, self.folder / found.folder.name)
 
     def newest(self, world: World) -> Saved | None:
-        """The newest checkpoint that is whole; damaged ones are reported and passed over.
+        """The newest checkpoint that is whole; damaged ones are reported and skipped.
 
-        All processes look at the same ones, each at its share of the parts.
+        All processes check the same ones, each its share of the parts.
 
         Raises:
             DimrError: there are checkpoints, but every one is damaged.
@@ -286,7 +286,7 @@ class Checkpoints:
 
 
 def check(folder: Path, world: World | None = None) -> Saved:
-    """A checkpoint, of which this process compares its share of the parts (by default all).
+    """A checkpoint, after this process has checked its share of the parts (by default all).
 
     Raises:
         DimrError: it is damaged, or of another format.

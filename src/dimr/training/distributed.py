@@ -2,8 +2,8 @@
 
 ``torchrun --nproc-per-node N -m dimr train ...`` starts N processes, which ``join`` connects (NCCL
 between GPUs, gloo between CPUs). Without torchrun there is one process, for which everything here
-is a plain call. Decisions travel over a gloo group of their own, so that no GPU waits for them. If
-one process has an error, the others leave with its exit code: none is left waiting in a collective.
+is a plain call. Decisions use their own gloo group, so that no GPU waits for them. If one process
+has an error, the others exit with its exit code: none is left waiting in a collective.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ from dimr.runtime.files import single_line
 Sharding = Literal["auto", "none", "full"]
 
 LARGE = 900_000_000
-"""Parameters from which ``auto`` shards: 16 bytes each of weights, EMA and AdamW's moments, the
-gradients and the activations would together leave little of a GPU's memory."""
+"""Parameters from which ``auto`` shards: 16 bytes each for weights, EMA and AdamW's moments, plus
+gradients and activations, would leave little of a GPU's memory."""
 
 MAX_PROCESSES = 100_000
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """An environment variable that torchrun sets."""
 
 TIMEOUT = datetime.timedelta(minutes=30)
-"""A process that is missing from a collective for so long is taken for lost (compiling takes
+"""A process that is missing from a collective for this long counts as lost (compiling takes
 minutes, and so does a preview that the first process draws)."""
 
 
@@ -168,9 +168,9 @@ class World:
     # --- tensors ----------------------------------------------------------------------------------
 
     def part(self, tensor: Any) -> tuple[Tensor, Sequence[int]] | None:
-        """What this process writes of a tensor, and where that begins in the whole; None: nothing.
+        """What this process writes of a tensor, and its offset in the whole; None: nothing.
 
-        Of a sharded tensor its shard; of one that all processes hold, all or nothing.
+        For a sharded tensor its shard; for one that all processes hold, all or nothing.
         """
         if is_sharded(tensor):
             (chunk,) = tensor.__create_chunk_list__()  # as torch.distributed.checkpoint does
@@ -190,7 +190,7 @@ def whole(tensor: Any) -> Tensor:
 
 
 def fill(tensor: Any, values: Tensor) -> None:
-    """Give a tensor all of its values, which every process has; if it is sharded, its shard."""
+    """Fill a tensor, or its shard, from all of its values, which every process has."""
     if is_sharded(tensor):
         from torch.distributed.tensor import distribute_tensor
 
@@ -223,18 +223,18 @@ def join(name: str | None = None, threads: int | None = None) -> Iterator[World]
     device = prepare_device(own_device(name), threads)
     try:
         world = _connect(device, size)
-        if not world.is_first:  # it tells how things are going; others only warn
+        if not world.is_first:  # the first reports progress; others only warn
             logging.getLogger("dimr").setLevel(logging.WARNING)
         try:
             yield world
-        except (StoppedEarly, SystemExit):  # agreed on: all are leaving
+        except (StoppedEarly, SystemExit):  # agreed: all exit
             torch.distributed.destroy_process_group()
             raise
         torch.distributed.destroy_process_group()
     except RuntimeError as error:
         if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error).lower():
             raise
-        # without the place in gloo, and its advice
+        # without gloo's source location and advice
         reason = re.sub(r"^\[[^]]*\] *", "", single_line(error)).split(". ")[0][:120]
         raise PeerLost(
             f"another process of this training has died ({reason}); what was saved is kept: the "

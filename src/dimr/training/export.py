@@ -33,9 +33,9 @@ def ema_weights(state: TrainState, world: World) -> dict[str, Tensor]:
 
 
 def network_now(config: TrainConfig, state: TrainState, world: World) -> nn.Module | None:
-    """The network as it is, to draw images with, on the first process; None on others.
+    """The network as it is, for drawing images, on the first process; None on others.
 
-    Not its average: that shows it as it was, hundreds or thousands of steps ago.
+    Not its average, which lags behind by hundreds or thousands of steps.
     """
     if not state.is_sharded:
         return state.network if world.is_first else None
@@ -48,7 +48,7 @@ def network_now(config: TrainConfig, state: TrainState, world: World) -> nn.Modu
 
 
 def _gathered(network: nn.Module, world: World) -> dict[str, Tensor]:
-    """A network's tensors on the CPU, for the first process; one at a time is whole on a device."""
+    """A network's tensors on the CPU, for the first process; gathered one at a time."""
     weights = {}
     for name, tensor in network.state_dict().items():
         full = whole(tensor)
@@ -73,7 +73,7 @@ def export(
     it has any.
 
     Raises:
-        DiskFull: before anything is written, if the system tells the truth.
+        DiskFull: before anything is written, if the system reports free space correctly.
     """
     require_space(out.parent, sum(tensor.nbytes for tensor in weights.values()), f"{out}")
     with atomic_directory(out) as folder:

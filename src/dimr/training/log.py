@@ -1,4 +1,4 @@
-"""``log.csv``: one line every so many steps; plots read it."""
+"""``log.csv``: a line every ``log_every`` steps, for plots."""
 
 import csv
 import hashlib
@@ -47,7 +47,7 @@ class Log:
         if columns:
             self._write(columns, [line for line in lines if int(line["step"]) <= step])
         else:
-            self.path.unlink(missing_ok=True)  # killed, or out of space, as it was begun
+            self.path.unlink(missing_ok=True)  # killed or out of space at its beginning
 
     def resume(self, step: int, digest: str | None) -> None:
         """As ``trim``; a warning if lines up to the step are not those of the checkpoint.
@@ -79,7 +79,7 @@ class Log:
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line; its first value is the step.
 
-        A line with other columns than the file has (written by newer code) extends the file's.
+        New columns in a line (from newer code) are added to the file.
 
         Raises:
             SaveFailed: it cannot be written.

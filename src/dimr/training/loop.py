@@ -45,7 +45,7 @@ OTHER_CODE = {
     True: "finished by a different version of the code, which its record names; it is exported as "
     "it is (to train with today's code, move this folder away)",
 }
-"""What is said of a state that other code has left, by whether it is finished."""
+"""What is said about a state that other code left, by whether it is finished."""
 
 
 @dataclass
@@ -60,9 +60,9 @@ class Trainer:
         data: identifies the content of the data, for the checkpoints' facts.
         code: fingerprint of the sources, which the state and the result keep.
         session: the provenance of this session, plain JSON.
-        preview: called with (step, network) now and then.
+        preview: called with (step, network) from time to time.
         class_names: by label, for the model's folder; empty: not known, or there are none.
-        text_encoder: what made the captions, for the model's folder; None: it learns classes.
+        text_encoder: of the captions, for the model's folder; None: it learns classes.
         engine: how steps are computed.
         watch: where else training is shown.
         start: the weights to start from; None: fresh ones.
@@ -109,12 +109,12 @@ class Trainer:
     # --- state ------------------------------------------------------------------------------------
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        """Resume from the newest whole checkpoint, if there is one; the log goes back with it.
+        """Resume from the newest whole checkpoint, if there is one; the log is rewound to it.
 
-        If there is none, training begins at step 0: with the weights to start from, if there are.
+        If there is none, training begins at step 0, with the weights to start from, if any.
 
         Raises:
-            DimrError: it belongs to another training (one of older code does not say), or is beyond
+            DimrError: it belongs to another training (older code does not say which), or is beyond
                 the end.
         """
         self.world.on_first(checkpoints.clean)
@@ -149,7 +149,7 @@ class Trainer:
         saver.begin(self.progress.step, state_tensors(self.state), facts)
 
     def check_finite(self) -> None:
-        """Raise ``TrainingFailed``, on all processes, if a loss or gradient was not finite.
+        """Raise ``TrainingFailed`` in all processes if a loss or gradient was not finite.
 
         The first such step is recorded.
         """
@@ -159,7 +159,7 @@ class Trainer:
             self.world.agree(record_failure(self.folder, step, self.world.is_first))
 
     def write_log(self, images_per_second: float) -> dict[str, float]:
-        """Append the mean losses since the last line, over whole batches; return the line."""
+        """Append mean losses over whole batches since the last line; return the new line."""
         progress, settings = self.progress, self.config.train
         *means, norm = (self.world.mean(progress.sums) / max(1, progress.summed)).tolist()
         line = {
@@ -260,7 +260,7 @@ class Trainer:
         self.non_finite += (self.non_finite > 0) | ~finite
 
     def _act(self, decision: Decision, decisions: Decisions, saver: Saver) -> None:
-        """Do what was decided, the same on all processes."""
+        """Do what was decided, the same in all processes."""
         if saver.in_flight and not decision.writing:
             saver.commit()
         if decision.stop or decision.save:
@@ -276,7 +276,7 @@ class Trainer:
             decisions.previewed()
 
     def _show(self, preview: Callable[[int, nn.Module], None], network: nn.Module) -> None:
-        """Draw a preview; if that fails, as for lack of memory or space, training continues."""
+        """Draw a preview; if that fails, e.g. for lack of memory or space, training continues."""
         try:
             preview(self.progress.step, network)
         except Exception as error:

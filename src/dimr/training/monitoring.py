@@ -32,8 +32,8 @@ class Speedometer:
 
     Args:
         config: of the training: a step is 6 FLOP per multiply-accumulate and image (forward, and
-            twice as much backward), whatever checkpointing recomputes.
-        device: whose ceiling is measured, once: the best square matrix product.
+            twice as much backward), regardless of what checkpointing recomputes.
+        device: whose ceiling, the best square matrix product, is measured once.
         dtype: of matrix products.
         devices: how many train together.
     """
@@ -69,7 +69,7 @@ class Watch:
     Attributes:
         tensorboard: folder of event files; None: none.
         dvclive: folder of DVCLive's metrics and plots; None: none.
-        profile: file of a trace (Chrome's format, as Perfetto opens it); None: none.
+        profile: file of a trace (Chrome's format, which Perfetto opens); None: none.
     """
 
     tensorboard: Path | None = None
@@ -187,9 +187,9 @@ def _dvclive(folder: Path) -> tuple[Sink, Callable[[], object]]:
 
 
 def check_live(folder: Path) -> None:
-    """Refuse files that DVCLive would resume from and has not written, before the first step.
+    """Refuse, before the first step, files that DVCLive did not write but would resume from.
 
-    And the root of a repository, whose commits would take up its metrics.json and plots/.
+    Also refuse the root of a repository, whose commits would include metrics.json and plots/.
     """
     if (folder / ".git").exists():
         raise DimrError(f"--dvclive {folder}: is a repository: name a folder, runs/live")

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEPS = 25
-"""Network evaluations of a preview: it is to look at, not to measure."""
+"""Network evaluations of a preview: it is for looking, not for measuring."""
 GUIDANCE = 3.0
-"""So too is its guidance, that of DiT's sample pictures (theirs counts from 1: 4.0)."""
+"""Likewise its guidance, that of DiT's sample pictures (4.0 there, which counts from 1)."""
 COLUMNS = 6
 ROWS = 10
-"""Classes shown, evenly spaced, or prompts, the first ones: while a thousand are drawn, the other
-GPUs would wait for minutes."""
+"""How many classes (evenly spaced) or prompts (the first) are shown: the other GPUs would wait for
+minutes while a thousand are drawn."""
 
 
 def make_previewer(
@@ -37,9 +37,8 @@ def make_previewer(
 ) -> Callable[[int, nn.Module], None]:
     """A function (step, network) that writes ``folder/step-<n>.png``: 6 images of each class.
 
-    Of more than ``ROWS`` classes it shows so many; of a network of text, prompts instead. They are
-    drawn by the authors' solver with ``GUIDANCE``, if the network has learned both with and
-    without labels.
+    At most ``ROWS`` classes are shown; for a network of text, prompts instead. They are drawn by
+    the authors' solver, with ``GUIDANCE`` if the network learns both with and without labels.
 
     Args:
         config: of the training.
@@ -47,9 +46,9 @@ def make_previewer(
         folder: of the grids.
         device: where the network is.
         class_names: by label.
-        prompts: of a network of text: P texts, and what it takes of them (P, L, D).
+        prompts: for a network of text: P texts, and their tokens (P, L, D).
     """
-    known = {0.0: "none", 1.0: "unconditional"}  # what is learned with such label dropout
+    known = {0.0: "none", 1.0: "unconditional"}  # what is learned with this label dropout
     names, classes = class_names, config.network.num_classes
     condition, kind = None, "class"
     if prompts is not None:

@@ -37,7 +37,7 @@ class Saver:
 
     @property
     def in_flight(self) -> bool:
-        """Whether a checkpoint is yet to be committed; the same on all processes."""
+        """Whether a checkpoint is yet to be committed; the same in all processes."""
         return self._pending is not None
 
     @property
@@ -76,7 +76,7 @@ class Saver:
             raise
 
     def close(self) -> None:
-        """End the thread, which finishes what it writes."""
+        """End the thread, which first finishes writing."""
         self._thread.shutdown()
 
     def _copy(self, tensors: Mapping[str, Tensor]) -> Part:

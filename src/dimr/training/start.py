@@ -26,7 +26,7 @@ class Start:
         name: as ``train.from`` has it.
         path: of the model folder, or the file.
         content: identifies what is in it.
-        class_names: of the classes that are trained, by label.
+        class_names: of the classes to train on, by label.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Start:
     class_names: Sequence[str]
 
     def apply(self, state: TrainState, network: NetworkConfig, world: World) -> dict[str, Any]:
-        """Put the weights into a network that has its fresh ones, and into its average.
+        """Put the weights into a freshly initialised network, and into its average.
 
-        All processes call this; the first tells what was taken.
+        All processes call this; the first reports what was taken.
 
         Returns:
             The same for the model's record, plain JSON.

@@ -2,7 +2,7 @@
 
 The number of steps is not part of it (the rate is constant after the warm-up): a longer training
 resumes where a shorter one ended. No state is ever removed because configuration or code changed;
-one that cannot be used stays beside.
+one that cannot be used stays beside the new one.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = "state.json"
 FREE = ("steps", "log_every", "compile")
-"""Settings that change no step but by rounding: how many, what is written, how it is computed."""
+"""Settings that change steps only by rounding: their number, logging, and how they are computed."""
 NAMED = 4
 """Differences that a message names at most."""
 
@@ -38,7 +38,7 @@ def decisive(config: TrainConfig, data: str, start: str = "") -> dict[str, Any]:
     Args:
         config: of the training.
         data: identifies the content of its data.
-        start: that of the weights that it starts from; empty: fresh ones.
+        start: identifies the weights that it starts from; empty: fresh ones.
     """
     values = config.model_dump(mode="json")
     train = {key: value for key, value in values["train"].items() if key not in FREE}
@@ -58,9 +58,9 @@ def state_folder(root: Path, config: TrainConfig, data: str, start: str = "") ->
 
 
 def begin(folder: Path, config: TrainConfig, data: str, start: str = "") -> None:
-    """Prepare the folder that ``state_folder`` named, and say where training begins.
+    """Prepare the folder from ``state_folder``, and say where training begins.
 
-    What the same training has left in a folder beside it is not trained again.
+    Steps that the same training has left in a neighbouring folder are not repeated.
 
     Raises:
         DimrError: the folder belongs to another training, or is in use.
@@ -78,7 +78,7 @@ def require_same(place: Path, found: Any, wanted: Mapping[str, Any]) -> None:
 
     Args:
         place: where it is, for the message.
-        found: what it says of itself, as from ``decisive``.
+        found: what it says about itself, as from ``decisive``.
         wanted: what this training is.
 
     Raises:
@@ -93,7 +93,7 @@ def require_same(place: Path, found: Any, wanted: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process however it ends.
+    """Hold the folder's lock, which is released however the process ends.
 
     Raises:
         DimrError: another process holds it.
@@ -130,7 +130,7 @@ def _is_described(folder: Path, wanted: Mapping[str, Any]) -> bool:
 
 
 def _take_over(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
-    """Take the newest whole checkpoint, of ``steps`` at most, from a folder beside, and its log."""
+    """Take the newest whole checkpoint up to ``steps``, and its log, from a neighbouring folder."""
     has, name = newest_step(folder) or 0, key_of(wanted)
     beside = {folder.parent / name, *folder.parent.glob(f"{name}-*")} - {folder}
     found = [
@@ -157,7 +157,7 @@ def _take_over(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
 
 
 def _announce(folder: Path, wanted: Mapping[str, Any], steps: int) -> None:
-    """Say in one line, if training begins at step 0 beside another state, how they differ."""
+    """If training begins at step 0 beside another state, say in one line how they differ."""
     others = {}
     for other in sorted(folder.parent.iterdir()) if folder.parent.is_dir() else ():
         if newest_step(other) is None:

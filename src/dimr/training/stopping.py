@@ -29,10 +29,10 @@ class Limits:
     """When to save and stop; none of it changes the result.
 
     Attributes:
-        stop_after: seconds after which to save and leave with exit code 75; None: never.
+        stop_after: seconds after which to save and exit with code 75; None: never.
         begun: start of these seconds, by ``time.monotonic``; None: the first step.
-        checkpoint_every: steps between checkpoints; None: by time, at most 2% of it.
-        preview_every: seconds between previews at most; None: no previews. There is also one after
+        checkpoint_every: steps between checkpoints; None: by time, taking at most 2% of it.
+        preview_every: most seconds between previews; None: no previews. There is also one after
             two thirds of the steps (``PREVIEWED``).
     """
 
@@ -75,8 +75,8 @@ class Decision:
     """What is done after a step; for several processes what any of them asks for.
 
     Attributes:
-        signal: number of the signal to leave for; 0: none.
-        time_is_up: leave, as ``stop_after`` says.
+        signal: number of the signal on which to exit; 0: none.
+        time_is_up: exit, as ``stop_after`` says.
         save: begin a checkpoint.
         preview: draw one.
         writing: a checkpoint is still being written.
@@ -94,7 +94,7 @@ class Decision:
         return bool(self.signal) or self.time_is_up
 
     def stopped(self, step: int, steps: int) -> StoppedEarly:
-        """The error to leave with: exit code 75, or 128 and the signal's number."""
+        """The error to exit with: code 75, or 128 plus the signal's number."""
         by = f"by {signal.Signals(self.signal).name}" if self.signal else "by the time limit"
         error = StoppedEarly(
             f"stopped {by} at step {step} of {steps}, saved: the same command resumes"
@@ -139,7 +139,7 @@ class Decisions:
         return Decision(number, *map(bool, flags))
 
     def previewed(self) -> None:
-        """A preview is drawn."""
+        """Note that a preview was drawn."""
         self._previewed = time.monotonic()
 
     def _wish(self, step: int, writing: bool, save_took: float) -> Decision:

@@ -1,8 +1,8 @@
 """What a training step changes and uses: network, EMA, optimizer, and how steps are computed.
 
-How they are computed changes speed and memory. Precision also changes the rounding: bfloat16
-autocast keeps float32 weights, optimizer state and EMA; the losses of the first hundred steps stay
-within 2% of float32's. Everything else agrees to float32 rounding: losses within 1e-5, relative.
+The latter changes speed and memory. Precision also changes the rounding: bfloat16 autocast keeps
+float32 weights, optimizer state and EMA; the losses of the first hundred steps stay within 2% of
+float32's. All other options agree to float32 rounding: losses within 1e-5, relative.
 """
 
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def make_train_state(
 ) -> TrainState:
     """The network with its seeded initial weights, optimizer and EMA, on the process's device.
 
-    The same on all processes of ``world``; if ``engine.sharding`` says so, each holds a part.
+    The same in all processes of ``world``; if ``engine.sharding`` says so, each holds a part.
 
     Raises:
         DimrError: no machine like this one can hold the network, or the batch.
@@ -121,9 +121,9 @@ def make_train_state(
 
 
 def make_optimizer(network: Network, settings: "Train", fused: bool = True) -> torch.optim.AdamW:
-    """AdamW in the paper's two groups: no weight decay where the network says so.
+    """AdamW with the paper's two groups: no weight decay where the network says so.
 
-    ``fused``: one kernel for all tensors; else one after the other.
+    ``fused``: one kernel for all tensors; else tensor by tensor.
     """
     exempt = network.no_weight_decay()
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
@@ -149,16 +149,16 @@ def make_ema(network: nn.Module, decay: float) -> AveragedModel:
 
 
 def prepare(state: TrainState, world: World) -> None:
-    """Make ``state.forward`` what steps call: checkpointed, compiled, distributed as configured.
+    """Set ``state.forward``, which steps call: checkpointed, compiled, distributed as configured.
 
-    Compiling is tried on a microbatch of zeros; if the compiler fails, a warning says why and the
-    network is used as it is.
+    Compiling is tried on a microbatch of zeros; if it fails, a warning says why and the network is
+    used uncompiled.
     """
     settings, engine, network = state.settings, state.engine, state.network
     network.set_checkpointing(engine.checkpointing == "block")
     forward: Any = network
     compiled = engine.compile and settings.compile
-    if compiled and world.size > 1:  # one program for all: if one has no compiler, none compiles
+    if compiled and world.size > 1:  # the same program for all: unless all can compile, none does
         compiled = not world.most([not compiler_works(world.device, "all processes continue")])[0]
     if compiled:
         rows = settings.batch // (world.size * engine.accumulate)
@@ -179,8 +179,8 @@ def prepare(state: TrainState, world: World) -> None:
 def _require_memory(config: "TrainConfig", engine: Engine, world: World) -> None:
     """Refuse at once a network, or a batch, that no machine like this one can hold.
 
-    What is counted is less than what is used: weights, EMA, moments (each float32, spread over the
-    processes), and a quarter of the activations that eager training keeps for the backward pass.
+    The count is a lower bound: weights, EMA, moments (each float32, spread over the processes), and
+    a quarter of the activations that eager training keeps for the backward pass.
     """
     sizes = config.network.sizes
     least = sizes.least_parameters()

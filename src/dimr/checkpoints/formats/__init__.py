@@ -69,7 +69,7 @@ def from_published(
     try:
         with torch.device("meta"):
             network = build(sizes)
-    except (ValueError, RuntimeError, OverflowError) as error:  # sizes of a hoax
+    except (ValueError, RuntimeError, OverflowError) as error:  # absurd sizes
         raise ConversionError(f"the shapes make no network ({single_line(error)[:200]})") from None
     expected = to_published(network)
     form.add_computed(tensors, expected)

@@ -25,7 +25,7 @@ class ConversionError(ValueError):
 
 @dataclass(frozen=True)
 class Format:
-    """Names and shapes under which a network is published. Each family's lie in one file here.
+    """Names and shapes under which a network is published. Each family's are in one file here.
 
     Attributes:
         name: of the format; that of the family for the one that is also written.
@@ -35,9 +35,9 @@ class Format:
         published_name: the authors' name of one of our tensors in a network of some sizes.
         read_sizes: fields of the sizes, heads aside, from ``Shapes``.
         publish_position: our position embedding, (N, D) or (h, w, D), in the authors' shape.
-        decode: a file's tensors under the authors' names.
+        decode: renames a file's tensors to the authors' names.
         name_in_file: what the file calls a tensor, given the authors' name.
-        computed: authors' names of tensors that files leave out, as the network computes them.
+        computed: authors' names of tensors that files omit because the network computes them.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Format:
     def sizes_of(
         self, tensors: Tensors, heads: int | None, time_map: str | None, input_size: int | None
     ) -> Sizes:
-        """Sizes of the network that decoded tensors are of; arguments as of ``from_published``.
+        """Sizes of the network that decoded tensors belong to; arguments as for ``from_published``.
 
         Raises:
             ConversionError: a missing or misshapen tensor, or sizes that no network here has.
@@ -78,7 +78,7 @@ class Format:
             raise ConversionError(f"the shapes make no network ({error})") from None
 
     def add_computed(self, tensors: Tensors, expected: Mapping[str, Tensor]) -> None:
-        """Complete decoded tensors by those that the network computes, in the others' precision."""
+        """Add to decoded tensors those that the network computes, in the others' precision."""
         for name in self.computed:
             if name not in tensors and tensors:
                 value = expected[name]
@@ -92,13 +92,13 @@ def width_of(sizes: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes of tensors by the authors' names, and what is told beside them.
+    """Shapes of tensors by the authors' names, and what else the caller states.
 
     Attributes:
         tensors: by the authors' names.
         name_in_file: what messages call a tensor.
-        told_time_map: ``latent`` or ``pixel``; None: not told.
-        told_input_size: H = W of the input; None: not told.
+        told_time_map: ``latent`` or ``pixel``; None: not stated.
+        told_input_size: H = W of the input; None: not stated.
     """
 
     tensors: Mapping[str, Tensor]
@@ -133,7 +133,7 @@ class Shapes:
         return root * patch
 
     def time_map(self, channels: int) -> str:
-        """As told, else ``pixel`` for images of 1 or 3 channels and ``latent`` for others."""
+        """As stated, else ``pixel`` for images of 1 or 3 channels and ``latent`` for others."""
         return self.told_time_map or ("pixel" if channels in (1, 3) else "latent")
 
 

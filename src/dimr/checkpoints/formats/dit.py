@@ -4,8 +4,8 @@ In diffusers (``DiTTransformer2DModel``) every block has a copy of the time and 
 which DiT has once: they are merged after checking that they are equal. Query, key and value are one
 matrix in DiT. The position embedding is not in the file; it is a formula.
 
-The network that results is DiT's, which diffusers' own is not quite: the frequencies of its time
-embedding fall to 1/10000 over 127 steps (``downscale_freq_shift=1``), DiT's over 128.
+The result is DiT's network, from which diffusers' own differs slightly: the frequencies of its
+time embedding fall to 1/10000 over 127 steps (``downscale_freq_shift=1``), DiT's over 128.
 """
 
 import re

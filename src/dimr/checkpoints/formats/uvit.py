@@ -81,7 +81,7 @@ def read_sizes(shapes: Shapes) -> dict[str, Any]:
 def _patches_beside_text(positions: int, patch: int, input_size: int | None) -> int:
     """How many of the positions are of patches; the others are of a text's tokens.
 
-    No tensor tells how many each are. If it is not told, a text has 77 tokens, as published, or
+    No tensor tells the split. If ``input_size`` is None, a text has 77 tokens, as published, or
     there are as many patches as fit, a power of 4.
     """
     if input_size is not None:

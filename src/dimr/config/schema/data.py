@@ -48,7 +48,7 @@ class Source(ConfigModel):
     repo: str | None = None
     md5: dict[str, Md5] = {}
     known_bad: tuple[str, ...] = ()
-    # ignore: images are used as they are stored, as ADM does. A file that applies does not name it.
+    # ignore: images are used as stored, as in ADM. A file with ``apply`` omits the key.
     exif_orientation: Literal["apply", "ignore"] = Field(
         default="apply", exclude_if=lambda value: value == "apply"
     )
@@ -69,12 +69,12 @@ class Source(ConfigModel):
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are in the store: of a set with captions, parts."""
+        """How many classes there are in the store; for a set with captions, parts."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of one's own classes, by label; of a published set none: WordNet has them."""
+        """Names of one's own classes, by label; none for a published set: WordNet has them."""
         return () if isinstance(self.classes, int) else tuple(self.classes)
 
 
@@ -91,7 +91,7 @@ class Digits(ConfigModel):
     source: Literal["digits"]
     image_size: Annotated[int, Field(gt=0, le=512)]
     train_per_class: Count
-    # A file without it does not name it: images without such a split keep their key.
+    # Omitted from the file if 0: images without such a split keep their key.
     validation_per_class: Annotated[int, Field(ge=0)] = Field(
         default=0, exclude_if=lambda value: not value
     )
@@ -146,14 +146,14 @@ class Images(ConfigModel):
     def heldout_of(self, images: int, name: str = "") -> int:
         """How many of the images of a class of that name are held out.
 
-        Of a share, one image at least is left to train on.
+        With a share, at least one image is left to train on.
         """
         if isinstance(self.heldout, str):
             return images if name == self.heldout else 0
         return max(1, min(images - 1, round(self.heldout * images)))
 
     def counts(self, classes: Mapping[str, int]) -> tuple[int, int]:
-        """Numbers of training and of held-out images, of the classes' numbers by name."""
+        """Numbers of training and of held-out images, given the classes' numbers by name."""
         heldout = sum(self.heldout_of(images, name) for name, images in classes.items())
         return sum(classes.values()) - heldout, heldout
 
@@ -198,7 +198,7 @@ class Latents(ConfigModel):
     """How latents are stored: images per shard; with ``mirror`` the mirror images too."""
 
     shard_size: Count
-    # A file without it does not name it: what was encoded before keeps its key.
+    # Omitted from the file if false: what was encoded before keeps its key.
     mirror: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
@@ -228,7 +228,7 @@ class ReferenceConfig(Reference):
 
 
 LEAST_CLASSIFIED = 16
-"""Pixels of a side, at least, that a dataset's own classifier takes."""
+"""Least side, in pixels, that a dataset's own classifier takes."""
 
 
 class Classifier(ConfigModel):
@@ -312,7 +312,7 @@ class SourceData(ConfigModel):
 
     @property
     def source_name(self) -> str:
-        """As of ``ImagesData``."""
+        """As in ``ImagesData``."""
         return self.source
 
     @property

@@ -1,7 +1,7 @@
-"""Sections about networks: listed variants, what a dataset asks of them, complete networks.
+"""Sections about networks: listed variants, what a dataset requires of them, complete networks.
 
-Sizes, their defaults and what must fit together are those of ``dimr.models.sizes``; here they are
-checked strictly, and have limits.
+Sizes, their defaults and how they must fit together come from ``dimr.models.sizes``; here they are
+checked strictly and given limits.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class VariantSizes(ConfigModel):
     published: Published | None = None
 
     def sizes(self) -> dict[str, Any]:
-        """The network's sizes that are listed, those of default values too."""
+        """The network's listed sizes, including those at their defaults."""
         return {name: value for name, value in self if name != "published"}
 
 
@@ -123,12 +123,12 @@ LIMITS: dict[Any, Any] = {
 """Limits of sizes by name, else by type; without one a size may be all that its type allows."""
 OF_INPUT = {field.name for field in dataclasses.fields(Sizes)}
 NOT_LISTED = {"patch", "has_null_label", "final_conv"}
-"""Sizes that variants.yaml does not give: its number, and what only published weights differ in."""
+"""Sizes that variants.yaml does not give: the patch, and those only published weights vary in."""
 WRITTEN = {"norm", "feed_forward", "outputs", "time", "has_null_label", "learn_sigma"}
-"""Sizes that are written at their default, too. Later switches are not: what was trained before
-there was the switch keeps its configuration, and so its key."""
+"""Sizes that are written even at their default. Later switches are not: what was trained before
+a switch existed keeps its configuration, and so its key."""
 ANY_INPUT: dict[str, Any] = {"input_size": 128, "channels": 1, "num_classes": 1}
-"""An input that all branches and patches of 1 fit, to check a listed size by itself."""
+"""An input that suits any number of branches and patches of 1, to check a listed size alone."""
 
 
 def _fields(sizes: type[Sizes], listed: bool) -> dict[str, Any]:

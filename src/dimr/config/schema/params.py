@@ -1,4 +1,4 @@
-"""Sections of params.yaml, and what editors are told of all files that people edit."""
+"""Sections of params.yaml, and the schemas, for editors, of all files that people edit."""
 
 from typing import Any
 
@@ -55,4 +55,4 @@ SCHEMAS: dict[str, Any] = {
     "sources": TypeAdapter(dict[str, Source]),
     "variants": TypeAdapter(dict[str, dict[str, dict[int, AnyVariant]]]),
 }
-"""What people edit, for their editors: ``.json_schema()`` of each is in workflow/schemas."""
+"""The files that people edit; ``.json_schema()`` of each, for editors, is in workflow/schemas."""

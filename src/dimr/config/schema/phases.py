@@ -1,4 +1,4 @@
-"""What each phase's file holds, and what is right by itself but not with the network.
+"""What each phase's file holds, and checks of values that are valid alone but not together.
 
 A phase's inputs from other phases are known by their keys.
 """
@@ -32,7 +32,7 @@ def sampling_problem(
     Args:
         sample: solver and guidance.
         count: how many images.
-        network: which draws them.
+        network: the one that draws them.
     """
     guidance = sample.guidance if isinstance(sample, SampleConfig) else sample
     if guidance.channels is not None and guidance.channels > network.channels:

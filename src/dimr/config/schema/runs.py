@@ -47,7 +47,7 @@ class Train(ConfigModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool
     log_every: Positive
-    # A file without it does not name it: what starts from fresh weights keeps its key.
+    # Omitted from the file if null: what starts from fresh weights keeps its key.
     start: Annotated[str, Field(pattern=r"^[^\r\n\x00{}]+$", max_length=4096)] | None = Field(
         default=None, alias="from", exclude_if=lambda value: value is None
     )
@@ -59,8 +59,8 @@ class Guidance(ConfigModel):
     kind: Literal["none", "constant", "power_cosine", "unconditional"]
     scale: NotNegative = 0.0
     power: PositiveFloat = 1.0
-    channels: Width | None = None  # only the first so many are guided; null: all
-    # diffusion times [low, high] that are guided; null: all. A file without one does not name it.
+    channels: Width | None = None  # only the first ``channels`` are guided; null: all
+    # diffusion times [low, high] that are guided; null: all, and omitted from the file.
     interval: tuple[float, float] | None = Field(default=None, exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
@@ -127,7 +127,7 @@ class Evaluate(ConfigModel):
     weights: Annotated[str, Field(pattern=r"^[\w.-]+-[0-9a-f]{8}\.pth$")] | None = None
     isc_splits: Count
     prc_neighborhood: Count
-    # A file without it does not name it: what was measured before keeps its key.
+    # Omitted from the file if float32: what was measured before keeps its key.
     prc_distances: Distances = Field(default="float32", exclude_if=lambda value: value == "float32")
 
     @model_validator(mode="after")
@@ -212,7 +212,7 @@ class Recipe(ConfigModel):
 
     @property
     def network_input(self) -> dict[str, Any]:
-        """What networks are told of their input: sizes of ``NetworkConfig``."""
+        """What networks need to know of their input: sizes of ``NetworkConfig``."""
         known = self.network.model_dump(mode="json", exclude={"branches", "patches"})
         if (encoder := self.data.text_encoder) is None:
             return known
@@ -226,11 +226,11 @@ class Recipe(ConfigModel):
 
     @property
     def trial_names(self) -> list[str]:
-        """Of the trials; none if it has none."""
+        """Names of the trials, if there are any."""
         return list(self.trials.lr) if self.trials else []
 
     def of_trial(self, name: str) -> "Recipe":
-        """As a trial has it: its learning rate and its number of images."""
+        """The recipe of a trial: with its learning rate and its number of images."""
         assert self.trials
         changes = {
             "train": self.train.model_copy(update={"lr": self.trials.lr[name]}),
@@ -239,7 +239,7 @@ class Recipe(ConfigModel):
         return self.model_copy(update=changes)
 
     def of_variant(self, variant: str) -> "Recipe":
-        """With the learning rate that was chosen for a variant, if one was."""
+        """The recipe with the learning rate that was chosen for a variant, if one was."""
         lr = self.learning_rates.get(variant, self.train.lr)
         return self.model_copy(update={"train": self.train.model_copy(update={"lr": lr})})
 

@@ -1,6 +1,6 @@
 """ILSVRC2012's training images, or any labelled set: taken in, stored, read, and cropped.
 
-Reading needs numpy and Pillow only; what takes the images in is in ``acquire``.
+Reading needs only numpy and Pillow; ``acquire`` takes the images in.
 """
 
 from dimr.data.imagenet.crop import center_crop

@@ -87,7 +87,7 @@ def open_source(text: str, config: Source, work: StoreWork) -> ImageSource:
         text: a folder, the path of an archive, or ``owner/name`` on the hub, if nothing exists at
             that path.
         config: what must be in it.
-        work: the hub's listing is kept there.
+        work: where the hub's listing is kept.
 
     Raises:
         DimrError: nothing is recognised (with what was looked for), or several things are; it
@@ -102,7 +102,7 @@ def open_source(text: str, config: Source, work: StoreWork) -> ImageSource:
             if path.suffix != ".tar":
                 raise DimrError(f"{path}: not a source of images; give {NAME} or a folder")
             return ArchiveSource(path, config)
-    except (OSError, RuntimeError) as error:  # the latter of a user without a home folder
+    except (OSError, RuntimeError) as error:  # the latter for a user without a home folder
         raise DimrError(f"{text[:200]}: not readable ({single_line(error)})") from None
     if exists:
         raise DimrError(f"{path}: neither a folder nor a file, or a link that leads nowhere")
@@ -127,7 +127,7 @@ def _in_folder(folder: Path, config: Source) -> ImageSource:
 
 def _existing(out: Path, key: str) -> StoreManifest | None:
     """The manifest of a whole store with this key, else None."""
-    if not out.exists() or not any(out.iterdir()):  # Snakemake makes the folder of a record
+    if not out.exists() or not any(out.iterdir()):  # Snakemake makes a record's folder in advance
         return None
     try:
         manifest = StoreManifest.read(out)

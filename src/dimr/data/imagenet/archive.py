@@ -32,7 +32,7 @@ from dimr.runtime.progress import progress_bar
 NAME = "ILSVRC2012_img_train.tar"
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 HEADER_BYTES = 2**13
-"""Of one member's headers together: its name, and what pax records say of it."""
+"""Limit for one member's headers together: its name, and its pax records."""
 KINDS = {
     tarfile.SYMTYPE: "a link",
     tarfile.LNKTYPE: "a link",
@@ -41,14 +41,14 @@ KINDS = {
     tarfile.BLKTYPE: "a device",
     tarfile.FIFOTYPE: "a pipe",
 }
-"""What messages call members that are no plain files."""
+"""What messages call members that are not plain files."""
 TABLE = "data/meta.mat"
 TABLE_BYTES = 2**26
-"""Of the devkit's table at most, as it is stored and unpacked."""
+"""Limit for the devkit's table, as it is stored and unpacked."""
 UNPACKED_BYTES = 2**28
-"""Of the devkit that are unpacked at most."""
+"""How much of the devkit is unpacked at most."""
 MOST = 1000
-"""Members of the devkit, and variables of its table, that are looked at."""
+"""How many members of the devkit, and variables of its table, are looked at."""
 COMPRESSED = 15
 """The kind of a compressed variable in the table."""
 
@@ -83,7 +83,7 @@ class ArchiveSource(ImageSource):
         return {**super().facts(), "md5": verified}
 
     def prepare(self, work: StoreWork) -> None:
-        """Compare the MD5 of both archives, once; that of the images may have any name."""
+        """Compare the MD5 of both archives, once; the images' archive may have any name."""
         for name, path in ((DEVKIT, self.devkit), (NAME, self.path)):
             if name in self.config.md5:
                 check_md5(path, self.config.md5[name], work.folder / "verified.json")
@@ -142,7 +142,7 @@ def members(file: Any, start: int, size: int, where: str) -> Iterator[tarfile.Ta
     """Headers of an uncompressed tar within a file, of members of any kind, in their order.
 
     Args:
-        file: open to be read as bytes; nobody else may move it meanwhile.
+        file: open for reading bytes; nobody else may move its position meanwhile.
         start: where the tar begins; positions of members are counted from here.
         size: of the tar, or how many bytes of it are read at most.
         where: begins the error's line.
@@ -173,7 +173,7 @@ class _Guarded:
         file.seek(start)
 
     def read(self, size: int) -> bytes:
-        """As of any file, but for what no header needs."""
+        """As for any file, but refuses more than a header needs."""
         if not 0 <= size <= self.left:
             raise tarfile.ReadError(f"a header of {size:,} bytes; allowed are {HEADER_BYTES:,}")
         self.left -= size
@@ -236,7 +236,7 @@ def check_md5(path: Path, wanted: str, notes: Path) -> None:
 
 @dataclass(frozen=True)
 class Synset:
-    """A class: its words for people, comma-separated, and how many training images it has."""
+    """A class: its human-readable words, comma-separated, and its number of training images."""
 
     words: str
     images: int
@@ -273,7 +273,7 @@ def read_devkit(path: Path) -> dict[str, Synset]:
 
 
 def _read_table(path: Path) -> bytes:
-    """The bytes of the table: read to memory, nothing is extracted."""
+    """The bytes of the table, read into memory; nothing is extracted."""
     try:
         with gzip.open(path) as file:
             for number, member in enumerate(members(file, 0, UNPACKED_BYTES, str(path))):
@@ -290,9 +290,9 @@ def _read_table(path: Path) -> bytes:
 
 
 def _check_unpacked(table: bytes) -> None:
-    """Refuse a table whose compressed variables are more than a table can be (``ValueError``).
+    """Refuse a table whose compressed variables exceed the size of a table (``ValueError``).
 
-    After 128 bytes, the last two of which say the order of bytes, come variables: kind, size,
+    After 128 bytes, the last two of which give the byte order, come variables: kind, size,
     content. Source: MATLAB's "MAT-File Format", level 5.
     """
     order = ">" if table[126:128] == b"MI" else "<"

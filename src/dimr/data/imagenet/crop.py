@@ -15,8 +15,8 @@ def center_crop(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """The middle square of an image, scaled so that its shorter side is ``size`` pixels.
 
     1. The image is converted to RGB, and turned upright if its EXIF says how
-       (``dimr.data.pictures.as_rgb``; ADM does not look at EXIF, nor does a store that is to ignore
-       it: its images have none).
+       (``dimr.data.pictures.as_rgb``; ADM does not look at EXIF, and images of a store that is to
+       ignore it arrive without it).
     2. While its shorter side is at least twice ``size``, it is halved by box filter, each side
        rounded down.
     3. It is scaled by bicubic filter so that its shorter side is ``size``, the longer one rounded

@@ -19,9 +19,9 @@ from dimr.runtime.files import single_line
 from dimr.runtime.progress import progress_bar
 
 BELOW = ("", "train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
-"""Where in a folder ImageNet's class folders may be."""
+"""Subfolders in which ImageNet's class folders may be."""
 OWN_BELOW = ("", "train")
-"""Where those of other sets may be."""
+"""Subfolders in which those of other sets may be."""
 
 
 def class_folders(folder: Path) -> Path | None:
@@ -96,7 +96,7 @@ class FolderSource(ImageSource):
 
 
 def _is_class_folder(path: Path, by_id: bool) -> bool:
-    """Whether it is one; ``by_id``: all with a WordNet id must be, and no other folder may be."""
+    """Whether it is one; ``by_id``: all with a WordNet id must be, and there must be no others."""
     if path.name.startswith("."):
         return False
     named, is_folder = WNID.fullmatch(path.name) is not None, path.is_dir()

@@ -25,7 +25,7 @@ class Listing(ConfigModel):
 class HubSource(ShardsSource):
     """The parquet shards of a repository, by ``owner/name``.
 
-    ``HF_TOKEN`` opens what needs one, as the hub's client reads it.
+    ``HF_TOKEN`` opens repositories that need a token; the hub's client reads it.
     """
 
     kind = "hub"
@@ -39,16 +39,16 @@ class HubSource(ShardsSource):
         self.revision, self.shards = listing.revision, listing.shards
 
     def facts(self) -> dict[str, Any]:
-        """With repository and commit."""
+        """Facts, including repository and commit."""
         return {**super().facts(), "repo": self.where, "revision": self.revision}
 
     def space(self, work: StoreWork) -> int:
-        """With room for the shard that is downloaded."""
+        """Space, including room for the shard being downloaded."""
         return super().space(work) + max(shard.size for shard in self.shards)
 
     @contextlib.contextmanager
     def opened(self, shard: Shard, work: StoreWork) -> Iterator[Path]:
-        """Downloaded (an interrupted download resumes), compared with its checksum, deleted."""
+        """The shard: downloaded (or resumed), compared with its checksum, deleted at the end."""
         import huggingface_hub
 
         try:

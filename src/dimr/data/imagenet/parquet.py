@@ -30,7 +30,7 @@ from dimr.runtime.files import read_json, single_line
 from dimr.runtime.progress import progress_bar
 
 BELOW = ("", "data")
-"""Where in a folder the shards may be."""
+"""Subfolders in which the shards may be."""
 BATCH = 64
 """Rows that are converted at a time."""
 COLUMNS = {"image.bytes": "BYTE_ARRAY", "image.path": "BYTE_ARRAY", "label": "INT64"}
@@ -40,7 +40,7 @@ _OFFICIAL = re.compile(r"(n\d{8})_\d+(?:_(n\d{8}))?(\.\w+)")
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard by its path (in the folder, or in the repository), and its bytes."""
+    """A shard: its path (in the folder or in the repository) and its size in bytes."""
 
     path: str
     size: int
@@ -48,9 +48,9 @@ class Shard:
 
 
 class ShardsSource(ImageSource):
-    """Shuffled shards. Labels must be the places of the sorted WordNet ids.
+    """Shuffled shards. Labels must be positions in the sorted WordNet ids.
 
-    Names of files tell the ids; without names they are known for ImageNet's 1,000 classes.
+    File names tell the ids; without names they are known for ImageNet's 1,000 classes.
     """
 
     shards: Sequence[Shard]
@@ -60,7 +60,7 @@ class ShardsSource(ImageSource):
         """The shard as a file, for as long as it is read."""
 
     def space(self, work: StoreWork) -> int:
-        """Estimated by the shards' sizes: images take no less in them, as they do not compress."""
+        """Estimated from the shards' sizes: images take no less there, as they do not compress."""
         missing = [s for n, s in enumerate(self.shards) if not Spill(work, n).taken(s.size)]
         tars = sum(tar.stat().st_size for tar in work.store.glob("*.tar"))
         stored = sum(shard.size for shard in self.shards) + self.config.images * TAR_OVERHEAD
@@ -142,7 +142,7 @@ class ParquetSource(ShardsSource):
 
     @contextlib.contextmanager
     def opened(self, shard: Shard, work: StoreWork) -> Iterator[Path]:  # noqa: ARG002
-        """Where it is."""
+        """The shard where it lies."""
         yield self._folder / shard.path
 
 
@@ -180,14 +180,14 @@ def complete_set(paths: Sequence[str], where: str) -> list[str]:
 class Spill:
     """The images of shard ``number``, sorted by class, in ``work``, known-bad ones left out.
 
-    ``spill/shard-00012.arrow`` has a record batch for each class: it is read at once.
+    ``spill/shard-00012.arrow`` has a record batch for each class, which is read as a whole.
     """
 
     work: StoreWork
     number: int
 
     def taken(self, size: int) -> bool:
-        """Whether the shard, of so many bytes, was taken in."""
+        """Whether the shard, of ``size`` bytes, was taken in."""
         note = self.work.finished(self._name)
         return note is not None and note["shard_bytes"] == size
 
@@ -202,7 +202,7 @@ class Spill:
 
     @property
     def wnids(self) -> dict[int, str]:
-        """WordNet ids by label, as far as names of files tell them."""
+        """WordNet ids by label, as far as file names tell them."""
         return {int(label): wnid for label, wnid in self._note["wnids"].items()}
 
     def write(self, shard: Path, size: int, classes: int, known_bad: set[str]) -> None:
@@ -247,7 +247,7 @@ class Spill:
     def images(self, label: int, wnid: str) -> Iterator[tuple[str, bytes]]:
         """The (name, bytes) of a class.
 
-        An image without a name is called by where it was: ``n01440764_00012_000345.JPEG`` is row
+        An image without a name is named after its place: ``n01440764_00012_000345.JPEG`` is row
         345 of shard 12.
         """
         for one in self.rows(label):
@@ -312,7 +312,7 @@ def read_rows(shard: Path) -> Iterator[tuple[int | None, str | None, bytes | Non
 
 
 def official_name(path: str, where: str) -> tuple[str, str | None]:
-    """File name and WordNet id of a path as data sets on the hub have it.
+    """File name and WordNet id from a path as datasets on the hub have it.
 
     ``n01440764_10026_n01440764.JPEG`` is the official ``n01440764_10026.JPEG``, of n01440764. Any
     other plain name stays, and its class is None: unknown.

@@ -25,7 +25,7 @@ from dimr.runtime.work_folder import WorkFolder
 
 @dataclass(frozen=True)
 class StoreWork(WorkFolder):
-    """Work on a store ``out``, which ``key`` identifies the content of."""
+    """Work on a store ``out``, whose content ``key`` identifies."""
 
     def begun_from(self, origin: dict[str, str]) -> None:
         """Note what the images come from; ``DimrError`` if some were taken in from elsewhere."""
@@ -132,7 +132,7 @@ def write_tar(path: Path, images: Iterable[tuple[str, bytes]], where: str) -> ND
         An ``ENTRY`` for each image (label 0).
 
     Raises:
-        DimrError: ``where`` and the name that is given twice, or is none, or is no image.
+        DimrError: ``where``, and the name that occurs twice, is not valid, or is not an image's.
     """
     entries: list[tuple[bytes, int, int, int]] = []
     last = ""

@@ -17,18 +17,18 @@ WNID = re.compile(r"n\d{8}")
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 """Of image files, in any case; the content may be any format (ILSVRC2012 has such a file)."""
 FORMATS = ("JPEG", "PNG", "WEBP")
-"""Names by which Pillow knows what image files hold."""
+"""Pillow's names of the formats that image files may hold."""
 FORMATS_TEXT = "JPEG, PNG or WebP"
 NAME_BYTES = 40
-"""Of a file's or a class's name, in UTF-8."""
+"""Most bytes of a file's or a class's name, in UTF-8."""
 MAX_BYTES = 2**28
-"""Of one image file; ILSVRC2012's largest has 15 MB."""
+"""Most bytes of one image file; ILSVRC2012's largest has 15 MB."""
 TAR_OVERHEAD = 1024
-"""Bytes at most that a tar adds to an image: its header, and filling up to whole blocks."""
+"""Most bytes that a tar adds to an image: its header, and padding to whole blocks."""
 _SIGNATURES = {
     b"\xff\xd8\xff": ".jpg",
     b"\x89PNG\r\n\x1a\n": ".png",
-    b"RIFF": ".webp",  # whose size follows, then what is in the container
+    b"RIFF": ".webp",  # the size follows, then what the container holds
 }
 
 
@@ -41,7 +41,7 @@ class ClassFiles:
 
 
 class ImageSource(ABC):
-    """Images by class. Opening one reads little; what it is not is refused in one line.
+    """Images by class. Opening a source reads little; a place that is none is refused in one line.
 
     Attributes:
         kind: ``folder``, ``archive``, ``parquet`` or ``hub``.
@@ -87,7 +87,7 @@ class ImageSource(ABC):
 
 
 def check_plain(name: str, where: str, what: str = "file") -> str:
-    """``name`` if it may be one of a file or folder; ``where`` begins the error's line."""
+    """``name`` if a file or folder may have it; ``where`` begins the error's line."""
     shown = name.isprintable() and name == name.strip() and name[:1] not in ("", ".", "-")
     if not shown or set(name) & set("/\\") or len(name.encode()) > NAME_BYTES:
         raise DimrError(
@@ -112,7 +112,7 @@ def check_size(name: str, size: int, where: str) -> None:
 
 
 def suffix_of(data: bytes) -> str | None:
-    """What a file that begins so may be called as; None: it is no image that is taken."""
+    """The suffix for a file that begins with ``data``; None: not an image of an accepted format."""
     for signature, suffix in _SIGNATURES.items():
         if data.startswith(signature) and (signature != b"RIFF" or data[8:12] == b"WEBP"):
             return suffix
@@ -120,7 +120,7 @@ def suffix_of(data: bytes) -> str | None:
 
 
 def check_content(name: str, data: bytes, where: str) -> None:
-    """Refuse what does not begin as an image file does; nothing is decoded."""
+    """Refuse what does not begin like an image file; nothing is decoded."""
     check_size(name, len(data), where)
     if suffix_of(data) is None:
         raise DimrError(f"{where}: {name}: not {FORMATS_TEXT} (begins with {data[:4].hex()})")

@@ -1,9 +1,9 @@
 """The images as they were published, in one tar per class: a thousand files, not a million.
 
 A folder holds ``n01440764.tar``, ... (uncompressed, members sorted by name, the original bytes),
-``index.npy`` (one ``ENTRY`` an image, sorted by label and name), ``manifest.json``, and of images
-with captions ``captions.jsonl`` (a line for each, in the order of the index). The tars are ordinary
-ones; reading goes by the index.
+``index.npy`` (one ``ENTRY`` per image, sorted by label and name), ``manifest.json``, and, for
+images with captions, ``captions.jsonl`` (a line for each, in the order of the index). The tars are
+ordinary ones; reading uses the index.
 """
 
 import io
@@ -87,8 +87,8 @@ class ImageStore:
     when they are read. A store can be pickled, and used in forked workers and threads.
 
     Args:
-        folder: as ``dimr data`` makes it. Sizes of files are compared with the manifest; checksums
-            are not (``verify``).
+        folder: as ``dimr data`` makes it. File sizes are compared with the manifest, but not
+            checksums (see ``verify``).
 
     Raises:
         DimrError: naming the file that is missing, truncated or foreign.
@@ -122,7 +122,7 @@ class ImageStore:
         return self.index["label"].astype(np.int64)
 
     def captions(self) -> list[list[str]]:
-        """Of every image one or more; ``DimrError`` if they have none, or the file is damaged."""
+        """One or more for every image; ``DimrError`` if there are none, or the file is damaged."""
         path = self.folder / CAPTIONS
         if self.manifest.captions is None:
             raise DimrError(f"{self.folder}: its images have no captions")
@@ -183,7 +183,7 @@ class ImageStore:
         return np.ascontiguousarray(pixels[:, ::-1]) if mirror else pixels
 
     def _tar(self, label: int) -> BinaryIO:
-        """A class's tar, opened; the one that was not read for longest is closed for it."""
+        """A class's tar, opened; the least recently read one is closed to make room."""
         if label not in self._open:
             if len(self._open) >= OPEN_TARS:
                 self._open.popitem(last=False)[1].close()

@@ -1,7 +1,7 @@
 """Captions in a folder of images: ``captions.jsonl``, ``captions.csv``, or MS-COCO's own layout.
 
-Images with captions have no classes: they are one part, ``captioned``, or, of MS-COCO's layout,
-``train`` and ``val``.
+Images with captions have no classes: they form one part, ``captioned``, or, in MS-COCO's layout,
+the parts ``train`` and ``val``.
 """
 
 import json
@@ -23,16 +23,16 @@ COCO = {
 }
 """MS-COCO's layout: folder of images and file of captions by part."""
 COLUMNS = ("caption", "captions", "text", "texts")
-"""Keys or heads of columns that hold captions."""
+"""Keys or column headers of captions."""
 PART = "captioned"
-"""The one part of other sets."""
+"""The only part of other sets."""
 
 Captions = dict[str, list[str]]
-"""Of each image, by its path in the folder."""
+"""Captions of each image, by its path in the folder."""
 
 
 def has_coco(names: Iterable[str]) -> bool:
-    """Whether a folder with such other files, by their paths in it, is laid out as MS-COCO."""
+    """Whether a folder with files of these names (paths in it) has MS-COCO's layout."""
     return any(annotations in names for _, annotations in COCO.values())
 
 
@@ -84,7 +84,7 @@ def read_captions(folder: Path, name: str, images: Sequence[str]) -> Captions:
     """The captions of a folder's images.
 
     Args:
-        folder: of the images, anywhere below it.
+        folder: that has the images anywhere below it.
         name: of the list in it, one of ``FILES``.
         images: their paths in it.
 

@@ -1,10 +1,10 @@
-"""From the store of images of one's own to two arrays of centre crops: to train on, and held out.
+"""From a store of one's own images to two arrays of centre crops: for training, and held out.
 
-Of each class ``Images.heldout_of`` images are held out. Both arrays go round the classes: image i
-has label i mod classes as long as every class has images left, then round those that have.
+Of each class ``Images.heldout_of`` images are held out. Both arrays cycle through the classes:
+image i has label i mod classes while every class has images left; then they cycle through the rest.
 
-Images with captions are of one class. Prompts are the first caption of each held-out image, in the
-order of the array, which is drawn.
+Images with captions form one class. Prompts are the first caption of each held-out image, in the
+random order of the array.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ def split_classes(
     Args:
         counts: images per class, two or more; those of class 0 are numbered first, and so on.
         config: the share, and the seed.
-        names: of the classes, where the set itself holds some out.
+        names: of the classes, for sets that themselves hold some out.
     """
     parts: tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]] = ([], [])
     for label, (count, end) in enumerate(zip(counts, np.cumsum(counts), strict=True)):

@@ -1,7 +1,7 @@
-"""The entries of a set of images of one's own in ``experiments/``: text that people edit later.
+"""The entries in ``experiments/`` for a set of one's own images: text that people edit later.
 
-What others wrote in the files stays as it is, comments too: an entry is added at the end, or takes
-the place of the one of its name.
+What others wrote in the files stays as it is, comments included: an entry is added at the end, or
+replaces the one of its name.
 """
 
 import json
@@ -37,7 +37,7 @@ NOTES = (
     "images; 1 for new images, 0 for copies. Near copies: share nearer than the nearest 1% of "
     "held-out images.",
 )
-"""Of the table."""
+"""Columns of the table."""
 TABLE = "table1"
 """Name of the table that a new dataset gets."""
 
@@ -48,7 +48,7 @@ def check_name(name: str, project: Project, replace: bool) -> None:
     Args:
         name: of the dataset, and of its source.
         project: where it must be new.
-        replace: whether it may be one that was made by ``dimr dataset new``.
+        replace: whether it may be one that ``dimr dataset new`` made before.
     """
     if not NAME.fullmatch(name):
         raise DimrError(
@@ -64,7 +64,7 @@ def check_name(name: str, project: Project, replace: bool) -> None:
     made = name in project.sources and project.source(name).folder is not None
     if not made:
         raise DimrError(f"dataset name {name!r} is taken (experiments/{taken[0]})")
-    if not replace and len(taken) == len(existing):  # else an earlier command was interrupted
+    if not replace and len(taken) == len(existing):  # fewer: an earlier command was interrupted
         raise DimrError(
             f"dataset {name!r} exists (experiments/{taken[0]}): --replace looks at its images "
             "again and rewrites its entries"
@@ -86,8 +86,8 @@ def source_entry(found: Any) -> dict[str, Any]:
 def write_entries(name: str, source: Mapping[str, Any], choice: Choice, project: Project) -> None:
     """Add the dataset to sources.yaml and recipes.yaml, and define its table.
 
-    The recipe is written last: a dataset exists when it has one. A table that exists is kept: its
-    rows may be a person's.
+    The recipe is written last: a dataset exists once it has one. An existing table is kept: a
+    person may have edited its rows.
     """
     folder, form = project.experiments, f"`dimr dataset new {name}`"
     why = [f"# {what}: {value} ({reason})" for what, value, reason in choice.reasons]
@@ -100,7 +100,7 @@ def write_entries(name: str, source: Mapping[str, Any], choice: Choice, project:
 
 
 def _put(path: Path, name: str, comments: list[str], section: dict[str, Any]) -> None:
-    """Put an entry at the end of a file, or in the place of the one with its name."""
+    """Put an entry at the end of a file, or replace the one with its name."""
     lines = read_text(path, "YAML").splitlines()
     start, end = _find(lines, name)
     text = "\n".join([*comments, dump({name: section}, compact=True).rstrip()])

@@ -23,14 +23,14 @@ from dimr.runtime.files import single_line
 
 LABELS = "labels.csv"
 LABEL_COLUMNS = ("label", "class", "class_name", "category")
-"""Heads of the columns of ``labels.csv``."""
+"""Headers of the label column of ``labels.csv``."""
 OTHER_IMAGES = (
     ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ico", ".psd",
     ".svg", ".ppm", ".pgm", ".pbm", ".tga", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw",
 )  # fmt: skip
-"""Of images that are not taken: they are refused, not left out in silence."""
+"""Suffixes of images that are not supported: they are refused, not silently left out."""
 SYSTEM = ("thumbs.db", "desktop.ini", "__macosx")
-"""What systems leave in folders of images, besides hidden files."""
+"""What operating systems leave in folders of images, besides hidden files."""
 
 
 class FolderListing(Listing):
@@ -62,7 +62,7 @@ class FolderListing(Listing):
         self.classes = labels
 
     def _captioned(self, tree: "_Tree", lists: list[str]) -> dict[str, list[str]]:
-        """Images by part; and their captions are read."""
+        """Images by part; reads their captions too."""
         if len(lists) + has_coco(tree.others) > 1:
             raise DimrError(
                 f"{self.folder}: captions in several forms ({listed(lists or FILES)}): keep one"
@@ -88,7 +88,7 @@ class FolderListing(Listing):
         return labels
 
     def items(self) -> Iterator[Item]:
-        """Class by class; a file is read by whoever takes the item."""
+        """Class by class; a file is read when its item's ``read`` is called."""
         for label, paths in enumerate(self.classes.values()):
             for number, path in enumerate(paths):
                 place = self.folder / path
@@ -96,9 +96,9 @@ class FolderListing(Listing):
 
 
 class _Tree:
-    """Everything below a folder: images and folders without any, by the first part of the path.
+    """Everything below a folder: images, and folders without any, by the first part of the path.
 
-    ``DimrError`` names an image of a format that is not taken, and what cannot be read.
+    ``DimrError`` names an image of an unsupported format, or what cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -132,7 +132,7 @@ class _Tree:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    """Whether a file is an image that is taken."""
+    """Whether a file is an image of a supported format."""
     suffix = os.path.splitext(entry.name)[1].lower()
     if suffix in OTHER_IMAGES:
         raise DimrError(
@@ -182,7 +182,7 @@ def _class_folders(folder: Path, tree: _Tree) -> dict[str, list[str]]:
 
 
 def _read_labels(folder: Path, tree: _Tree) -> dict[str, list[str]]:
-    """Files by class as ``labels.csv`` has them; ``DimrError`` if they are not those there are."""
+    """Files by class, as in ``labels.csv``; ``DimrError`` unless it lists exactly the folder's."""
     table = folder / LABELS
     there = {composed(path): path for files in tree.files.values() for path in files}
     found: dict[str, list[str]] = {}

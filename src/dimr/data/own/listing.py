@@ -33,12 +33,11 @@ class Listing(ABC):
         form: what it is, in words.
         kind: the same in one word.
         classes: names of the images by the class's name, in the order of the labels; within a class
-            in the order of the store. The names are those that belong to the content, relative to
-            the place.
+            in the order of the store. The names, relative to the place, are part of the content.
         captions: of each image, in the same order; None: they have none. Images with captions have
-            no classes: ``classes`` are parts of the set, one of which may be held out.
+            no classes: ``classes`` are then parts of the set, one of which may be held out.
         is_unlabelled: whether nothing in it tells classes: its one class has the place's name.
-        notes: what a person should know of it.
+        notes: what a person should know about it.
     """
 
     form: str
@@ -76,7 +75,7 @@ def composed(text: str) -> str:
 def class_name(text: str, where: str) -> str:
     """The name of a class as it is written everywhere: composed accents, single blanks.
 
-    ``DimrError`` if it is empty, too long, not Unicode, or not to be shown.
+    ``DimrError`` if it is empty, too long, not Unicode, or not printable.
     """
     if (name := tidy(text, LONGEST)) is None:
         raise DimrError(

@@ -12,11 +12,11 @@ from dimr.runtime.errors import DimrError
 from dimr.runtime.files import single_line
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image")
-"""Heads of the column of files."""
+"""Headers of the file column."""
 
 
 def place_in(there: Container[str], file: str) -> str:
-    """The path that a list means by ``file``, if it is ``there``: a tidy one of this system."""
+    """The path that a list means by ``file``: as it is if ``there``, else as if from Windows."""
     path = os.path.normpath(composed(file))
     return path if path in there else os.path.normpath(path.replace("\\", "/"))  # of Windows?
 
@@ -32,12 +32,12 @@ def why_missing(folder: Path, file: str) -> str:
 
 
 def csv_rows(table: Path, heads: Sequence[str], what: str) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Line, and file and what belongs to it, of every row.
+    """Line number, file and its value, of every row.
 
     Args:
-        table: a CSV file; without a head its columns are the first and the second.
-        heads: the head of the column of ``what`` is one of these, in any case.
-        what: for messages.
+        table: a CSV file; without a header its columns are the first and the second.
+        heads: possible headers, in any case, of the column of values.
+        what: the values are, for messages.
 
     Raises:
         DimrError: names the file and the line that is damaged.

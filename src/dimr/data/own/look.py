@@ -1,4 +1,4 @@
-"""Every image of a place opened once: what it holds, and what it is by its content."""
+"""Open every image of a place once: what the place holds, and a checksum of its content."""
 
 import hashlib
 import io
@@ -21,12 +21,12 @@ from dimr.runtime.progress import progress_bar
 from dimr.runtime.threads import in_threads
 
 STEP = 16
-"""Of the pixels that are compared first to find colour."""
+"""Distance of the pixels that are compared first to find colour."""
 
 
 @dataclass(frozen=True)
 class FoundCaptions:
-    """How many captions there are, words of the longest one, and the first."""
+    """How many captions there are, how many words the longest has, and the first one."""
 
     count: int
     longest: int
@@ -42,14 +42,13 @@ class Found:
         classes: number of images by name of the class, in the order of the labels.
         images: how many there are.
         nbytes: of their files together.
-        least_side: of all images, in pixels, when they are upright.
+        least_side: the smallest of all images' sides, in pixels.
         is_grey: whether all images are.
         sha256: of the content: order and names of the classes, names of the files (relative to the
-            place) and their bytes, and captions. Where the place is, and the times of files, do not
-            matter.
+            place) and their bytes, and captions. The location and file times do not matter.
         folder: the place, absolute.
-        notes: what a person should know: what was left out, say.
-        captions: of the images; None: they have none. Then ``classes`` are parts of the set.
+        notes: what a person should know, such as what was left out.
+        captions: of the images; None: they have none. With captions, ``classes`` are parts.
     """
 
     form: str
@@ -80,8 +79,8 @@ def look(place: str | Path, progress: bool = True) -> Found:
     Args:
         place: a folder of class folders, a flat one (one class), one with a ``labels.csv`` or with
             captions, or one of parquet files; or such a file. Transparent images will be put on
-            white, of animated ones the first picture is taken.
-        progress: whether a bar shows how far it is.
+            white; of animated ones the first frame is taken.
+        progress: whether to show a progress bar.
 
     Returns:
         What is there.
@@ -121,7 +120,7 @@ def _captions(listing: Listing) -> FoundCaptions | None:
 
 
 def list_images(place: str | Path) -> Listing:
-    """What images are at a place; none is opened. ``DimrError`` as of ``look``."""
+    """Which images are at a place; none is opened. ``DimrError`` as in ``look``."""
     text = str(place)
     try:
         path = Path(text).expanduser()
@@ -133,14 +132,14 @@ def list_images(place: str | Path) -> Listing:
         if not path.is_dir():
             raise DimrError(f"{path}: not a folder of images, nor a .parquet file")
         return FolderListing(path)
-    except (OSError, RuntimeError) as error:  # the latter of a user without a home folder
+    except (OSError, RuntimeError) as error:  # the latter for a user without a home folder
         raise DimrError(f"{text[:200]}: not readable ({single_line(error)})") from None
 
 
 def scan(listing: Listing, decode: bool, progress: bool = True) -> list[list[Seen]]:
-    """Read every image; what was seen of each, by label and number in its class.
+    """Read every image; return what was seen of each, by label and number in its class.
 
-    ``DimrError`` names the first that does not decode, if that is asked for.
+    With ``decode``, ``DimrError`` names the first image that does not decode.
     """
     found: list[list[Seen]] = [[Seen("", 0)] * len(names) for names in listing.classes.values()]
     with progress_bar(
@@ -173,7 +172,7 @@ def _see(item: Item, decode: bool) -> Seen:
 
 
 def _is_grey(pixels: np.ndarray) -> bool:
-    """Whether the channels of (H, W, 3) are equal; of most images some pixels tell."""
+    """Whether the channels of (H, W, 3) are equal; for most images a few pixels tell."""
     return all((part == part[..., :1]).all() for part in (pixels[::STEP, ::STEP], pixels))
 
 

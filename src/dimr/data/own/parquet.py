@@ -30,8 +30,8 @@ _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet", re.IGNOR
 class Columns:
     """Columns of the images and labels; ``names`` of the classes by label, if the file has them.
 
-    ``part`` is the one of the image that has its bytes, if it has parts; ``path`` is whether it has
-    one. ``caption`` is the column of captions, where there are no labels.
+    If an image has parts, ``part`` is the one with its bytes; ``path``: whether one has its path.
+    ``caption`` is the column of captions, if there are no labels.
     """
 
     image: str
@@ -87,7 +87,7 @@ class ParquetListing(Listing):
                 chosen[label].append(path)
 
     def _names(self, values: Sequence[list[Any]], place: Path) -> dict[Any, str]:
-        """The class's name by what stands in the column, in the order of the labels."""
+        """The class's name by the value in the column, in the order of the labels."""
         columns, found = self._columns, Counter(itertools.chain.from_iterable(values))
         if not found:
             raise DimrError(f"{self.where}: no images in it: {self.form} without rows")
@@ -130,7 +130,7 @@ class ParquetListing(Listing):
         return values, names
 
     def _captions_of(self, file: Path) -> list[list[str]]:
-        """Of every row."""
+        """Captions of every row."""
         assert self._columns.caption is not None
         found, bare = [], []
         for row, value in enumerate(_values(file, self._columns.caption)):
@@ -145,7 +145,7 @@ class ParquetListing(Listing):
         return found
 
     def items(self) -> Iterator[Item]:
-        """File by file; the rows that are waited for are in memory."""
+        """File by file; only rows whose items are in use are in memory."""
         numbers = [0] * len(self.classes)
         for file, labels in zip(self.files, self._labels, strict=True):
             images = _values(file, self._columns.image, self._columns.part)
@@ -158,7 +158,7 @@ class ParquetListing(Listing):
 
 
 def parquet_files(place: Path) -> list[Path]:
-    """The file that a place is, or those in it, sorted; none: it is no place of such files.
+    """The parquet files at a place, sorted: itself, or those in it; none if there are none.
 
     ``DimrError`` if image files are there too.
     """
@@ -280,7 +280,7 @@ def _is_caption(column: Any) -> bool:
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """What ``datasets`` notes of each column; empty if it did not write the file."""
+    """What ``datasets`` notes about each column; empty if it did not write the file."""
     try:
         noted = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: one for name, one in noted.items() if isinstance(one, dict)}

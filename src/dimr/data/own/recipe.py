@@ -1,7 +1,7 @@
-"""A recipe for a set of images of one's own: every choice with its reason.
+"""A recipe for a set of one's own images: every choice with its reason.
 
-What is chosen follows from the number of images, their size and colours, and from whether
-Inception's weights are available. A person reads it in recipes.yaml, and changes it there.
+The choices follow from the number of images, their size and colours, and from whether
+Inception's weights are available. People read them in recipes.yaml, and change them there.
 """
 
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from dimr.runtime.errors import DimrError
 SIZES = (16, 32, 64, 128, 256, 512)
 """Sides that images are cropped to, in pixels."""
 PIXELS_UP_TO = 64
-"""Larger images are trained on as latents of a published autoencoder; on a CPU, smaller ones as
-those of an autoencoder of the set itself."""
+"""Larger images are trained on as latents of a published autoencoder; smaller ones, on a CPU, as
+latents of the set's own autoencoder."""
 AUTOENCODER = "stabilityai/sd-vae-ft-ema"
 FACTOR, LATENT_CHANNELS = 8, 4
 """Pixels of a side for each value of a latent's, and its channels."""
 TRAINED: dict[str, Any] = {
     "kind": "trained", "channels": [16, 32, 32], "steps": 500, "batch": 16, "lr": 3.0e-3, "seed": 0,
 }  # fmt: skip
-"""That of a small set, as of the digits."""
+"""The autoencoder of a small set, as for the digits."""
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 """torch-fidelity's file, as the ImageNet recipes name it."""
 HELD_OUT, HELD_OUT_OF_FEW = 0.2, 0.5
-"""Share of the images that metrics compare with; of so few that a fifth would be one image."""
+"""Share of the images that metrics compare with; and if a fifth would be only one image."""
 LEAST = 2
-"""Images to train on, and held out: of fewer nothing can be measured."""
+"""Images to train on, and held out: with fewer, nothing can be measured."""
 
 
 @dataclass(frozen=True)
 class Tier:
     """How sets of up to ``images`` images are trained: which size of network, and how long.
 
-    ``samples`` is the most that are drawn for metrics, ``evaluations`` those of the network.
+    ``samples`` is the most that are drawn for metrics, ``evaluations`` the network's evaluations.
     """
 
     images: float
@@ -51,7 +51,7 @@ class Tier:
 
 
 def _train(steps: int, batch: int, lr: float, **others: Any) -> dict[str, Any]:
-    """Settings of training in the order of the recipes; ``others`` take the place of the usual."""
+    """Settings of training in the order of the recipes; ``others`` replace the usual ones."""
     usual = {
         "betas": [0.99, 0.99], "weight_decay": 0.03, "warmup_steps": steps // 50,
         "ema_decay": 0.9999, "label_dropout": 0.1, "objective": "noise", "grad_clip": None,
@@ -80,8 +80,8 @@ class Wishes:
 
     Attributes:
         size: side of the crop, in pixels.
-        unconditional: whether labels, or captions, are not learned.
-        pixels: whether a small set, too, is trained on without an autoencoder.
+        unconditional: whether to learn neither labels nor captions.
+        pixels: whether even a small set is trained on without an autoencoder.
         mirror: whether mirror images are trained on, too.
         metrics: ``inception`` or ``classifier``.
         network: a variant of variants.yaml.
@@ -99,11 +99,11 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Choice:
-    """A recipe, and why it is so.
+    """A recipe, and the reasons for it.
 
     Attributes:
         recipe: the section of recipes.yaml.
-        network: name of the variant that the dataset's table is of.
+        network: name of the variant in the dataset's table.
         reasons: (what, value, why) for a person, in order.
     """
 
@@ -256,8 +256,8 @@ def _network(
     wishes: Wishes,
     said: Reasons,
 ) -> dict[str, Any]:
-    """What networks are told of their input; ``learned`` is the number of classes, if any are."""
-    # As in the paper: 3 for 64 and 512, 2 for 256; the lowest has 8 x 8 to 16 x 16 places.
+    """What networks need to know of their input; ``learned`` is the number of classes, if any."""
+    # As in the paper: 3 for 64 and 512, 2 for 256; the lowest branch has 8 x 8 to 16 x 16 places.
     branches = 3 if width >= 64 or (pixels and width >= 32) else 2
     patch = 4 if pixels and width >= 32 else 2
     asked = wishes.network
@@ -311,7 +311,7 @@ def _evaluate(
     has_inception: bool,
     said: Reasons,
 ) -> dict[str, Any]:
-    """Whose features metrics use."""
+    """Which features metrics use."""
     inception = wishes.metrics == "inception" or (wishes.metrics is None and has_inception)
     if wishes.metrics:
         why = "as requested"

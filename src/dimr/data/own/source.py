@@ -1,7 +1,7 @@
-"""Images of one's own as something that ``dimr data`` takes in: compared with what was looked at.
+"""One's own images as a source for ``dimr data``: compared with what was looked at.
 
-In a store classes are called ``class00000``, ..., and images ``000000.png``, ...: names of one's
-own may be long, or no names of files elsewhere. What the classes are called is in the manifest.
+In a store classes are called ``class00000``, ..., and images ``000000.png``, ...: the user's names
+may be long, or not valid file names elsewhere. The manifest has the names of the classes.
 """
 
 import hashlib
@@ -67,11 +67,11 @@ class OwnSource(ImageSource):
         )
 
     def facts(self) -> dict[str, Any]:
-        """And what the content is, where that is known."""
+        """Facts, including the checksum of the content, if it is known."""
         return {**super().facts(), **self.config.model_dump(include={"sha256"})}
 
     def space(self, work: StoreWork) -> int:
-        """Rows of parquet files are sorted by class first."""
+        """Space, including that for rows of parquet files, which are sorted by class first."""
         spilled = sum(path.stat().st_size for path in work.folder.glob("spill/*.arrow"))
         total = sum(files.nbytes for files in self.classes().values())
         return super().space(work) + (max(0, total - spilled) if self.kind == "parquet" else 0)
@@ -110,7 +110,7 @@ class OwnSource(ImageSource):
         }
 
     def images(self, wnid: str) -> Iterator[tuple[str, bytes]]:
-        """By running names; ``DimrError`` names an image that has changed meanwhile."""
+        """With consecutive names; ``DimrError`` names an image that has changed meanwhile."""
         label = self._labels[wnid]
         digits = max(6, len(str(len(self._seen[label]) - 1)))
         for number, (where, data) in enumerate(self._read(label)):

@@ -1,4 +1,4 @@
-"""Which encoder reads the captions of images of one's own, and why."""
+"""Which encoder reads the captions of one's own images, and why."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from dimr.models.sizes import FAMILIES
 from dimr.runtime.errors import DimrError
 
 WIDTH = 128
-"""Of the embedded encoder's tokens."""
+"""Width of the built-in encoder's tokens."""
 CLIP: dict[str, Any] = {
     "kind": "clip", "repo": "openai/clip-vit-large-patch14", "width": 768, "tokens": 77,
     "padding": "seen",
@@ -26,7 +26,7 @@ def choose_encoder(
     Args:
         found: the images.
         asked: ``words`` or ``clip``; None: it is chosen.
-        network: that was asked for, if one was.
+        network: the one asked for, if any.
 
     Returns:
         The section, and (what, value, why) for a person.

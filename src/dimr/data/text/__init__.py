@@ -1,1 +1,1 @@
-"""Captions of images: where they are kept, frozen encoders, and what these make of them."""
+"""Captions of images: where they are kept, frozen encoders, and the encoders' output."""

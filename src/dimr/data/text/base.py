@@ -14,14 +14,14 @@ from dimr.models.conditioning import Condition, TextCondition
 log = logging.getLogger(__name__)
 
 BATCH = 64
-"""Texts at a time, unless another number is asked for: it changes speed and memory only."""
+"""Texts at a time, by default: the number changes only speed and memory."""
 SHOWN = 60
 """Characters of a text that a message shows at most."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A text that was too long: its first word that is not seen, and which word that is, from 1."""
+    """A text that was too long: the first word that was cut, and its number, from 1."""
 
     text: str
     word: str
@@ -32,8 +32,8 @@ class TextEncoder(ABC):
     """A frozen encoder of texts.
 
     Attributes:
-        description: what identifies it, plain JSON: the keys of its section, and of ``words`` its
-            ``vocabulary``, of pretrained ones the ``revision`` and a ``sha256`` of the weights.
+        description: what identifies it, plain JSON: the keys of its section, and for ``words`` its
+            ``vocabulary``, for pretrained ones the ``revision`` and a ``sha256`` of the weights.
         width: D of a token.
         tokens: L of a text; longer ones are cut.
     """
@@ -75,7 +75,7 @@ class TextEncoder(ABC):
             yield TextCondition(tokens, mask), cut
 
     def tell_cut(self, cut: int, first: Cut, count: int) -> None:
-        """Warn that so many of the texts were cut, and name the first."""
+        """Warn that ``cut`` of ``count`` texts were cut, and name the first."""
         log.warning(
             "%d of %d texts longer than the encoder's %d tokens: cut, %r at its word %d (%s)",
             cut, count, self.tokens, shortened(first.text), first.number, first.word,

@@ -29,8 +29,8 @@ class CaptionsWork(ShardWork):
     Args:
         out: as of ``WorkFolder``.
         key: likewise.
-        encoder: what embeds.
-        texts: every distinct one, the first empty.
+        encoder: embeds the texts.
+        texts: all distinct ones, the first one empty.
         shard_size: texts in a shard.
         count: of the texts.
     """
@@ -57,7 +57,7 @@ class CaptionsWork(ShardWork):
                 self._embed(number, batch, bar.update)
 
     def finish(self) -> tuple[list[dict[str, object]], NDArray[np.bool_]]:
-        """The shards as the manifest lists them, and the masks (N, L) of all; tells what was cut.
+        """Shards as the manifest lists them, and the masks (N, L) of all; warns of texts cut.
 
         ``DimrError`` as of ``entries``.
         """
@@ -106,17 +106,17 @@ def write_captions(
     batch: int = BATCH,
     add: Callable[[Path, CaptionsManifest], None] | None = None,
 ) -> CaptionsManifest:
-    """Embed every distinct text once, into a folder that is there when it is complete.
+    """Embed every distinct text once, into a folder that appears when it is complete.
 
-    Killed, the next call finds the shards that were finished.
+    If it is killed, the next call keeps the shards that were finished.
 
     Args:
         out: the folder.
-        encoder: what embeds.
+        encoder: embeds the texts.
         captions: of the images.
         shard_size: texts in a shard.
         key: identifies what the folder holds.
-        code: fingerprint of what decides it besides: unfinished work of another is not mixed in.
+        code: fingerprint of the code: unfinished work of other code is not mixed in.
         batch: texts at a time; changes speed and memory only.
         add: called with the folder, still hidden, and its manifest, to put more there.
 
@@ -157,7 +157,7 @@ def write_captions(
 def _write_numbers(
     folder: Path, captions: ImageCaptions, texts: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Write the texts, and which are whose; how many images and captions each split has."""
+    """Write the texts and their numbers; return each split's images and captions, counted."""
     number = {text: index for index, text in enumerate(texts)}
     images, numbers = dict[str, int](), dict[str, int]()
     save = functools.partial(_save_numbers, folder)
@@ -177,7 +177,7 @@ def _save_numbers(folder: Path, name: str, numbers: Sequence[int]) -> None:
 
 
 def _stored(condition: TextCondition, texts: Sequence[str]) -> NDArray[np.float16]:
-    """Tokens (n, L, D) float16 of texts; ``DimrError`` names the one that has none."""
+    """Tokens (n, L, D) as float16; ``DimrError`` names the text whose tokens are not finite."""
     tokens = condition.tokens.cpu().numpy()
     with np.errstate(over="ignore"):
         stored: NDArray[np.float16] = tokens.astype(DTYPE)

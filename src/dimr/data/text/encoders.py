@@ -1,7 +1,7 @@
-"""Text encoders by what describes them: of a dataset, of a model; and whether two are the same.
+"""Text encoders by their descriptions: a dataset's, a model's; and whether two are the same.
 
-A dataset's ``text_encoder`` folder and a model's have ``text_encoder.json``, the description of the
-encoder. Of a pretrained one the dataset's folder has the weights too.
+A dataset's ``text_encoder`` folder and a model's folder have ``text_encoder.json``, the encoder's
+description. For a pretrained one the dataset's folder has the weights too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,10 +54,10 @@ def encoder_of_model(
 
     Args:
         model: its folder, with ``text_encoder.json``.
-        given: where a pretrained encoder is, a folder or a hub name; None: where the model's record
-            names its dataset, ``data/<dataset>/text_encoder`` in the nearest folder above that has
-            it. ``words`` needs none. A model of others' does not say its encoder: the folder of a
-            dataset's is taken at its word.
+        given: where a pretrained encoder is, a folder or a hub name; None: of the dataset in the
+            model's record, ``data/<dataset>/text_encoder`` in the nearest folder above that has
+            it. ``words`` needs none. A model trained by others does not name its encoder: a
+            dataset's folder given here is accepted unchecked.
         device: where it computes.
 
     Raises:
@@ -88,16 +88,16 @@ def described(
     device: Any = "cpu",
     where: str = "the model",
 ) -> TextEncoder:
-    """The encoder that a description is of.
+    """The encoder that a description describes.
 
     Args:
         description: whole (``check_description``).
-        place: where a pretrained encoder is, a folder or a hub name; None: where it was taken from.
+        place: where a pretrained encoder is, a folder or a hub name; None: as described.
         device: where it computes.
-        where: who has learned from it, for messages.
+        where: what learned from it, for messages.
 
     Raises:
-        DimrError: one line: it is not there, or another is.
+        DimrError: one line: it is missing, or another is there.
     """
     if description["kind"] == "words":
         return _words(description, device)
@@ -133,9 +133,9 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def check_description(value: Any, where: str) -> dict[str, Any]:
-    """A description as it is; ``DimrError`` if it is none, in one line that begins with ``where``.
+    """A description, unchanged; ``DimrError`` if invalid, in one line that begins with ``where``.
 
-    Also for one of an embedding of words that this version does not know.
+    An embedding of words that this version does not know is an error, too.
     """
     from dimr.data.text.words import EMBEDDING
 
@@ -154,9 +154,9 @@ def check_description(value: Any, where: str) -> dict[str, Any]:
 
 
 def _section_at(place: str, description: Mapping[str, Any]) -> PretrainedText:
-    """The section of a pretrained encoder's description, of another place: a folder or a hub name.
+    """The section of a pretrained encoder's description, but for another place: folder or hub name.
 
-    A commit and a subfolder are known of the place that is described only.
+    Commit and subfolder are known only for the place in the description.
     """
     section = PretrainedText(**{key: description[key] for key in PretrainedText.model_fields})
     where: dict[str, Any] = {"repo": place}
@@ -168,9 +168,9 @@ def _section_at(place: str, description: Mapping[str, Any]) -> PretrainedText:
 
 
 def same_encoder(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
-    """Why embeddings of one encoder are not those of the other, by their descriptions.
+    """Why two encoders' embeddings differ, by their descriptions.
 
-    Words that only one knows make no difference, nor where a pretrained one comes from.
+    Words that only one knows make no difference, nor does the origin of a pretrained one.
 
     Returns:
         One line without a file's name; None: they are the same.
@@ -199,7 +199,7 @@ def prompt_condition(
         negative: what guidance leads away from; empty: the empty caption.
 
     Returns:
-        Tokens (N, L, D) float32, mask (N, L), and ``negative`` as what "no text" is (1, L, D).
+        Tokens (N, L, D) float32, mask (N, L), and ``negative`` in place of "no text" (1, L, D).
 
     Raises:
         DimrError: a text that the encoder cannot embed.

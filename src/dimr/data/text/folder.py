@@ -1,4 +1,4 @@
-"""A dataset's captions, embedded once: a folder of shards that are read by memory map.
+"""A dataset's captions, embedded once: a folder of memory-mapped shards.
 
 ``00000.npy``, ``00001.npy``, ... hold the tokens (n, L, D) float16 of distinct texts, ``masks.npy``
 (N, L) bool which of them there are, and ``texts.json`` the texts. Number 0 is the empty caption.
@@ -194,7 +194,7 @@ def verify_captions(folder: Path, share: slice = slice(None)) -> CaptionsManifes
 
     Args:
         folder: as for ``open_captions``.
-        share: of the shards: processes that work together compare a part each.
+        share: of the shards: processes that work together each check a part.
 
     Raises:
         DimrError: names the file that differs, is missing, or does not belong there.

@@ -1,7 +1,7 @@
 """The captions of a folder of images (``dimr.data.image_arrays``): ``captions.json`` beside them.
 
-Every image has one caption or more. ``prompts`` are what networks are asked to draw where they are
-measured.
+Every image has one or more captions. ``prompts`` are what networks are asked to draw for their
+metrics.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class ImageCaptions:
     prompts: list[str]
 
     def texts(self) -> Iterator[str]:
-        """Every caption, and every prompt, as often as it is there."""
+        """Every caption and every prompt, as often as it occurs."""
         for split in (self.train, self.heldout):
             for captions in split:
                 yield from captions
@@ -59,7 +59,7 @@ def read_image_captions(folder: Path) -> ImageCaptions:
     Raises:
         DimrError: the images have none, or another number of them; the file is damaged.
     """
-    from dimr.data.image_arrays import ImagesManifest  # which writes these files, too
+    from dimr.data.image_arrays import ImagesManifest  # here, as it imports this module
 
     path = folder / CAPTIONS
     verify(folder, MANIFEST)

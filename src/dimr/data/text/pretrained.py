@@ -23,9 +23,9 @@ from dimr.runtime.hub import reason
 from dimr.runtime.tensors import first_unsound
 
 MODELS = {"clip": "CLIPTextModel", "t5": "T5EncoderModel"}
-"""The class of transformers by kind."""
+"""The class in transformers by kind."""
 TYPES = {"clip": ("clip_text_model", "clip"), "t5": ("t5",)}
-"""What config.json may say of such a model, or of one that it is a part of."""
+"""What config.json may call such a model, or one that contains it."""
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json",
@@ -50,7 +50,7 @@ class PretrainedEncoder(TextEncoder):
         self._hides = description["padding"] == "hidden"
 
     def embed(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, list[Cut]]:
-        """As of ``TextEncoder``; the empty caption is the tokens that mark a text's ends."""
+        """As in ``TextEncoder``; the empty caption is the tokens that mark a text's ends."""
         found = self.tokenizer(
             list(texts),
             padding="max_length",
@@ -133,7 +133,7 @@ def weights_digest(model: torch.nn.Module) -> str:
 
 
 def require_transformers() -> None:
-    """Refuse, in one line, to do without transformers."""
+    """Refuse, in one line, if transformers is not installed."""
     if importlib.util.find_spec("transformers") is None:
         raise DimrError(
             'text_encoder: needs transformers, which is not installed: pip install "dimr[text]"'
@@ -163,7 +163,7 @@ def _load(
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 tokenizer_folder, local_files_only=True
             )
-    except Exception as error:  # transformers lets through errors of many libraries
+    except Exception as error:  # transformers passes on errors of many libraries
         said = single_line(error).replace(str(folder), named)[:300]
         raise DimrError(
             f"{named}: not a loadable text model of kind {section.kind} ({said})"
@@ -194,7 +194,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _misfit(section: PretrainedText, model: Any, tokenizer: Any) -> str | None:
-    """Why model and tokenizer are not those of a section."""
+    """Why model and tokenizer do not fit a section."""
     found = model.config.hidden_size
     if found != section.width:
         return f"its tokens have a width of {found}; text_encoder.width is {section.width}"

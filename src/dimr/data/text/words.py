@@ -60,8 +60,8 @@ def embed(words: Sequence[str], width: int) -> NDArray[np.float32]:
     of") can be read off linearly, even off the sum of all tokens: a linear probe of the digits'
     captions finds 95% of combinations that it has not seen, and 25% without phrases.
 
-    Values are those that float16 has: stored ones are the same bit by bit, and so are those of
-    another machine, whose last digits may differ before.
+    Values are rounded to float16: stored ones are the same bit for bit, and so are those of
+    another machine, whose last digits may differ before rounding.
     """
     tokens = np.empty((len(words), width))
     for number, word in enumerate(words):
@@ -80,7 +80,7 @@ def embed(words: Sequence[str], width: int) -> NDArray[np.float32]:
 
 @functools.lru_cache(maxsize=1 << 15)
 def signs(name: str, width: int) -> Vectors:
-    """Width numbers -1 or 1: bits of the SHA-256 of a name, and of it with a number after it."""
+    """``width`` numbers -1 or 1: bits of the SHA-256 of a name, and of the name plus a number."""
     blocks = range(-(-width // 256))
     digests = (hashlib.sha256(f"{name}\0{block}".encode()).digest() for block in blocks)
     bits = np.unpackbits(np.frombuffer(b"".join(digests), np.uint8))[:width]
@@ -91,7 +91,7 @@ def signs(name: str, width: int) -> Vectors:
 
 
 class WordsEncoder(TextEncoder):
-    """The encoder ``words`` of a vocabulary.
+    """The encoder ``words`` with a vocabulary.
 
     Args:
         description: as ``describe`` made it.
@@ -105,7 +105,7 @@ class WordsEncoder(TextEncoder):
         self._known = set(description["vocabulary"]) | {EMPTY}
 
     def embed(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, list[Cut]]:
-        """As of ``TextEncoder``; ``DimrError`` names a word that is in no caption."""
+        """As in ``TextEncoder``; ``DimrError`` names a word that is in no caption."""
         tokens = np.zeros((len(texts), self.tokens, self.width), np.float32)
         mask = np.zeros(tokens.shape[:2], bool)
         cuts = []
@@ -139,6 +139,6 @@ class WordsEncoder(TextEncoder):
 
 
 def describe(section: Words, texts: Iterable[str]) -> dict[str, Any]:
-    """The description of the encoder of a section that knows the words of ``texts``."""
+    """The description of a section's encoder that knows the words of ``texts``."""
     known = {"embedding": EMBEDDING, "vocabulary": vocabulary_of(texts)}
     return {**section.model_dump(mode="json"), **known}

@@ -1,8 +1,8 @@
-"""Principal components of the scales and shifts that adaLN-Zero makes of time (paper, section 3.3).
+"""Principal components of adaLN-Zero's scales and shifts over time (paper, section 3.3).
 
 For each layer norm of the blocks, the vectors that it gets while images are drawn (appendix E) are
-points in D dimensions. That a few components hold most of their variance is why TD-LN can do with
-two learned ends.
+points in D dimensions. TD-LN can do with two learned ends because a few components hold most of
+their variance.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from dimr.runtime.errors import DimrError
 from dimr.sampling.model import load_network
 
 COMPONENTS = 10
-"""Components that are shown."""
+"""How many components are shown."""
 LINE = 0.1
 """Share of the variance at which the paper draws a line."""
 PANELS = {
@@ -90,7 +90,7 @@ def load(definition: AdaLNFigure, runs: Path) -> list[Shares]:
 
 
 def draw(norms: Sequence[Shares], depths: Sequence[int] | None) -> Figure:
-    """A row of ``PANELS`` for each depth, of one layer; without depths one row, of all layers."""
+    """A row of ``PANELS`` per depth, for one layer; without depths one row, for all layers."""
     rows = [[depth - 1] for depth in depths] if depths else [[norm.block for norm in norms]]
     figure = Figure(figsize=(style.WIDTH, 0.5 + 1.15 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(PANELS), sharex=True, sharey=True, squeeze=False)
@@ -108,7 +108,7 @@ def draw(norms: Sequence[Shares], depths: Sequence[int] | None) -> Figure:
 
 
 def _bars(axes: Axes, shares: Sequence[NDArray[np.float64]]) -> None:
-    """Mean share of the variance by component; of several norms with its range."""
+    """Mean share of the variance by component; for several norms, with its range."""
     values = np.array(shares)
     numbers, mean = np.arange(1, values.shape[1] + 1), values.mean(0)
     reach = [mean - values.min(0), values.max(0) - mean] if len(values) > 1 else None

@@ -1,7 +1,7 @@
 """A network as it is built, drawn: branches, their blocks and widths, and what they exchange.
 
 Every number is read from the network on the meta device: nothing is typed by hand or computed.
-Places in the drawing are in inches, so that text, which has a size of its own, fits.
+Positions in the drawing are in inches, so that text, whose size is fixed, fits.
 """
 
 from collections.abc import Sequence
@@ -43,11 +43,11 @@ OTHER = {
     ("cascade", "concat"): "+: concatenated",
     ("branch_skips", True): "skips between branches",
 }
-"""In words, what the drawing does not show of the networks that DiMR is compared with."""
+"""In words, what the drawing does not show about the networks that DiMR is compared with."""
 
-ROW, HEIGHT, TOP = 1.34, 0.52, 0.42  # of a row, a box, the heading
+ROW, HEIGHT, TOP = 1.34, 0.52, 0.42  # heights of a row, a box, the heading
 NOISY, INPUT, ADD, IN, MID, OUT, HEAD, END = 0.05, 0.72, 1.36, 1.50, 2.46, 3.14, 4.12, 4.90
-"""Left ends of what stands in a row; ``ADD`` is a middle."""
+"""Left edges of what is in a row; ``ADD`` is a centre."""
 WIDTHS = {NOISY: 0.56, INPUT: 0.52, IN: 0.84, MID: 0.56, OUT: 0.84, HEAD: 0.62}
 COLOURS = {"Transformer": "#CFE8F7", "ConvNeXt": "#FBE3B8"}
 IO, CASCADE = "#EEEEEE", "#CDEBDD"
@@ -62,10 +62,10 @@ class Branch:
         kind: of its blocks: ``Transformer`` or ``ConvNeXt``.
         side: h = w of its features.
         dim: their width D.
-        patch: side of the patch of the input that becomes one of them.
+        patch: side of the patch of the input that becomes one feature.
         tokens: what is added to them as tokens.
-        parts: numbers of blocks: in, mid, out with long skips between; or one, without.
-        block: what a block does, a line each.
+        parts: numbers of blocks: in, mid, out with long skips between; or one number, without.
+        block: what a block does, one line per step.
         head: the layers before the output.
         output: (C, h, w) that it predicts.
         weight: of its loss.
@@ -90,14 +90,14 @@ class Branch:
 
 @dataclass(frozen=True)
 class Sketch:
-    """What is drawn of a network.
+    """What is drawn for a network.
 
     Attributes:
         name: of the variant, as papers write it.
         input: (C, H, W).
         time: how it enters, in words.
         branches: from the lowest resolution to the full one.
-        parameters: learned in all.
+        parameters: number of learned values.
         macs: multiply-accumulates of one image and one forward pass.
     """
 
@@ -115,7 +115,7 @@ def make(definition: ArchitectureFigure, project: Project, runs: Path) -> Figure
 
 
 def load(variant: str, project: Project) -> Sketch:
-    """The sketch of a variant, with the input that ``dimr models`` counts it on."""
+    """The sketch of a variant, for the input on which ``dimr models`` counts it."""
     one = project.variant(variant)
     return sketch(one.title, one.complete(**counting_input(one, project)))
 
@@ -241,7 +241,7 @@ def draw(sketch: Sketch) -> Figure:
 
 
 def _input(axes: Axes, shape: str, middles: Sequence[float]) -> None:
-    """The noisy input at the left, to every branch."""
+    """The noisy input at the left, feeding every branch."""
     centre = (middles[0] + middles[-1]) / 2
     _box(axes, NOISY, centre, f"$x_t$\n{shape}", IO)
     place = NOISY + WIDTHS[NOISY] / 2
@@ -255,7 +255,7 @@ def _input(axes: Axes, shape: str, middles: Sequence[float]) -> None:
 
 
 def _millions(parameters: int) -> str:
-    """Three digits at least: 0.856M, 525M."""
+    """With at least three digits: 0.856M, 525M."""
     millions = parameters / 1e6
     return f"{millions:,.0f}M" if millions >= 100 else f"{millions:.3g}M"
 

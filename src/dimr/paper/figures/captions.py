@@ -1,4 +1,4 @@
-"""Generated images with the texts that they should show, uncurated: the first one of each text."""
+"""Generated images with the texts that they should show, uncurated: the first for each text."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def load(definition: CaptionsFigure, project: Project, runs: Path) -> list[Tiles
     """Read the images of a block, or of two: captions of training, and held-out ones.
 
     Raises:
-        DimrError: samples that are missing, or of other prompts than those of the first row.
+        DimrError: samples that are missing, or of prompts other than the first row's.
     """
     folders = [runs / row.run / "samples" / row.setting for row in definition.rows]
     opened = [open_shards(folder) for folder in folders]
@@ -52,7 +52,7 @@ def load(definition: CaptionsFigure, project: Project, runs: Path) -> list[Tiles
 
 
 def heldout_captions(project: Project, dataset: str) -> set[str]:
-    """The captions of a dataset that none of its training images has, as its recipe says."""
+    """The captions of a dataset that, by its recipe, none of its training images has."""
     from dimr.data.digit_pairs import heldout_combinations  # scikit-learn is slow to import
 
     images = getattr(project.recipe(dataset).data, "images", None)
@@ -64,9 +64,9 @@ def heldout_captions(project: Project, dataset: str) -> set[str]:
 def chosen(
     prompts: Sequence[str], heldout: Collection[str], count: int
 ) -> list[tuple[str, list[int]]]:
-    """Evenly spaced prompts by number, ``count`` of each kind that there is, with its title.
+    """For each kind that there is, its title and the numbers of ``count`` evenly spaced prompts.
 
-    The space is that of one more: two halves of a list often say the same in other words.
+    They are spaced as for one more: two halves of a list often say the same in other words.
     """
     kinds = {
         SEEN: [n for n, text in enumerate(prompts) if text not in heldout],

@@ -14,7 +14,7 @@ from dimr.paper.figures.samples import Tiles, draw, first_of_class
 from dimr.sampling.grid import has_letters
 
 LETTERS = 80
-"""At most, of the class's name with its synonyms."""
+"""Most letters of the class's name with its synonyms."""
 
 
 def make(definition: ClassFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
@@ -33,7 +33,7 @@ def load(definition: ClassFigure, runs: Path) -> Tiles:
     tiles[:count, 0] = images
     full = shards.manifest.class_names[label]
     name = textwrap.shorten(full, LETTERS, placeholder=" ...")
-    if name == "...":  # of one long word
+    if name == "...":  # the name is one long word
         name = full[: LETTERS - 3] + "..."
     is_named = name != str(label) and has_letters(full)
     title = f"{style.words(name)} (class {label})" if is_named else f"Class {label}"

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OURS = "made here"
-"""What the series of our runs are called, after the family."""
+"""Suffix of the name of our runs' series, after the family."""
 OTHERS = "others"
 TINY = 5.5
 """Points: size of the labels."""
 LINE = 0.065
-"""Of the axes' height, that a line of them takes."""
+"""Share of the axes' height that a line of labels takes."""
 FAMILIES = ("DiMR", "U-ViT", "DiT")
-"""Published models with a look of their own: the ones that the paper compares."""
+"""Published models with their own look: those that the paper compares."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Point:
 
     Attributes:
         name: of the model.
-        series: what it is drawn as; every series has one look.
-        costs: by ``Panel.key``; an unknown cost leaves it out of that panel.
+        series: that it is drawn in; every series has one look.
+        costs: by ``Panel.key``; without a cost it is left out of that panel.
         values: the metric, one per seed.
-        label: what stands below it; empty: nothing.
+        label: the text below it; empty: none.
     """
 
     name: str
@@ -81,7 +81,7 @@ def make(
 
 
 def load(definition: CostFigure, project: Project, runs: Path) -> CostData:
-    """Metrics and costs of the rows' runs; no seed changes a count, but seconds differ."""
+    """Metrics and costs of the rows' runs; counts are the same for all seeds, seconds are not."""
     frame, points = results(project, runs, definition.cells(project)), []
     for row in definition.rows(project):
         numbers = _numbers(frame, [(run, definition.setting) for run in row.runs])
@@ -180,7 +180,7 @@ def draw(data: CostData) -> Figure:
 
 
 def _rank(series: str) -> tuple[bool, int]:
-    """Drawing order: others first, so that what is compared lies above them; ours last."""
+    """Drawing order: others first, so that what is compared is drawn over them; ours last."""
     family = series.removesuffix(f", {OURS}")
     known = (OTHERS, *FAMILIES[::-1])
     return family != series, known.index(family) if family in known else len(known)
@@ -210,10 +210,10 @@ def _draw_point(axes: Axes, point: Point, panel: Panel, look: dict[str, Any]) ->
 
 
 def _label_points(axes: Axes, points: Sequence[Point], panel: Panel) -> None:
-    """Names below everything, each at the foot of a vertical line from its point.
+    """Put names below everything, each at the foot of a vertical line from its point.
 
-    Names of points of one cost share a line. Names extend to the right, the rightmost highest, so
-    that no name lies on another's line.
+    Names of points with the same cost share a line. Names extend to the right, the rightmost
+    highest, so that no name crosses another's line.
     """
     by_cost: dict[float, list[Point]] = {}
     for point in sorted(points, key=lambda point: -fmean(point.values)):

@@ -12,21 +12,21 @@ from dimr.runtime.errors import DimrError
 
 
 class Definition(ConfigModel):
-    """What all kinds have: ``title``, also of the files, and ``caption``, without its runs.
+    """What all kinds have: ``title``, which the files also get, and ``caption``, without its runs.
 
-    In both, the name of the field ``choice`` in braces stands for its value.
+    In both, the name in braces of the field that ``choice`` names stands for its value.
     """
 
     module: ClassVar[str]
-    """Of ``dimr.paper.figures``: its ``make(definition, project, runs)`` draws the figure."""
+    """In ``dimr.paper.figures``: its ``make(definition, project, runs)`` draws the figure."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """Files of each run that is shown, at the setting that is shown."""
+    """Files needed of each shown run, at the shown setting."""
     beside: ClassVar[tuple[str, ...]] = ()
-    """Files below ``experiments``, with fields of the definition in braces."""
+    """Files needed below ``experiments``, with fields of the definition in braces."""
     named: ClassVar[tuple[str, ...]] = ()
     """Fields that each name a run."""
     choice: ClassVar[str | None] = None
-    """Field that a longer name sets: ``variant`` by ``architecture/dimr-g-2r``."""
+    """Field that a longer name sets: ``architecture/dimr-g-2r`` sets ``variant``."""
     title: str
     caption: str
 

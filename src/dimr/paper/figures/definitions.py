@@ -32,7 +32,7 @@ class SampleRow(ConfigModel):
 
 
 class SampleBlock(ConfigModel):
-    """Rows that share their columns: so many ``classes``, evenly spaced; null: all."""
+    """Rows that share their columns: ``classes`` classes, evenly spaced; null: all."""
 
     title: str
     classes: Positive | None = None
@@ -54,7 +54,7 @@ class SamplesFigure(Definition):
 
 
 class ClassFigure(Definition):
-    """The first images of a class that a run has drawn: ``images`` at most, ``columns`` a line."""
+    """The first images of a class that a run drew: at most ``images``, ``columns`` per line."""
 
     module = "class_samples"
     reads = ("samples/{setting}/" + RECORD,)
@@ -79,9 +79,9 @@ class ClassFigure(Definition):
 
 
 class CaptionsFigure(Definition):
-    """Images of texts, which stand below them: rows are models, the first image that each drew.
+    """Images with their texts below them: rows are models, each with the first image it drew.
 
-    ``prompts`` evenly spaced ones; and, where captions are held out of training, as many of these.
+    ``prompts`` texts, evenly spaced; and, if captions are held out of training, as many of these.
     """
 
     module = "captions"
@@ -96,7 +96,7 @@ class CaptionsFigure(Definition):
         return [(row.run, row.setting) for row in self.rows]
 
     def check(self, project: Project) -> None:
-        """Refuse runs on other datasets than one with captions."""
+        """Refuse runs on datasets without captions."""
         super().check(project)
         found = {project.run(row.run).dataset for row in self.rows}
         if len(found) > 1:
@@ -162,7 +162,7 @@ class ArchitectureFigure(Definition):
     variant: str
 
     def files(self, project: Project) -> list[str]:
-        """Sizes, and the code that builds a network of them."""
+        """Sizes, and the code that builds a network from them."""
         networks = sorted((project.root / "src/dimr/models").glob("*.py"))
         code = [file.relative_to(project.root).as_posix() for file in networks]
         return [*super().files(project), *code]
@@ -173,7 +173,7 @@ class ArchitectureFigure(Definition):
 
 
 class TableFigure(Definition):
-    """Of the runs of a table (below ``experiments/tables``) that are trained on a dataset."""
+    """A figure of a table's runs (below ``experiments/tables``) that are trained on a dataset."""
 
     table: str
     dataset: str
@@ -241,7 +241,7 @@ class PublishedCostFigure(Definition):
 class EffectsFigure(Definition):
     """What the claims of claims.yaml found, beside the paper's effects.
 
-    Of the recorded numbers, as the study's page: both say the same.
+    Computed from the recorded numbers, like the study's page: both say the same.
     """
 
     module = "effects"
@@ -299,7 +299,7 @@ class LowFidelityFigure(Definition):
         return [(row.run, row.setting) for row in self.rows(project)]
 
     def fid_cells(self, project: Project) -> list[RunSetting]:
-        """Their runs, with the settings whose FID stands beside the images."""
+        """Their runs, with the settings whose FID is shown with the images."""
         return [(row.run, row.fid_setting) for row in self.rows(project)]
 
     def files(self, project: Project) -> list[str]:

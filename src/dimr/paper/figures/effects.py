@@ -23,21 +23,21 @@ COLOURS: dict[Verdict, str] = {
     "smaller": style.GREY,
     "open": style.LIGHT_GREY,
 }
-"""Of our bars. The verdict stands beside each too: colour alone says nothing."""
+"""Colours of our bars. The verdict is also beside each bar: colour alone would not suffice."""
 LEFT, RIGHT, TOP, BOTTOM = 2.55, 0.5, 0.05, 0.62
 """Inches around the axes: names, verdicts, nothing, and labels with the legend."""
 ROW, HEADING = 0.165, 0.2
-"""Inches of a comparison and of a claim's title."""
+"""Height in inches of a comparison and of a claim's title."""
 TINY = 5.5
-"""Points, of names."""
+"""Font size of names, in points."""
 OURS, THEIRS = 0.46, 0.3
-"""Of a row's height: our bar, and the paper's below it."""
+"""Shares of a row's height: our bar, and the paper's below it."""
 TICKS = (
     (math.inf, (-0.9, -0.5, 0.0, 1.0, 9.0)),
     (2.0, (-0.75, 3.0)),
     (1.0, (-0.25, 0.33)),
 )
-"""Relative effects that are named where the axis reaches so far at most: logarithms of ratios."""
+"""Relative effects to label on the axis, by how far it reaches at most: logarithms of ratios."""
 
 
 def make(definition: EffectsFigure, project: Project, runs: Path) -> Figure:  # noqa: ARG001
@@ -50,7 +50,7 @@ def make(definition: EffectsFigure, project: Project, runs: Path) -> Figure:  # 
 def draw(claims: Claims, found: Sequence[Finding]) -> Figure:
     """A row for each comparison, below its claim's title: ours filled, the paper's hollow.
 
-    The axis is that of the logarithm of a ratio, so that half and double are as far from 0. An
+    The axis shows the logarithm of a ratio, so that half and double are equally far from 0. An
     interval that is longer than the axis ends in an arrow.
     """
     heights = [HEADING if isinstance(row, str) else ROW for row in _rows(found)]
@@ -112,7 +112,7 @@ def _limit(found: Sequence[Finding]) -> float:
 
 
 def _name(axes: Axes, text: str, y: float, weight: str = "normal") -> None:
-    """A text in the left margin, from the figure's edge on."""
+    """A text in the left margin, starting at the figure's edge."""
     assert axes.figure is not None
     start = 0.03 if weight == "bold" else 0.09
     x = (start - LEFT) / (style.WIDTH - LEFT - RIGHT)  # in the axes' own units

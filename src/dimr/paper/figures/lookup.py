@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
     Attributes:
         definition: its name.
-        choice: what the figure should show of all that the definition could; None: what it says.
+        choice: which of its possible subjects the figure shows; None: the definition's own.
     """
 
     definition: str
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The figure's, whichever other name it was found by."""
+        """The figure's name, whichever other name was used to find it."""
         return self.definition if self.choice is None else f"{self.definition}/{self.choice}"
 
 

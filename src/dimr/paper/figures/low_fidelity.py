@@ -31,18 +31,17 @@ from dimr.sampling.grid import heading
 COLUMNS = 8
 """Images per line."""
 SIDE = style.WIDTH / COLUMNS
-"""Inches of a column."""
+"""Width of a column in inches."""
 SHARE = 0.97
-"""Of a column, that an image takes."""
-"""What a run's fidelity metric is called."""
+"""Share of a column that an image takes."""
 LINE, BREAK, ROW = 0.14, 0.1, SIDE + 0.13
 """Inches: a line of a heading, the space between models, images with their captions."""
 EDGE = 0.03
-"""Inches above the first line, whose letters would be cut off."""
+"""Inches above the first line, whose letters would be cut off otherwise."""
 TINY = 5.5
-"""Points, of captions."""
+"""Font size of captions, in points."""
 LETTERS = 15
-"""At most, of a class's name in a caption."""
+"""Most letters of a class's name in a caption."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class LowFidelity:
     """A model's images.
 
     Attributes:
-        lines: of the heading: the model, and what is known of it.
+        lines: of the heading: the model, and what is known about it.
         images: uint8 (N, H, W, 3).
         captions: one under each image.
     """
@@ -69,7 +68,7 @@ def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[Lo
     """Draw low-fidelity images of a distortion study's models, and read their FID.
 
     Raises:
-        DimrError: scores, samples or metrics that are missing, damaged, or not of each other.
+        DimrError: scores, samples or metrics that are missing, damaged, or do not belong together.
     """
     frame = results(project, runs, definition.fid_cells(project))
     numbers = frame.set_index(["run", "metric"])["value"].to_dict()
@@ -102,7 +101,7 @@ def load(definition: LowFidelityFigure, project: Project, runs: Path) -> list[Lo
 def _rejected(
     confidence: NDArray[np.float32], summary: dict[str, Any], share: float | None
 ) -> tuple[NDArray[np.int64], str]:
-    """The images that a draw is from, and what they are in words."""
+    """The images to draw from, and what they are, in words."""
     if share is None:
         threshold = summary["config"]["threshold"]
         found, how = low_fidelity(confidence, threshold), f"own class below {threshold:g}"

@@ -29,7 +29,7 @@ class TrainedRow:
 def trained_rows(table: str, dataset: str, project: Project) -> list[TrainedRow]:
     """The rows of a table (``digits/table1``, ``table1``) that are trained here on a dataset.
 
-    A model that a table lists more than once, as with and without guidance, is one row.
+    A model that a table lists more than once, e.g. with and without guidance, is one row.
 
     Raises:
         DimrError: no such table, or one without such rows.
@@ -58,7 +58,7 @@ def block_lines(table: str, title: str, project: Project) -> list[Line]:
 
 
 def _lines(table: str, project: Project) -> list[Line]:
-    """The lines of a table of runs; none of another kind."""
+    """The lines of a table of runs; none for another kind."""
     if table not in (known := names(project)):
         raise DimrError(f"{FOLDER}: no table {table!r} {did_you_mean(table, known)}")
     definition = load_definition(definition_of(table, project))

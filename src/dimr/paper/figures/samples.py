@@ -21,9 +21,9 @@ from dimr.sampling.grid import heading
 GAP = 0.03
 """Gap between images, as a share of their side."""
 MARGIN, BELOW = 0.95, 0.06
-"""Inches: of the rows' names to the left of the images; below a block."""
+"""Inches for the rows' names to the left of the images, and below a block."""
 LETTERS, LONG, LINES = 12, 16, 4
-"""Letters of a class's name on a line of its heading; of a word that is broken; lines at most."""
+"""Letters per line of a class's heading; letters from which a word is broken; lines at most."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Tiles:
 
     Attributes:
         title: of the block.
-        rows: a name each; all empty: no names stand beside the images.
-        classes: likewise, above them; each has as many columns as ``images`` of it are in a row.
+        rows: their names; all empty: there are no names beside the images.
+        classes: likewise, above them; each has a column for every image of it in a row.
         images: uint8 (rows, classes, images, H, W, 3).
         below: whether the classes' names stand below the images.
     """
@@ -51,7 +51,7 @@ def make(definition: SamplesFigure, project: Project, runs: Path) -> Figure:  # 
 
 
 def load(definition: SamplesFigure, runs: Path) -> list[Tiles]:
-    """Read the images of each block, and nothing else of the folders."""
+    """Read the images of each block, and nothing else from the folders."""
     return [_load_block(block, definition.per_class, runs) for block in definition.blocks]
 
 
@@ -71,7 +71,7 @@ def _load_block(block: SampleBlock, per_class: int, runs: Path) -> Tiles:
 
 
 def row_name(row: SampleRow) -> str:
-    """What stands before a row: its name, and its setting below."""
+    """The text before a row: its name, with its setting below."""
     setting = "" if row.setting == BASELINE_SETTING else f"\n{row.setting.replace('_', '-')}"
     return row.name + setting
 
@@ -144,7 +144,7 @@ def _wrapped(names: Sequence[str]) -> list[str]:
 
 
 def _in_lines(name: str) -> str:
-    """On as many as there may be; a word that would cover its neighbours' is broken."""
+    """A name on at most ``LINES`` lines; a word that would run into a neighbour's is broken."""
     is_long = any(len(word) > LONG for word in name.split())
     lines = textwrap.wrap(name, LETTERS, break_long_words=is_long)
     if len(lines) > LINES:

@@ -18,19 +18,19 @@ WIDTH = 5.5
 DPI = 300
 
 BLACK, GREY, LIGHT_GREY = "#000000", "#767676", "#D9D9D9"
-# The palette of Okabe and Ito (2008), told apart with every common colour blindness. Its yellow is
-# left out: too light for lines on white.
+# The palette of Okabe and Ito (2008), distinguishable with every common colour blindness. Its
+# yellow is left out: too light for lines on white.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY = "#E69F00", "#56B4E9"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), "-", "--")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""Colour, dash and marker of the n-th series: each tells series apart without the other two."""
+"""Colour, dash and marker of the n-th series: each suffices to tell series apart."""
 TIME_MAP = "cividis"
-"""Of diffusion time: lightness suffices to tell early from late."""
+"""Colours of diffusion time: lightness suffices to tell early from late."""
 
 SMALL, NORMAL = 6.5, 7.5
-"""Points: ticks and notes; labels and titles."""
+"""Font sizes in points: ticks and notes; labels and titles."""
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": NORMAL,
@@ -57,7 +57,7 @@ DENSE = (1, 1.5, 2, 3, 4, 5, 6, 8)
 
 
 def words(text: str) -> str:
-    """A text that is shown as it is: two dollar signs would make mathematics of it."""
+    """A text to be shown literally: two dollar signs would turn it into mathematics."""
     return text.replace("$", r"\$")
 
 
@@ -72,7 +72,7 @@ def letter(axes: Axes, number: int, title: str) -> None:
 
 
 def widen(axes: Axes, ratio: float = 2.0) -> None:
-    """Let a logarithmic x axis span this ratio at least, so that nearly equal values look so."""
+    """Make a logarithmic x axis span at least this ratio, so that nearly equal values look so."""
     low, high = axes.get_xlim()
     if high / low < ratio:
         middle = (low * high) ** 0.5
@@ -107,12 +107,12 @@ def arrow(
 def save(figure: Figure, pdf: Path, png: Path, *, title: str, subject: str) -> None:
     """Write a figure as PDF (vectors, fonts embedded) and as PNG, both or none.
 
-    No date and no version goes into the files: the same figure gives the same bytes.
+    The files contain no date and no version: the same figure gives the same bytes.
 
     Args:
         figure: what is drawn.
         pdf: written atomically.
-        png: likewise, with 300 pixels an inch.
+        png: likewise, with 300 pixels per inch.
         title: in the files' metadata.
         subject: likewise: the caption.
     """

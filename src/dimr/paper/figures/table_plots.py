@@ -1,4 +1,4 @@
-"""The picture beside a table of runs: bars of what it compares, a curve, or samples of its rows."""
+"""The picture for a table of runs: bars of what it compares, a curve, or samples of its rows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +18,18 @@ from dimr.runtime.files import save_png
 if TYPE_CHECKING:
     import pandas as pd
 
-BAR, DOT = "#9ecae1", "#08306b"  # told apart by lightness only
+BAR, DOT = "#9ecae1", "#08306b"  # distinguishable by lightness alone
 WIDTH, ROW, MARGIN = 7.0, 0.42, 0.5  # inches: of a panel, of a bar, above and below the bars
 CURVES = (
     ("#08306b", "o", "-"), ("#e6550d", "s", "--"), ("#31a354", "^", ":"), ("#756bb1", "D", "-."),
     ("#636363", "v", "-"), ("#c51b8a", "P", "--"), ("#2b8cbe", "X", ":"),
 )  # fmt: skip
-"""Colour, marker and dash of each row: told apart without colour too."""
+"""Colour, marker and dash of each row: distinguishable without colour, too."""
 FAR = 6.0
-"""Largest over smallest value from which on an axis is logarithmic."""
+"""Ratio of largest to smallest value from which an axis is logarithmic."""
 ZOOM, GAP, PER_CLASS = 2, 2, 2
 COLUMNS = 20
-"""Images of a line of samples, at most: of so many classes each has a column."""
+"""Most images in a line of samples: up to that many classes have a column each."""
 HEADING = 18  # pixels
 
 
@@ -82,7 +82,7 @@ def bars(table: RunsTable, frame: "pd.DataFrame") -> Figure:
 
 
 def direction(key: str) -> str:
-    """Which way a metric is better, as an axis says it; nothing of a column that is no metric."""
+    """Which direction of a metric is better, for an axis; nothing if the column is no metric."""
     way = better(key)
     return f" ({way} is better)" if way else ""
 
@@ -113,7 +113,7 @@ def curves(table: RunsTable, frame: "pd.DataFrame") -> Figure:
 
 
 def _curves(axes: Axes, table: RunsTable, shown: list[Line], frame: "pd.DataFrame") -> None:
-    """Those of one block."""
+    """The curves of one block."""
     (x, y), ticks, seen = table.curve or ("", ""), set(), []
     for number, title in enumerate(dict.fromkeys(line.title for line in shown)):
         lines = [line for line in shown if line.title == title]
@@ -142,9 +142,9 @@ def _curves(axes: Axes, table: RunsTable, shown: list[Line], frame: "pd.DataFram
 
 
 def samples(table: RunsTable, runs: Path) -> Image.Image:
-    """The first two images of each class for every line of a table, uncurated, a block per line.
+    """The first two images of each class for every line of a table, uncurated, one block per line.
 
-    Of many classes, or prompts, as many images as of ``COLUMNS`` of them.
+    With many classes, or prompts, as many images as for ``COLUMNS`` of them.
     """
     blocks = []
     for line in table.lines:

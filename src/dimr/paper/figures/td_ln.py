@@ -37,9 +37,9 @@ from dimr.paper.figures.time_vectors import (
 CHANNELS = 24
 """Curves in a panel, evenly spaced over the width."""
 BAND = (10, 90)
-"""Percentiles of all channels that the band holds."""
+"""Percentiles of all channels that the band covers."""
 SHOWN = (0.5, 99.5)
-"""Percentiles of the curves' values between which the axis lies, with a margin."""
+"""Percentiles of the curves' values that the axis covers, with a margin."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Count:
-    """Parameters of one way for time to enter; ``of``: of how many they are part."""
+    """Parameters of one way for time to enter; ``of``: the total that they are part of."""
 
     name: str
     parameters: int
@@ -80,7 +80,7 @@ def load(definition: TimeFigure, runs: Path) -> TimeData:
 
     td, _ = read_model(runs / definition.td / "model")
     adaln, _ = read_model(runs / definition.adaln / "model")
-    assert isinstance(td, DiMR)  # as the definition was checked
+    assert isinstance(td, DiMR)  # the definition was checked
     times = diffusion_times()
     return TimeData(
         panels(td_norm_vectors(td, times)),

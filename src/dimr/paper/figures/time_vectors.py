@@ -1,6 +1,6 @@
-"""The vectors by which time scales and shifts a trained network's features.
+"""The vectors with which time scales and shifts a trained network's features.
 
-T times, D width. Nothing but the few layers that time passes through is computed.
+Shapes: T times, D width. Only the few layers that time passes through are computed.
 """
 
 from collections.abc import Iterator
@@ -90,9 +90,9 @@ def adaln_zero_condition(network: Network, times: Tensor, labels: Tensor | None 
 def adaln_zero_vectors(
     network: Network, times: Tensor, labels: Tensor | None = None
 ) -> Iterator[NormVectors]:
-    """Of every layer norm under adaLN-Zero: two per block, and the one before the output.
+    """Vectors of every layer norm under adaLN-Zero: two per block, and the one before the output.
 
-    One after the other: of a large network they are gigabytes together.
+    They are yielded one by one: for a large network they take gigabytes together.
     """
     condition = adaln_zero_condition(network, times, labels)
     blocks = [module for module in network.modules() if isinstance(module, AdaLNZeroBlock)]
@@ -106,7 +106,7 @@ def adaln_zero_vectors(
 
 @torch.no_grad()
 def td_norm_vectors(network: DiMR, times: Tensor) -> list[NormVectors]:
-    """Of TD-LN: the norms before attention in the lowest branch, and those before every output."""
+    """TD-LN's vectors: of norms before attention in the lowest branch, and before every output."""
     tau = network.time_condition(times)
     branches: list[Any] = [network.lowest, *network.higher]
     norms = [

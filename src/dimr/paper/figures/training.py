@@ -21,7 +21,7 @@ from dimr.runtime.record import RECORD, read_record
 BRANCH = "loss_branch_"
 NEEDED = ("images", f"{BRANCH}1", "gradient_norm", "images_per_second")
 WIDE = 20
-"""Letters: three names longer than this do not fit beside each other."""
+"""Letters: three names longer than this do not fit side by side."""
 WINDOW = 5
 """Lines of the log whose median the thick lines show."""
 
@@ -42,8 +42,8 @@ class Curves:
     def median(self, column: str) -> pd.Series:
         """A column by images: the median over seeds, then over neighbouring lines.
 
-        A mean would show a short burst of one seed's loss as a plateau of all; the seeds' own
-        lines show it as it was.
+        A mean would show a short spike in one seed's loss as a plateau of all; the seeds' own lines
+        show it as it was.
         """
         values = pd.concat([log.set_index("images")[column] for log in self.logs], axis=1)
         return values.median(axis=1).rolling(WINDOW, center=True, min_periods=1).median()
@@ -114,7 +114,7 @@ def draw(models: Sequence[Curves]) -> Figure:
 
 
 def _lines(axes: Axes, model: Curves, column: str, number: int) -> None:
-    """Every seed thin, their median thick."""
+    """Every seed as a thin line, their median as a thick one."""
     look = style.series(number)
     for log in model.logs:
         axes.plot(log["images"], log[column], color=look["color"], linewidth=0.35, alpha=0.45)

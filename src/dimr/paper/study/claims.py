@@ -1,6 +1,6 @@
 """Claims of the paper as comparisons over seeds: ``experiments/claims.yaml``.
 
-How large an effect the paper has is never typed: it is computed from ``published.yaml``.
+The size of the paper's effect is never typed: it is computed from ``published.yaml``.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from dimr.runtime.errors import DimrError
 FILE = "claims.yaml"
 MINUS = "\N{MINUS SIGN}"
 FID = "fid_digits"
-"""At which comparisons at an equal FID are."""
+"""The FID that comparisons "at an equal FID" use."""
 Direction = Literal["lower", "higher"]
 
 
@@ -29,7 +29,7 @@ MOST_SHOWN = 10.0
 
 
 def percent(share: float) -> str:
-    """A relative effect: −25%, +130%; of one that is larger, that it is above +1000%."""
+    """A relative effect: −25%, +130%; for a larger one, that it is above +1000%."""
     if share > MOST_SHOWN:
         return f"> {MOST_SHOWN:+.0%}"
     return f"{share:+.0%}".replace("-", MINUS)
@@ -84,11 +84,11 @@ class RatedPair(ConfigModel):
 
 
 class Comparison(ConfigModel):
-    """Two runs without their seeds that differ in what the claim is about.
+    """Two runs, named without seeds, that differ in what the claim is about.
 
-    What the paper has of its own networks is ``paper`` or ``distortion``; neither: it has no
-    number. ``expects`` is where the claim would have the first of the two (default: where the
-    paper's number is). ``equal_fid``: the other's value is that at the first one's FID, between the
+    The paper's numbers for its own networks are ``paper`` or ``distortion``; neither: it has none.
+    ``expects`` is the side on which the claim puts the first of the two (default: that of the
+    paper's number). ``equal_fid``: the other's value is taken at the first one's FID, between the
     ``settings``.
     """
 
@@ -122,7 +122,7 @@ class Claim(ConfigModel):
 
 
 class SeedsRule(ConfigModel):
-    """How many seeds: ``least`` of every comparison; of one that is open then, up to ``most``."""
+    """How many seeds: ``least`` for every comparison; for one that is then open, up to ``most``."""
 
     least: Annotated[int, Field(ge=2)]
     most: Annotated[int, Field(ge=2)]
@@ -169,7 +169,7 @@ class Claims(ConfigModel):
         return next(one for one in self.metrics if claim.metric in (None, one.key))
 
     def seeds_of(self, comparison: Comparison) -> int:
-        """How many seeds a comparison is to have: 0 and on."""
+        """How many seeds, counted from 0, a comparison should have."""
         return comparison.seeds or self.seeds.least
 
     def settings(self, run: str) -> list[str]:
@@ -237,7 +237,7 @@ def _known(name: str, allowed: list[str], problem: str) -> str:
 
 
 def expected(one: Comparison, effect: float | None, where: str) -> Direction:
-    """Where the claim would have the first of the two; ``DimrError`` if nothing says it."""
+    """The side on which the claim puts the first of the two; ``DimrError`` if nothing says it."""
     papers: Direction | None = None if not effect else "lower" if effect < 0 else "higher"
     if one.expects and papers and one.expects != papers:
         raise DimrError(f"{where}.expects: {one.expects}: the paper's effect is {papers}")

@@ -1,8 +1,8 @@
 """What the comparisons of the claims found: effects, intervals, and verdicts that follow from them.
 
 A verdict is computed, never written, from Student's 95% interval of the relative change, paired by
-seed: *shows* where it lies on the claim's side of 0, *opposite* where it lies on the other; where
-it holds 0, *smaller* if an effect as large as the paper's is outside, and *open* otherwise.
+seed: *shows* if it lies on the claim's side of 0, *opposite* if it lies on the other; if it
+contains 0, *smaller* if an effect as large as the paper's is outside it, and *open* otherwise.
 """
 
 from collections.abc import Iterator
@@ -43,14 +43,14 @@ class Finding:
         setting: of sampling.
         metric: that decides.
         shared: seeds that both runs have.
-        seeds: how many of them it rests on: at an equal FID not all.
-        means: of the two, of the deciding metric; None: no seed.
+        seeds: how many of them it rests on: at an equal FID, perhaps not all.
+        means: of the deciding metric, for both runs; None: no seed.
         effect: the first relative to the other, -0.25 for 25% lower; None: no seed.
         paper: the paper's; None: it has no number.
-        expects: where the claim would have it.
+        expects: on which side the claim puts it.
         verdict: that follows.
-        left_out: why no seed is compared at an equal FID; "" of others.
-        changes: the first less the other, by metric; empty at an equal FID.
+        left_out: why no seed is compared at an equal FID; "" otherwise.
+        changes: the first minus the other, by metric; empty at an equal FID.
     """
 
     claim: Claim
@@ -92,7 +92,7 @@ def verdict_of(effect: Change | None, expects: Direction, paper: float | None) -
 
     Args:
         effect: with its interval; None, or without one: nothing is decided.
-        expects: where the claim would have it.
+        expects: on which side the claim puts it.
         paper: the paper's effect; None: it has no number.
     """
     if effect is None or effect.low is None or effect.high is None:
@@ -164,7 +164,7 @@ def _effect(
     one: Comparison, setting: str, metric: Metric, own: "pd.Series", other: "pd.Series",
     frame: "pd.DataFrame",
 ) -> Change:  # fmt: skip
-    """The relative change over seeds; of a share of the images, half an image is added to both."""
+    """The relative change over seeds; for a share of the images, half an image is added to both."""
     plus = 0.0
     if metric.counted:
         plus = 0.5 / values_by_seed(frame, one.run, setting, "images").iloc[0]
@@ -178,7 +178,7 @@ def _effect(
 def _at_equal_fid(
     one: Comparison, setting: str, metric: Metric, frame: "pd.DataFrame"
 ) -> tuple["pd.Series", "pd.Series", str]:
-    """A metric of the first run, and that of the other at the first one's FID, by seed.
+    """A metric of the first run, and the other's at the first one's FID, by seed.
 
     The other's is piecewise linear over its FID at the comparison's settings. A seed whose FID is
     beyond all of these is left out; the last value says why, if all are.
@@ -235,7 +235,7 @@ def values_by_seed(frame: "pd.DataFrame", run: str, setting: str, metric: str) -
 
 
 def more_seeds(definition: Claims, found: list[Finding]) -> Iterator[str]:
-    """A line for every comparison that is open and may have more seeds: what to raise to what."""
+    """A line for every comparison that is open and may have more seeds: which number to raise."""
     for claim in definition.claims:
         for number, one in enumerate(claim.comparisons):
             at = [

@@ -1,4 +1,4 @@
-"""The page on the study on digits (``docs/digits-study.md``), made from committed results only.
+"""The page on the digits study (``docs/digits-study.md``), made only from committed results.
 
 The template holds the text; every number, verdict and list of findings comes from ``seeds.csv``,
 ``study.json`` and ``published.yaml``. A name in the template that nothing defines is an error, not
@@ -83,9 +83,9 @@ def study_page(claims: Path, template: Path, results: Path, page: Path) -> str:
 
     Args:
         claims: ``experiments/claims.yaml``.
-        template: the page with Jinja's blanks.
+        template: the page, with Jinja placeholders.
         results: the folder of ``seeds.csv``, ``study.json`` and the pictures.
-        page: where the page will be: links to pictures start there.
+        page: where the page will be: links to pictures are relative to it.
 
     Raises:
         DimrError: results that are missing, or a blank of the template that nothing fills.
@@ -139,7 +139,7 @@ def _context(study: StudyResults, results: Path, page: Path) -> dict[str, Any]:
         "picture": _picture(results, page),
         "link": lambda name: _link(results / name, page),
         **facts.model_dump(),
-        "note": facts.note,  # which is left out where it is empty
+        "note": facts.note,  # left out if empty
         "times": facts.all_times,
         "added": [_added(definition, one) for one in facts.added],
         "across": _across(definition, frame, facts),
@@ -240,7 +240,7 @@ def _without_labels(definition: Claims, frame: "pd.DataFrame") -> dict[str, list
 
 
 def _intervals(found: list[Finding]) -> int:
-    """How many intervals the page has: of effects, and of differences in other metrics."""
+    """How many intervals the page has: for effects, and for differences in other metrics."""
     effects = [one.effect for one in found]
     others = [change for one in found for key, change in one.changes.items()
               if key != one.metric.key]  # fmt: skip
@@ -248,7 +248,7 @@ def _intervals(found: list[Finding]) -> int:
 
 
 def _added(definition: Claims, added: Added) -> str:
-    """Runs that were added later, in words: networks and seeds, where, by which code, how long."""
+    """Runs that were added later, in words: networks, seeds, where, with which code, how long."""
     seeds: dict[str, list[int]] = {}
     for run in added.runs:
         model, _, seed = run.rpartition("/")
@@ -267,7 +267,7 @@ def _added(definition: Claims, added: Added) -> str:
 
 
 def _across(definition: Claims, frame: "pd.DataFrame", facts: StudyFacts) -> list[str]:
-    """Comparisons with seeds of which one network is recorded and the other was added elsewhere."""
+    """Comparisons with seeds whose one network is recorded and the other was added elsewhere."""
     made = {run: place for place, one in enumerate(facts.added, 1) for run in one.runs}
     known, every_seed, found = set(frame["run"]), set(frame["seed"]), []
     for one in (one for claim in definition.claims for one in claim.comparisons):

@@ -1,6 +1,6 @@
-"""What the study on digits is computed from: every run's numbers, and how they were made.
+"""What the digits study is computed from: every run's numbers, and how they were made.
 
-``seeds.csv`` has a line per run (a model with a seed) and setting, so that other comparisons than
+``seeds.csv`` has a line per run (a model with a seed) and setting, so that comparisons other than
 ours can be made from it (``dimr.paper.results.recorded`` reads it). ``study.json`` has what the
 runs share (settings, images compared) and what the study took. Both are small and committed: the
 page is made from them without the runs.
@@ -34,7 +34,7 @@ STAGES = ("train", "sample", "evaluate")
 class Shared(ConfigModel):
     """What all runs of a dataset have in common, which is what makes them comparable.
 
-    Not the learning rate, which is each network's own: ``seeds.csv`` has it.
+    Not the learning rate, which each network has of its own (see ``seeds.csv``).
     """
 
     training_images: int
@@ -82,7 +82,7 @@ class Added(Making):
 class StudyFacts(Making):
     """``study.json``.
 
-    ``note`` is written by hand: what readers must know of numbers until these are regenerated.
+    ``note`` is written by hand: what readers must know about numbers until they are regenerated.
     """
 
     datasets: dict[str, Shared]
@@ -91,7 +91,7 @@ class StudyFacts(Making):
 
     @property
     def all_times(self) -> dict[str, Times]:
-        """By stage, those of added runs included."""
+        """Times by stage, including those of added runs."""
         everything = [self.times, *(one.times for one in self.added)]
         stages = dict.fromkeys(stage for times in everything for stage in times)
         return {
@@ -119,9 +119,9 @@ def collect_study(
         add: keep what both have: the runs of the study itself need not exist here.
 
     Raises:
-        DimrError: no results, damaged ones, or runs of one dataset that differ in training (but for
-            the learning rate) or in the images they are compared with: they must not be compared.
-            Trials share nothing with results. When adding: a run that is recorded already.
+        DimrError: no results, damaged ones, or runs of one dataset that differ in training (except
+            for the learning rate) or in the images they are compared with: they must not be
+            compared. Trials share nothing with results. When adding: a run already recorded.
     """
     import pandas as pd
 
@@ -135,7 +135,7 @@ def collect_study(
         lines = _added_to(seeds, lines)
         content = _facts_added(known, content, list(made), facts)
     write_json(facts, content.model_dump(mode="json"))
-    with atomic_file(seeds) as temporary:  # last: what it lacks is added again after a kill
+    with atomic_file(seeds) as temporary:  # last: if killed before, the runs are added again
         lines.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
@@ -170,7 +170,7 @@ def _facts_added(
     other = [name for name in new.datasets if name not in known.datasets]
     making = new.model_dump(include=set(Making.model_fields))
     runs = list(dict.fromkeys(run for run, _ in cells))
-    before_these = [one for one in known.added if one.runs != runs]  # the same: of a killed try
+    before_these = [one for one in known.added if one.runs != runs]  # equal: from a killed attempt
     return known.model_copy(
         update={
             "datasets": known.datasets | {name: new.datasets[name] for name in other},
@@ -220,7 +220,7 @@ def _facts(made: Mapping[RunSetting, RunResult], project: Project, logs: Path) -
 
 
 def _origins(made: RunResult) -> list[dict[str, Any]]:
-    """The records that say their code: of metrics and samples, and of the sessions of training."""
+    """The records that state their code: of metrics, samples and the sessions of training."""
     return [made.record, made.samples, *made.model.get("sessions", [])]
 
 
@@ -255,7 +255,7 @@ def _times(stage: str, made: Mapping[RunSetting, RunResult], logs: Path) -> Time
         if stage == "train" and "seconds" not in one.model:
             continue  # real images and reconstructions
         name = f"{run}/train" if stage == "train" else f"{run}/{stage}-{setting}"
-        # Of a training that was interrupted and resumed, the job only knows its last session.
+        # For a training that was interrupted and resumed, the job knows only its last session.
         trained = one.model["seconds"] if stage == "train" else None
         known = [_job_seconds(logs / f"{name}.tsv"), trained]
         seconds[name] = max((s for s in known if s is not None), default=None)
@@ -284,7 +284,7 @@ def _job_seconds(benchmark: Path) -> float | None:
 
 
 def _cpu_name() -> str:
-    """The processor of this machine, as its system calls it."""
+    """This machine's processor, as the system calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

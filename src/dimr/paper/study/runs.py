@@ -1,4 +1,4 @@
-"""What the page on the study says of single runs: all of them, those that went wrong, copies."""
+"""What the study's page says about single runs: all of them, those that went wrong, copies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 SANITY = {"real": "Real images (training)", "reconstruction": "Autoencoder (training images)"}
 FAR = 3.0
-"""Times the median of a run's seeds: a training whose FID is larger at a setting diverged."""
+"""Multiple of the median of a run's seeds above which, at any setting, a FID means divergence."""
 GUESSED = 0.2
-"""Own class of a network that has not learned its labels, at most: guessing one of ten has 0.1."""
+"""Most "own class" of a network that did not learn its labels: guessing one of ten gives 0.1."""
 RERUN_COLUMNS = ("condition", "setting", FID, "class_accuracy")
-"""Of ``reruns.csv``, which others may stand beside: a run made again, under which condition."""
+"""Required columns of ``reruns.csv``, a run repeated under other conditions; others may exist."""
 
 
 def table_text(heads: list[str], body: list[list[str]], left: int) -> str:
-    """A Markdown table whose first ``left`` columns are to the left."""
+    """A Markdown table whose first ``left`` columns are left-aligned."""
     right = [index >= left for index in range(len(heads))]
     return "\n".join(markdown_lines(heads, body, right))
 
@@ -58,7 +58,7 @@ def all_runs(definition: Claims, frame: "pd.DataFrame") -> str:
 
 
 def _fid(definition: Claims) -> Metric:
-    """The metric by which a training is seen to have diverged."""
+    """The metric that shows that a training diverged."""
     return next((one for one in definition.metrics if one.key == FID), definition.metrics[0])
 
 
@@ -74,7 +74,7 @@ def compared(definition: Claims) -> list[tuple[str, str, str]]:
 def _far(
     definition: Claims, run: str, setting: str, frame: "pd.DataFrame"
 ) -> tuple["pd.Series", float]:
-    """FID of the seeds that are far from the median of their run's at a setting, and that."""
+    """FID of the seeds that are far from their run's median at a setting, and that median."""
     values = values_by_seed(frame, run, setting, _fid(definition).key)
     median = float(values.median())
     return values[values > FAR * median], median
@@ -114,7 +114,7 @@ def without_labels(definition: Claims, frame: "pd.DataFrame") -> dict[str, float
 
 
 def steps(definition: Claims, source: Path, asked: "pd.DataFrame") -> dict[str, Any]:
-    """FID by solver and number of evaluations, of the run that was sampled with most of them.
+    """FID by solver and number of evaluations, for the run with most such numbers.
 
     Means over the seeds that every number of evaluations has.
 
@@ -168,9 +168,9 @@ def copies(definition: Claims, frame: "pd.DataFrame") -> dict[str, Any]:
 
 
 def ends_of_grid(file: Path) -> list[str]:
-    """Networks of ``tuning.csv`` whose chosen learning rate is the least or the largest tried.
+    """Networks in ``tuning.csv`` whose chosen learning rate is the smallest or the largest tried.
 
-    None if there is no such file.
+    Empty if there is no such file.
     """
     if not file.is_file():
         return []

@@ -1,4 +1,4 @@
-"""Variants counted, beside what is known of them: the authors' own networks, and print.
+"""Variants counted, beside what is known about them: from the authors' networks, and from print.
 
 Numbers of our networks come from ``dimr.models.complexity``; nothing is trained or computed.
 """
@@ -25,7 +25,7 @@ class Number:
 
     Attributes:
         ours: counted here; None: not asked for.
-        counted: of the authors' network, exact (GMACs: two decimals).
+        counted: for the authors' network, exact (GMACs: two decimals).
         printed: in papers: ``505M``, or whole GMACs.
     """
 
@@ -35,15 +35,15 @@ class Number:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the most exact number that is known."""
+        """Ours minus the most exact number that is known."""
         reference = self.counted if self.counted is not None else as_number(self.printed)
         return None if self.ours is None or reference is None else self.ours - reference
 
     @property
     def agrees(self) -> bool | None:
-        """Whether ours is every known number, to its last digit; None where none is known.
+        """Whether ours equals every known number, to its last digit; None if none is known.
 
-        Whole GMACs are met by either neighbour: U-ViT-L/2 is printed as 77 and has 76.46.
+        Whole GMACs may be rounded either way: U-ViT-L/2 is printed as 77 and has 76.46.
         """
         if self.ours is None or (self.counted is None and self.printed is None):
             return None
@@ -93,7 +93,7 @@ class Counted:
 
 
 def counting_input(one: Variant, project: Project) -> dict[str, Any]:
-    """The input that a variant is counted on.
+    """The input for which a variant is counted.
 
     A variant with published numbers: theirs. A size of our own (``xs``): that of the first dataset
     in recipes.yaml that takes it. Any other: that of the published variant nearest in name, of the
@@ -123,8 +123,8 @@ def count(
 ) -> Counted:
     """Count a variant on an input (see ``counting_input``).
 
-    Published numbers hold for the input that they were published for: on another they are left
-    out. ``parameters_only`` takes 20 ms in place of 300.
+    Published numbers hold for the input that they were published for: for another they are left
+    out. ``parameters_only`` takes 20 ms instead of 300.
     """
     from dimr.models.complexity import complexity, count_parameters, on_meta
 
@@ -142,7 +142,7 @@ def count(
     size = load_published(project).variants.get(one.name) if figures else None
     if figures is not None and isinstance(figures.parameters, str):
         printed = (figures.parameters, figures.gmacs)
-    elif figures is not None:  # of the authors' DiMR: how those are printed is in published.yaml
+    elif figures is not None:  # the authors' DiMR, whose printed numbers are in published.yaml
         exact = (figures.parameters, figures.gmacs)
         printed = (size.parameters, size.gmacs) if size else (None, None)
     return Counted(
@@ -157,7 +157,7 @@ def count(
 
 
 def check_names(project: Project) -> None:
-    """Refuse published sizes of a variant that is not listed, and settings of no dataset."""
+    """Refuse published sizes of unlisted variants, and published settings of unknown datasets."""
     published = load_published(project)
     for section, named, allowed in (
         ("variants", published.variants, list(project.variants)),
@@ -175,14 +175,14 @@ def chosen_variants(
     family: str | None = None,
     dataset: str | None = None,
 ) -> list[tuple[Variant, dict[str, Any]]]:
-    """Variants and the input that each is counted on.
+    """Variants, and the input for which each is counted.
 
     Args:
         project: whose variants they are.
-        patterns: names or patterns (``dimr-*-2r``), of which one must match; none: all that
-            variants.yaml lists. Others are chosen by what matches none of these: ``*-rms-*``.
-        family: of this family only.
-        dataset: of those that this dataset takes, on its input; None: see ``counting_input``.
+        patterns: names or patterns (``dimr-*-2r``), one of which must match; empty: all that
+            variants.yaml lists. A pattern that matches no listed one may match others: ``*-rms-*``.
+        family: only of this family.
+        dataset: only those that this dataset accepts, for its input; None: see ``counting_input``.
 
     Raises:
         DimrError: a family or dataset that is not listed, or a pattern that matches nothing.

@@ -21,11 +21,11 @@ FOLDER = "experiments/tables"
 OWN = ("partial", "demo")
 """Folders below ``results`` whose tables are made from this machine's runs."""
 DEMO_SEEDS = 1
-"""Of each network in a demo's table."""
+"""Seeds of each network in a demo's table."""
 
 
 class AbsentTable(Table):
-    """``kind: absent``: a table of the paper that a dataset has no counterpart of, and why."""
+    """``kind: absent``: a table of the paper without a counterpart for a dataset, and why."""
 
     kind: Literal["absent"]
     title: str = ""
@@ -37,7 +37,7 @@ class AbsentTable(Table):
         return False
 
     def check(self, source: str, project: Project) -> None:  # noqa: ARG002
-        """Say why."""
+        """Raise ``DimrError`` with the reason."""
         raise DimrError(f"{source}: {self.reason}")
 
 
@@ -47,7 +47,7 @@ KINDS: dict[str, type[Table]] = {
     "settings": SettingsTable,
     "absent": AbsentTable,
 }
-"""The definition by its ``kind``; one without a kind is of runs."""
+"""The class of a definition by its ``kind``; without a kind it is a table of runs."""
 
 
 def load_definition(path: Path) -> Table:
@@ -57,7 +57,7 @@ def load_definition(path: Path) -> Table:
 
 
 def load_table(path: Path, project: Project) -> Table:
-    """Read a definition and check what it names, as the project has it.
+    """Read a definition and check the names in it against the project.
 
     Raises:
         DimrError: a mistake; or the reason why there is no such table.
@@ -68,7 +68,7 @@ def load_table(path: Path, project: Project) -> Table:
 
 
 def of_seeds(table: Table, seeds: int) -> Table:
-    """A table of runs with another number of seeds for each trained row; others as they are."""
+    """A table of runs with another number of seeds for each trained row; others unchanged."""
     if not isinstance(table, RunsTable):
         return table
     return validate(RunsTable, {**table.model_dump(mode="json"), "seeds": seeds}, "--seeds")
@@ -105,9 +105,9 @@ class Place:
 
     Attributes:
         csv: the table.
-        folder: that holds ``results``, as the path of the table says.
+        folder: that holds ``results``, according to the table's path.
         name: of the table's definition.
-        kind: "partial" or "demo", whose runs are this machine's; "": the study's.
+        kind: "partial" or "demo", made from this machine's runs; "": the study's.
     """
 
     csv: Path
@@ -121,7 +121,7 @@ class Place:
         return f"results/{f'{self.kind}/' * bool(self.kind)}{self.name}.csv"
 
     def table(self, project: Project) -> Table:
-        """Its definition; a demo's is of one seed, or it would train for an hour."""
+        """Its definition; a demo's has one seed, or it would train for an hour."""
         table = load_definition(definition_of(self.name, project))
         return of_seeds(table, DEMO_SEEDS) if self.kind == "demo" else table
 
@@ -139,7 +139,7 @@ class Place:
 
 
 def place_of(table: Path) -> Place:
-    """Take the path of a table apart; .md and .tex name the same."""
+    """The parts of a table's path; .md and .tex name the same table."""
     if table.suffix not in (".csv", ".md", ".tex") or "results" not in table.parts:
         raise DimrError(f"{table}: no table (results/NAME.csv, results/digits/NAME.csv, ...)")
     at = len(table.parts) - 1 - table.parts[::-1].index("results")
@@ -158,15 +158,15 @@ def write_table(
     partial: bool = False,
     seeds: int | None = None,
 ) -> None:
-    """Fill the table that a file defines with the results of runs, and write its files.
+    """Fill the table that a file defines with runs' results, and write its files.
 
     Args:
-        path: the definition, after which the LaTeX label is named.
+        path: the definition, which also gives the LaTeX label.
         project: whose ``experiments`` are read, and whose configuration results must be of.
         runs: the folder of runs.
         files: where ``csv``, ``markdown`` and ``latex`` go.
         picture: where the picture goes; None: none is drawn.
-        partial: mark what is missing, in place of refusing.
+        partial: mark what is missing instead of refusing.
         seeds: of each trained row, in place of the definition's.
 
     Raises:

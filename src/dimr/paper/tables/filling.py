@@ -22,7 +22,7 @@ Pairs = Iterator[tuple[Column, Cell]]
 """Cells of a line with their columns, which are the same for every line."""
 
 SIZES = COSTS[:2]
-"""What is known of a network before it is trained."""
+"""What is known about a network before it is trained."""
 SAME = 1e-9
 """Seeds that differ by less than this share of their mean have the same value."""
 IMAGES = NumberColumn(key="images", title="Images", csv_only=True)
@@ -35,7 +35,7 @@ class Filling:
         table: the definition.
         project: whose published.yaml is read.
         frame: of ``dimr.paper.results``; runs that no line names are left out.
-        partial: mark what is missing, in place of refusing.
+        partial: mark what is missing instead of refusing.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Filling:
         return Sheet(table.title, blocks, [*table.notes, *self._notes()])
 
     def _line(self, number: int, line: Line) -> Pairs:
-        """What names a line, its numbers, and what stands behind them."""
+        """The cells that name a line, its numbers, and what they rest on."""
         runs = list(dict.fromkeys(run for run, name in line.cells if (run, name) in self.available))
         missing = [f"{run} {name}" for run, name in line.cells if (run, name) not in self.available]
         counted = Origin("which of its runs exist", line.cells)
@@ -202,7 +202,7 @@ class Filling:
         return {"parameters_m": parameters / 1e6, "gmacs": macs / 1e9}[key]
 
     def _refuse_gap(self, cells: Sequence[RunSetting], key: str) -> None:
-        """Refuse a run without a metric that stands beside a published one."""
+        """Refuse a run without a metric that is compared with a published one."""
         for run, setting in cells:
             own = self.frame[(self.frame["run"] == run) & (self.frame["setting"] == setting)]
             if len(own) and key not in set(own["metric"]):
@@ -262,7 +262,7 @@ def _how(
     value: float | None,
     is_deviation: bool = False,
 ) -> str:
-    """What our number is, of ``runs`` of those asked for that exist, or why it is blank."""
+    """What our number is, given that ``runs`` of those asked for exist, or why it is blank."""
     if line.run is None:
         return "blank: a published row, none of our runs is in it"
     if not runs:
@@ -282,6 +282,6 @@ def _rounded(value: float | None) -> str | None:
 
 
 def _names(line: Line) -> list[str]:
-    """By which a line can be asked for, beside its title."""
+    """Names by which a line can be asked for, besides its title."""
     run = [line.run, line.run.split("/")[-1]] if line.run else []
     return [*run, *([line.published] if line.published else [])]

@@ -1,7 +1,7 @@
-"""The table of the distortion study: low-fidelity images and, where people rated, distortion rates.
+"""The table of the distortion study: low-fidelity images and, if people rated, distortion rates.
 
-Rates are of the low-fidelity images: they say how often those are distorted, not how often images
-are. The share of low-fidelity images stands beside them.
+Rates are those of low-fidelity images: they say how often these are distorted, not how often
+images in general are. The share of low-fidelity images is shown beside them.
 """
 
 from pathlib import Path
@@ -112,7 +112,7 @@ def _block(title: str, columns: list[Column], rows: list[dict[str, Any]]) -> Blo
 
 
 def _low_fidelity(model: dict[str, Any]) -> dict[str, Any]:
-    """What the classifier says of a model's images."""
+    """What the classifier says about a model's images."""
     found = model["confidence"]
     by_quantile = {"median": "0.5", "q05": "0.05", "q01": "0.01"}
     return {
@@ -125,7 +125,7 @@ def _low_fidelity(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rated(ratings: "pd.DataFrame", key: Key) -> dict[str, Any]:
-    """What raters say of some images; without a rate where none of them is decided."""
+    """What raters say about some images; without a rate if none of them is decided."""
     answers = answers_of(ratings)
     by_rater = rates_of(answers)
     values: dict[str, Any] = {

@@ -17,21 +17,21 @@ LATEX = {
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "Δ": r"$\Delta$",
-    "[": "{[}", "*": "{*}",  # else taken for an option of the line break before it
+    "[": "{[}", "*": "{*}",  # otherwise taken for an option of the preceding line break
     YES: r"$\checkmark$", NO: r"$\times$",
 }  # fmt: skip
-"""What LaTeX text has in place of a character. Ticks need amssymb."""
+"""LaTeX for special characters. Ticks need amssymb."""
 
 
 # --- rows of text ---------------------------------------------------------------------------------
 
 
 def markdown_lines(heads: Sequence[str], body: Rows, right: Sequence[bool]) -> list[str]:
-    """A Markdown table whose source lines up too; ``right`` says which columns are to the right."""
+    """A Markdown table whose source is aligned, too; ``right``: which columns are right-aligned."""
     from tabulate import DataRow, TableFormat
 
     def rule(widths: Sequence[int], aligns: Sequence[str]) -> str:
-        """As GitHub's, with a colon only where a column is to the right."""
+        """As on GitHub, with a colon only if a column is right-aligned."""
         ends = [":" if align == "right" else "-" for align in aligns]
         return f"|{'|'.join('-' * (w - 1) + end for w, end in zip(widths, ends, strict=True))}|"
 
@@ -48,7 +48,7 @@ def text_lines(heads: Sequence[str], body: Rows, right: Sequence[bool]) -> list[
 
 
 def _columns(rows: Rows, right: Sequence[bool], form: Any) -> list[str]:
-    """The headings are a row as any other: tabulate would make columns wider for them."""
+    """The headings are an ordinary row: tabulate would make columns wider for them."""
     from tabulate import tabulate
 
     aligned = ["right" if to_right else "left" for to_right in right]
@@ -83,7 +83,7 @@ def _latex_groups(groups: Sequence[str]) -> list[str]:
     cells, rules = [], []
     for name, columns in itertools.groupby(range(len(groups)), key=lambda n: groups[n] or n):
         places = list(columns)
-        if isinstance(name, int):  # a column of no group
+        if isinstance(name, int):  # a column without a group
             cells.append("")
             continue
         cells.append(rf"\multicolumn{{{len(places)}}}{{c}}{{{latex_text(name)}}}")
@@ -95,7 +95,7 @@ def _latex_groups(groups: Sequence[str]) -> list[str]:
 
 
 def to_csv(sheet: Sheet) -> str:
-    """Numbers as they are, yes and no, and the block's title where there are several."""
+    """Numbers unrounded, yes and no, and the block's title if there are several."""
     import pandas as pd
 
     keys = dict.fromkeys(column.key for block in sheet.blocks for column in block.columns)
@@ -110,7 +110,7 @@ def to_csv(sheet: Sheet) -> str:
 
 
 def csv_value(value: Any) -> Any:
-    """A cell's value as it stands in the CSV."""
+    """A cell's value as the CSV has it."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
@@ -146,13 +146,13 @@ def _shown(block: Block) -> Block:
 
 
 def _texts(block: Block) -> tuple[Rows, list[bool]]:
-    """The cells as people read them, and which columns are to the right."""
+    """The cells as people read them, and which columns are right-aligned."""
     rows = [[cell.text for cell in row] for row in block.rows]
     return rows, [not column.left for column in block.columns]
 
 
 def label_of(definition: Path) -> str:
-    """The LaTeX label of a table: ``table1``, and ``digits-table1`` of one on a dataset."""
+    """The LaTeX label of a table: ``table1``, or ``digits-table1`` for one on a dataset."""
     folder, name = definition.parent.name, definition.stem
     return name if folder == "tables" else f"{folder}-{name}"
 

@@ -1,4 +1,4 @@
-"""Tables of results: each row is a run (once per seed), a published row, or one beside the other.
+"""Tables of results: each row is a run (once per seed), a published row, or both side by side.
 
 A row of our own has a line for each of its settings; a number is the mean over its seeds. A
 complete table has every run; a partial one marks what is missing and lists it.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHANGES = ("change", "change_mean", "change_low", "change_high")
 KEYS = [*COSTS, "epochs", "evaluations", "lr", *METRICS, "change", "chosen"]
 """What a column may hold: a metric of the frame of results, the paired change in words, or whether
-results have the learning rate of the line."""
+the results were made with the line's learning rate."""
 PRINTED = {
     "epochs": "epochs", "parameters_m": "parameters", "gmacs": "gmacs",
     **{key: key for key in ("fid", "inception_score", "precision", "recall")},
@@ -39,7 +39,7 @@ PRINTED = {
 
 
 class NumberColumn(Column):
-    """A column of numbers; ``published``: what papers print stands beside ours.
+    """A column of numbers; ``published``: what papers print is shown beside ours.
 
     ``setting``: of guidance. A table with such columns has one line per row, whatever the settings.
     """
@@ -50,7 +50,7 @@ class NumberColumn(Column):
 
     @property
     def name(self) -> str:
-        """Of the column in the CSV, which other columns of the table do not have."""
+        """Name of the column in the CSV, unique in the table."""
         return f"{self.key}_{self.setting}" if self.setting else self.key
 
     @property
@@ -102,7 +102,7 @@ def _named(value: Any) -> Any:
 
 
 class RowBlock(ConfigModel):
-    """Rows under one heading, beside a list of published.yaml; ``settings`` are of our runs."""
+    """Rows under one heading, beside a list of published.yaml; ``settings`` are our runs'."""
 
     title: str = ""
     published: str | None = None
@@ -117,12 +117,12 @@ class Line:
     Attributes:
         block: heading of its block.
         title: what is printed.
-        run: ``dataset/model``; None: a published row only.
-        setting: of guidance; None: a published row only.
+        run: ``dataset/model``; None: only a published row.
+        setting: of guidance; None: only a published row.
         cells: every (run, setting) behind it, seed by seed.
-        list: of published.yaml, that its block stands beside.
+        list: of published.yaml, to which its block is compared.
         published: its row there.
-        marks: of the table's, those that it has.
+        marks: those of the table's that it has.
     """
 
     block: str
@@ -153,16 +153,16 @@ class RunsTable(Table):
     """``kind: runs``, or none: a table of results. It has ``rows``, or ``blocks`` of them."""
 
     kind: Literal["runs"] = "runs"
-    seeds: int = Field(default=1, ge=1)  # every trained row is averaged over so many seeds
-    first_seed: int = Field(default=0, ge=0)  # from this one on
+    seeds: int = Field(default=1, ge=1)  # number of seeds over which trained rows are averaged
+    first_seed: int = Field(default=0, ge=0)  # the first of them
     trials: list[str] = Field(default=[])  # of the recipes: each row has a line for each of them
-    milestones: list[str] = Field(default=[])  # the same with them; "": the recipe's last step
+    milestones: list[str] = Field(default=[])  # likewise; "": the recipe's last step
     columns: list[NumberColumn]
     marks: list[str] = Field(default=[])  # columns of ticks: what a row's network has
     rows: list[Row] = Field(default=[])
     blocks: list[RowBlock] = Field(default=[])
-    # A column, the lower the better, that rows are compared in, seed by seed: every row less the
-    # row above; or, if paired_row names one, that row less every other. Adds change (in words),
+    # A column (lower is better) in which rows are compared, seed by seed: every row minus the
+    # row above; or, if paired_row names one, that row minus every other. Adds change (in words),
     # change_mean, change_low and change_high (95%) to the row; and the picture is bars.
     paired: str | None = None
     paired_row: str | None = None
@@ -204,7 +204,7 @@ class RunsTable(Table):
 
     @property
     def _blocks(self) -> list[RowBlock]:
-        """Rows without blocks are one."""
+        """The blocks; rows without blocks form one."""
         return self.blocks or [RowBlock(rows=self.rows)]
 
     @cached_property
@@ -246,11 +246,11 @@ class RunsTable(Table):
 
     @property
     def pictured(self) -> bool:
-        """What has no published side has a picture."""
+        """Tables without a published side have a picture."""
         return not any(line.list for line in self.lines)
 
     def files(self, root: Path) -> list[str]:  # noqa: ARG002
-        """What is published, if any is."""
+        """published.yaml, if anything published is shown."""
         return [] if self.pictured else ["experiments/published.yaml"]
 
     def title_of(self, key: str) -> str:
@@ -258,7 +258,7 @@ class RunsTable(Table):
         return next(column.title for column in self.columns if column.key == key)
 
     def compared(self, line: Line) -> tuple[Line, Line] | None:
-        """The two lines whose difference, the first less the second, stands in a line."""
+        """The two lines whose difference, the first minus the second, a line shows."""
         titles = list(dict.fromkeys(one.title for one in self.lines))
         above = titles[max(0, titles.index(line.title) - 1)]
         pair = (self.paired_row, line.title) if self.paired_row else (line.title, above)
@@ -267,7 +267,7 @@ class RunsTable(Table):
         return (found[0], found[1]) if self.paired and len(found) == 2 else None
 
     def check(self, source: str, project: Project) -> None:
-        """Refuse names of no run, setting or published row; ``source`` says whose table it is."""
+        """Refuse names that are no run, setting or published row; ``source`` names the table."""
         lists = load_published(project).results
         for line in self.lines:
             where = f"{source}: {line.block}" if line.block else source
@@ -286,9 +286,9 @@ class RunsTable(Table):
         self._check_features(source, project)
 
     def _check_features(self, source: str, project: Project) -> None:
-        """Refuse a column of values of different features, which do not compare."""
+        """Refuse a column whose values use different features, which are not comparable."""
         of_features = [column.title for column in self.columns if column.key in OF_FEATURES]
-        seen: dict[str, str] = {}  # a dataset by whose features its metrics are
+        seen: dict[str, str] = {}  # a dataset by the features that its metrics use
         for dataset in dict.fromkeys(line.run.split("/")[0] for line in self.lines if line.run):
             evaluate = project.recipe(dataset).evaluate
             of_set = evaluate.extractor == "classifier"  # each set has its own
@@ -304,7 +304,7 @@ class RunsTable(Table):
         """Mean and deviation over seeds, what is published, and the paired change.
 
         Raises:
-            DimrError: of a complete table: a column that no row has a value for.
+            DimrError: for a complete table: a column for which no row has a value.
         """
         from dimr.paper.tables.filling import Filling  # it imports this module
 

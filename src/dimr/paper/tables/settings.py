@@ -16,11 +16,11 @@ KEYS = [name for name in Settings.model_fields if name != "blank"]
 """The settings by name: those of published.yaml."""
 
 ALWAYS = {"optimizer": "AdamW", "lr_schedule": "constant"}
-"""What no recipe says, as ``dimr.training`` has no other; a test holds it to that."""
+"""What no recipe says, as ``dimr.training`` has nothing else; a test ensures that."""
 
 
 class SettingRow(ConfigModel):
-    """A setting: its key, title, format of numbers, words for our names, and when it is met.
+    """A setting: its key, title, format of numbers, words for our names, and tolerance.
 
     ``tolerance``: how far ours may be from the published value (epochs are printed rounded).
     """
@@ -50,7 +50,7 @@ class SettingRow(ConfigModel):
 
 
 class DatasetColumn(ConfigModel):
-    """A dataset of recipes.yaml, as a heading of columns."""
+    """A dataset of recipes.yaml as the heading of columns."""
 
     name: str
     title: str
@@ -64,7 +64,7 @@ class SettingsTable(Table):
     rows: list[SettingRow]
 
     def check(self, source: str, project: Project) -> None:  # noqa: ARG002 messages name files
-        """Refuse unknown datasets, and published settings of such."""
+        """Refuse unknown datasets, and published settings of unknown datasets."""
         check_names(project)
         for dataset in self.datasets:
             project.recipe(dataset.name, "dataset of a table")
@@ -90,7 +90,7 @@ class SettingsTable(Table):
 
 
 def our_settings(dataset: str, project: Project) -> dict[str, Any]:
-    """A recipe's settings by the keys of published.yaml; what it does not say is None."""
+    """A recipe's settings by the keys of published.yaml; None where it says nothing."""
     from dimr.diffusion.loss import branch_weights  # imports torch
 
     recipe = project.recipe(dataset)
@@ -114,7 +114,7 @@ def our_settings(dataset: str, project: Project) -> dict[str, Any]:
 
 
 def _cells(row: SettingRow, ours: Any, theirs: Settings | None, dataset: str) -> list[Cell]:
-    """Ours; and where the dataset has a published side, that and whether it is met."""
+    """Ours; and if the dataset has a published side, that and whether they agree."""
     file = f"the recipe {dataset} in experiments/recipes.yaml"
     cells = [_named(ours, row, "blank: no recipe says" if ours is None else file)]
     if theirs is not None:

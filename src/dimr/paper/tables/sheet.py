@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 YES, NO = "✓", "✗"
 MISSING = "?"
-"""What stands where ours does not exist yet."""
+"""Shown where our number does not exist yet."""
 COUNTED_FROM = ("published", "variants", "recipes")
 
 
@@ -30,7 +30,7 @@ class Column(ConfigModel):
     title: str
     group: str = ""
     format: str = "{}"
-    left: bool = False  # text; numbers are to the right
+    left: bool = False  # for text; numbers are right-aligned
     csv_only: bool = False
 
     @property
@@ -46,7 +46,7 @@ class Origin:
     Attributes:
         how: in words: mean of which runs, published where, counted from what, or why blank.
         cells: every (run, setting) that it is computed from, available or not.
-        metric: the number that each of them has in the frame of results; "": none, as of a count
+        metric: the number that each of them has in the frame of results; "": none, as for a count
             of runs.
     """
 
@@ -68,7 +68,7 @@ class Cell:
 
 
 def cell(value: Any, form: str = "{}", origin: Origin = DEFINED) -> Cell:
-    """A value and its text: None is blank, yes and no are ticks and crosses, text is as it is."""
+    """A value and its text: None is blank, yes and no are ticks and crosses, text is unchanged."""
     if value is None:
         return Cell(None, "", origin)
     if isinstance(value, bool):
@@ -106,9 +106,9 @@ class Sheet:
 
 
 class Table(ConfigModel):
-    """What the definitions of all kinds of tables (``experiments/tables``) have.
+    """What the definitions of all kinds of tables (``experiments/tables``) share.
 
-    ``notes`` stand below the table. By default a table is counted: of networks and recipes, not of
+    ``notes`` appear below the table. By default a table is counted, from networks and recipes, not
     runs, and has no picture.
     """
 
@@ -122,7 +122,7 @@ class Table(ConfigModel):
 
     @property
     def pictured(self) -> bool:
-        """Whether a picture stands beside the complete table."""
+        """Whether the complete table comes with a picture."""
         return False
 
     def cells(self) -> list[RunSetting]:
@@ -136,7 +136,7 @@ class Table(ConfigModel):
         return [*(f"experiments/{name}.yaml" for name in COUNTED_FROM), *code]
 
     def check(self, source: str, project: Project) -> None:
-        """Refuse names of nothing; ``source`` says whose definition it is."""
+        """Refuse names of things that do not exist; ``source`` names the definition."""
 
     def count(self, project: Project) -> Sheet:
         """The sheet of a table without runs."""
@@ -148,6 +148,6 @@ class Table(ConfigModel):
         Args:
             project: whose ``experiments`` are read.
             frame: of ``dimr.paper.results``, with the numbers of ``cells``.
-            partial: mark what the frame does not have, in place of refusing.
+            partial: mark what the frame lacks instead of refusing.
         """
         return self.count(project)

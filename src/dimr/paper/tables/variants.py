@@ -41,7 +41,7 @@ class VariantsTable(Table):
     blocks: list[VariantBlock]
 
     def check(self, source: str, project: Project) -> None:  # noqa: ARG002 messages name files
-        """Refuse unknown variants, and published sizes of such."""
+        """Refuse unknown variants, and published sizes of unknown variants."""
         check_names(project)
         for block in self.blocks:
             for row in block.rows:
@@ -135,7 +135,7 @@ def variant_values(name: str, counted: Counted, above: Counted | None) -> dict[s
 def listing(variants: Sequence[Counted]) -> list[str]:
     """One line per variant under a line of headings; the last number is memory for training.
 
-    Where only parameters were counted, there are no columns of the others.
+    If only parameters were counted, the other columns are left out.
     """
     body = []
     for one in variants:
@@ -149,13 +149,13 @@ def listing(variants: Sequence[Counted]) -> list[str]:
 
 
 def _texts(number: Number, form: str) -> list[str]:
-    """Ours, the authors' code's, the printed one, and whether ours is what they say."""
+    """Our number, the authors' code's, the printed one, and whether ours agrees with them."""
     known = ((number.ours, form), (number.counted, form), (number.printed, "{}"))
     return [*(cell(*one).text for one in known), cell(number.agrees).text]
 
 
 def verdicts(variants: Sequence[Counted]) -> tuple[int, list[str]]:
-    """How many numbers have a published side, and a phrase for each that is not met."""
+    """How many numbers have a published side, and a phrase for each that disagrees."""
     checked, wrong = 0, []
     for one in variants:
         for what, number in (("parameters", one.parameters), ("GMACs", one.gmacs)):
