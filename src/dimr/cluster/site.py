@@ -44,7 +44,7 @@ class RuleOptions(ConfigModel):
 
 
 class SmallJobs(ConfigModel):
-    """Jobs to which the recipe gives no resources: those on digits, and short ones of other sets."""
+    """Jobs that the recipe gives no resources: those on digits, and short ones on other sets."""
 
     hours: PositiveFloat = 1.0
     memory_gb: PositiveFloat = 8.0
