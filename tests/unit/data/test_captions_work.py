@@ -1,6 +1,9 @@
 """Captions whose embedding was interrupted: finished shards are kept, the folder is the same."""
 
 import logging
+import multiprocessing
+import os
+import signal
 
 import pytest
 
@@ -61,6 +64,29 @@ def test_finished_shards_are_kept(tmp_path):
     assert content(out) == content(tmp_path / "whole")
     assert verify_captions(out) == manifest
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_killed_process_leaves_finished_shards_and_nothing_torn(tmp_path):
+    class Killed(Encoder):
+        def embed(self, texts):
+            if self.until in texts:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().embed(texts)
+
+    write(tmp_path / "whole", Encoder())
+    out = tmp_path / "captions"
+    process = multiprocessing.get_context("fork").Process(
+        target=write, args=(out, Killed(until=TEXTS[4]))
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert [path.name for path in work_of(out).rglob(".*dimr-tmp*")]  # the shard in progress
+    encoder = Encoder()
+    write(out, encoder)
+    assert encoder.seen == TEXTS[3:]
+    assert content(out) == content(tmp_path / "whole")
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("what", ["store/00000.npy", "masks/00000.npy"])
