@@ -231,7 +231,7 @@ def environment_cases(world):
 
 
 def full_disk_cases(world):
-    """Commands whose files may not grow beyond so many bytes, as on a full disk."""
+    """Commands whose files may not grow beyond a number of bytes, as on a full disk."""
     for name in COMMANDS:
         for size in (2_000, 5_000, 12_000, 30_000):
             yield f"{name} with files of {size:,} bytes", world.command(name), {}, size

@@ -137,7 +137,7 @@ def test_a_mistake_in_the_site_file_is_one_line(stubbed, keys, message):
 
 
 def test_without_slurm_the_profile_says_so(stubbed, tmp_path):
-    """On a laptop: programs, but for SLURM's."""
+    """On a laptop: programs, except for SLURM's."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("bash", "sh", "env", "which", "git"):

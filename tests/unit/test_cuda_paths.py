@@ -133,7 +133,7 @@ def test_what_runs_them_exists():
 
 
 class Waits(TorchDispatchMode):
-    """Notes what a host would wait for: copies between devices, but for those that do not wait."""
+    """Notes what a host would wait for: copies between devices, except those that do not wait."""
 
     def __init__(self):
         super().__init__()
@@ -197,7 +197,7 @@ def batch_on_gpu(schedule):
 def test_a_training_step_stays_on_the_gpu(dtype, checkpointing, sizes, objective, monkeypatch):
     """All that is computed lies there, and after the first step the host waits for nothing.
 
-    But for the backward pass, which torch makes in threads of a real device.
+    Except for the backward pass, which torch makes in threads of a real device.
     """
     network = on_gpu(sizes)
     engine = Engine(compile=False, checkpointing=checkpointing)

@@ -81,7 +81,7 @@ def test_an_unknown_milestone_is_one_line(stubbed):
 
 @pytest.mark.slow
 def test_the_weights_are_those_of_one_training(project):
-    """Real stages: 6 steps, then 6 more; and 12 in one go."""
+    """Real stages: 6 steps, then 6 more; and 12 at once."""
     project.edit("experiments/recipes.yaml", MILESTONES, {"half": 6})
     project.snakemake("--", *MODELS)
     halves = [weights(project, run) for run in (SHORT, LONG)]

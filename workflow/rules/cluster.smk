@@ -6,7 +6,7 @@ from functools import cache, partial
 from dimr.cluster import site as cluster
 from dimr.cluster import slurm
 
-# The profile names the site's file (dry runs see it too); without one, nothing is asked for.
+# The profile names the site's file (dry runs see it too); without one, nothing is requested.
 ON_CLUSTER = "site" in config
 SITE_FILE = Path(workflow.basedir) / config.get("site", cluster.SITE)
 # Stages that resume where a job was interrupted: all retries are theirs.

@@ -1,4 +1,4 @@
-"""Shard folders in the making: shards arrive in any order, from one or more processes or jobs.
+"""Unfinished shard folders: shards arrive in any order, from one or more processes or jobs.
 
 They lie in a hidden folder beside the result (``dimr.runtime.work_folder``), which a workflow that
 deletes the outputs of a failed job leaves alone. When all are there, labels and manifest are added
@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,19 @@ log = logging.getLogger(__name__)
 
 
 class ShardWork(WorkFolder):
-    """Work on a folder of shards, each of which is a piece: what all kinds of them share."""
+    """Work on a folder of shards, each of which is a piece: what all kinds of them share.
 
-    count: int
-    """Rows in all."""
+    Attributes:
+        shard_size: rows in a shard; the last may be shorter.
+    """
+
     shard_size: int
-    """Rows in a shard; the last may be shorter."""
+
+    if TYPE_CHECKING:  # a field of one kind, computed by another
+
+        @property
+        def count(self) -> int:
+            """Rows in total."""
 
     @property
     def shards(self) -> int:
@@ -92,7 +99,7 @@ class ShardWork(WorkFolder):
 
 @dataclass(frozen=True)
 class Assembly(ShardWork):
-    """Work on a shard folder ``out``, each of whose shards is a piece.
+    """Work on a folder of latents, pixels or samples, ``out``.
 
     Args:
         out: as in ``WorkFolder``.

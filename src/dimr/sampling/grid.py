@@ -50,7 +50,7 @@ def class_grid(
         headings: one for each row, as from ``heading``; long ones are broken into lines.
         columns: most images per row.
         min_side: small images are enlarged by a whole factor to at least this many pixels.
-        max_side: large ones are reduced by a whole factor to at most so many; None: they are not.
+        max_side: large ones are reduced by a whole factor to at most this; None: they are not.
     """
     height, width, shrink = _tile(images, min_side, max_side)
     texts = [_broken(name, max(1, height // LINE)) for name in headings]
@@ -87,7 +87,7 @@ def caption_grid(
             most, then cut.
         columns: images per row.
         min_side: small images are enlarged by a whole factor to at least this many pixels.
-        max_side: large ones are reduced by a whole factor to at most so many; None: they are not.
+        max_side: large ones are reduced by a whole factor to at most this; None: they are not.
     """
     height, width, shrink = _tile(images, min_side, max_side)
     texts = [_broken(text, CAPTION_LINES, width, CAPTION_SIZE) for text in captions]

@@ -48,7 +48,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """What is asked for; None: as in the run's setting, else the default given here.
+    """What is requested; None: as in the run's setting, else the default given here.
 
     Attributes:
         classes: names, numbers or WordNet ids (``dimr.data.classes.class_index``); none: all of
@@ -118,7 +118,7 @@ def draw_picture(
     engine: SamplingEngine | None = None,
     device: torch.device,
 ) -> tuple[Image.Image, str]:
-    """Draw what is asked for, one row per class or prompt, or one image with its prompt below it.
+    """Draw what is requested, one row per class or prompt, or one image with its prompt below it.
 
     Args:
         model: a run's model folder.
@@ -223,7 +223,7 @@ def lay_out(
 
 
 def _is_unconditional(options: PictureOptions, own: SampleConfig | None) -> bool:
-    """Whether it is asked for, or how the run is sampled and nothing else is asked for."""
+    """Whether it is requested, or how the run is sampled and nothing else is requested."""
     guided = options.guidance, options.power_cosine, options.interval
     named = options.classes or options.prompts
     asks = bool(named) or any(value is not None for value in guided)

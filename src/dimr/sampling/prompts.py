@@ -72,7 +72,7 @@ def prompts_to_draw(
         captions: folder to take these from; None: that of the run's dataset.
 
     Raises:
-        DimrError: a text that is no caption; none is asked for, and the dataset is not found.
+        DimrError: a text that is no caption; none is requested, and the dataset is not found.
     """
     if asked:
         return list(dict.fromkeys(clean_caption(text, "--prompt") for text in asked))

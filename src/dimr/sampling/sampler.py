@@ -1,6 +1,6 @@
 """Images by their numbers: image i has label i mod classes and noise from (seed, i).
 
-If a network draws texts, its prompts take the place of classes.
+If a network draws texts, its prompts replace classes.
 
 Neither label nor noise depends on the batch size, so image i is the same however many are drawn at
 a time (up to the rounding of matrix products, which may move a pixel by one of its 256 levels).

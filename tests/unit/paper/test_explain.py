@@ -382,7 +382,7 @@ RECORDED = [
 @pytest.mark.slow
 @pytest.mark.parametrize("table", RECORDED)
 def test_no_committed_number_is_called_wrong(clone, table):
-    """Each cell of each table follows from the recorded seeds, but for what they do not have."""
+    """Each cell of each table follows from the recorded seeds, except for what they do not have."""
     file = clone / f"results/digits/{table}.csv"
     explainer, checked = Explainer(file), 0
     for title in dict.fromkeys(row["model"] for row in rows_of(file)):

@@ -107,7 +107,7 @@ def test_calls_are_made_in_order_beside_the_work():
     waits = Waits()
     with BackgroundWriter(waits) as writer:
         writer.submit(call, 0)
-        assert done == []  # the loop went on
+        assert done == []  # the loop continued
         gate.set()
         for number in range(1, 5):
             writer.submit(call, number)

@@ -94,7 +94,7 @@ def pull():
 
 
 NEVER = float("inf")
-"""As the first step of a source: no batch is asked for."""
+"""As the first step of a source: no batch is requested."""
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from .conftest import CONFIG, WORLD
 
 
 def steps(settings, state, latents, number):
-    """Take so many steps; the losses of each."""
+    """Take some steps; return the losses of each."""
     reader = ShardReader(latents, settings.train.batch, settings.seed)
     with contextlib.closing(make_batches(settings, reader, state.engine, WORLD)) as batches:
         return [train_step(state, next(batches), step) for step in range(number)]

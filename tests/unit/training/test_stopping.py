@@ -23,7 +23,7 @@ class Pair(World):
 
 @pytest.fixture
 def decided(monkeypatch):
-    """The decisions by step, if each step takes so many seconds."""
+    """The decisions by step, if each step takes this many seconds."""
 
     def decide(world, limits, seconds, steps, writing=False, took=0.0):
         now = 0.0

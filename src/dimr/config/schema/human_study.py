@@ -46,7 +46,7 @@ class StudyRow(ConfigModel):
 class Study(ConfigModel):
     """A distortion study (``experiments/distortion``): the models whose images are rated together.
 
-    The page is for so many ``raters``, and each image goes to ``per_image`` of them (paper: 5).
+    The page is for ``raters`` people, and each image goes to ``per_image`` of them (paper: 5).
     ``seed`` is of who is shown what, and in which order.
     """
 

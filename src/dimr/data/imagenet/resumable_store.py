@@ -1,4 +1,4 @@
-"""A store in the making: class by class, in a hidden folder beside the result.
+"""Building a store class by class, in a hidden folder beside the result.
 
 Each class's tar is a piece of a ``WorkFolder``. Whatever the images come from, the same images give
 the same bytes: tars are sorted by name and hold no times.

@@ -59,20 +59,21 @@ class TextEncoder(ABC):
             DimrError: as ``embed``.
         """
         parts = list(self.encode_parts(texts, batch))
-        if cuts := [one for _, cut in parts for one in cut]:
+        if cuts := [one for *_, cut in parts for one in cut]:
             self.tell_cut(len(cuts), cuts[0], len(texts))
-        found: Condition = TextCondition.cat([condition for condition, _ in parts])
+        found: Condition = TextCondition.cat([condition for _, condition, _ in parts])
         assert isinstance(found, TextCondition)
         return found
 
     def encode_parts(
         self, texts: Sequence[str], batch: int = BATCH
-    ) -> Iterator[tuple[TextCondition, list[Cut]]]:
-        """As ``encode``, one condition for each ``batch`` texts, and which of them were cut."""
+    ) -> Iterator[tuple[Sequence[str], TextCondition, list[Cut]]]:
+        """For each ``batch`` texts: these, their condition, and which of them were cut."""
         for start in range(0, len(texts), batch):
+            part = texts[start : start + batch]
             with torch.no_grad():
-                tokens, mask, cut = self.embed(texts[start : start + batch])
-            yield TextCondition(tokens, mask), cut
+                tokens, mask, cut = self.embed(part)
+            yield part, TextCondition(tokens, mask), cut
 
     def tell_cut(self, cut: int, first: Cut, count: int) -> None:
         """Warn that ``cut`` of ``count`` texts were cut, and name the first."""

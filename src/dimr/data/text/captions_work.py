@@ -1,6 +1,5 @@
-"""A folder of embedded captions in the making: shard by shard, so that an interrupt keeps them."""
+"""Embedding captions shard by shard: an interruption keeps the finished shards."""
 
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,21 +23,24 @@ from dimr.runtime.progress import progress_bar
 
 @dataclass(frozen=True)
 class CaptionsWork(ShardWork):
-    """Work on a folder of captions ``out``, each of whose shards is a piece.
+    """Work on a folder of captions ``out``.
 
     Args:
-        out: as of ``WorkFolder``.
+        out: as in ``WorkFolder``.
         key: likewise.
         encoder: embeds the texts.
         texts: all distinct ones, the first one empty.
         shard_size: texts in a shard.
-        count: of the texts.
     """
 
     encoder: TextEncoder
     texts: Sequence[str]
     shard_size: int
-    count: int
+
+    @property
+    def count(self) -> int:
+        """Number of texts."""
+        return len(self.texts)
 
     @property
     def nbytes(self) -> int:
@@ -81,9 +83,8 @@ class CaptionsWork(ShardWork):
                 shape = (len(texts), self.encoder.tokens, self.encoder.width)
                 head = {"descr": DTYPE.str, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, head)
-                parts = self.encoder.encode_parts(texts, batch)
-                for begun, (condition, cut) in zip(itertools.count(0, batch), parts, strict=False):
-                    file.write(_stored(condition, texts[begun : begun + batch]).tobytes())
+                for part, condition, cut in self.encoder.encode_parts(texts, batch):
+                    file.write(_stored(condition, part).tobytes())
                     masks.append(condition.mask.cpu().numpy())
                     cuts += cut
                     on_texts(len(condition.mask))
@@ -127,7 +128,7 @@ def write_captions(
     """
     texts = list(dict.fromkeys(["", *captions.texts()]))
     of_work = key_of(key, code, encoder.description, texts, shard_size)
-    work = CaptionsWork(out, of_work, encoder, texts, shard_size, len(texts))
+    work = CaptionsWork(out, of_work, encoder, texts, shard_size)
     with work.claimed():
         work.require_space()
         work.embed(batch)
@@ -160,20 +161,19 @@ def _write_numbers(
     """Write the texts and their numbers; return each split's images and captions, counted."""
     number = {text: index for index, text in enumerate(texts)}
     images, numbers = dict[str, int](), dict[str, int]()
-    save = functools.partial(_save_numbers, folder)
     for split in SPLITS:
         of_images: list[list[str]] = getattr(captions, split)
         flat = [number[text] for own in of_images for text in own]
-        save(f"{split}_offsets.npy", [0, *itertools.accumulate(map(len, of_images))])
-        save(f"{split}_numbers.npy", flat)
+        _save(folder / f"{split}_offsets.npy", [0, *itertools.accumulate(map(len, of_images))])
+        _save(folder / f"{split}_numbers.npy", flat)
         images[split], numbers[split] = len(of_images), len(flat)
-    save(PROMPTS, [number[text] for text in captions.prompts])
+    _save(folder / PROMPTS, [number[text] for text in captions.prompts])
     write_json(folder / TEXTS, list(texts))
     return images, numbers
 
 
-def _save_numbers(folder: Path, name: str, numbers: Sequence[int]) -> None:
-    save_array(np.asarray(numbers, np.int64), folder / name)
+def _save(path: Path, numbers: Sequence[int]) -> None:
+    save_array(np.asarray(numbers, np.int64), path)
 
 
 def _stored(condition: TextCondition, texts: Sequence[str]) -> NDArray[np.float16]:

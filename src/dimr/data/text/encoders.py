@@ -154,7 +154,7 @@ def check_description(value: Any, where: str) -> dict[str, Any]:
 
 
 def _section_at(place: str, description: Mapping[str, Any]) -> PretrainedText:
-    """The section of a pretrained encoder's description, but for another place: folder or hub name.
+    """The section of a pretrained encoder's description, with another place: folder or hub name.
 
     Commit and subfolder are known only for the place in the description.
     """
